@@ -1,0 +1,1 @@
+"""Hardware-in-the-loop tests of WebAssembly on real-time partitioned systems."""

@@ -1,0 +1,130 @@
+"""A board: what tests hold in their hands, above labgrid's target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from labgrid import Target
+from labgrid.exceptions import NoDriverFoundError, NoSupplierFoundError
+from labgrid.protocol import PowerProtocol
+
+from hil import image as images
+from hil.board import boardfile
+from hil.board.drivers import HilQemuDriver, HilSerialDriver, manifest_of
+from hil.board.protocol import HilConsoleProtocol
+from hil.board.qemu import Qemu
+from hil.board.stages import BootReport
+from hil.board.strategy import HilStrategy
+from hil.console import Console
+from hil.errors import ConfigurationError, HilError, InfrastructureError
+
+
+class Board:
+    """One board with the image it boots.
+
+    `name` is a board's name or the path of an environment; `image` overrides the environment's image;
+    `transcripts` is the directory for its consoles. Nothing is switched on before `boot`.
+    An environment of labgrid's own drivers is completed with our console and strategy.
+    """
+
+    def __init__(self, name: str, *, image: str | None = None, transcripts: Path | None = None) -> None:
+        self.path = boardfile.find(name)
+        self.name = self.path.stem
+        self.dirty: str | None = None
+        self.boots = 0
+        self._env = boardfile.environment(self.path)
+        if image is not None:
+            manifest = Path(image) if image.endswith(".toml") else images.find(image).path
+            self._env.config.data.setdefault("images", {})["main"] = str(manifest and manifest.absolute())
+        target = self._env.get_target("main")
+        assert target is not None, "checked with the board file"
+        self.target: Target = target
+        self._complete(transcripts)
+
+    def _complete(self, transcripts: Path | None) -> None:
+        """Find, or add, the drivers that we need."""
+        try:
+            drivers = self.target.drivers
+            if not any(isinstance(driver, HilConsoleProtocol) for driver in drivers):
+                HilSerialDriver(self.target, name=None)
+            if not any(isinstance(driver, HilStrategy) for driver in drivers):
+                HilStrategy(self.target, name=None)
+            self.strategy: HilStrategy = self.target.get_driver(HilStrategy, activate=False)
+            self.power = self.target.get_driver(PowerProtocol, activate=False)
+        except (NoDriverFoundError, NoSupplierFoundError) as error:
+            raise ConfigurationError(
+                f"{self.path}: {error}",
+                hint="a board needs a power driver and a serial port (docs/adding-a-board.md)",
+            ) from error
+        self.line: HilConsoleProtocol = self.strategy.line
+        self.line.transcripts = transcripts
+        self.manifest = manifest_of(self.strategy, self.strategy.image)
+
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def emulated(self) -> bool:
+        return isinstance(self.power, HilQemuDriver)
+
+    @property
+    def qemu(self) -> Qemu:
+        """The emulator's process and monitor. Raises `ConfigurationError` on a real board."""
+        if not isinstance(self.power, HilQemuDriver):
+            raise ConfigurationError(f"board {self.name} is not emulated", hint="choose a qemu-* board for this")
+        if self.power.qemu is None:
+            raise InfrastructureError(f"board {self.name} is off")
+        return self.power.qemu
+
+    @property
+    def console(self) -> Console:
+        """The open line. Raises `InfrastructureError` when the board is off."""
+        return self.line.console
+
+    @property
+    def report(self) -> BootReport | None:
+        """What the last boot went through, None where the board is not up."""
+        report: BootReport | None = self.strategy.report
+        return report
+
+    @property
+    def up(self) -> bool:
+        """Booted to a shell, as far as is known, and nothing has spoilt it since."""
+        return self.report is not None and self.dirty is None
+
+    def image(self) -> images.Image:
+        """The image's files; built now where they are not there yet."""
+        return images.ensure(self.manifest)
+
+    def boot(self) -> BootReport:
+        """Boot from power-off to a shell, however the board is now.
+
+        Raises `BootError`, `InfrastructureError`; the board is off then.
+        """
+        self.dirty = None
+        self.strategy.status = "unknown"
+        self.boots += 1
+        try:
+            self.strategy.transition("shell")
+        except BaseException as error:
+            try:
+                self.off()
+            except HilError as second:
+                error.add_note(f"and it could not be switched off: {second}")
+            raise
+        report = self.report
+        assert report is not None
+        return report
+
+    def off(self) -> None:
+        self.strategy.transition("off")
+
+    def close(self) -> None:
+        """Switch an emulated board off and let go of everything; a real one stays as it is."""
+        self._env.cleanup()

@@ -1,0 +1,62 @@
+"""The seam between labgrid and us: a console driver that has a `Console`."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import Any
+
+import pexpect
+from labgrid.protocol import ConsoleProtocol
+
+from hil.console import Console
+
+
+class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
+    """A labgrid console that stamps what it reads; labgrid's own drivers work on it as on any other."""
+
+    transcripts: Path | None
+
+    @property
+    @abc.abstractmethod
+    def console(self) -> Console:
+        """The open line. Raises `InfrastructureError` when there is none."""
+
+    def read(self, size: int = 1, timeout: float = 0.0, max_size: int | None = None) -> bytes:
+        data = self.console.read(timeout)
+        if not data:
+            raise pexpect.TIMEOUT(f"no output in {timeout:g} s")
+        if max_size and len(data) > max_size:
+            self.console.position -= len(data) - max_size
+            data = data[:max_size]
+        return data
+
+    def write(self, data: bytes) -> int:
+        self.console.write(data)
+        return len(data)
+
+    def sendline(self, line: str) -> None:
+        self.console.sendline(line)
+
+    def sendcontrol(self, char: str) -> None:
+        self.console.write(bytes([ord(char.upper()) & 0x1F]))
+
+    def expect(self, pattern: Any, timeout: float = -1) -> tuple[int, Any, Any, Any]:
+        expecter = self.console.expecter
+        index = expecter.expect(pattern, timeout=timeout)
+        return index, expecter.before, expecter.match, expecter.after
+
+    def settle(self, quiet_time: float, timeout: float = 120.0) -> bool:
+        """labgrid's: true once the line was quiet for `quiet_time` seconds, false after `timeout`."""
+        from time import monotonic
+
+        deadline = monotonic() + timeout
+        while monotonic() < deadline:
+            if not self.console.read(quiet_time):
+                return True
+        return False
+
+    def resolve_conflicts(self, client: Any) -> None:
+        for other in list(self.clients):  # type: ignore[attr-defined]
+            if other is not client:
+                self.target.deactivate(other)  # type: ignore[attr-defined]

@@ -1,0 +1,140 @@
+"""A running QEMU: started, watched and ended without leaving anything behind."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hil.board import keeper
+from hil.board.qmp import Monitor
+from hil.errors import ConfigurationError, InfrastructureError
+
+DEATH_LIMIT = 5.0  # seconds for a killed QEMU to be gone (it unmaps some GB)
+
+
+class Qemu:
+    """One QEMU process with its serial line and its monitor.
+
+    Both are socket pairs handed over at start: no path, no port, nothing to clean up. `command` is
+    the machine's command line; `log` takes QEMU's own output. Raises `ConfigurationError` where the
+    emulator is missing or older than `oldest` ("7.2"), `InfrastructureError` where it does not start.
+    """
+
+    def __init__(self, command: Sequence[str], *, log: Path, oldest: str) -> None:
+        emulator = shutil.which(command[0])
+        if emulator is None:
+            raise ConfigurationError(
+                f"{command[0]} is not installed or not in PATH",
+                hint="on Debian: apt-get install qemu-system-arm; `hil doctor` shows what else is missing",
+            )
+        self.log = log
+        self.command = (emulator, *command[1:], *self._plumbing("FD", "FD"))
+        self._status: str | None = None
+        console, guest_end = socket.socketpair()
+        monitor, qmp_end = socket.socketpair()
+        self._lifeline, theirs = socket.socketpair()
+        fds = [guest_end.fileno(), qmp_end.fileno()]
+        argv = [emulator, *command[1:], *self._plumbing(*map(str, fds))]
+        with guest_end, qmp_end, theirs, log.open("wb") as output:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(Path(keeper.__file__))]
+                + [str(theirs.fileno()), ",".join(map(str, fds)), "--"]
+                + self._tie(argv),
+                pass_fds=[*fds, theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # a Ctrl-C at the terminal is for the test, not for the machine
+            )
+        self.console_port = console.detach()
+        try:
+            self.monitor = Monitor(monitor)
+        except BaseException as error:
+            story = self.obituary(1.0)
+            self._end_keeper()
+            os.close(self.console_port)
+            monitor.close()
+            if isinstance(error, InfrastructureError) and story:
+                raise InfrastructureError(f"QEMU did not start: {story}", hint=f"its output: {log}") from error
+            raise
+        wanted = tuple(int(part) for part in oldest.split("."))
+        if self.monitor.version[: len(wanted)] < wanted:
+            found = ".".join(map(str, self.monitor.version))
+            self.kill()
+            os.close(self.console_port)
+            raise ConfigurationError(
+                f"{emulator} is version {found}; the image needs {oldest} or later",
+                hint="install a newer QEMU (Debian 12 has 7.2) or put it first in PATH",
+            )
+
+    @staticmethod
+    def _plumbing(console: str, monitor: str) -> list[str]:
+        return [
+            *("-display", "none", "-no-user-config", "-nodefaults"),
+            *("-chardev", f"socket,id=hil-console,fd={console}", "-serial", "chardev:hil-console"),
+            *("-chardev", f"socket,id=hil-qmp,fd={monitor}", "-mon", "chardev=hil-qmp,mode=control"),
+        ]
+
+    @staticmethod
+    def _tie(argv: list[str]) -> list[str]:
+        """With util-linux's setpriv the machine dies even when the keeper itself is killed."""
+        setpriv = shutil.which("setpriv")
+        return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else argv
+
+    @property
+    def running(self) -> bool:
+        return self._poll_status(0.0) is None
+
+    @property
+    def version(self) -> str:
+        return ".".join(map(str, self.monitor.version))
+
+    def obituary(self, timeout: float = 1.0) -> str:
+        """How QEMU ended and the last it said; empty while it lives (waits `timeout` seconds for its end)."""
+        status = self._poll_status(timeout)
+        if status is None:
+            return ""
+        try:
+            said = self.log.read_text("utf-8", "replace").strip().splitlines()[-5:]
+        except OSError:
+            said = []
+        return f"QEMU {status}" + ("; it said: " + " / ".join(said) if said else "")
+
+    def kill(self) -> None:
+        """End QEMU at once, as a power cut would."""
+        self._end_keeper()
+        self.monitor.close()
+
+    def _poll_status(self, timeout: float) -> str | None:
+        if self._status is None:
+            poll = select.poll()
+            poll.register(self._lifeline, select.POLLIN)
+            if poll.poll(timeout * 1000):
+                data = self._lifeline.recv(16)
+                self._status = _describe(int(data)) if data else "was lost with its keeper"
+        return self._status
+
+    def _end_keeper(self) -> None:
+        if self._lifeline.fileno() < 0:
+            return
+        if self._poll_status(0.0) is None:
+            self._status = "was switched off"
+        self._lifeline.close()
+        try:
+            self._keeper.wait(DEATH_LIMIT)
+        except subprocess.TimeoutExpired:
+            self._keeper.kill()
+            self._keeper.wait()
+
+
+def _describe(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"ended with status {os.waitstatus_to_exitcode(status)}"

@@ -1,0 +1,317 @@
+"""`hil`: images, boards, single runs and reports from the command line. What it does is done elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from rich.console import Console as Terminal
+from rich.markup import escape
+from rich.table import Table
+
+from hil.errors import ConfigurationError, HilError
+
+if TYPE_CHECKING:
+    from hil.board.board import Board
+    from hil.board.stages import BootReport
+    from hil.wasm import Verdict
+
+DEFAULT_BOARD = "qemu-reference"
+STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
+QUIT = b"\x1d"  # Ctrl-], as telnet and labgrid's console have it
+
+out = Terminal(highlight=False, soft_wrap=True)
+err = Terminal(highlight=False, soft_wrap=True, stderr=True)
+
+
+class Group(click.Group):
+    """Shows the framework's errors without a traceback and turns them into exit statuses."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except HilError as error:
+            err.print(f"[bold red]hil: {type(error).__name__}[/] ({error.fault}): {escape(str(error))}")
+            raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
+
+
+def as_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+json_option = click.option("--json", "json_", is_flag=True, help="Print JSON, for machines.")
+board_option = click.option(
+    "--board", "name", default=DEFAULT_BOARD, show_default=True, metavar="NAME", help="A name in boards/, or a path."
+)
+image_option = click.option("--image", metavar="NAME", help="Boot this image instead of the board's own.")
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wasm-hil")
+def main() -> None:
+    """Hardware-in-the-loop tests of WebAssembly on real-time partitioned systems."""
+
+
+@main.command()
+@json_option
+def doctor(json_: bool) -> None:
+    """Show what is missing on this machine and how to get it."""
+    from hil import checkup
+
+    findings = checkup.run()
+    if json_:
+        as_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark = "[green]ok     [/]" if finding.good else "[bold red]missing[/]"
+            out.print(f"{mark} {escape(finding.name)}: {escape(finding.found)}")
+            if not finding.good:
+                out.print(f"        what to do: {escape(finding.remedy)}")
+    raise SystemExit(0 if all(finding.good for finding in findings) else 1)
+
+
+@main.group()
+def image() -> None:
+    """The images that boards boot."""
+
+
+@image.command("list")
+@json_option
+def image_list(json_: bool) -> None:
+    """List the images and whether they are ready."""
+    from hil import image as images
+
+    rows = []
+    for name in images.available():
+        manifest = images.find(name)
+        try:
+            found = images.open(manifest)
+            state = f"ready, {found.digest[:16]}" if found else "not built yet"
+        except HilError as error:
+            state = error.message
+        rows.append({"name": name, "title": manifest.title, "hypervisor": manifest.hypervisor, "state": state})
+    _show(rows, json_)
+
+
+@image.command("build")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Build again even if it is there.")
+@click.option("--mirror", metavar="URL", help="Package mirror instead of the default one.")
+def image_build(name: str, force: bool, mirror: str | None) -> None:
+    """Build the image NAME, unless it is there."""
+    from hil import image as images
+
+    manifest = images.find(name)
+    if manifest.build is None:
+        raise ConfigurationError(f"image {name} is brought, not built", hint=f"see {manifest.path}")
+    with images.terminal_progress() as progress:
+        built = images.build(manifest, mirror=mirror, progress=progress, force=force)
+    out.print(f"{escape(built.manifest.title)}: {built.digest}\n{escape(str(built.directory))}")
+
+
+@image.command("info")
+@click.argument("name")
+@json_option
+def image_info(name: str, json_: bool) -> None:
+    """Show what the image NAME is made of."""
+    found = _image(name)
+    if json_:
+        as_json(
+            {"name": name, "digest": found.digest, "directory": found.directory, "command": found.command()}
+            | found.record
+        )
+        return
+    out.print(f"{escape(found.manifest.title)} ({found.manifest.hypervisor})\ndigest {found.digest}\n{found.directory}")
+    _show([{"file": file, **facts} for file, facts in sorted(found.record["files"].items())], False)
+    if packages := found.record.get("packages"):
+        _show([{"package": package, "version": version} for package, version in sorted(packages.items())], False)
+
+
+@image.command("verify")
+@click.argument("name")
+def image_verify(name: str) -> None:
+    """Read all files of the image NAME again and compare their digests."""
+    from hil import image as images
+
+    found = _image(name)
+    images.verify(found)
+    out.print(f"{len(found.files)} files of {escape(name)} are as recorded, digest {found.digest}")
+
+
+@main.group()
+def board() -> None:
+    """The boards that tests run on."""
+
+
+@board.command("list")
+@json_option
+def board_list(json_: bool) -> None:
+    """List the boards."""
+    from hil.board import boardfile
+
+    _show([{"name": name, "file": str(boardfile.find(name))} for name in boardfile.available()], json_)
+
+
+@board.command("boot")
+@board_option
+@image_option
+@json_option
+def board_boot(name: str, image: str | None, json_: bool) -> None:
+    """Boot a board once and show how long each stage took."""
+    with _board(name, image) as chosen:
+        report = _boot(chosen)
+        rows = [{"stage": stage.name, "seconds": round(stage.seconds, 3)} for stage in report.stages]
+    if json_:
+        as_json({"board": name, "image": report.image, "clock": report.clock, "stages": rows})
+        return
+    _show(rows, False)
+    out.print(f"clock: {report.clock}\ntranscript: {escape(str(report.transcript))}")
+
+
+@board.command("console")
+@board_option
+@image_option
+def board_console(name: str, image: str | None) -> None:
+    """Boot a board and talk to its console by hand; Ctrl-] ends it and switches the board off."""
+    if not sys.stdin.isatty():
+        raise ConfigurationError("the console needs a terminal", hint="for scripts there is `hil run` and pytest")
+    with _board(name, image) as chosen:
+        _boot(chosen)
+        err.print("[dim]booted; Ctrl-] ends[/]")
+        _interact(chosen)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("module", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@board_option
+@image_option
+@click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, show_default=True, help="Seconds it may run.")
+@json_option
+def run(
+    module: Path, arguments: tuple[str, ...], name: str, image: str | None, limit: float, json_: bool
+) -> NoReturn:
+    """Boot, deploy MODULE with ARGUMENTS, print its output and verdict.
+
+    The exit status is the module's own where it exited, else 65 failed, 66 faulted, 67 silent,
+    68 stuck, 69 no agent; 1 and 2 without a verdict mean that there was no run.
+    """
+    from hil.guest import Guest
+    from hil.wasm import Module, Runner
+
+    loaded = Module.load(module)  # before a boot is paid for
+    with _board(name, image) as chosen:
+        _boot(chosen)
+        done = Runner(Guest(chosen)).run(loaded, *arguments, limit=limit)
+    if json_:
+        as_json(
+            {
+                "module": loaded.name,
+                "sha256": loaded.sha256,
+                "verdict": str(done.verdict),
+                "intact": done.intact,
+                "output": done.text,
+                "diagnostics": done.diagnostics,
+                "transcript": done.transcript,
+            }
+        )
+    else:
+        sys.stdout.buffer.write(done.output)
+        sys.stdout.buffer.flush()
+        for line in done.diagnostics:
+            err.print(f"[dim]{escape(line)}[/]")
+        colour = "green" if done.good else "bold red"
+        err.print(f"[{colour}]{escape(loaded.name)}: {escape(str(done.verdict))}[/]", end="")
+        err.print(" (output garbled on the line)" if done.intact is False else "")
+    raise SystemExit(exit_status(done.verdict))
+
+
+@main.command()
+@click.argument("results", type=click.Path(path_type=Path), required=False)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="The HTML file [reports/report.html].")
+@click.option("--title", default="Hardware-in-the-loop tests", show_default=True)
+def report(results: Path | None, output: Path | None, title: str) -> None:
+    """Make one HTML file of the Allure results in RESULTS [reports/results]."""
+    from hil.report import build
+
+    made = build.build(results or build.RESULTS_DIR, output or build.REPORTS_DIR / "report.html", title=title)
+    out.print(escape(str(made)))
+
+
+def exit_status(verdict: Verdict) -> int:
+    """What a shell is told of a verdict; a module's code beyond a byte is told as 255."""
+    code = getattr(verdict, "code", None)
+    if verdict.name == "exited" and code is not None:
+        return min(int(code), 255)
+    return STATUS[verdict.name]
+
+
+def _image(name: str) -> Any:
+    from hil import image as images
+
+    found = images.open(images.find(name))
+    if found is None:
+        raise ConfigurationError(f"image {name} is not built yet", hint=f"hil image build {name}")
+    return found
+
+
+@contextmanager
+def _board(name: str, image: str | None) -> Iterator[Board]:
+    from hil import image as images
+    from hil.board.board import Board
+
+    with Board(name, image=image) as chosen:
+        if images.open(chosen.manifest) is None:
+            with images.terminal_progress() as progress:
+                images.build(chosen.manifest, progress=progress)
+        yield chosen
+
+
+def _boot(chosen: Board) -> BootReport:
+    what = f"booting {chosen.manifest.title} on {chosen.name}"
+    with err.status(escape(what)) if err.is_terminal else nullcontext():
+        return chosen.boot()
+
+
+def _show(rows: list[dict[str, Any]], json_: bool) -> None:
+    if json_:
+        as_json(rows)
+        return
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for key in rows[0]:
+        table.add_column(key, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row.values()))
+    out.print(table)
+
+
+def _interact(board: Board, read: Callable[[int, int], bytes] = os.read) -> None:
+    """Pass bytes between the terminal and the line until Ctrl-] or the line's end."""
+    console = board.console
+    stdin, stdout = sys.stdin.fileno(), sys.stdout.fileno()
+    before = termios.tcgetattr(stdin)
+    tty.setraw(stdin)
+    try:
+        console.write(b"\n")
+        while True:
+            ready = select.select([stdin, console], [], [])[0]
+            if stdin in ready:
+                typed = read(stdin, 4096)
+                if not typed or QUIT in typed:
+                    return
+                console.write(typed)
+            if console in ready:
+                os.write(stdout, console.read(0.0))
+    finally:
+        termios.tcsetattr(stdin, termios.TCSADRAIN, before)

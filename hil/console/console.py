@@ -1,0 +1,288 @@
+"""A live console: waits for markers, writes losslessly, and knows when each byte came."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import pexpect
+from pexpect.spawnbase import SpawnBase
+
+from hil.console import pump
+from hil.console.transcript import Line, Transcript
+from hil.errors import Evidence, HilError, InfrastructureError
+
+BLOCK = 1 << 20
+STOP_LIMIT = 2.0  # seconds for the pump to end by itself
+
+
+class LineTimeout(HilError):
+    """What was waited for did not come in time."""
+
+    fault = "image"
+
+
+class LineClosed(InfrastructureError):
+    """The other end of the line is gone."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A marker that was found.
+
+    `index` is its place among those waited for; `start` and `end` are byte offsets in the transcript;
+    `since` is where the wait began; `time_ns` is the monotonic stamp of its last byte.
+    """
+
+    index: int
+    since: int
+    start: int
+    end: int
+    time_ns: int
+
+
+@functools.lru_cache(maxsize=64)
+def _alternatives(markers: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(b"(%s)" % re.escape(marker) for marker in markers))
+
+
+class Console:
+    """One open line.
+
+    Takes over the file descriptor `port` (a connected socket, a tty or a pty). A process of its own
+    reads it (see `pump`); this object follows the transcript that it writes. `explain_end` is asked
+    for a sentence when the line ends, for example how QEMU died.
+    """
+
+    def __init__(
+        self, port: int, transcript: Transcript, *, explain_end: Callable[[], str] | None = None
+    ) -> None:
+        self.transcript = transcript
+        self.position = 0
+        self._port = port
+        self._explain_end = explain_end
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._lifeline, theirs = socket.socketpair()
+        os.set_blocking(port, False)
+        fds = (port, theirs.fileno(), self._wake)
+        with theirs:
+            self._pump = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(Path(pump.__file__))]
+                + [str(fd) for fd in fds]
+                + [str(transcript.path), str(transcript.index_path)],
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C at the terminal is for the test, not for the pump
+            )
+        self._poll = select.poll()
+        self._poll.register(self._wake, select.POLLIN)
+        self._poll.register(self._lifeline, select.POLLIN)
+        self._expecter: _Expecter | None = None
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the pump and close the line. What had arrived is in the transcript; harmless when repeated."""
+        if self._port < 0:
+            return
+        self._lifeline.close()
+        try:
+            self._pump.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            self._pump.kill()
+            self._pump.wait()
+        for fd in (self._port, self._wake):
+            os.close(fd)
+        self._port = -1
+        self.transcript.refresh()
+
+    @property
+    def closed(self) -> bool:
+        return self._port < 0
+
+    def fileno(self) -> int:
+        """Readable when something has arrived since the last read, for select and friends."""
+        return self._wake
+
+    def evidence(self, lines: int = 20) -> Evidence:
+        """The last lines and where to read on, for an error."""
+        self.transcript.refresh()
+        return Evidence(self.transcript.path, self.transcript.tail(lines), self.transcript.size)
+
+    def wait_for(self, *markers: bytes, timeout: float) -> Match:
+        """Wait until one of the literal `markers` arrives, from `position` on, for `timeout` seconds at most.
+
+        Moves `position` behind the marker; on a time-out leaves it. Each byte is looked at once.
+
+        Raises `LineTimeout`, `LineClosed`.
+        """
+        pattern = _alternatives(markers)
+        keep = max(map(len, markers)) - 1
+        deadline = time.monotonic() + timeout
+        since = self.position
+        carry = b""
+        for offset, block in self._blocks(since, deadline):
+            window = carry + block
+            if match := pattern.search(window):
+                base = offset - len(carry)
+                self.position = base + match.end()
+                stamp = self.transcript.time_at(self.position - 1)
+                return Match((match.lastindex or 1) - 1, since, base + match.start(), self.position, stamp)
+            carry = window[-keep:] if keep else b""
+        wanted = " or ".join(repr(marker.decode("utf-8", "backslashreplace")) for marker in markers)
+        raise LineTimeout(
+            f"waited {timeout:g} s for {wanted} on the line; {self.transcript.size - since} bytes came instead",
+            evidence=self.evidence(),
+        )
+
+    def read(self, timeout: float) -> bytes:
+        """Whatever has arrived since `position`, waiting for the first byte `timeout` seconds at most.
+
+        Returns no bytes after a time-out. Raises `LineClosed`.
+        """
+        for offset, block in self._blocks(self.position, time.monotonic() + timeout):
+            self.position = offset + len(block)
+            return block
+        return b""
+
+    def skip(self) -> int:
+        """Forget what has arrived so far; returns the new `position`."""
+        self.transcript.refresh()
+        self.position = self.transcript.size
+        return self.position
+
+    def write(self, data: bytes, *, timeout: float = 30.0) -> None:
+        """Send all of `data`, waiting for the other side to take it, `timeout` seconds at most.
+
+        Raises `LineTimeout` with the number of bytes taken, `LineClosed`.
+        """
+        if self.closed:
+            raise self._closed("it was closed by this side")
+        self.transcript.sent(data)
+        deadline = time.monotonic() + timeout
+        view = memoryview(data)
+        writable = select.poll()
+        writable.register(self._port, select.POLLOUT)
+        while view:
+            try:
+                view = view[os.write(self._port, view) :]
+            except BlockingIOError:
+                if not writable.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                    taken = len(data) - len(view)
+                    raise LineTimeout(
+                        f"the line took {taken} of {len(data)} bytes in {timeout:g} s",
+                        hint="the other side does not read: is the machine stopped or flow control on?",
+                        evidence=self.evidence(),
+                    ) from None
+            except OSError as error:
+                raise self._closed(os.strerror(error.errno or 0)) from error
+
+    def sendline(self, line: str) -> None:
+        """Send `line` and a line feed, as the Enter key does."""
+        self.write(line.encode() + b"\n")
+
+    def expect(self, pattern: object, timeout: float = 30.0, **options: object) -> int:
+        """pexpect's own `expect`, from `position` on; see `expecter` for `before`, `match`, `after`."""
+        return self.expecter.expect(pattern, timeout=timeout, **options)
+
+    @property
+    def expecter(self) -> _Expecter:
+        """This line as a pexpect object, for those who know its ways."""
+        if self._expecter is None:
+            self._expecter = _Expecter(self)
+        return self._expecter
+
+    def lines(self, start: int = 0, end: int | None = None) -> Iterator[Line]:
+        """The console's lines between two offsets, with their times."""
+        self.transcript.refresh()
+        return self.transcript.lines(start, end, first=self.transcript.line_number(start))
+
+    def _blocks(self, offset: int, deadline: float) -> Iterable[tuple[int, bytes]]:
+        """Blocks of received bytes from `offset` on, as they come, until the deadline."""
+        transcript = self.transcript
+        while True:
+            self._drain_wake()  # before the refresh, so that no chunk is missed
+            transcript.refresh()
+            while offset < transcript.size:
+                block = transcript.read(offset, min(transcript.size, offset + BLOCK))
+                yield offset, block
+                offset += len(block)
+            if transcript.closed is not None:
+                raise self._closed(transcript.closed)
+            if self.closed:
+                raise self._closed("it was closed by this side")
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return
+            ready = dict(self._poll.poll(remaining * 1000))
+            if self._wake not in ready and self._lifeline.fileno() in ready and not transcript.refresh():
+                raise self._closed("the process that reads it has died")
+
+    def _drain_wake(self) -> None:
+        if self.closed:
+            return
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            pass
+
+    def _closed(self, reason: str) -> LineClosed:
+        told = self._explain_end() if self._explain_end else ""
+        message = f"the line has ended ({reason})" + (f": {told}" if told else "")
+        return LineClosed(message, evidence=self.evidence())
+
+
+class _Expecter(SpawnBase):  # type: ignore[misc]
+    """pexpect over a console: its patterns, our reader."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(timeout=30, searchwindowsize=None)
+        self._console = console
+        self._end = console.position
+        self.delaybeforesend = None
+
+    def expect(self, pattern: object, timeout: float = -1, **options: object) -> int:
+        if self._end - len(self.buffer) != self._console.position:
+            self._buffer = self.buffer_type()
+            self._before = self.buffer_type()
+            self._end = self._console.position
+        try:
+            found: int = super().expect(pattern, timeout=timeout, **options)
+            return found
+        finally:
+            self._console.position = self._end - len(self.buffer)
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> bytes:
+        wait = self.timeout if timeout is None else max(0.0, timeout)
+        try:
+            for offset, block in self._console._blocks(self._end, time.monotonic() + wait):
+                self._end = offset + len(block)
+                return block
+        except LineClosed as error:
+            self.flag_eof = True
+            raise pexpect.EOF(str(error)) from error
+        raise pexpect.TIMEOUT("no output in time")
+
+    def send(self, data: str | bytes) -> int:
+        encoded = data.encode() if isinstance(data, str) else data
+        self._console.write(encoded)
+        return len(encoded)
+
+    def sendline(self, line: str | bytes = "") -> int:
+        return self.send((line.encode() if isinstance(line, str) else line) + b"\n")

@@ -1,0 +1,90 @@
+"""What can go wrong, and whose fault it is.
+
+Every error says what was wrong, carries a hint at what to do, and, where a console was involved,
+the boot stage, the last console lines and the path of the transcript.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a console showed when something went wrong.
+
+    `lines` are the last lines on the line, oldest first; `position` is the byte offset in the
+    transcript at that moment.
+    """
+
+    transcript: Path | None = None
+    lines: tuple[str, ...] = ()
+    position: int | None = None
+
+
+class HilError(Exception):
+    """Base of all errors that the framework raises on purpose.
+
+    `fault` names who has to act: `configuration`, `infrastructure` or `image`.
+    """
+
+    fault: ClassVar[str] = "infrastructure"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        stage: str | None = None,
+        evidence: Evidence | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.stage = stage
+        self.evidence = evidence
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.stage:
+            parts.append(f"stage: {self.stage}")
+        if self.hint:
+            parts.append(f"what to do: {self.hint}")
+        if self.evidence and self.evidence.lines:
+            parts.append("last console lines:")
+            parts += [f"  | {line}" for line in self.evidence.lines]
+        if self.evidence and self.evidence.transcript:
+            parts.append(f"transcript: {self.evidence.transcript}")
+        return "\n".join(parts)
+
+
+class ConfigurationError(HilError):
+    """The user's input is wrong: an option, a board file, a manifest, a module."""
+
+    fault = "configuration"
+
+
+class InfrastructureError(HilError):
+    """The test bed failed, not the image: QEMU, a tool, the network, the line, the disk."""
+
+    fault = "infrastructure"
+
+
+class BootError(HilError):
+    """The image did not come up: a stage was not reached in time."""
+
+    fault = "image"
+
+
+class GuestError(HilError):
+    """The guest's shell did not do what a shell does."""
+
+    fault = "image"
+
+
+class RunnerError(HilError):
+    """The agent or the runner in the partition did not do its part."""
+
+    fault = "image"

@@ -1,0 +1,52 @@
+"""The guest of a board: its shell and files, whatever boots in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hil.board.board import Board
+from hil.console import Console
+from hil.errors import ConfigurationError
+from hil.guest import transfer
+from hil.guest.shell import CommandTimeout, Result, Shell
+
+
+class Guest:
+    """The guest Linux of `board`; follows the board through its boots."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._shell: Shell | None = None
+
+    @property
+    def shell(self) -> Shell:
+        """The session of the current boot. Raises `InfrastructureError` when the board is off."""
+        console: Console = self.board.console
+        if self._shell is None or self._shell.console is not console:
+            self._shell = Shell(console, self.board.manifest.console)
+        return self._shell
+
+    def run(self, command: str, *, timeout: float = 30.0, check: bool = False) -> Result:
+        """Run a shell command (any number of lines) and return its result; see `Shell.run`.
+
+        A shell that does not come back after an interrupt leaves the board marked for a new boot.
+        """
+        try:
+            return self.shell.run(command, timeout=timeout, check=check)
+        except CommandTimeout as error:
+            if not error.recovered:
+                self.board.dirty = "the guest's shell did not come back"
+            raise
+
+    def put(self, source: Path | bytes, path: str) -> bool:
+        """Copy a file, or bytes, to `path` in the guest; false where it was there already."""
+        if isinstance(source, Path):
+            try:
+                source = source.read_bytes()
+            except OSError as error:
+                raise ConfigurationError(f"cannot read {source}: {error.strerror}") from error
+        return transfer.put(self.shell, source, path)
+
+    def get(self, path: str) -> bytes:
+        """The bytes of the file `path` in the guest."""
+        return transfer.get(self.shell, path)

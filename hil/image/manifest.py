@@ -1,0 +1,319 @@
+"""Image manifests: what boots, on which machine, through which stages, and how to talk to it.
+
+A manifest is one TOML file, `images/NAME.toml`. Reading one never touches the files it names;
+that is the part of `hil.image.store`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import string
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from hil.errors import ConfigurationError
+
+IMAGES_DIR = Path(__file__).resolve().parents[2] / "images"
+"""Where the project's own manifests are."""
+
+
+def _regex(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return pattern
+
+
+def _has(*groups: str) -> AfterValidator:
+    def check(pattern: str) -> str:
+        missing = set(groups) - set(re.compile(_regex(pattern)).groupindex)
+        if missing:
+            raise ValueError(f"needs the named group (?P<{sorted(missing)[0]}>...)")
+        return pattern
+
+    return AfterValidator(check)
+
+
+def _takes(*fields: str) -> AfterValidator:
+    def check(text: str | None) -> str | None:
+        if text is not None and (found := placeholders(text)) != set(fields):
+            raise ValueError(f"needs exactly {{{'}, {'.join(fields)}}}, has {sorted(found)}")
+        return text
+
+    return AfterValidator(check)
+
+
+def placeholders(text: str) -> set[str]:
+    """Return the names in braces in `text`; ValueError where the braces do not match."""
+    return {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+
+
+Regex = Annotated[str, AfterValidator(_regex)]
+Address = Annotated[int, Field(ge=0, lt=1 << 64)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FileSpec(_Model):
+    """A file of an image that is brought, not built: its place and digest.
+
+    `path` is absolute, or relative to the manifest; `~` is the user's home.
+    """
+
+    path: str = Field(min_length=1)
+    sha256: Sha256
+
+
+class Load(_Model):
+    """A file that the machine finds in its memory at `address` when it starts."""
+
+    file: Name
+    address: Address
+
+
+class Area(_Model):
+    """A piece of the machine's memory, `size` bytes at `address`, that nothing may be loaded over."""
+
+    name: Name
+    address: Address
+    size: int = Field(gt=0)
+
+
+class Machine(_Model):
+    """The emulated machine that boots the image.
+
+    `arguments` are the emulator's, with `{file}` for the path of the image's file of that name.
+    `emulator_version` is the oldest that works.
+    """
+
+    emulator: str = "qemu-system-aarch64"
+    emulator_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")] = "7.2"
+    arguments: tuple[Annotated[str, AfterValidator(lambda text: (placeholders(text), text)[1])], ...]
+    load: tuple[Load, ...] = ()
+    reserved: tuple[Area, ...] = ()
+
+    def file_names(self) -> set[str]:
+        """Return the names of all files that the machine needs."""
+        named: set[str] = set()
+        for argument in self.arguments:
+            named |= placeholders(argument)
+        return named | {load.file for load in self.load}
+
+    @model_validator(mode="after")
+    def _addresses_differ(self) -> Machine:
+        areas = {load.file: (load.address, 1) for load in self.load}
+        if len(areas) < len(self.load):
+            raise ValueError("load: one file is loaded twice")
+        check_overlaps(areas | {area.name: (area.address, area.size) for area in self.reserved})
+        return self
+
+
+class Stage(_Model):
+    """One step of a boot: literal `marker` on the console, at most `limit` seconds after the one before."""
+
+    name: str = Field(min_length=1)
+    marker: str = Field(min_length=1)
+    limit: float = Field(gt=0)
+
+
+class ConsoleFacts(_Model):
+    """What the console of the guest looks like.
+
+    `foreign` are patterns (matching whole lines) of what others than the shell write on the line;
+    `noise` are patterns of lines that look like failures and are none; `line_limit` is the longest
+    command line in characters that the shell takes.
+    """
+
+    login: str = "login: "
+    user: str = "root"
+    password: str | None = None
+    prompt: str = "# "
+    foreign: tuple[Regex, ...] = ()
+    noise: tuple[Regex, ...] = ()
+    line_limit: int = Field(default=1022, ge=80)
+
+
+class AgentFacts(_Model):
+    """How modules are deployed in the guest and what the runner says.
+
+    `device` is a file in the guest without which the agent cannot work. The options are None for an
+    agent that has none. The patterns match a whole line without its line end.
+    """
+
+    command: str = "wasmedge_emit"
+    device: str | None = None
+    hello_option: str | None = None
+    seal_option: Annotated[str | None, _takes("nonce")] = None
+    limit_option: Annotated[str | None, _takes("ms")] = None
+    samples: str = "/usr/bin"
+    executing: Regex = r"\[[^]]*\] \[info\] executing wasm file"
+    success: Annotated[str, _has("code")] = r"\[[^]]*\] \[info\] execution success, exit code:(?P<code>\d+)"
+    failed: Annotated[str, _has("reason")] = r"\[[^]]*\] \[info\] execution failed:(?P<reason>.*)"
+
+
+class Manifest(_Model):
+    """A whole image: identity, files or builder, machine, stages, console, agent.
+
+    `build` names the builder of an image that the project makes itself; an image with `files` is
+    brought by the user.
+    """
+
+    version: Literal[1] = Field(alias="schema")
+    name: Name
+    title: str
+    hypervisor: str
+    build: str | None = None
+    files: dict[Name, FileSpec] = {}
+    machine: Machine
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    console: ConsoleFacts = ConsoleFacts()
+    agent: AgentFacts = AgentFacts()
+
+    _path: Path | None = PrivateAttr(default=None)
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the manifest was read from, None for one made in memory."""
+        return self._path
+
+    @model_validator(mode="after")
+    def _files_or_builder(self) -> Manifest:
+        if (self.build is None) == (not self.files):
+            raise ValueError("give either build (a builder's name) or files, not both and not neither")
+        unknown = self.machine.file_names() - set(self.files)
+        if self.files and unknown:
+            raise ValueError(f"machine names {sorted(unknown)[0]!r}, which is not one of files")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError("stages: two have the same name")
+        return self
+
+
+def check_overlaps(areas: dict[str, tuple[int, int]]) -> None:
+    """Raise ValueError if two of the areas, name -> (address, size in bytes), share a byte."""
+    placed = sorted((address, size, name) for name, (address, size) in areas.items())
+    for (start, size, name), (after, _, other) in zip(placed, placed[1:], strict=False):
+        if start + size > after:
+            raise ValueError(f"{name} ({size} bytes at {start:#x}) overlaps {other} at {after:#x}")
+
+
+def load(path: Path) -> Manifest:
+    """Read and check the manifest in the file `path`; ConfigurationError says what is wrong and where."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigurationError(f"cannot read the image manifest {path}: {reason}") from error
+    try:
+        manifest = Manifest.model_validate(_frozen(tomllib.loads(text)))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        problems = [_explain(path, text, problem) for problem in error.errors(include_url=False)]
+        raise ConfigurationError("\n".join(problems), hint=f"correct {path}") from error
+    manifest._path = path
+    return manifest
+
+
+def find(name: str, root: Path = IMAGES_DIR) -> Manifest:
+    """Return the manifest of the image `name` in `root`; ConfigurationError lists what there is."""
+    names = available(root)
+    if name not in names:
+        raise ConfigurationError(
+            f"there is no image {name!r} in {root}",
+            hint=f"{_near(name, names)}the images are: {', '.join(names) or 'none'}",
+        )
+    manifest = load(root / f"{name}.toml")
+    if manifest.name != name:
+        raise ConfigurationError(f"{manifest.path}: name is {manifest.name!r}, but the file says {name!r}")
+    return manifest
+
+
+def available(root: Path = IMAGES_DIR) -> list[str]:
+    """Return the names of all images in `root`, sorted."""
+    return sorted(path.stem for path in root.glob("*.toml"))
+
+
+def _frozen(value: Any) -> Any:
+    """TOML arrays are lists, the models hold tuples, and strict validation takes no one for the other."""
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return value
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def _explain(path: Path, text: str, problem: Any) -> str:
+    """One problem found by pydantic as `FILE:LINE: KEY: what`."""
+    location: tuple[str | int, ...] = problem["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if problem["type"] == "extra_forbidden":
+        known = sorted(_keys(location[:-1]))
+        what = f"unknown key; {_near(str(location[-1]), known)}known keys: {', '.join(known)}"
+    elif problem["type"] == "missing":
+        what = "this key is missing"
+    else:
+        what = str(problem["msg"]).removeprefix("Value error, ")
+    line = _line(text, location)
+    return f"{path}:{line}: {key or 'manifest'}: {what}" if line else f"{path}: {key or 'manifest'}: {what}"
+
+
+def _keys(location: tuple[str | int, ...]) -> Iterator[str]:
+    """The keys that may stand in the table at `location`."""
+    model: Any = Manifest
+    for part in location:
+        if isinstance(part, str) and hasattr(model, "model_fields") and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation)
+    for name, field in getattr(model, "model_fields", {}).items():
+        yield field.alias or name
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
+
+
+def _line(text: str, location: tuple[str | int, ...]) -> int | None:
+    """The number of the line that is nearest to `location`: tomllib keeps no positions."""
+    best, found = 0, None
+    table: tuple[str | int, ...] = ()
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            name = header[2]
+            table = _split(name)
+            if header[1] == "[[":
+                counts[name] = counts.get(name, -1) + 1
+                table += (counts[name],)
+            here = table
+        elif key := _KEY.match(line):
+            here = table + _split(key[1])
+        else:
+            continue
+        if len(here) > best and location[: len(here)] == here:
+            best, found = len(here), number
+    return found
+
+
+def _split(dotted: str) -> tuple[str | int, ...]:
+    return tuple(part.strip(" \"'") for part in dotted.split("."))

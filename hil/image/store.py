@@ -1,0 +1,161 @@
+"""Images on the disk: the cache of built ones, the files of brought ones, their digests.
+
+A built image is a directory `IMAGES/NAME-KEY/` in the cache, KEY being the digest of everything it
+is made from. It appears there whole, by one rename, or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hil.errors import ConfigurationError, InfrastructureError
+from hil.image.manifest import Manifest, check_overlaps
+
+RECORD = "build.json"
+
+
+def cache_root() -> Path:
+    """Return the project's cache directory (it need not exist)."""
+    # the XDG rules: a relative path is to be ignored
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "hil"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is there, ready to boot.
+
+    `files` are absolute paths by name. `digest` (hexadecimal SHA-256 over the sorted digests of the
+    files) names the image in reports. `record` tells where it comes from: digests, sizes and, for a
+    built one, packages and tools with their versions.
+    """
+
+    manifest: Manifest
+    directory: Path
+    files: dict[str, Path]
+    digest: str
+    record: dict[str, Any]
+
+    def command(self) -> list[str]:
+        """Return the emulator and its arguments, without serial line, monitor and drives."""
+        machine = self.manifest.machine
+        # a comma ends a suboption of QEMU, twice it is itself; an argument that is a path has no suboptions
+        plain = {name: str(path) for name, path in self.files.items()}
+        quoted = {name: path.replace(",", ",,") for name, path in plain.items()}
+        command = [machine.emulator]
+        command += [a.format_map(quoted if "," in a else plain) for a in machine.arguments]
+        for load in machine.load:
+            command += ["-device", f"loader,file={quoted[load.file]},addr={load.address:#x},force-raw=on"]
+        return command
+
+
+def open(manifest: Manifest) -> Image | None:
+    """Return the image if it is there, None if it has to be built first.
+
+    Looks at presence and sizes only, see `verify`. ConfigurationError where a file of a brought
+    image is missing or does not fit; InfrastructureError where a tool that the key of a built image
+    depends on is missing.
+    """
+    if manifest.build is None:
+        return _brought(manifest)
+    from hil.image.recipe import recipe  # the recipe knows the store
+
+    return read(manifest, directory_of(manifest, recipe(manifest).key))
+
+
+def verify(image: Image) -> None:
+    """Read all files of `image` again and compare their digests.
+
+    ConfigurationError names the brought file that is not what the manifest says, InfrastructureError
+    the built one that changed in the cache.
+    """
+    for name, path in sorted(image.files.items()):
+        expected = image.record["files"][name]["sha256"]
+        actual = sha256(path)
+        if actual == expected:
+            continue
+        if image.manifest.build is None:
+            raise ConfigurationError(
+                f"{path}: its SHA-256 is {actual}, but {image.manifest.path} says {expected} for {name!r}",
+                hint="bring the right file, or correct its digest in the manifest",
+            )
+        raise InfrastructureError(
+            f"{path} has changed since it was built: its SHA-256 is {actual}, was {expected}",
+            hint=f"build it again: hil image build {image.manifest.name} --force",
+        )
+
+
+def directory_of(manifest: Manifest, key: str) -> Path:
+    """Return where in the cache the image built with recipe `key` is or will be."""
+    return cache_root() / "images" / f"{manifest.name}-{key[:16]}"
+
+
+def read(manifest: Manifest, directory: Path) -> Image | None:
+    """Return the built image in `directory`, None if it is not there or not whole."""
+    try:
+        record: dict[str, Any] = json.loads((directory / RECORD).read_text(encoding="utf-8"))
+        files = {name: directory / name for name in record["files"]}
+        sizes = {name: path.stat().st_size for name, path in files.items()}
+        if any(sizes[name] != record["files"][name]["size"] for name in files):
+            return None
+        digest: str = record["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if missing := manifest.machine.file_names() - set(files):
+        raise ConfigurationError(
+            f"{manifest.path}: machine names {sorted(missing)[0]!r}, which builder {manifest.build!r} does not make",
+            hint=f"it makes: {', '.join(sorted(files))}",
+        )
+    return Image(manifest, directory, files, digest, record)
+
+
+def digest_of(digests: dict[str, str]) -> str:
+    """Return the digest of an image out of its files' digests by name."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of the file at `path`; InfrastructureError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InfrastructureError(f"cannot read {path}: {error.strerror}") from error
+
+
+def check_layout(manifest: Manifest, files: dict[str, Path]) -> None:
+    """Raise ConfigurationError if two files overlap in the machine's memory."""
+    machine = manifest.machine
+    areas = {load.file: (load.address, files[load.file].stat().st_size) for load in machine.load}
+    areas |= {area.name: (area.address, area.size) for area in machine.reserved}
+    try:
+        check_overlaps(areas)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{manifest.path or manifest.name}: machine.load: {error}", hint="move one of them to a higher address"
+        ) from error
+
+
+def _brought(manifest: Manifest) -> Image:
+    base = manifest.path.parent if manifest.path else Path.cwd()
+    files: dict[str, Path] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    for name, spec in manifest.files.items():
+        path = (base / Path(spec.path).expanduser()).resolve()
+        if not path.is_file():
+            raise ConfigurationError(
+                f"{manifest.path}: files.{name}: there is no file {path}",
+                hint="bring the file there, or correct its path in the manifest",
+            )
+        files[name] = path
+        facts[name] = {"sha256": spec.sha256, "size": path.stat().st_size}
+    check_layout(manifest, files)
+    digest = digest_of({name: spec.sha256 for name, spec in manifest.files.items()})
+    return Image(manifest, base.resolve(), files, digest, {"files": facts, "digest": digest})
+

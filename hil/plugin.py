@@ -1,0 +1,311 @@
+"""pytest: options, fixtures and markers. What they do is done elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hil.errors import ConfigurationError, HilError, InfrastructureError
+
+if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
+    from hil.board.board import Board
+    from hil.board.stages import BootReport
+    from hil.console import Console
+    from hil.guest import Guest
+    from hil.timing import Check, Measure, Series
+    from hil.wasm import Runner, Samples
+
+MARKERS = {
+    "board": "runs on whatever board was chosen with --board",
+    "hardware": "needs a real board; an error on an emulated one",
+    "emulator": "needs QEMU's powers; an error on a real board",
+    "timing": "judges times; its figures are in the report",
+    "soak": "runs long",
+    "destructive": "may leave the board unusable; it is booted afresh afterwards",
+}
+BOOT_TRIES = 2  # of which the second only after a failure of the infrastructure
+SESSION = pytest.StashKey["Session"]()
+SPAN = pytest.StashKey[tuple["Board", "Console", int]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("hil", "hardware in the loop")
+    group.addoption(
+        "--board", action="append", metavar="NAME", help="board to test on: a name in boards/ or a path (repeatable)"
+    )
+    group.addoption("--image", metavar="NAME", help="image to boot instead of the board's own: a name in images/")
+    group.addoption(
+        "--fresh",
+        choices=("test", "module", "session"),
+        default="session",
+        help="boot the board afresh for each test, each module, or once (default; a spoilt board is always rebooted)",
+    )
+    group.addoption("--bounds", type=Path, metavar="FILE", help="bounds file instead of boards/NAME.bounds.toml")
+    group.addoption(
+        "--keep-going-on-dead-board",
+        action="store_true",
+        help="try to boot a dead board again for every test instead of failing the rest at once",
+    )
+    group.addoption("--hil-boards", action="store_true", help="list boards and images, and exit")
+    parser.addini("hil_board", "the board to test on when --board is not given", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, text in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {text}")
+    config.stash[SESSION] = Session(config)
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if not config.option.hil_boards:
+        return None
+    from hil import image
+    from hil.board import boardfile
+
+    default = config.stash[SESSION].names
+    for name in boardfile.available():
+        print(f"board  {name}{'  (default)' if name in default else ''}")
+    for name in image.available():
+        print(f"image  {name}  {image.find(name).title}")
+    return 0
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    image = config.option.image
+    return [f"hil: board {', '.join(config.stash[SESSION].names) or 'none'}" + (f", image {image}" if image else "")]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "hil_session_board" in metafunc.fixturenames:
+        names = metafunc.config.stash[SESSION].names
+        metafunc.parametrize("hil_session_board", names or [""], indirect=True, scope="session")
+
+
+class Session:
+    """The boards of a test run, opened when first used."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        lg_env = getattr(config.option, "lg_env", None)
+        ini = config.getini("hil_board")
+        self.names: list[str] = config.option.board or ([lg_env] if lg_env else [ini] if ini else [])
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+        self.directory = config.rootpath / "reports" / "transcripts" / time.strftime(f"%Y%m%d-%H%M%S{worker}")
+        self.series: list[tuple[Series, tuple[Check, ...]]] = []
+        self.facts: dict[str, str] = {}
+        self._dead: dict[str, HilError] = {}
+        self._module: dict[str, object] = {}
+
+    @property
+    def results(self) -> Path | None:
+        """Allure's directory, where it was asked for."""
+        directory = getattr(self.config.option, "allure_report_dir", None)
+        return Path(directory) if directory else None
+
+    def open(self, name: str) -> Board:
+        from hil.board.board import Board
+
+        if not name:
+            raise ConfigurationError("no board was chosen", hint="pass --board NAME; `pytest --hil-boards` lists them")
+        return Board(name, image=self.config.option.image, transcripts=self.directory)
+
+    def make_ready(self, board: Board, item: pytest.Item) -> None:
+        """Bring `board` up as fresh as --fresh asks. Raises what a boot raises."""
+        fresh = self.config.option.fresh
+        module = item.getparent(pytest.Module)
+        stale = fresh == "test" or (fresh == "module" and self._module.get(board.name) is not module)
+        self._module[board.name] = module
+        if board.up and not stale:
+            return
+        dead = self._dead.get(board.name)
+        if dead and not self.config.option.keep_going_on_dead_board:
+            raise type(dead)(
+                f"board {board.name} is dead since an earlier test: {dead.message}",
+                hint=dead.hint or "see that test; --keep-going-on-dead-board tries again for each",
+                stage=dead.stage,
+                evidence=dead.evidence,
+            )
+        for attempt in range(1, BOOT_TRIES + 1):
+            try:
+                board.boot()
+            except HilError as error:
+                if attempt < BOOT_TRIES and isinstance(error, InfrastructureError):
+                    continue
+                self._dead[board.name] = error
+                raise
+            self._dead.pop(board.name, None)
+            self._note(board)
+            return
+
+    def _note(self, board: Board) -> None:
+        image = board.image()
+        self.facts |= {
+            "board": board.name,
+            "image": board.manifest.title,
+            "image sha256": image.digest,
+            "hypervisor": board.manifest.hypervisor,
+        }
+        if board.emulated:
+            self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}
+        if self.results:
+            from hil.report import evidence
+
+            evidence.write_environment(self.results, self.facts)
+            report = board.report
+            assert report is not None
+            evidence.attach_boot(report)
+
+
+def _fail(error: HilError) -> None:
+    pytest.fail(f"{type(error).__name__} ({error.fault}): {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def hil_session_board(request: pytest.FixtureRequest) -> Iterator[Board | HilError]:
+    """The board of the whole session; tests use `board`."""
+    try:
+        board = request.config.stash[SESSION].open(request.param)
+    except HilError as error:
+        yield error
+        return
+    with board:
+        yield board
+
+
+@pytest.fixture
+def board(request: pytest.FixtureRequest, hil_session_board: Board | HilError) -> Iterator[Board]:
+    """The board, booted to a shell and as fresh as --fresh asks."""
+    if isinstance(hil_session_board, HilError):
+        _fail(hil_session_board)
+    board: Any = hil_session_board
+    item: Any = request.node
+    if item.get_closest_marker("hardware") and board.emulated:
+        pytest.fail(f"this test needs a real board, {board.name} is emulated: choose another with --board", False)
+    if item.get_closest_marker("emulator") and not board.emulated:
+        pytest.fail(f"this test needs an emulated board, {board.name} is real: choose one with --board", False)
+    try:
+        request.config.stash[SESSION].make_ready(board, item)
+    except HilError as error:
+        _fail(error)
+    item.stash[SPAN] = board, board.console, board.console.transcript.size
+    item.user_properties.append(("board", board.name))
+    item.user_properties.append(("image", board.manifest.name))
+    yield board
+    if item.get_closest_marker("destructive"):
+        board.dirty = f"{item.name} is destructive"
+
+
+@pytest.fixture
+def boot(board: Board) -> BootReport:
+    """What the board's last boot went through."""
+    report = board.report
+    assert report is not None, "the board fixture boots"
+    return report
+
+
+@pytest.fixture
+def console(board: Board) -> Console:
+    """The serial line: bytes with times."""
+    return board.console
+
+
+@pytest.fixture
+def power(board: Board) -> Iterator[Any]:
+    """labgrid's power driver of the board; the board is booted afresh for the next test."""
+    yield board.power
+    board.dirty = "a test had its hand on the power"
+
+
+@pytest.fixture
+def guest(board: Board) -> Guest:
+    """The guest Linux: its shell and files."""
+    from hil.guest import Guest
+
+    cached: Guest | None = getattr(board, "_hil_guest", None)
+    if cached is None:
+        cached = Guest(board)
+        board._hil_guest = cached  # type: ignore[attr-defined]
+    return cached
+
+
+@pytest.fixture
+def runner(guest: Guest) -> Runner:
+    """The runner in the partition: `runner.run(module, *arguments)`."""
+    from hil.wasm import Runner
+
+    return Runner(guest)
+
+
+@pytest.fixture(scope="session")
+def sample() -> Samples:
+    """The sample modules: `sample("hello.wasm")`."""
+    from hil.wasm import Samples
+
+    return Samples()
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest, board: Board) -> Measure:
+    """Takes series and checks them against the board's bounds."""
+    from hil.timing import Measure
+
+    session = request.config.stash[SESSION]
+
+    def record(series: Series, checks: tuple[Check, ...]) -> None:
+        if not checks:
+            return
+        session.series.append((series, checks))
+        if session.results:
+            from hil.report import evidence
+
+            evidence.attach_series(series, checks)
+
+    bounds = request.config.option.bounds or board.path.with_suffix(".bounds.toml")
+    return Measure(bounds, record)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+    report: pytest.TestReport = yield
+    span = item.stash.get(SPAN, None)
+    if span is None or call.when != "call":
+        return report
+    board, console, start = span
+    console.transcript.refresh()
+    transcript, end = console.transcript, console.transcript.size
+    if report.failed:
+        first, last = transcript.line_number(start), transcript.line_number(end)
+        lines = "\n".join(transcript.tail(20, end=end)) if end > start else "(nothing)"
+        report.sections.append((f"console, {transcript.path}:{first} to line {last}", lines))
+    if item.config.stash[SESSION].results:
+        from hil.report import evidence
+
+        evidence.attach_console(transcript, start, end)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Iterator[Any]:
+    if not session.config.stash[SESSION].results or session.config.option.collectonly:
+        return (yield)
+    from hil.report.evidence import Steps
+
+    with Steps():
+        return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    session = config.stash[SESSION]
+    if session.series:
+        terminalreporter.section("timing")
+        for series, checks in session.series:
+            terminalreporter.write_line(str(series))
+            for check in checks:
+                terminalreporter.write_line(f"  {check}")
+    if session.directory.is_dir():
+        terminalreporter.write_line(f"transcripts: {os.path.relpath(session.directory)}")

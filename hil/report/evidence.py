@@ -1,0 +1,110 @@
+"""Evidence as Allure wants it: steps from labgrid's bus, attachments, the environment."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import allure
+from allure_commons import plugin_manager
+from labgrid.step import StepEvent, steps
+
+from hil.board.stages import BootReport
+from hil.console import Transcript
+from hil.timing.bounds import Check
+from hil.timing.series import Series, shown
+from hil.wasm import Execution
+
+CONSOLE_LINES = 2000  # the last so many lines of a test's console go into its page; the file has them all
+
+PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title><style>
+:root{{color-scheme:light dark}}body{{font:13px/1.45 ui-monospace,monospace;margin:8px}}
+table{{border-collapse:collapse}}td{{padding:0 10px 0 0;vertical-align:top;white-space:pre-wrap}}
+td:first-child,td:nth-child(2){{text-align:right;opacity:.65;user-select:none}}tr:target{{background:#fd08}}
+</style><p>{title}</p><table>{rows}</table>"""
+
+
+class Steps:
+    """Mirrors labgrid's steps as Allure steps while it is entered."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, str] = {}
+
+    def __enter__(self) -> Steps:
+        steps.subscribe(self._notify)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        steps.unsubscribe(self._notify)
+
+    def _notify(self, event: StepEvent) -> None:
+        step = event.step
+        state = event.data.get("state")
+        if state == "start":
+            uuid = self._open[id(step)] = str(uuid4())
+            params = {key: repr(value) for key, value in (step.args or {}).items()}
+            plugin_manager.hook.start_step(uuid=uuid, title=step.title, params=params)
+        elif state == "stop" and (uuid := self._open.pop(id(step), "")):
+            error = step.exception
+            plugin_manager.hook.stop_step(
+                uuid=uuid, exc_type=type(error) if error else None, exc_val=error, exc_tb=None
+            )
+
+
+def attach_console(transcript: Transcript, start: int, end: int, *, name: str = "console") -> None:
+    """Attach the lines between two offsets as a page with line numbers and seconds since the first."""
+    lines = list(transcript.lines(start, end, first=transcript.line_number(start)))[-CONSOLE_LINES:]
+    if not lines:
+        return
+    zero = lines[0].time_ns
+    rows = "".join(
+        f'<tr id="L{line.number}"><td>{line.number}<td>{(line.time_ns - zero) / 1e9:.6f}<td>{html.escape(line.text)}'
+        for line in lines
+    )
+    title = f"{html.escape(str(transcript.path))}, lines {lines[0].number} to {lines[-1].number}"
+    allure.attach(PAGE.format(title=title, rows=rows), name, allure.attachment_type.HTML, "html")
+
+
+def attach_boot(boot: BootReport) -> None:
+    """Attach the stages of a boot with their times."""
+    rows = "\n".join(f"{stage.seconds:9.3f} s  {stage.name}" for stage in boot.stages)
+    text = f"board {boot.board}, image {boot.image}\nclock: {boot.clock}\ntranscript: {boot.transcript}\n\n{rows}\n"
+    allure.attach(text, "boot stages", allure.attachment_type.TEXT)
+
+
+def attach_execution(run: Execution) -> None:
+    """Attach what one deployment did."""
+    facts: dict[str, Any] = {
+        "module": run.module.name,
+        "sha256": run.module.sha256,
+        "arguments": list(run.arguments),
+        "verdict": str(run.verdict),
+        "output bytes": len(run.output),
+        "output intact": run.intact,
+        "agent status": run.agent_status,
+        "diagnostics": list(run.diagnostics),
+        "foreign lines": list(run.foreign),
+        "transcript": f"{run.transcript} bytes {run.start} to {run.end}",
+    }
+    if run.seal:
+        facts["transfer"] = shown(run.seal.transfer_ticks / run.seal.hz)
+        facts["run"] = shown(run.seal.run_ticks / run.seal.hz)
+    allure.attach(json.dumps(facts, indent=2), f"execution {run.module.name}", allure.attachment_type.JSON)
+
+
+def attach_series(series: Series, checks: Iterable[Check]) -> None:
+    """Attach a series: its samples, clock and what became of its bounds."""
+    text = "\n".join([str(series), *map(str, checks)])
+    allure.attach(text, f"{series.quantity} of {series.subject}", allure.attachment_type.TEXT)
+    rows = "\n".join(f"{number},{value!r}" for number, value in enumerate(series.samples, 1))
+    allure.attach(f"sample,seconds\n{rows}\n", f"samples of {series.subject}", allure.attachment_type.CSV)
+
+
+def write_environment(results: Path, facts: dict[str, str]) -> None:
+    """Write what a reader must know of the whole run, as Allure's environment.properties."""
+    lines = (f"{key.replace(' ', '.')} = {value}" for key, value in facts.items())
+    (results / "environment.properties").write_text("\n".join(lines) + "\n", "utf-8")

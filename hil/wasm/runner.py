@@ -1,0 +1,168 @@
+"""The runner in the partition, reached through the agent in the guest."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from hil.errors import ConfigurationError
+from hil.guest import CommandTimeout, Guest
+from hil.guest.shell import quote
+from hil.guest.transfer import digest_in_guest
+from hil.image import AgentFacts
+from hil.wasm.module import Module
+from hil.wasm.verdict import NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
+
+MODULES = "/tmp/hil"  # where uploaded modules go in the guest
+DEFAULT_LIMIT = 30.0  # seconds for a module to run
+OVERHEAD = 20.0  # seconds beside the run: transfer of the module to the runner, the agent itself
+NOT_FOUND, NO_RUNNER = 127, 245  # exit status of the shell, and of the reference image's agent
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One deployment of a module.
+
+    `output` is what the module wrote, byte for byte; `intact` says whether that is proven (None:
+    this image's agent cannot prove it). `request_ns` and `answer_ns` are host monotonic stamps of the
+    agent's start and end as seen on the line; `seal` holds the guest counter's ticks where there are any.
+    `start` and `end` are offsets in the transcript.
+    """
+
+    module: Module
+    arguments: tuple[str, ...]
+    verdict: Verdict
+    output: bytes
+    intact: bool | None
+    diagnostics: tuple[str, ...]
+    foreign: tuple[str, ...]
+    agent_status: int | None
+    request_ns: int
+    answer_ns: int
+    seal: Seal | None
+    transcript: Path
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        return self.output.decode("utf-8", "replace")
+
+    @property
+    def lines(self) -> list[str]:
+        """The output's lines without their ends."""
+        return self.text.splitlines()
+
+    @property
+    def good(self) -> bool:
+        """The module exited with 0 and nothing garbled its output."""
+        return self.verdict.good and self.intact is not False
+
+    def __str__(self) -> str:
+        state = {True: "", None: ", output not provable", False: ", output GARBLED on the line"}[self.intact]
+        call = " ".join((self.module.name, *self.arguments))
+        tail = "".join(f"\n  | {line}" for line in self.diagnostics[-5:])
+        return f"{call}: {self.verdict}, {len(self.output)} bytes{state}{tail}"
+
+
+class Runner:
+    """Deploys modules through `guest`.
+
+    Raises `ConfigurationError` on a board whose image has no agent.
+    """
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        self._session: object = None
+        self._places: dict[str, str] = {}
+
+    @property
+    def facts(self) -> AgentFacts:
+        manifest = self.guest.board.manifest
+        if manifest.agent is None:
+            raise ConfigurationError(f"image {manifest.name} has no agent and no runner", hint="choose another image")
+        return manifest.agent
+
+    def run(self, module: Module | Path | str, *arguments: str, limit: float = DEFAULT_LIMIT) -> Execution:
+        """Deploy `module` with `arguments` and return what became of it; never raises for a bad module.
+
+        `limit` is the seconds the module may run: kept by the image's watchdog where it has one, and
+        by the wait for the agent in any case. The module is uploaded once a boot; a sample that the
+        image holds is used from there.
+
+        Raises `ConfigurationError` for a module that cannot be read, and what `guest.run` raises
+        other than a time-out.
+        """
+        if not isinstance(module, Module):
+            module = Module.load(Path(module))
+        facts = self.facts
+        place = self.place(module)
+        nonce = secrets.token_hex(8) if facts.seal_option else None
+        command = [facts.command]
+        if facts.seal_option and nonce:
+            command.append(facts.seal_option.format(nonce=nonce))
+        if facts.limit_option:
+            command.append(facts.limit_option.format(ms=max(1, round(limit * 1000))))
+        command += [place, *arguments]
+        guest = self.guest
+        console = guest.shell.console
+        try:
+            result = guest.run(quote(command), timeout=limit + OVERHEAD)
+        except CommandTimeout as error:
+            guest.board.dirty = f"{module.name} left the runner stuck"
+            back = "the shell came back after ^C" if error.recovered else "the shell did not come back"
+            seen = read(error.output, facts)
+            reading = Reading(Stuck(f"no end in {limit + OVERHEAD:g} s; {back}"), seen.output, None, None)
+            end = console.transcript.size
+            return self._execution(module, arguments, reading, None, (0, 0), (end - len(error.output), end))
+        transcript = console.transcript
+        data = transcript.read(result.start, result.end)
+        reading = read(data, facts, nonce=nonce, foreign=guest.board.manifest.console.foreign)
+        if result.status == NOT_FOUND and not reading.seal:
+            reading = Reading(NoAgent(result.text.strip()), b"", None, None)
+        elif nonce and result.status == NO_RUNNER and not reading.seal:
+            guest.board.dirty = "the runner does not answer"
+            reading = Reading(NoAgent(result.text.strip() or "the runner does not answer"), b"", None, None)
+        elif isinstance(reading.verdict, Silent):
+            guest.board.dirty = f"the runner was silent on {module.name}"
+        return self._execution(
+            module, arguments, reading, result.status, (result.begin_ns, result.end_ns), (result.start, result.end)
+        )
+
+    def place(self, module: Module) -> str:
+        """The path of `module` in the guest, uploading it where the guest does not have it yet."""
+        shell = self.guest.shell
+        if self._session is not shell:
+            self._session, self._places = shell, {}
+        if module.sha256 not in self._places:
+            path = f"{self.facts.samples}/{module.name}"
+            if digest_in_guest(shell, path) != module.sha256:
+                path = f"{MODULES}/{module.sha256[:16]}/{module.name}"
+                self.guest.put(module.data, path)
+            self._places[module.sha256] = path
+        return self._places[module.sha256]
+
+    def _execution(
+        self,
+        module: Module,
+        arguments: tuple[str, ...],
+        reading: Reading,
+        status: int | None,
+        stamps: tuple[int, int],
+        span: tuple[int, int],
+    ) -> Execution:
+        return Execution(
+            module,
+            arguments,
+            reading.verdict,
+            reading.output,
+            reading.intact,
+            reading.diagnostics,
+            reading.foreign,
+            status,
+            *stamps,
+            reading.seal,
+            self.guest.board.console.transcript.path,
+            *span,
+        )

@@ -1,0 +1,142 @@
+"""The sample modules and what they must do, from `wasm_samples/samples.toml`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hil.errors import ConfigurationError
+from hil.wasm.module import Module
+from hil.wasm.runner import DEFAULT_LIMIT, Execution
+from hil.wasm.verdict import Exited, Failed, Faulted, Verdict
+
+SAMPLES_DIR = Path(__file__).resolve().parents[2] / "wasm_samples"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Case(_Model):
+    """One way to run a sample and what must come of it; the keys are explained in samples.toml."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    limit_ms: int | None = None
+    verdict: Literal["exited", "failed", "faulted"]
+    code: int = 0
+    reason: str = ""
+    hazard: str | None = None
+    lines: tuple[str, ...] | None = None
+    last_line: str | None = None
+    patterns: tuple[str, ...] | None = None
+    text: str | None = None
+    size: int | None = Field(default=None, alias="bytes")
+    crc32: str | None = None
+
+    @property
+    def limit(self) -> float:
+        """Seconds that the module may run."""
+        return self.limit_ms / 1000 if self.limit_ms else DEFAULT_LIMIT
+
+    @property
+    def expected(self) -> Verdict:
+        return {"exited": Exited(self.code), "failed": Failed(self.reason), "faulted": Faulted()}[self.verdict]
+
+    def problems(self, run: Execution) -> list[str]:
+        """What is wrong with `run`, a sentence each; empty when it is as expected."""
+        found = []
+        if run.verdict != self.expected:
+            found.append(f"verdict is {run.verdict}, expected {self.expected}")
+        if run.intact is False:
+            found.append("the output was garbled on the line")
+        if self.lines is not None and run.lines != list(self.lines):
+            found.append(f"lines are {run.lines}, expected {list(self.lines)}")
+        if self.last_line is not None and run.lines[-1:] != [self.last_line]:
+            found.append(f"last line is {run.lines[-1:]}, expected {self.last_line!r}")
+        if self.text is not None and run.text != self.text:
+            found.append(f"output is {run.text!r}, expected {self.text!r}")
+        if self.patterns is not None and (
+            len(run.lines) != len(self.patterns)
+            or not all(map(re.fullmatch, self.patterns, run.lines))  # the lengths are equal here
+        ):
+            found.append(f"lines are {run.lines}, expected to match {list(self.patterns)}")
+        if self.size is not None and len(run.output) != self.size:
+            found.append(f"output has {len(run.output)} bytes, expected {self.size}")
+        if self.crc32 is not None and zlib.crc32(run.output) != int(self.crc32, 16):
+            found.append(f"output has CRC-32 {zlib.crc32(run.output):08x}, expected {self.crc32}")
+        return found
+
+
+class Sample(_Model):
+    """A module in `wasm_samples/` with its cases."""
+
+    name: str
+    file: str
+    source: str
+    sha256: str
+    kind: Literal["interpreted", "aot"]
+    build: str
+    about: str
+    case: tuple[Case, ...] = Field(min_length=1)
+
+    def __getitem__(self, name: str) -> Case:
+        for case in self.case:
+            if case.name == name:
+                return case
+        raise KeyError(f"sample {self.name} has no case {name!r}; it has: {', '.join(c.name for c in self.case)}")
+
+
+class _File(_Model):
+    prebuilt: str
+    sample: tuple[Sample, ...]
+    toolchain: dict[str, Any]
+
+
+class Samples:
+    """All samples of a directory; calling it with a file's name gives the module, proven by its digest."""
+
+    def __init__(self, directory: Path = SAMPLES_DIR) -> None:
+        self.directory = directory
+        path = directory / "samples.toml"
+        try:
+            self._samples = _File.model_validate(tomllib.loads(path.read_text("utf-8"))).sample
+        except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+            raise ConfigurationError(f"cannot read {path}: {error}") from error
+
+    def __iter__(self) -> Any:
+        return iter(self._samples)
+
+    def __call__(self, file: str) -> Module:
+        """The module in `file` ("hello.wasm"), or at a path of your own.
+
+        Raises `ConfigurationError` for a name that is neither, and for bytes that are not the sample's.
+        """
+        if "/" in file:
+            return Module.load(Path(file))
+        sample = self[file]
+        module = Module.load(self.directory / sample.file)
+        if module.sha256 != sample.sha256:
+            raise ConfigurationError(
+                f"{module.path} is not the sample that samples.toml describes: its SHA-256 is {module.sha256}",
+                hint="restore it, or record it with wasm_samples/build --record",
+            )
+        return module
+
+    def __getitem__(self, file: str) -> Sample:
+        for sample in self._samples:
+            if file in (sample.file, sample.name):
+                return sample
+        names = [sample.file for sample in self._samples]
+        near = difflib.get_close_matches(file, names, n=1)
+        raise ConfigurationError(
+            f"there is no sample {file!r}",
+            hint=(f"did you mean {near[0]!r}? " if near else "")
+            + f"the samples are: {', '.join(names)}; a module of your own is named by a path with a slash",
+        )

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What agent and runner share: the layout of the page, the event and the counter.
+ *
+ * The page is mapped as device memory: only aligned 32 and 64 bit accesses, so no memcpy to or from
+ * it. The event merely wakes; the sequence numbers say whether there is something to do, because
+ * a stale event may arrive at any time.
+ */
+#ifndef LINK_H
+#define LINK_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+	LINK_ADDRESS = 0x20000000,     /* guest-physical, the same in both partitions */
+	LINK_SIZE = 0x10000,           /* bytes */
+	LINK_EVENT_PORT = 10,          /* local port of the static event channel, in both */
+	LINK_PART = 4092,              /* data bytes of one request */
+	LINK_MODULE_MAX = 64 << 20,    /* bytes */
+	LINK_ARGUMENTS_MAX = 64 << 10, /* bytes of all arguments with their NULs */
+	LINK_ARGUMENTS = 256,          /* arguments without argv[0] */
+	LINK_LAYOUT = 1,               /* of the control block */
+	LINK_MAGIC = 0x5a4c4948,       /* "HILZ" */
+};
+
+enum link_command {
+	LINK_RESET_BUFFER = 1, /* u64: size of the module; ends a run that nobody waits for */
+	LINK_SEND_PART = 2,    /* up to LINK_PART bytes of the module */
+	LINK_SEND_DONE = 3,
+	LINK_SET_ARG = 4, /* one argument without NUL */
+	LINK_RUN = 5,     /* answered when the run has ended */
+	LINK_HELLO = 6,   /* fills the info block */
+	LINK_ABORT = 7,   /* ends the run */
+	LINK_SET_LIMIT = 8, /* u32 or u64: milliseconds, 0 for none */
+};
+
+enum link_answer {
+	LINK_OK = 0,
+	LINK_BAD_COMMAND = 1,
+	LINK_BAD_SIZE = 2,
+	LINK_BAD_ORDER = 3, /* no module announced, incomplete, or already complete */
+	LINK_TOO_LARGE = 4, /* module or arguments */
+	LINK_BUSY = 5,      /* a module is running */
+};
+
+enum link_verdict {
+	LINK_EXITED = 1,     /* code: the module's */
+	LINK_NOT_LOADED,     /* code: WasmEdge's, as in the next two */
+	LINK_NOT_INSTANTIATED,
+	LINK_TRAPPED,
+	LINK_LIMIT,
+	LINK_ABORTED,
+	LINK_FAULTED, /* code: the signal that ended the worker */
+};
+
+/* Fields are naturally aligned; each is accessed whole. */
+struct link_page {
+	uint32_t header; /* command | size << 16; the answer when answered */
+	uint32_t data[LINK_PART / 4];
+
+	/* control block, offset 4096 */
+	uint32_t request_seq; /* the agent's */
+	uint32_t answer_seq;  /* the runner's: the last request it answered */
+	uint32_t magic, layout;
+	uint32_t epoch;     /* grows with each start of the runner */
+	uint32_t heartbeat; /* grows at least once a second, runs included */
+
+	/* info block, written by HELLO */
+	uint32_t pid, priority;
+	uint32_t locked_kib, free_kib, runs, unused;
+	uint32_t version[16]; /* text */
+
+	/* result block, written before RUN is answered */
+	uint32_t verdict, code;
+	uint64_t output_bytes;
+	uint32_t output_crc, unused2;
+	uint64_t start_ticks, end_ticks; /* the partition's CNTVCT_EL0 */
+	uint32_t reason[32];             /* text */
+};
+_Static_assert(offsetof(struct link_page, request_seq) == 4096, "control block follows the dataport");
+
+struct link {
+	volatile struct link_page *page;
+	int event; /* /dev/xen/evtchn */
+};
+
+static inline void link_barrier(void)
+{
+	__asm__ volatile("dmb sy" ::: "memory");
+}
+
+/* Copies into the page, by words. */
+static inline void link_put(volatile uint32_t *to, const void *from, size_t bytes)
+{
+	const char *source = from;
+	for (; bytes; to++) {
+		uint32_t word = 0;
+		size_t step = bytes < 4 ? bytes : 4;
+		memcpy(&word, source, step);
+		*to = word;
+		source += step;
+		bytes -= step;
+	}
+}
+
+/* Copies out of the page, by words. */
+static inline void link_get(void *to, const volatile uint32_t *from, size_t bytes)
+{
+	char *target = to;
+	for (; bytes; from++) {
+		uint32_t word = *from;
+		size_t step = bytes < 4 ? bytes : 4;
+		memcpy(target, &word, step);
+		target += step;
+		bytes -= step;
+	}
+}
+
+/* Text of a fixed field; always ends in NUL on both sides. */
+static inline void link_put_text(volatile uint32_t *to, const char *text, size_t field)
+{
+	char copy[256] = "";
+	strncpy(copy, text, field - 1);
+	link_put(to, copy, field);
+}
+
+static inline void link_get_text(char *to, const volatile uint32_t *from, size_t field)
+{
+	link_get(to, from, field);
+	to[field - 1] = 0;
+}
+
+static inline uint64_t link_ticks(void)
+{
+	uint64_t value;
+	__asm__ volatile("isb; mrs %0, cntvct_el0" : "=r"(value)::"memory");
+	return value;
+}
+
+static inline uint64_t link_ticks_per_second(void)
+{
+	uint64_t value;
+	__asm__ volatile("mrs %0, cntfrq_el0" : "=r"(value));
+	return value;
+}
+
+/* CRC-32 as zlib's: start with 0, feed the previous value. */
+static inline uint32_t link_crc(uint32_t crc, const void *data, size_t bytes)
+{
+	static const uint32_t table[16] = {
+		0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+		0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+	};
+	const unsigned char *byte = data;
+	for (crc = ~crc; bytes--; byte++) {
+		crc = table[(crc ^ *byte) & 15] ^ crc >> 4;
+		crc = table[(crc ^ *byte >> 4) & 15] ^ crc >> 4;
+	}
+	return ~crc;
+}
+
+/* Maps `bytes` of physical address space; NULL and errno when it cannot. */
+static inline volatile void *link_map(off_t address, size_t bytes)
+{
+	int memory = open("/dev/mem", O_RDWR | O_SYNC | O_CLOEXEC);
+	if (memory < 0)
+		return NULL;
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, address);
+	int error = errno;
+	close(memory);
+	errno = error;
+	if (at == MAP_FAILED)
+		return NULL;
+	madvise(at, bytes, MADV_DONTFORK); /* not for a worker that runs wild */
+	return at;
+}
+
+/* Opens page and event. Returns NULL, or the name of what failed with errno set. */
+static inline const char *link_open(struct link *link)
+{
+	unsigned port = LINK_EVENT_PORT;
+	link->page = link_map(LINK_ADDRESS, LINK_SIZE);
+	if (!link->page)
+		return "/dev/mem";
+	link->event = open("/dev/xen/evtchn", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (link->event < 0 || ioctl(link->event, _IOC(_IOC_NONE, 'E', 7, sizeof port), &port) < 0)
+		return "/dev/xen/evtchn";
+	return NULL;
+}
+
+static inline void link_notify(const struct link *link)
+{
+	unsigned port = LINK_EVENT_PORT;
+	link_barrier();
+	ioctl(link->event, _IOC(_IOC_NONE, 'E', 4, sizeof port), &port); /* fails for no port of ours */
+}
+
+/* Takes the pending event, if any, and arms the next. */
+static inline void link_take_event(const struct link *link)
+{
+	uint32_t port;
+	while (read(link->event, &port, sizeof port) == sizeof port)
+		if (write(link->event, &port, sizeof port) < 0)
+			return;
+}
+
+#endif

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The runner: serves the agent's requests and runs modules, one at a time, each in a worker process
+ * that is killed afterwards. Whatever a module does, this process lives and answers.
+ *
+ * runner              serve
+ * runner --say TEXT   write a line on the serial line
+ */
+#define _GNU_SOURCE
+#include "link.h"
+#include "uart.h"
+#include "worker.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/sysinfo.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <wasmedge/wasmedge.h>
+
+enum {
+	PRIORITY = 60,            /* above the interrupt threads (50) and the worker */
+	HEARTBEAT_MS = 500,       /* longest sleep */
+	ANNOUNCE_MS = 10000,      /* the ready line waits so long for a first request */
+	LOG_MAX = 8 << 10,        /* bytes of the library's log that are kept of a run */
+	RESERVE = 64 << 20,       /* bytes of memory that no module gets */
+	MODULE_KEPT = 1 << 20,    /* bytes of the module's buffer that are not given back */
+};
+
+enum state { IDLE, RECEIVING, READY, RUNNING };
+
+static struct link peer;
+static struct worker worker;
+static struct job *job;     /* shared with the worker */
+static uint8_t *module;     /* the same */
+static uint64_t memory_max; /* bytes a worker may use */
+
+static enum state state;
+static bool announced;
+static uint32_t seen_seq, run_seq, runs;
+static uint64_t received, module_most; /* bytes; the largest module since the buffer was given back */
+static uint64_t limit_ms, started_ms, started_ticks, output_bytes;
+static uint32_t output_crc;
+static char log_text[LOG_MAX + 1];
+static size_t log_bytes;
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000ull + now.tv_nsec / 1000000;
+}
+
+static _Noreturn void die(const char *what)
+{
+	char line[160];
+	snprintf(line, sizeof line, "partition: runner cannot start: %s: %s", what, strerror(errno));
+	uart_line(line);
+	exit(1);
+}
+
+/* -- the run ---------------------------------------------------------------------------------- */
+
+/* Puts on the line what the module has printed so far. At most `most` bytes, so that nothing starves. */
+static void forward_output(size_t most)
+{
+	char piece[4096];
+	for (ssize_t got; most && (got = read(worker.output, piece, sizeof piece)) > 0;) {
+		uart_write(piece, got);
+		output_crc = link_crc(output_crc, piece, got);
+		output_bytes += got;
+		most -= (size_t)got < most ? (size_t)got : most;
+	}
+}
+
+/* Returns whether the worker is done: its outcome complete, or itself gone. */
+static bool collect_log(void)
+{
+	char piece[1024];
+	for (;;) {
+		ssize_t got = read(worker.log, piece, sizeof piece);
+		if (got < 0)
+			return errno != EAGAIN && errno != EINTR;
+		if (got == 0)
+			return true;
+		size_t room = LOG_MAX - log_bytes;
+		memcpy(log_text + log_bytes, piece, (size_t)got < room ? (size_t)got : room);
+		log_bytes += (size_t)got < room ? (size_t)got : room;
+		if (piece[got - 1] == 0)
+			return true;
+	}
+}
+
+/* The library's lines have their stamp; what else was said gets one. */
+static void print_log(void)
+{
+	log_text[log_bytes] = 0;
+	for (char *line = log_text, *end; *line; line = end) {
+		end = line + strcspn(line, "\n");
+		if (*end)
+			*end++ = 0;
+		if (line[0] == '[')
+			uart_line(line);
+		else if (line[0])
+			uart_log("error", "%s", line);
+	}
+}
+
+static void renew_worker(void)
+{
+	worker_end(&worker);
+	if (module_most > MODULE_KEPT && madvise(module, LINK_MODULE_MAX, MADV_REMOVE) == 0)
+		module_most = 0;
+	if (worker_fork(&worker, job, memory_max) < 0)
+		uart_log("error", "no worker for the next module: %s", strerror(errno));
+}
+
+static void answer(uint32_t seq, enum link_answer value)
+{
+	peer.page->header = value;
+	link_barrier();
+	peer.page->answer_seq = seq;
+	link_notify(&peer);
+}
+
+/* Tells the verdict: on the line, in the result block, to the agent if it still waits. */
+static void finish(enum link_verdict verdict, uint32_t code, const char *reason)
+{
+	volatile struct link_page *page = peer.page;
+	page->end_ticks = link_ticks();
+	print_log();
+	if (verdict == LINK_EXITED)
+		uart_log("info", "execution success, exit code:%u", code);
+	else
+		uart_log("info", "execution failed:%s", reason);
+	page->verdict = verdict;
+	page->code = code;
+	page->output_bytes = output_bytes;
+	page->output_crc = output_crc;
+	page->start_ticks = started_ticks;
+	link_put_text(page->reason, reason, sizeof page->reason);
+	state = IDLE;
+	runs++;
+	if (seen_seq == run_seq)
+		answer(run_seq, LINK_OK);
+	renew_worker();
+}
+
+/* Ends the run from outside. The worker is dead before its last output is taken, so this is bounded. */
+static void stop(enum link_verdict verdict, const char *reason)
+{
+	kill(worker.pid, SIGKILL);
+	waitid(P_PID, worker.pid, NULL, WEXITED | WNOWAIT);
+	forward_output(SIZE_MAX);
+	collect_log();
+	finish(verdict, 0, reason);
+}
+
+/* The worker says that it is done, or died. */
+static void conclude(void)
+{
+	char reason[sizeof job->reason];
+	forward_output(SIZE_MAX);
+	bool complete = log_bytes && log_text[log_bytes - 1] == 0;
+	uint32_t verdict = job->verdict;
+	if (complete && verdict >= LINK_EXITED && verdict <= LINK_TRAPPED) {
+		memcpy(reason, job->reason, sizeof reason);
+		reason[sizeof reason - 1] = 0;
+		finish(verdict, job->code, verdict == LINK_EXITED ? "" : reason);
+		return;
+	}
+	siginfo_t end = {0};
+	kill(worker.pid, SIGKILL); /* has no effect on a dead one */
+	waitid(P_PID, worker.pid, &end, WEXITED | WNOWAIT);
+	log_text[log_bytes] = 0;
+	int signal = end.si_code == CLD_EXITED ? 0 : end.si_status;
+	if (strstr(log_text, "bad_alloc"))
+		snprintf(reason, sizeof reason, "runner fault: out of memory");
+	else if (signal)
+		snprintf(reason, sizeof reason, "runner fault: signal %d (%s)", signal, strsignal(signal));
+	else
+		snprintf(reason, sizeof reason, "runner fault: worker left with status %d", end.si_status);
+	finish(LINK_FAULTED, signal, reason);
+}
+
+static void check_limit(void)
+{
+	char reason[64];
+	if (state != RUNNING || !limit_ms || now_ms() - started_ms < limit_ms)
+		return;
+	snprintf(reason, sizeof reason, "limit of %llu ms exceeded", (unsigned long long)limit_ms);
+	stop(LINK_LIMIT, reason);
+}
+
+static enum link_answer run(uint32_t seq)
+{
+	if (state != READY)
+		return LINK_BAD_ORDER;
+	if (worker.pid < 0)
+		renew_worker();
+	job->module_bytes = received;
+	job->verdict = 0;
+	output_bytes = output_crc = log_bytes = 0;
+	run_seq = seq;
+	started_ticks = link_ticks();
+	started_ms = now_ms();
+	uart_log("info", "executing wasm file");
+	state = RUNNING;
+	if (worker.pid < 0)
+		finish(LINK_FAULTED, 0, "runner fault: no worker");
+	else if (write(worker.start, "", 1) != 1)
+		conclude();
+	return LINK_OK;
+}
+
+/* -- requests --------------------------------------------------------------------------------- */
+
+static uint32_t locked_kib(void)
+{
+	char line[128];
+	unsigned kib = 0;
+	FILE *status = fopen("/proc/self/status", "re");
+	while (status && fgets(line, sizeof line, status) && sscanf(line, "VmLck: %u", &kib) != 1)
+		;
+	if (status)
+		fclose(status);
+	return kib;
+}
+
+static uint64_t free_bytes(void)
+{
+	struct sysinfo info;
+	return sysinfo(&info) < 0 ? 0 : (uint64_t)info.freeram * info.mem_unit;
+}
+
+static void fill_info(void)
+{
+	volatile struct link_page *page = peer.page;
+	struct sched_param priority = {0};
+	sched_getparam(0, &priority);
+	page->pid = getpid();
+	page->priority = sched_getscheduler(0) == SCHED_FIFO ? priority.sched_priority : 0;
+	page->locked_kib = locked_kib();
+	page->free_kib = free_bytes() >> 10;
+	page->runs = runs;
+	link_put_text(page->version, WasmEdge_VersionGet(), sizeof page->version);
+}
+
+static uint64_t number(size_t size)
+{
+	uint64_t value = 0;
+	link_get(&value, peer.page->data, size);
+	return value;
+}
+
+static enum link_answer reset(size_t size)
+{
+	if (size != 8)
+		return LINK_BAD_SIZE;
+	uint64_t announced_bytes = number(size);
+	if (state == RUNNING)
+		stop(LINK_ABORTED, "aborted: a new module came");
+	state = IDLE;
+	if (announced_bytes > LINK_MODULE_MAX)
+		return LINK_TOO_LARGE;
+	job->module_bytes = announced_bytes;
+	job->arguments = job->argument_bytes = 0;
+	received = limit_ms = 0;
+	state = RECEIVING;
+	return LINK_OK;
+}
+
+static enum link_answer take_part(size_t size)
+{
+	if (state != RECEIVING)
+		return LINK_BAD_ORDER;
+	if (size == 0 || size > job->module_bytes - received)
+		return LINK_BAD_SIZE;
+	link_get(module + received, peer.page->data, size);
+	received += size;
+	if (received > module_most)
+		module_most = received;
+	return LINK_OK;
+}
+
+static enum link_answer take_argument(size_t size)
+{
+	char *to = job->argument + job->argument_bytes;
+	if (state != RECEIVING && state != READY)
+		return LINK_BAD_ORDER;
+	if (job->arguments == LINK_ARGUMENTS || size >= sizeof job->argument - job->argument_bytes)
+		return LINK_TOO_LARGE;
+	link_get(to, peer.page->data, size);
+	if (memchr(to, 0, size))
+		return LINK_BAD_SIZE;
+	to[size] = 0;
+	job->argument_bytes += size + 1;
+	job->arguments++;
+	return LINK_OK;
+}
+
+/* Obeys one request and returns its answer. */
+static enum link_answer obey(uint32_t seq, uint32_t header)
+{
+	enum link_command command = header & 0xffff;
+	size_t size = header >> 16;
+	if (size > LINK_PART)
+		return LINK_BAD_SIZE;
+	if (state == RUNNING && command != LINK_HELLO && command != LINK_ABORT && command != LINK_RESET_BUFFER)
+		return LINK_BUSY;
+	switch (command) {
+	case LINK_RESET_BUFFER:
+		return reset(size);
+	case LINK_SEND_PART:
+		return take_part(size);
+	case LINK_SEND_DONE:
+		if (state != RECEIVING || received != job->module_bytes)
+			return LINK_BAD_ORDER;
+		state = READY;
+		return LINK_OK;
+	case LINK_SET_ARG:
+		return take_argument(size);
+	case LINK_RUN:
+		return size ? LINK_BAD_SIZE : run(seq);
+	case LINK_HELLO:
+		fill_info();
+		return LINK_OK;
+	case LINK_ABORT:
+		if (state == RUNNING)
+			stop(LINK_ABORTED, "aborted");
+		state = IDLE;
+		return LINK_OK;
+	case LINK_SET_LIMIT:
+		if (size != 4 && size != 8)
+			return LINK_BAD_SIZE;
+		limit_ms = number(size);
+		return LINK_OK;
+	}
+	return LINK_BAD_COMMAND;
+}
+
+/* On first contact, when the guest waits in silence: a line of its own, whole. */
+static void announce(void)
+{
+	char line[80];
+	announced = true;
+	snprintf(line, sizeof line, "partition: runner ready, wasmedge %s", WasmEdge_VersionGet());
+	uart_line(line);
+}
+
+static void serve_request(void)
+{
+	uint32_t seq = peer.page->request_seq;
+	if (seq == seen_seq)
+		return;
+	link_barrier();
+	seen_seq = seq;
+	if (!announced)
+		announce();
+	uint32_t header = peer.page->header;
+	enum link_answer value = obey(seq, header);
+	bool later = run_seq == seq && value == LINK_OK && (header & 0xffff) == LINK_RUN;
+	if (!later) /* a run is answered by its end */
+		answer(seq, value);
+}
+
+/* -- life ------------------------------------------------------------------------------------- */
+
+static void start(void)
+{
+	struct sched_param priority = {.sched_priority = PRIORITY};
+	signal(SIGPIPE, SIG_IGN); /* a worker that died before its start */
+	if (sched_setscheduler(0, SCHED_FIFO, &priority) < 0)
+		die("SCHED_FIFO");
+	if (mlockall(MCL_CURRENT) < 0)
+		die("mlockall");
+	const char *failed = link_open(&peer);
+	if (failed)
+		die(failed);
+	int shared = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE;
+	job = mmap(NULL, sizeof *job, PROT_READ | PROT_WRITE, shared, -1, 0);
+	module = mmap(NULL, LINK_MODULE_MAX, PROT_READ | PROT_WRITE, shared, -1, 0);
+	if (job == MAP_FAILED || module == MAP_FAILED)
+		die("memory");
+	memset(job, 0, sizeof *job);
+	job->module = module;
+	uint64_t kept = RESERVE + LINK_MODULE_MAX;
+	memory_max = free_bytes() > 2 * kept ? free_bytes() - kept : kept;
+	if (worker_fork(&worker, job, memory_max) < 0)
+		die("fork");
+	peer.page->layout = LINK_LAYOUT;
+	peer.page->epoch++;
+	seen_seq = peer.page->request_seq; /* what was asked of a predecessor is not for us */
+	fill_info();
+	link_barrier();
+	peer.page->magic = LINK_MAGIC;
+	link_notify(&peer); /* who waits for us looks again */
+}
+
+int main(int count, char **arguments)
+{
+	if (uart_open() < 0) {
+		perror("runner: /dev/mem");
+		return 1;
+	}
+	if (count == 3 && strcmp(arguments[1], "--say") == 0) {
+		uart_line(arguments[2]);
+		return 0;
+	}
+	start();
+	uint64_t born = now_ms();
+	for (;;) {
+		uint64_t wait = HEARTBEAT_MS, spent = now_ms() - started_ms;
+		if (state == RUNNING && limit_ms && limit_ms - spent < wait)
+			wait = spent < limit_ms ? limit_ms - spent : 0;
+		struct pollfd wake[] = {
+			{.fd = peer.event, .events = POLLIN},
+			{.fd = state == RUNNING ? worker.log : -1, .events = POLLIN},
+			{.fd = state == RUNNING ? worker.output : -1, .events = POLLIN},
+		};
+		poll(wake, 3, wait);
+		peer.page->heartbeat++;
+		link_take_event(&peer);
+		serve_request();
+		if (state == RUNNING) {
+			forward_output(16 << 10);
+			if (collect_log())
+				conclude();
+		}
+		check_limit();
+		if (!announced && now_ms() - born > ANNOUNCE_MS)
+			announce();
+	}
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "worker.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <wasmedge/wasmedge.h>
+
+enum { PAGE = 64 << 10, OWN_MEMORY = 48 << 20 }; /* of WebAssembly; what the runtime itself may need */
+
+static WasmEdge_VMContext *new_machine(uint64_t memory)
+{
+	WasmEdge_ConfigureContext *configure = WasmEdge_ConfigureCreate();
+	WasmEdge_ConfigureAddHostRegistration(configure, WasmEdge_HostRegistration_Wasi);
+	WasmEdge_ConfigureSetMaxMemoryPage(configure, (memory - OWN_MEMORY) / PAGE);
+	WasmEdge_VMContext *machine = WasmEdge_VMCreate(configure, NULL);
+	WasmEdge_ConfigureDelete(configure);
+	return machine;
+}
+
+/* Loads and runs `_start`; notes in the job how far it came. */
+static WasmEdge_Result execute(WasmEdge_VMContext *machine, struct job *job)
+{
+	static const char *arguments[1 + LINK_ARGUMENTS] = {"wasm.wasm"};
+	const char *next = job->argument;
+	for (uint32_t i = 1; i <= job->arguments; i++, next += strlen(next) + 1)
+		arguments[i] = next;
+	WasmEdge_ModuleInstanceContext *wasi =
+		WasmEdge_VMGetImportModuleContext(machine, WasmEdge_HostRegistration_Wasi);
+	WasmEdge_ModuleInstanceInitWASI(wasi, arguments, 1 + job->arguments, NULL, 0, NULL, 0);
+
+	job->verdict = LINK_NOT_LOADED;
+	WasmEdge_Result result = WasmEdge_VMLoadWasmFromBuffer(machine, job->module, job->module_bytes);
+	if (WasmEdge_ResultOK(result))
+		result = WasmEdge_VMValidate(machine);
+	if (!WasmEdge_ResultOK(result))
+		return result;
+	job->verdict = LINK_NOT_INSTANTIATED;
+	result = WasmEdge_VMInstantiate(machine);
+	if (!WasmEdge_ResultOK(result))
+		return result;
+	job->verdict = LINK_TRAPPED;
+	result = WasmEdge_VMExecute(machine, WasmEdge_StringWrap("_start", 6), NULL, 0, NULL, 0);
+	if (WasmEdge_ResultOK(result)) {
+		job->code = WasmEdge_ModuleInstanceWASIGetExitCode(wasi);
+		job->verdict = LINK_EXITED;
+	}
+	return result;
+}
+
+/* Runs a module that does nothing, so that the run proper finds its pages touched. */
+static void warm_up(uint64_t memory)
+{
+	static const uint8_t nothing[] = {
+		0, 'a', 's', 'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 5, 3, 1, 0, 1,
+		7, 10, 1, 6, '_', 's', 't', 'a', 'r', 't', 0, 0, 10, 4, 1, 2, 0, 0x0b,
+	};
+	static struct job idle = {.module = nothing, .module_bytes = sizeof nothing};
+	WasmEdge_VMContext *machine = new_machine(memory);
+	execute(machine, &idle);
+	WasmEdge_VMDelete(machine);
+}
+
+static void set_limits(uint64_t memory)
+{
+	struct rlimit data = {memory, memory}, core = {0, 0};
+	struct sched_param priority = {.sched_priority = WORKER_PRIORITY};
+	sched_setscheduler(0, SCHED_FIFO, &priority);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT); /* locking all of LLVM each time would take half a second */
+	setrlimit(RLIMIT_DATA, &data); /* not AS: the runtime reserves 12 GiB of addresses for a memory */
+	setrlimit(RLIMIT_CORE, &core);
+	int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (score >= 0) {
+		if (write(score, "1000", 4) < 0)
+			return;
+		close(score);
+	}
+}
+
+enum { START = 3, LOG = 4 };
+
+/*
+ * The module gets fd 0 (at its end), 1 and 2. The library's log and the last words of the C++ run time
+ * go elsewhere: WasmEdge 0.14 has no call for that, but it writes to what `stdout` is at its first use.
+ */
+static void set_streams(int start, int output, int log)
+{
+	int nothing = open("/dev/null", O_RDONLY);
+	int from[] = {nothing, output, output, start, log};
+	for (int i = 0; i < 5; i++)
+		from[i] = fcntl(from[i], F_DUPFD, 16); /* out of the way of what follows */
+	for (int i = 0; i < 5; i++)
+		dup2(from[i], i);
+	close_range(LOG + 1, ~0U, 0);
+	stdout = stderr = fdopen(LOG, "w");
+	setvbuf(stdout, NULL, _IOLBF, 4096);
+}
+
+static _Noreturn void work(struct job *job, uint64_t memory)
+{
+	char byte;
+	set_limits(memory);
+	warm_up(memory);
+	WasmEdge_VMContext *machine = new_machine(memory);
+	if (read(START, &byte, 1) != 1)
+		_exit(0);
+	WasmEdge_Result result = execute(machine, job);
+	if (job->verdict != LINK_EXITED) {
+		job->code = WasmEdge_ResultGetCode(result);
+		snprintf(job->reason, sizeof job->reason, "%s", WasmEdge_ResultGetMessage(result));
+	}
+	fflush(stdout);
+	if (write(LOG, "", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause(); /* the server kills: tearing down politely would only take time */
+}
+
+int worker_fork(struct worker *worker, struct job *job, uint64_t memory)
+{
+	int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}}; /* start, output, log */
+	*worker = (struct worker){.pid = -1};
+	for (int i = 0; i < 3; i++)
+		if (pipe2(pipes[i], O_CLOEXEC) < 0)
+			goto failed;
+	worker->pid = fork();
+	if (worker->pid == 0) {
+		set_streams(pipes[0][0], pipes[1][1], pipes[2][1]);
+		work(job, memory);
+	}
+	if (worker->pid < 0)
+		goto failed;
+	worker->start = pipes[0][1];
+	worker->output = pipes[1][0];
+	worker->log = pipes[2][0];
+	fcntl(worker->output, F_SETFL, O_NONBLOCK);
+	fcntl(worker->log, F_SETFL, O_NONBLOCK);
+	close(pipes[0][0]);
+	close(pipes[1][1]);
+	close(pipes[2][1]);
+	return 0;
+failed:;
+	int error = errno;
+	for (int i = 0; i < 6; i++)
+		if (pipes[i / 2][i % 2] >= 0)
+			close(pipes[i / 2][i % 2]);
+	errno = error;
+	return -1;
+}
+
+int worker_end(struct worker *worker)
+{
+	int status = 0;
+	if (worker->pid <= 0)
+		return 0;
+	kill(worker->pid, SIGKILL);
+	while (waitpid(worker->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	close(worker->start);
+	close(worker->output);
+	close(worker->log);
+	worker->pid = -1;
+	return status;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The process that executes one module: forked ahead, warm and waiting, killed after the run. */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include "link.h"
+
+#include <sys/types.h>
+
+/* Shared by server and worker. The server believes nothing in it after a run without a check. */
+struct job {
+	const uint8_t *module; /* mapped at the same address in both */
+	uint64_t module_bytes;
+	uint32_t arguments;      /* how many */
+	uint32_t argument_bytes; /* with their NULs */
+	uint32_t verdict;        /* what a failure now would be; LINK_EXITED at the end */
+	uint32_t code;
+	char reason[128];
+	char argument[LINK_ARGUMENTS_MAX];
+};
+
+struct worker {
+	pid_t pid;
+	int start;  /* write end: one byte starts the run */
+	int output; /* read end, not blocking: what the module prints, stdout and stderr */
+	int log;    /* read end, not blocking: the library's log; a NUL at its end says the outcome is complete */
+};
+
+enum { WORKER_PRIORITY = 40 }; /* below the interrupt threads (50), or nothing could stop it */
+
+/* Forks a worker that may use `memory` bytes. Returns 0, or -1 with errno set. */
+int worker_fork(struct worker *worker, struct job *job, uint64_t memory);
+
+/* Kills and reaps it, closes its pipes. Returns the status of waitpid: of its own end if it had ended. */
+int worker_end(struct worker *worker);
+
+#endif

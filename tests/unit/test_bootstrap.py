@@ -1,0 +1,153 @@
+"""`./bootstrap` before it installs anything: help, wrong usage, unknown systems, no way to become root."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+BOOTSTRAP = Path(__file__).parents[2] / "bootstrap"
+# all that the script itself calls; what a test leaves out is not there for it
+TOOLS = ("awk", "bash", "cat", "dirname", "env", "flock", "grep", "mkdir", "rm", "sed", "tr", "xargs")
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def add_tool(directory: Path, name: str, body: str) -> None:
+    """Put a stand-in for a command into a directory of the path."""
+    tool = directory / name
+    tool.write_text(f"#!/bin/sh\n{body}\n")
+    tool.chmod(0o755)
+
+
+@pytest.fixture
+def bin_dir(tmp_path: Path) -> Path:
+    """The only directory on the script's path."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    for name in TOOLS:
+        found = shutil.which(name)
+        assert found, f"{name} is missing on this machine"
+        (directory / name).symlink_to(found)
+    return directory
+
+
+@pytest.fixture
+def run(tmp_path: Path, bin_dir: Path) -> Run:
+    """Run a copy of the script, so that nothing is written into this clone."""
+    copy = tmp_path / "project" / "bootstrap"
+    copy.parent.mkdir()
+    shutil.copy2(BOOTSTRAP, copy)
+
+    def run(
+        *arguments: str, os_release: str = 'ID=debian\nVERSION_ID="12"\n'
+    ) -> subprocess.CompletedProcess[str]:
+        release = tmp_path / "os-release"
+        release.write_text(os_release)
+        return subprocess.run(
+            [copy, *arguments],
+            env={"PATH": str(bin_dir), "HIL_OS_RELEASE": str(release), "HOME": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=30,
+        )
+
+    return run
+
+
+@pytest.fixture
+def bare_debian(bin_dir: Path) -> Path:
+    """A Debian for ordinary users that lacks everything but the C compiler `clang`."""
+    add_tool(bin_dir, "dpkg", "echo amd64")
+    add_tool(bin_dir, "dpkg-query", "echo clang installed; echo lld config-files")
+    add_tool(bin_dir, "id", "echo 1000")
+    return bin_dir
+
+
+def test_it_is_executable() -> None:
+    assert os.access(BOOTSTRAP, os.X_OK)
+
+
+@pytest.mark.parametrize("argument", ["-h", "--help", "help"])
+def test_help_names_every_command(run: Run, argument: str) -> None:
+    done = run(argument)
+    assert (done.returncode, done.stderr) == (0, "")
+    for command in ("setup", "demo", "test", "shell"):
+        assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["dmeo"], ["--fast"], ["setup", "now"], ["test", "-k", "x"]])
+def test_wrong_usage_is_status_2_and_points_to_help(run: Run, arguments: list[str], tmp_path: Path) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "bootstrap: " in done.stderr
+    assert "--help" in done.stderr
+    assert not (tmp_path / "project" / ".bootstrap").exists()
+
+
+@pytest.mark.parametrize(
+    ("os_release", "name"),
+    [
+        ('ID=fedora\nVERSION_ID=43\nPRETTY_NAME="Fedora Linux 43"\n', "Fedora Linux 43"),
+        ('ID=debian\nVERSION_ID="11"\nPRETTY_NAME="Debian GNU/Linux 11 (bullseye)"\n', "Debian GNU/Linux 11"),
+        ("", "this system"),
+    ],
+)
+def test_unknown_system_gets_the_whole_list(run: Run, os_release: str, name: str, tmp_path: Path) -> None:
+    done = run(os_release=os_release)
+    assert done.returncode == 2
+    assert name in done.stderr
+    for part in ("qemu-system-aarch64", "aarch64-linux-gnu-gcc", "wasm-ld", "python3", "3.11", "Node.js 20"):
+        assert part in done.stderr
+    assert not (tmp_path / "project" / ".bootstrap").exists()
+
+
+def test_unknown_system_names_only_what_is_not_found(run: Run, bin_dir: Path) -> None:
+    add_tool(bin_dir, "clang", "true")
+    line = next(
+        text for text in run(os_release="ID=arch\n").stderr.splitlines() if text.startswith("Not found:")
+    )
+    assert "wasm-ld" in line
+    assert "clang" not in line
+
+
+def test_unknown_system_with_an_old_python(run: Run, bin_dir: Path) -> None:
+    add_tool(bin_dir, "python3", "exit 1")
+    assert "python3 >= 3.11 with venv" in run(os_release="ID=arch\n").stderr
+
+
+def test_without_sudo_the_command_for_root_is_shown(run: Run, bare_debian: Path) -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "no sudo" in done.stderr
+    assert (
+        "  apt-get update && apt-get install --no-install-recommends ca-certificates python3 " in done.stderr
+    )
+    assert " lld " in done.stderr  # known to dpkg, but not installed
+    assert " clang " not in done.stderr
+
+
+def test_a_password_cannot_be_asked_for_without_a_terminal(run: Run, bare_debian: Path) -> None:
+    add_tool(bare_debian, "sudo", "exit 1")
+    done = run()
+    assert done.returncode == 2
+    assert "no terminal" in done.stderr
+    assert "apt-get install --no-install-recommends ca-certificates" in done.stderr
+
+
+def test_a_failed_step_shows_the_end_of_its_log(run: Run, bare_debian: Path, tmp_path: Path) -> None:
+    add_tool(bare_debian, "sudo", '[ "$1" = -n ] || exec "$@"')
+    add_tool(bare_debian, "apt-get", "echo the mirror is asleep; exit 100")
+    # the pauses between tries take no time, the beat of the progress line does
+    add_tool(bare_debian, "sleep", f'[ "$1" != 1 ] || exec {shutil.which("sleep")} 1')
+    (bare_debian / "tail").symlink_to(str(shutil.which("tail")))
+    done = run()
+    assert done.returncode == 1
+    assert "step 1 of 4 failed (System packages, status 1)" in done.stderr
+    assert done.stderr.count("the mirror is asleep") == 3
+    assert "run ./bootstrap again" in done.stderr
+    assert "try 2 of 3" in (tmp_path / "project" / ".bootstrap" / "log").read_text()

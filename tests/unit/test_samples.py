@@ -1,0 +1,236 @@
+"""The sample modules are what samples.toml says, and can be built again to the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SAMPLES = Path(__file__).resolve().parents[2] / "wasm_samples"
+TABLE: dict[str, Any] = tomllib.loads((SAMPLES / "samples.toml").read_text())
+MAGIC = b"\0asm\x01\0\0\0"
+LARGEST = {"rust": 100_000, "c": 50_000, "c-tiny": 2_000}  # bytes
+SAMPLE_KEYS = {"name", "file", "source", "sha256", "kind", "build", "about", "case"}
+CASE_KEYS = {"name", "arguments", "verdict"}
+OUTPUT_KEYS = {"lines", "last_line", "patterns", "text"}
+VERDICT_KEYS = {"exited": {"code"}, "failed": {"reason"}, "faulted": set[str]()}
+OPTIONAL_KEYS = {"limit_ms", "hazard", "bytes", "crc32"}
+
+each_sample = pytest.mark.parametrize("sample", TABLE["sample"], ids=lambda sample: sample["name"])
+
+
+def load_builder() -> ModuleType:
+    loader = SourceFileLoader("sample_builder", str(SAMPLES / "build"))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec
+    module = module_from_spec(spec)
+    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = keep
+    return module
+
+
+@pytest.fixture
+def builder() -> ModuleType:
+    return load_builder()
+
+
+@pytest.fixture(scope="session")
+def toolchain() -> dict[str, str]:
+    """Debian's toolchain, or a skip that names the packages."""
+    module = load_builder()
+    try:
+        versions: dict[str, str] = module.toolchain()
+    except module.Failure as missing:
+        pytest.skip(f"needs Debian's packages {module.PACKAGES}: {missing}")
+    return versions
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The samples in a directory that may be spoilt."""
+    return shutil.copytree(SAMPLES, tmp_path / "somewhere else")
+
+
+@pytest.fixture
+def small(copy: Path) -> Path:
+    """The same with only the module `nonl`, which builds in no time, and nothing recorded."""
+    text = (copy / "samples.toml").read_text()
+    blocks = re.split(r"(?m)^(?=\[\[sample\]\])", text.partition(load_builder().GENERATED)[0])
+    kept = [block for block in blocks if block.startswith('[[sample]]\nname = "nonl"\n')]
+    assert len(kept) == 1
+    (copy / "samples.toml").write_text(f'prebuilt = "{load_builder().system()}"\n\n{kept[0]}')
+    return copy
+
+
+def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    scratch = directory.parent / "tmp"
+    scratch.mkdir(exist_ok=True)
+    done = subprocess.run([sys.executable, directory / "build", *options], capture_output=True, text=True,
+                          timeout=300, env={"PATH": "/nonexistent", "TMPDIR": str(scratch)}, check=False)
+    assert not list(scratch.iterdir()), "temporary files were left behind"
+    return done
+
+
+def unsigned(data: bytes, at: int) -> tuple[int, int]:
+    """A LEB128 number and where the next byte is."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def names_in(module: bytes, wanted: int) -> list[str]:
+    """Module names of the imports (section 2) or names of the exports (section 7)."""
+    at, names = len(MAGIC), []
+    while at < len(module):
+        section, (size, start) = module[at], unsigned(module, at + 1)
+        at = start + size
+        if section != wanted:
+            continue
+        count, here = unsigned(module, start)
+        for _ in range(count):
+            length, here = unsigned(module, here)
+            names.append(module[here:here + length].decode())
+            here += length
+            if wanted == 2:
+                length, here = unsigned(module, here)
+                here += length
+                assert module[here] == 0, "imports something else than a function"
+            here += 1
+            _, here = unsigned(module, here)
+    return names
+
+
+@each_sample
+def test_table_follows_its_schema(sample: dict[str, Any]) -> None:
+    assert sample.keys() == SAMPLE_KEYS
+    assert sample["file"] == f"{sample['name']}.wasm"
+    assert sample["kind"] in {"interpreted", "aot"}
+    assert sample["build"] in LARGEST
+    assert len({case["name"] for case in sample["case"]}) == len(sample["case"])
+    for case in sample["case"]:
+        needed = CASE_KEYS | VERDICT_KEYS[case["verdict"]]
+        assert needed <= case.keys() <= needed | OUTPUT_KEYS | OPTIONAL_KEYS
+        assert len(case.keys() & OUTPUT_KEYS) <= 1
+        assert ("bytes" in case) == ("crc32" in case)
+        assert re.fullmatch("[0-9A-F]{8}", case.get("crc32", "00000000"))
+        for pattern in case.get("patterns", []):
+            re.compile(pattern)
+
+
+@each_sample
+def test_module_is_the_recorded_one(sample: dict[str, Any]) -> None:
+    content = (SAMPLES / sample["file"]).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    assert digest == sample["sha256"], "after a change of the sources: wasm_samples/build --record"
+    assert digest == TABLE["toolchain"][TABLE["prebuilt"]]["modules"][sample["file"]]
+    assert content.startswith(MAGIC)
+    assert len(content) <= LARGEST[sample["build"]]
+
+
+@each_sample
+def test_module_asks_for_wasi_only_and_names_no_place(sample: dict[str, Any]) -> None:
+    content = (SAMPLES / sample["file"]).read_bytes()
+    assert set(names_in(content, 2)) == {"wasi_snapshot_preview1"}
+    assert {"_start", "memory"} <= set(names_in(content, 7))
+    assert not re.search(rb"/(usr|home|root|tmp|build|work|var|opt|rustc)/", content)
+
+
+def test_every_file_is_in_the_table() -> None:
+    assert {path.name for path in SAMPLES.glob("*.wasm")} == {sample["file"] for sample in TABLE["sample"]}
+    sources = {f"src/{path.name}" for path in (SAMPLES / "src").iterdir() if path.suffix != ".h"}
+    assert sources == {sample["source"] for sample in TABLE["sample"]}
+    for recorded in TABLE["toolchain"].values():
+        assert recorded["modules"].keys() == {sample["file"] for sample in TABLE["sample"]}
+
+
+def test_rebuild_gives_the_recorded_bytes(toolchain: dict[str, str], copy: Path) -> None:
+    done = run(copy, "--check")
+    if done.returncode == 3:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    assert f"{len(TABLE['sample'])} modules are the same" in done.stdout
+
+
+def test_recording_twice_is_recording_once(toolchain: dict[str, str], small: Path) -> None:
+    (small / "nonl.wasm").unlink()
+    assert run(small, "--record").returncode == 0
+    once = (small / "samples.toml").read_bytes()
+    assert (small / "nonl.wasm").read_bytes().startswith(MAGIC)
+    assert run(small, "--record").returncode == 0
+    assert (small / "samples.toml").read_bytes() == once
+    assert run(small, "--check").returncode == 0
+
+
+def test_changed_source_is_named(toolchain: dict[str, str], small: Path) -> None:
+    run(small, "--record")
+    source = small / "src" / "nonl.c"
+    source.write_text(source.read_text().replace("no newline", "no new line"))
+    done = run(small, "--check")
+    assert done.returncode == 1
+    assert "nonl.wasm: built" in done.stderr
+
+
+def test_changed_module_is_named(toolchain: dict[str, str], small: Path) -> None:
+    run(small, "--record")
+    with (small / "nonl.wasm").open("ab") as module:
+        module.write(b"\0")
+    done = run(small, "--check")
+    assert done.returncode == 1
+    assert "nonl.wasm: beside samples.toml" in done.stderr
+
+
+def test_source_that_does_not_compile(toolchain: dict[str, str], small: Path) -> None:
+    (small / "src" / "nonl.c").write_text("void _start(void) { nonsense(); }\n")
+    before = (small / "samples.toml").read_bytes()
+    done = run(small, "--record")
+    assert done.returncode == 1
+    assert "nonl.c:1:" in done.stderr and "nonsense" in done.stderr
+    assert (small / "samples.toml").read_bytes() == before
+
+
+def test_unrecorded_toolchain_is_named(toolchain: dict[str, str], small: Path) -> None:
+    run(small, "--record")
+    table = small / "samples.toml"
+    table.write_text(table.read_text().replace('"rustc" = "', '"rustc" = "0.'))
+    done = run(small, "--check")
+    assert done.returncode == 3
+    assert f"rustc {toolchain['rustc']}" in done.stderr
+    assert f"recorded: {load_builder().system()}" in done.stderr
+
+
+def test_missing_tool_names_its_package(builder: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "TOOLS", {Path("/nonexistent/rustc"): "rustc"})
+    with pytest.raises(builder.Failure, match=r"missing: rustc|not Debian") as caught:
+        builder.toolchain()
+    assert caught.value.status == 2
+
+
+def test_broken_table_names_the_line(copy: Path) -> None:
+    (copy / "samples.toml").write_text("prebuilt = \n")
+    done = run(copy, "--check")
+    assert done.returncode == 2
+    assert "samples.toml" in done.stderr and "line 1" in done.stderr
+
+
+def test_command_line_must_say_what() -> None:
+    done = subprocess.run([sys.executable, SAMPLES / "build"], capture_output=True, text=True, timeout=60,
+                          check=False)
+    assert done.returncode == 2
+    assert "--check" in done.stderr
