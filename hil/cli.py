@@ -23,6 +23,7 @@ from hil.errors import ConfigurationError, HilError
 if TYPE_CHECKING:
     from hil.board.board import Board
     from hil.board.stages import BootReport
+    from hil.image.store import Image
     from hil.wasm import Verdict
 
 DEFAULT_BOARD = "qemu-reference"
@@ -88,13 +89,14 @@ def image() -> None:
 @json_option
 def image_list(json_: bool) -> None:
     """List the images and whether they are ready."""
-    from hil import image as images
+    from hil.image import manifest as manifests
+    from hil.image import store
 
     rows = []
-    for name in images.available():
-        manifest = images.find(name)
+    for name in manifests.available():
+        manifest = manifests.find(name)
         try:
-            found = images.open(manifest)
+            found = store.open(manifest)
             state = f"ready, {found.digest[:16]}" if found else "not built yet"
         except HilError as error:
             state = error.message
@@ -108,13 +110,11 @@ def image_list(json_: bool) -> None:
 @click.option("--mirror", metavar="URL", help="Package mirror instead of the default one.")
 def image_build(name: str, force: bool, mirror: str | None) -> None:
     """Build the image NAME, unless it is there."""
-    from hil import image as images
+    from hil.image import build, manifest
+    from hil.image.progress import shown
 
-    manifest = images.find(name)
-    if manifest.build is None:
-        raise ConfigurationError(f"image {name} is brought, not built", hint=f"see {manifest.path}")
-    with images.terminal_progress() as progress:
-        built = images.build(manifest, mirror=mirror, progress=progress, force=force)
+    with shown(sys.stderr) as progress:
+        built = build.build(manifest.find(name), mirror=mirror, progress=progress, force=force)
     out.print(f"{escape(built.manifest.title)}: {built.digest}\n{escape(str(built.directory))}")
 
 
@@ -140,10 +140,10 @@ def image_info(name: str, json_: bool) -> None:
 @click.argument("name")
 def image_verify(name: str) -> None:
     """Read all files of the image NAME again and compare their digests."""
-    from hil import image as images
+    from hil.image import store
 
     found = _image(name)
-    images.verify(found)
+    store.verify(found)
     out.print(f"{len(found.files)} files of {escape(name)} are as recorded, digest {found.digest}")
 
 
@@ -197,9 +197,7 @@ def board_console(name: str, image: str | None) -> None:
 @image_option
 @click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, show_default=True, help="Seconds it may run.")
 @json_option
-def run(
-    module: Path, arguments: tuple[str, ...], name: str, image: str | None, limit: float, json_: bool
-) -> NoReturn:
+def run(module: Path, arguments: tuple[str, ...], name: str, image: str | None, limit: float, json_: bool) -> NoReturn:
     """Boot, deploy MODULE with ARGUMENTS, print its output and verdict.
 
     The exit status is the module's own where it exited, else 65 failed, 66 faulted, 67 silent,
@@ -255,10 +253,10 @@ def exit_status(verdict: Verdict) -> int:
     return STATUS[verdict.name]
 
 
-def _image(name: str) -> Any:
-    from hil import image as images
+def _image(name: str) -> Image:
+    from hil.image import manifest, store
 
-    found = images.open(images.find(name))
+    found = store.open(manifest.find(name))
     if found is None:
         raise ConfigurationError(f"image {name} is not built yet", hint=f"hil image build {name}")
     return found
@@ -266,13 +264,10 @@ def _image(name: str) -> Any:
 
 @contextmanager
 def _board(name: str, image: str | None) -> Iterator[Board]:
-    from hil import image as images
     from hil.board.board import Board
 
     with Board(name, image=image) as chosen:
-        if images.open(chosen.manifest) is None:
-            with images.terminal_progress() as progress:
-                images.build(chosen.manifest, progress=progress)
+        chosen.image()
         yield chosen
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,9 @@ if TYPE_CHECKING:  # at run time only where a board is used: a collection must s
     from hil.board.stages import BootReport
     from hil.console import Console
     from hil.guest import Guest
+    from hil.image.store import Image
     from hil.timing import Check, Measure, Series
-    from hil.wasm import Runner, Samples
+    from hil.wasm import Execution, Runner, Samples
 
 MARKERS = {
     "board": "runs on whatever board was chosen with --board",
@@ -30,7 +33,7 @@ MARKERS = {
 }
 BOOT_TRIES = 2  # of which the second only after a failure of the infrastructure
 SESSION = pytest.StashKey["Session"]()
-SPAN = pytest.StashKey[tuple["Board", "Console", int]]()
+SEEN = pytest.StashKey["Seen"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,14 +67,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if not config.option.hil_boards:
         return None
-    from hil import image
     from hil.board import boardfile
+    from hil.image import manifest
 
     default = config.stash[SESSION].names
     for name in boardfile.available():
         print(f"board  {name}{'  (default)' if name in default else ''}")
-    for name in image.available():
-        print(f"image  {name}  {image.find(name).title}")
+    for name in manifest.available():
+        print(f"image  {name}  {manifest.find(name).title}")
     return 0
 
 
@@ -83,7 +86,17 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "hil_session_board" in metafunc.fixturenames:
         names = metafunc.config.stash[SESSION].names
-        metafunc.parametrize("hil_session_board", names or [""], indirect=True, scope="session")
+        ids = [Path(name).stem or "no-board" for name in names or [""]]
+        metafunc.parametrize("hil_session_board", names or [""], indirect=True, scope="session", ids=ids)
+
+
+@dataclass
+class Seen:
+    """What a test saw: its console from `start` on, and its executions."""
+
+    console: Console
+    start: int
+    executions: list[Execution] = field(default_factory=list)
 
 
 class Session:
@@ -132,6 +145,8 @@ class Session:
             )
         for attempt in range(1, BOOT_TRIES + 1):
             try:
+                with self._uncaptured():  # the first use builds the image: let the progress be seen
+                    image = board.image()
                 board.boot()
             except HilError as error:
                 if attempt < BOOT_TRIES and isinstance(error, InfrastructureError):
@@ -139,11 +154,14 @@ class Session:
                 self._dead[board.name] = error
                 raise
             self._dead.pop(board.name, None)
-            self._note(board)
+            self._note(board, image)
             return
 
-    def _note(self, board: Board) -> None:
-        image = board.image()
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        capture: Any = self.config.pluginmanager.getplugin("capturemanager")
+        return capture.global_and_fixture_disabled() if capture else nullcontext()
+
+    def _note(self, board: Board, image: Image) -> None:
         self.facts |= {
             "board": board.name,
             "image": board.manifest.title,
@@ -192,7 +210,8 @@ def board(request: pytest.FixtureRequest, hil_session_board: Board | HilError) -
         request.config.stash[SESSION].make_ready(board, item)
     except HilError as error:
         _fail(error)
-    item.stash[SPAN] = board, board.console, board.console.transcript.size
+    board.console.skip()
+    item.stash[SEEN] = Seen(board.console, board.console.position)
     item.user_properties.append(("board", board.name))
     item.user_properties.append(("image", board.manifest.name))
     yield board
@@ -234,11 +253,11 @@ def guest(board: Board) -> Guest:
 
 
 @pytest.fixture
-def runner(guest: Guest) -> Runner:
+def runner(request: pytest.FixtureRequest, guest: Guest) -> Runner:
     """The runner in the partition: `runner.run(module, *arguments)`."""
     from hil.wasm import Runner
 
-    return Runner(guest)
+    return Runner(guest, record=request.node.stash[SEEN].executions.append)
 
 
 @pytest.fixture(scope="session")
@@ -270,27 +289,30 @@ def measure(request: pytest.FixtureRequest, board: Board) -> Measure:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
-    report: pytest.TestReport = yield
-    span = item.stash.get(SPAN, None)
-    if span is None or call.when != "call":
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    seen = item.stash.get(SEEN, None)
+    if seen is None or call.when != "call":
         return report
-    board, console, start = span
-    console.transcript.refresh()
-    transcript, end = console.transcript, console.transcript.size
+    transcript = seen.console.transcript
+    transcript.refresh()
+    end = transcript.size
     if report.failed:
-        first, last = transcript.line_number(start), transcript.line_number(end)
-        lines = "\n".join(transcript.tail(20, end=end)) if end > start else "(nothing)"
-        report.sections.append((f"console, {transcript.path}:{first} to line {last}", lines))
+        where = f"{transcript.path}:{transcript.line_number(seen.start)} to line {transcript.line_number(end)}"
+        lines = transcript.tail(20, start=seen.start) or ("(nothing came during this test)",)
+        report.sections.append((f"console, {where}", "\n".join(lines)))
     if item.config.stash[SESSION].results:
         from hil.report import evidence
 
-        evidence.attach_console(transcript, start, end)
+        evidence.attach_console(transcript, seen.start, end)
+        evidence.attach_executions(seen.executions)
     return report
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtestloop(session: pytest.Session) -> Iterator[Any]:
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     if not session.config.stash[SESSION].results or session.config.option.collectonly:
         return (yield)
     from hil.report.evidence import Steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import TracebackType
 
@@ -9,7 +10,6 @@ from labgrid import Target
 from labgrid.exceptions import NoDriverFoundError, NoSupplierFoundError
 from labgrid.protocol import PowerProtocol
 
-from hil import image as images
 from hil.board import boardfile
 from hil.board.drivers import HilQemuDriver, HilSerialDriver, manifest_of
 from hil.board.protocol import HilConsoleProtocol
@@ -18,6 +18,9 @@ from hil.board.stages import BootReport
 from hil.board.strategy import HilStrategy
 from hil.console import Console
 from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.image import ensure, manifest
+from hil.image.progress import shown
+from hil.image.store import Image
 
 
 class Board:
@@ -35,8 +38,8 @@ class Board:
         self.boots = 0
         self._env = boardfile.environment(self.path)
         if image is not None:
-            manifest = Path(image) if image.endswith(".toml") else images.find(image).path
-            self._env.config.data.setdefault("images", {})["main"] = str(manifest and manifest.absolute())
+            path = Path(image) if image.endswith(".toml") else manifest.find(image).path
+            self._env.config.data.setdefault("images", {})["main"] = str(path and path.absolute())
         target = self._env.get_target("main")
         assert target is not None, "checked with the board file"
         self.target: Target = target
@@ -47,9 +50,9 @@ class Board:
         try:
             drivers = self.target.drivers
             if not any(isinstance(driver, HilConsoleProtocol) for driver in drivers):
-                HilSerialDriver(self.target, name=None)
+                HilSerialDriver(self.target, name=None)  # type: ignore[call-arg]
             if not any(isinstance(driver, HilStrategy) for driver in drivers):
-                HilStrategy(self.target, name=None)
+                HilStrategy(self.target, name=None)  # type: ignore[call-arg]
             self.strategy: HilStrategy = self.target.get_driver(HilStrategy, activate=False)
             self.power = self.target.get_driver(PowerProtocol, activate=False)
         except (NoDriverFoundError, NoSupplierFoundError) as error:
@@ -98,9 +101,10 @@ class Board:
         """Booted to a shell, as far as is known, and nothing has spoilt it since."""
         return self.report is not None and self.dirty is None
 
-    def image(self) -> images.Image:
-        """The image's files; built now where they are not there yet."""
-        return images.ensure(self.manifest)
+    def image(self) -> Image:
+        """The image's files; built now, with progress on standard error, where they are not there yet."""
+        with shown(sys.stderr) as progress:
+            return ensure(self.manifest, progress)
 
     def boot(self) -> BootReport:
         """Boot from power-off to a shell, however the board is now.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
+from typing import ClassVar
 
 import attr
 import serial
@@ -14,21 +16,23 @@ from labgrid.protocol import ConsoleProtocol, PowerProtocol
 from labgrid.resource import NetworkSerialPort
 from labgrid.step import step
 
-from hil import image as images
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu
 from hil.console import Console, Transcript
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.image import ensure, manifest
+from hil.image.manifest import Manifest
+from hil.image.progress import shown
 
 CONNECT_LIMIT = 10.0  # seconds to reach a serial server
 
 
-def manifest_of(driver: Driver, key: str) -> images.Manifest:
+def manifest_of(driver: Driver, key: str) -> Manifest:
     """The manifest that the environment's `images:` section names under `key`."""
     config = driver.target.env.config
     try:
-        return images.load(Path(config.get_image_path(key)))
+        return manifest.load(Path(config.get_image_path(key)))
     except KeyError:
         raise ConfigurationError(
             f"{config.filename} names no image {key!r}",
@@ -45,11 +49,13 @@ class HilQemuDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
     to QEMU's command line. The console exists while the power is on.
     """
 
-    bindings: dict[str, object] = {}
+    bindings: ClassVar[dict[str, object]] = {}
     priorities = {ConsoleProtocol: 10}
 
-    image = attr.ib(default="main", validator=attr.validators.instance_of(str))
-    arguments = attr.ib(factory=list, validator=attr.validators.deep_iterable(attr.validators.instance_of(str)))
+    image: str = attr.ib(default="main", validator=attr.validators.instance_of(str))
+    arguments: list[str] = attr.ib(
+        factory=list, validator=attr.validators.deep_iterable(attr.validators.instance_of(str))
+    )
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -73,14 +79,14 @@ class HilQemuDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         if self.qemu is not None and self.qemu.running:
             return
         self._end()
-        manifest = manifest_of(self, self.image)
-        image = images.ensure(manifest)
+        with shown(sys.stderr) as progress:
+            image = ensure(manifest_of(self, self.image), progress)
         transcript = Transcript.create(self.transcripts or default_directory(), Path(self._board_name()).stem)
         try:
             self.qemu = Qemu(
                 [*image.command(), *self.arguments],
                 log=transcript.path.with_suffix(".qemu.log"),
-                oldest=manifest.machine.emulator_version,
+                oldest=image.manifest.machine.emulator_version,
             )
         except BaseException:
             transcript.close()

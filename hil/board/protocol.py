@@ -57,6 +57,6 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
         return False
 
     def resolve_conflicts(self, client: Any) -> None:
-        for other in list(self.clients):  # type: ignore[attr-defined]
+        for other in list(self.clients):
             if other is not client:
-                self.target.deactivate(other)  # type: ignore[attr-defined]
+                self.target.deactivate(other)

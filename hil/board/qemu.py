@@ -44,9 +44,11 @@ class Qemu:
         argv = [emulator, *command[1:], *self._plumbing(*map(str, fds))]
         with guest_end, qmp_end, theirs, log.open("wb") as output:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(keeper.__file__))]
-                + [str(theirs.fileno()), ",".join(map(str, fds)), "--"]
-                + self._tie(argv),
+                [
+                    *(sys.executable, "-I", "-S", str(Path(keeper.__file__))),
+                    *(str(theirs.fileno()), ",".join(map(str, fds)), "--"),
+                    *self._tie(argv),
+                ],
                 pass_fds=[*fds, theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -52,7 +52,8 @@ class Monitor:
 
     async def _collect(self) -> None:
         async for message in self._listener:
-            self.events.append(Event(str(message["event"]), time.monotonic_ns(), dict(message.get("data", {}))))
+            data: Any = message.get("data", {})
+            self.events.append(Event(str(message["event"]), time.monotonic_ns(), data))
 
     @property
     def version(self) -> tuple[int, int, int]:

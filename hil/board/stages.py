@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from hil.console import Console, LineTimeout
 from hil.errors import BootError
-from hil.image import Stage
+from hil.image.manifest import Stage
 
 CLOCK = "host monotonic, stamped by the console's reader"
 RECENT = 1 << 16  # bytes of the line that a diagnosis looks at
@@ -76,7 +76,9 @@ def walk(
             with around(stage.name):
                 match = console.wait_for(stage.marker.encode(), timeout=stage.limit)
         except LineTimeout as error:
-            last = f"last reached: {reached[-1].name} after {reached[-1].seconds:.1f} s" if reached else "none before it"
+            last = (
+                f"last reached: {reached[-1].name} after {reached[-1].seconds:.1f} s" if reached else "none before it"
+            )
             raise BootError(
                 f"the boot did not reach stage {stage.name!r} (marker {stage.marker!r}) in {stage.limit:g} s; {last}; "
                 f"on the line: {diagnose(console)}",

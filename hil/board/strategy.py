@@ -28,8 +28,8 @@ class HilStrategy(Strategy):  # type: ignore[misc]
 
     bindings = {"power": "PowerProtocol", "line": HilConsoleProtocol}
 
-    image = attr.ib(default="main", validator=attr.validators.instance_of(str))
-    status = attr.ib(default="off", init=False)
+    image: str = attr.ib(default="main", validator=attr.validators.instance_of(str))
+    status: str = attr.ib(default="off", init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()

@@ -64,9 +64,7 @@ class Console:
     for a sentence when the line ends, for example how QEMU died.
     """
 
-    def __init__(
-        self, port: int, transcript: Transcript, *, explain_end: Callable[[], str] | None = None
-    ) -> None:
+    def __init__(self, port: int, transcript: Transcript, *, explain_end: Callable[[], str] | None = None) -> None:
         self.transcript = transcript
         self.position = 0
         self._port = port

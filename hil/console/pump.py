@@ -17,6 +17,7 @@ import sys
 import time
 
 CHUNK = 65536
+LAST = 128  # chunks still taken once the owner is gone: what had arrived, not what a flood goes on to bring
 
 
 def realtime() -> None:
@@ -42,11 +43,13 @@ def main(port: int, lifeline: int, wake: int, raw_path: str, index_path: str) ->
     poll.register(port, select.POLLIN)
     poll.register(lifeline, select.POLLIN)
     now = time.monotonic_ns
+    left = LAST
     reason = ""
     while not reason:
         # the line first: what has arrived is recorded even when the owner is gone
         ready = dict(poll.poll())
-        if port in ready:
+        left -= lifeline in ready
+        if port in ready and left:
             try:
                 data = os.read(port, CHUNK)
                 stamp = now()

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import time
+import weakref
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,6 +45,11 @@ def printable(data: bytes) -> str:
     return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
+def _close(opened: list[int]) -> None:
+    for fd in opened:
+        os.close(fd)
+
+
 class Transcript:
     """Reads (and, for what is sent, writes) the two files of a recorded console."""
 
@@ -55,10 +61,15 @@ class Transcript:
         self._ends = array("q")
         self._times = array("q")
         self._partial = b""
+        opened: list[int] = []
+        # closed with the last user at the latest: a console's end does not end the reading
+        self._closer = weakref.finalize(self, _close, opened)
         try:
-            self._raw = os.open(raw, os.O_RDONLY | os.O_CLOEXEC)
-            self._index = os.open(self.index_path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            opened.append(os.open(raw, os.O_RDONLY | os.O_CLOEXEC))
+            opened.append(os.open(self.index_path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC))
+            self._raw, self._index = opened
         except OSError as error:
+            self._closer()
             raise ConfigurationError(
                 f"cannot open the transcript {raw}: {error.strerror}",
                 hint="a transcript is a pair of files, NAME.raw and NAME.tsv",
@@ -86,8 +97,8 @@ class Transcript:
             ) from error
 
     def close(self) -> None:
-        for fd in (self._raw, self._index):
-            os.close(fd)
+        """Close the files; harmless when repeated."""
+        self._closer()
 
     def sent(self, data: bytes) -> None:
         """Record bytes as sent now."""
@@ -163,10 +174,9 @@ class Transcript:
         """The number, from 1, of the line that holds the byte at `offset`."""
         return 1 + sum(self.read(at, min(at + (1 << 20), offset)).count(b"\n") for at in range(0, offset, 1 << 20))
 
-    def tail(self, count: int = 20, *, end: int | None = None) -> tuple[str, ...]:
-        """The last `count` lines that are not blank (of the last 16 KiB), before offset `end`."""
-        end = self.size if end is None else end
-        data = self.read(max(0, end - 16384), end)
+    def tail(self, count: int = 20, *, start: int = 0) -> tuple[str, ...]:
+        """The last `count` lines that are not blank, of the last 16 KiB and not before offset `start`."""
+        data = self.read(max(start, self.size - 16384), self.size)
         texts = [printable(line) for line in LINE_END.split(data) if line.strip()]
         return tuple(text[:200] for text in texts[-count:])
 

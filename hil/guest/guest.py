@@ -42,7 +42,7 @@ class Guest:
         """Copy a file, or bytes, to `path` in the guest; false where it was there already."""
         if isinstance(source, Path):
             try:
-                source = source.read_bytes()
+                return self.put(source.read_bytes(), path)
             except OSError as error:
                 raise ConfigurationError(f"cannot read {source}: {error.strerror}") from error
         return transfer.put(self.shell, source, path)

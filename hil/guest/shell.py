@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from hil.console import Console, LineTimeout
 from hil.errors import ConfigurationError, Evidence, GuestError
-from hil.image import ConsoleFacts
+from hil.image.manifest import ConsoleFacts
 
 RECOVERY_LIMIT = 5.0  # seconds for the shell to answer after an interrupt
 CANONICAL_LINE = 4095  # bytes: Linux's tty keeps no more of a line (N_TTY_BUF_SIZE)

@@ -7,14 +7,22 @@ that is the part of `hil.image.store`.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
-import string
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from hil.errors import ConfigurationError
 
@@ -49,9 +57,17 @@ def _takes(*fields: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+_PLACEHOLDER = re.compile(r"\{([a-z0-9][a-z0-9._-]*)\}")
+
+
 def placeholders(text: str) -> set[str]:
-    """Return the names in braces in `text`; ValueError where the braces do not match."""
-    return {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+    """Return the names in braces in `text`; braces around anything else mean nothing."""
+    return set(_PLACEHOLDER.findall(text))
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """Return `text` with each `{name}` replaced; KeyError for a name without a value."""
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
 
 Regex = Annotated[str, AfterValidator(_regex)]
@@ -98,7 +114,7 @@ class Machine(_Model):
 
     emulator: str = "qemu-system-aarch64"
     emulator_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")] = "7.2"
-    arguments: tuple[Annotated[str, AfterValidator(lambda text: (placeholders(text), text)[1])], ...]
+    arguments: tuple[str, ...]
     load: tuple[Load, ...] = ()
     reserved: tuple[Area, ...] = ()
 
@@ -202,7 +218,7 @@ class Manifest(_Model):
 def check_overlaps(areas: dict[str, tuple[int, int]]) -> None:
     """Raise ValueError if two of the areas, name -> (address, size in bytes), share a byte."""
     placed = sorted((address, size, name) for name, (address, size) in areas.items())
-    for (start, size, name), (after, _, other) in zip(placed, placed[1:], strict=False):
+    for (start, size, name), (after, _, other) in itertools.pairwise(placed):
         if start + size > after:
             raise ValueError(f"{name} ({size} bytes at {start:#x}) overlaps {other} at {after:#x}")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image.manifest import Manifest, check_overlaps
+from hil.image.manifest import Manifest, check_overlaps, fill
 
 RECORD = "build.json"
 
@@ -22,8 +22,8 @@ RECORD = "build.json"
 def cache_root() -> Path:
     """Return the project's cache directory (it need not exist)."""
     # the XDG rules: a relative path is to be ignored
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "hil"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "hil"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Image:
         plain = {name: str(path) for name, path in self.files.items()}
         quoted = {name: path.replace(",", ",,") for name, path in plain.items()}
         command = [machine.emulator]
-        command += [a.format_map(quoted if "," in a else plain) for a in machine.arguments]
+        command += [fill(a, quoted if "," in a else plain) for a in machine.arguments]
         for load in machine.load:
             command += ["-device", f"loader,file={quoted[load.file]},addr={load.address:#x},force-raw=on"]
         return command
@@ -106,11 +106,7 @@ def read(manifest: Manifest, directory: Path) -> Image | None:
         digest: str = record["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if missing := manifest.machine.file_names() - set(files):
-        raise ConfigurationError(
-            f"{manifest.path}: machine names {sorted(missing)[0]!r}, which builder {manifest.build!r} does not make",
-            hint=f"it makes: {', '.join(sorted(files))}",
-        )
+    check_complete(manifest, files)
     return Image(manifest, directory, files, digest, record)
 
 
@@ -129,6 +125,16 @@ def sha256(path: Path) -> str:
         raise InfrastructureError(f"cannot read {path}: {error.strerror}") from error
 
 
+def check_complete(manifest: Manifest, files: dict[str, Path]) -> None:
+    """Raise ConfigurationError if the machine needs a file that is not one of `files`."""
+    if missing := manifest.machine.file_names() - set(files):
+        raise ConfigurationError(
+            f"{manifest.path or manifest.name}: machine names {sorted(missing)[0]!r}, "
+            f"which builder {manifest.build!r} does not make",
+            hint=f"it makes: {', '.join(sorted(files))}",
+        )
+
+
 def check_layout(manifest: Manifest, files: dict[str, Path]) -> None:
     """Raise ConfigurationError if two files overlap in the machine's memory."""
     machine = manifest.machine
@@ -138,7 +144,8 @@ def check_layout(manifest: Manifest, files: dict[str, Path]) -> None:
         check_overlaps(areas)
     except ValueError as error:
         raise ConfigurationError(
-            f"{manifest.path or manifest.name}: machine.load: {error}", hint="move one of them to a higher address"
+            f"{manifest.path or manifest.name}: machine.load: {error}",
+            hint="move one of them to a higher address",
         ) from error
 
 
@@ -158,4 +165,3 @@ def _brought(manifest: Manifest) -> Image:
     check_layout(manifest, files)
     digest = digest_of({name: spec.sha256 for name, spec in manifest.files.items()})
     return Image(manifest, base.resolve(), files, digest, {"files": facts, "digest": digest})
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -76,15 +76,21 @@ def attach_boot(boot: BootReport) -> None:
     allure.attach(text, "boot stages", allure.attachment_type.TEXT)
 
 
-def attach_execution(run: Execution) -> None:
-    """Attach what one deployment did."""
+def attach_executions(runs: Sequence[Execution]) -> None:
+    """Attach what a test deployed: module, verdict, output's state and times of each."""
+    if runs:
+        text = json.dumps([_facts(run) for run in runs], indent=2)
+        allure.attach(text, f"executions ({len(runs)})", allure.attachment_type.JSON)
+
+
+def _facts(run: Execution) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "module": run.module.name,
         "sha256": run.module.sha256,
         "arguments": list(run.arguments),
         "verdict": str(run.verdict),
         "output bytes": len(run.output),
-        "output intact": run.intact,
+        "output proven": run.intact,
         "agent status": run.agent_status,
         "diagnostics": list(run.diagnostics),
         "foreign lines": list(run.foreign),
@@ -93,7 +99,7 @@ def attach_execution(run: Execution) -> None:
     if run.seal:
         facts["transfer"] = shown(run.seal.transfer_ticks / run.seal.hz)
         facts["run"] = shown(run.seal.run_ticks / run.seal.hz)
-    allure.attach(json.dumps(facts, indent=2), f"execution {run.module.name}", allure.attachment_type.JSON)
+    return facts
 
 
 def attach_series(series: Series, checks: Iterable[Check]) -> None:

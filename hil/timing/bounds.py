@@ -43,11 +43,15 @@ class Bound:
         clock = series.clock
         finest = FLOORS * max(clock.resolution, clock.floor or 0.0)
         if self.limit < finest:
-            return Check(self, estimate, Outcome.INCONCLUSIVE, f"the bound is finer than {shown(finest)}, {FLOORS} floors")
+            return Check(
+                self, estimate, Outcome.INCONCLUSIVE, f"the bound is finer than {shown(finest)}, {FLOORS} floors"
+            )
         if estimate.lower is not None and estimate.lower > self.limit:
             return Check(self, estimate, Outcome.FAIL)
         if estimate.upper is None:
-            why = f"{len(series.samples)} samples, {estimate.wanted} are needed for an upper limit of {self.figure.name}"
+            why = (
+                f"{len(series.samples)} samples, {estimate.wanted} are needed for an upper limit of {self.figure.name}"
+            )
             return Check(self, estimate, Outcome.INCONCLUSIVE, why)
         if estimate.upper <= self.limit:
             return Check(self, estimate, Outcome.PASS)

@@ -65,7 +65,8 @@ def _inspect(data: bytes) -> tuple[str, tuple[str, ...]]:
         raise ValueError("it is a component; the runner takes core modules only")
     if data[4:8] != VERSION:
         raise ValueError(f"it has format version {int.from_bytes(data[4:8], 'little')}, not 1")
-    kind, imports = "interpreted", ()
+    kind = "interpreted"
+    imports: tuple[str, ...] = ()
     for number, start, end in _sections(data):
         if number == IMPORT:
             imports = tuple(_imports(data[start:end]))

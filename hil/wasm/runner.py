@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hil.errors import ConfigurationError
 from hil.guest import CommandTimeout, Guest
 from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
-from hil.image import AgentFacts
+from hil.image.manifest import AgentFacts
 from hil.wasm.module import Module
 from hil.wasm.verdict import NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
 
@@ -67,13 +68,14 @@ class Execution:
 
 
 class Runner:
-    """Deploys modules through `guest`.
+    """Deploys modules through `guest`; `record` is told each execution.
 
     Raises `ConfigurationError` on a board whose image has no agent.
     """
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, record: Callable[[Execution], None] = lambda run: None) -> None:
         self.guest = guest
+        self._record = record
         self._session: object = None
         self._places: dict[str, str] = {}
 
@@ -152,7 +154,7 @@ class Runner:
         stamps: tuple[int, int],
         span: tuple[int, int],
     ) -> Execution:
-        return Execution(
+        run = Execution(
             module,
             arguments,
             reading.verdict,
@@ -166,3 +168,5 @@ class Runner:
             self.guest.board.console.transcript.path,
             *span,
         )
+        self._record(run)
+        return run

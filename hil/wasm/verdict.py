@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 from urllib.parse import unquote
 
-from hil.image import AgentFacts
+from hil.image.manifest import AgentFacts
 
 LINE_END = rb"\r*\n"
 SEAL = re.compile(rb"hil-seal v=1 nonce=(?P<nonce>\S+)(?P<fields>(?: \w+=\S*)*) sum=(?P<sum>[0-9A-Fa-f]{8})\r*\n")
@@ -211,10 +211,7 @@ def _unsealed(console: bytes, start: int, begun: bool, facts: AgentFacts) -> Rea
 def _last_verdict(console: bytes, start: int, facts: AgentFacts) -> re.Match[bytes] | None:
     """The last line that is a verdict; it may be glued to output without a final newline."""
     pattern = re.compile(b"(?:(?:%s)|(?:%s))%s" % (facts.success.encode(), _inner(facts.failed), LINE_END))
-    last = None
-    for last in pattern.finditer(console, start):
-        pass
-    return last
+    return max(pattern.finditer(console, start), key=lambda match: match.start(), default=None)
 
 
 def _inner(pattern: str) -> bytes:

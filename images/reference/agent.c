@@ -94,9 +94,7 @@ static void request(enum link_command command, const void *data, size_t size)
 	seq = page->request_seq + 1;
 	link_put(page->data, data, size);
 	page->header = command | size << 16;
-	link_barrier();
-	page->request_seq = seq;
-	link_notify(&peer);
+	link_publish(&peer, &page->request_seq, seq);
 }
 
 enum outcome { ANSWERED, TIMED_OUT, RESTARTED, INTERRUPTED };

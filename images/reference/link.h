@@ -27,8 +27,6 @@ enum {
 	LINK_MODULE_MAX = 64 << 20,    /* bytes */
 	LINK_ARGUMENTS_MAX = 64 << 10, /* bytes of all arguments with their NULs */
 	LINK_ARGUMENTS = 256,          /* arguments without argv[0] */
-	LINK_LAYOUT = 1,               /* of the control block */
-	LINK_MAGIC = 0x5a4c4948,       /* "HILZ" */
 };
 
 enum link_command {
@@ -69,7 +67,6 @@ struct link_page {
 	/* control block, offset 4096 */
 	uint32_t request_seq; /* the agent's */
 	uint32_t answer_seq;  /* the runner's: the last request it answered */
-	uint32_t magic, layout;
 	uint32_t epoch;     /* grows with each start of the runner */
 	uint32_t heartbeat; /* grows at least once a second, runs included */
 
@@ -199,8 +196,16 @@ static inline const char *link_open(struct link *link)
 static inline void link_notify(const struct link *link)
 {
 	unsigned port = LINK_EVENT_PORT;
-	link_barrier();
 	ioctl(link->event, _IOC(_IOC_NONE, 'E', 4, sizeof port), &port); /* fails for no port of ours */
+}
+
+/* Publishes a sequence number, after all that was written before, and wakes the other side. */
+static inline void link_publish(const struct link *link, volatile uint32_t *seq, uint32_t value)
+{
+	link_barrier();
+	*seq = value;
+	link_barrier();
+	link_notify(link);
 }
 
 /* Takes the pending event, if any, and arms the next. */

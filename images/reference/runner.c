@@ -80,18 +80,12 @@ static void forward_output(size_t most)
 static bool collect_log(void)
 {
 	char piece[1024];
-	for (;;) {
-		ssize_t got = read(worker.log, piece, sizeof piece);
-		if (got < 0)
-			return errno != EAGAIN && errno != EINTR;
-		if (got == 0)
-			return true;
-		size_t room = LOG_MAX - log_bytes;
-		memcpy(log_text + log_bytes, piece, (size_t)got < room ? (size_t)got : room);
-		log_bytes += (size_t)got < room ? (size_t)got : room;
-		if (piece[got - 1] == 0)
-			return true;
-	}
+	bool done = job->done; /* before the log is read, so that all of it is */
+	ssize_t got;
+	while ((got = read(worker.log, piece, sizeof piece)) > 0)
+		for (ssize_t i = 0; i < got && log_bytes < LOG_MAX; i++)
+			log_text[log_bytes++] = piece[i] ? piece[i] : '?';
+	return done || got == 0 || (errno != EAGAIN && errno != EINTR);
 }
 
 /* The library's lines have their stamp; what else was said gets one. */
@@ -121,9 +115,7 @@ static void renew_worker(void)
 static void answer(uint32_t seq, enum link_answer value)
 {
 	peer.page->header = value;
-	link_barrier();
-	peer.page->answer_seq = seq;
-	link_notify(&peer);
+	link_publish(&peer, &peer.page->answer_seq, seq);
 }
 
 /* Tells the verdict: on the line, in the result block, to the agent if it still waits. */
@@ -164,9 +156,8 @@ static void conclude(void)
 {
 	char reason[sizeof job->reason];
 	forward_output(SIZE_MAX);
-	bool complete = log_bytes && log_text[log_bytes - 1] == 0;
 	uint32_t verdict = job->verdict;
-	if (complete && verdict >= LINK_EXITED && verdict <= LINK_TRAPPED) {
+	if (job->done && verdict >= LINK_EXITED && verdict <= LINK_TRAPPED) {
 		memcpy(reason, job->reason, sizeof reason);
 		reason[sizeof reason - 1] = 0;
 		finish(verdict, job->code, verdict == LINK_EXITED ? "" : reason);
@@ -195,6 +186,15 @@ static void check_limit(void)
 	stop(LINK_LIMIT, reason);
 }
 
+/* Until the limit, at most until the next heartbeat. */
+static int sleep_ms(void)
+{
+	uint64_t end = started_ms + limit_ms, now = now_ms();
+	if (state != RUNNING || !limit_ms || end > now + HEARTBEAT_MS)
+		return HEARTBEAT_MS;
+	return end > now ? end - now : 0;
+}
+
 static enum link_answer run(uint32_t seq)
 {
 	if (state != READY)
@@ -202,7 +202,7 @@ static enum link_answer run(uint32_t seq)
 	if (worker.pid < 0)
 		renew_worker();
 	job->module_bytes = received;
-	job->verdict = 0;
+	job->verdict = job->done = 0;
 	output_bytes = output_crc = log_bytes = 0;
 	run_seq = seq;
 	started_ticks = link_ticks();
@@ -337,6 +337,8 @@ static enum link_answer obey(uint32_t seq, uint32_t header)
 		if (size != 4 && size != 8)
 			return LINK_BAD_SIZE;
 		limit_ms = number(size);
+		if (limit_ms > UINT32_MAX)
+			limit_ms = UINT32_MAX;
 		return LINK_OK;
 	}
 	return LINK_BAD_COMMAND;
@@ -391,13 +393,9 @@ static void start(void)
 	memory_max = free_bytes() > 2 * kept ? free_bytes() - kept : kept;
 	if (worker_fork(&worker, job, memory_max) < 0)
 		die("fork");
-	peer.page->layout = LINK_LAYOUT;
 	peer.page->epoch++;
 	seen_seq = peer.page->request_seq; /* what was asked of a predecessor is not for us */
-	fill_info();
-	link_barrier();
-	peer.page->magic = LINK_MAGIC;
-	link_notify(&peer); /* who waits for us looks again */
+	link_notify(&peer); /* who waits for us asks again */
 }
 
 int main(int count, char **arguments)
@@ -413,15 +411,12 @@ int main(int count, char **arguments)
 	start();
 	uint64_t born = now_ms();
 	for (;;) {
-		uint64_t wait = HEARTBEAT_MS, spent = now_ms() - started_ms;
-		if (state == RUNNING && limit_ms && limit_ms - spent < wait)
-			wait = spent < limit_ms ? limit_ms - spent : 0;
 		struct pollfd wake[] = {
 			{.fd = peer.event, .events = POLLIN},
 			{.fd = state == RUNNING ? worker.log : -1, .events = POLLIN},
 			{.fd = state == RUNNING ? worker.output : -1, .events = POLLIN},
 		};
-		poll(wake, 3, wait);
+		poll(wake, 3, sleep_ms());
 		peer.page->heartbeat++;
 		link_take_event(&peer);
 		serve_request();

@@ -116,7 +116,9 @@ static _Noreturn void work(struct job *job, uint64_t memory)
 		snprintf(job->reason, sizeof job->reason, "%s", WasmEdge_ResultGetMessage(result));
 	}
 	fflush(stdout);
-	if (write(LOG, "", 1) != 1)
+	link_barrier();
+	job->done = 1;
+	if (write(LOG, "\n", 1) != 1)
 		_exit(1);
 	for (;;)
 		pause(); /* the server kills: tearing down politely would only take time */

@@ -15,6 +15,7 @@ struct job {
 	uint32_t argument_bytes; /* with their NULs */
 	uint32_t verdict;        /* what a failure now would be; LINK_EXITED at the end */
 	uint32_t code;
+	uint32_t done;           /* 1: verdict, code, reason and log are complete */
 	char reason[128];
 	char argument[LINK_ARGUMENTS_MAX];
 };
@@ -23,7 +24,7 @@ struct worker {
 	pid_t pid;
 	int start;  /* write end: one byte starts the run */
 	int output; /* read end, not blocking: what the module prints, stdout and stderr */
-	int log;    /* read end, not blocking: the library's log; a NUL at its end says the outcome is complete */
+	int log;    /* read end, not blocking: the library's log; wakes when the job is done, ends with the worker */
 };
 
 enum { WORKER_PRIORITY = 40 }; /* below the interrupt threads (50), or nothing could stop it */

@@ -1,0 +1,131 @@
+"""What this machine has and lacks for the work: `hil doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from hil.errors import HilError
+
+SETUP = "run ./bootstrap setup"
+# command, Debian package, the oldest version that works, where one is known
+TOOLS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
+    ("qemu-system-aarch64", "qemu-system-arm", (7, 2)),
+    ("mmdebstrap", "mmdebstrap", ()),
+    ("dtc", "device-tree-compiler", ()),
+    ("lz4", "lz4", ()),
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", ()),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: whether it is good, what was found, what to do where it is not."""
+
+    name: str
+    good: bool
+    found: str
+    remedy: str = ""
+
+
+def run() -> list[Finding]:
+    """Look at everything; never raises."""
+    return [*_python(), *_tools(), _serial(), *_report(), *_images(), _priority()]
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("Python", sys.version_info >= (3, 11), version, "use Python 3.11 or later")
+    for package in ("pytest", "labgrid", "pexpect", "qemu.qmp", "allure-pytest"):
+        try:
+            yield Finding(package, True, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(package, False, "not installed", SETUP)
+
+
+def _tools() -> Iterator[Finding]:
+    for command, package, oldest in TOOLS:
+        path = shutil.which(command)
+        remedy = f"apt-get install {package}, or {SETUP}"
+        if path is None:
+            yield Finding(command, False, "not in PATH", remedy)
+            continue
+        said = _output([path, "--version"])
+        numbers = re.search(r"\d+(?:\.\d+)+", said)
+        found = tuple(map(int, numbers[0].split("."))) if numbers else ()
+        wanted = ".".join(map(str, oldest))
+        good = not oldest or found >= oldest
+        yield Finding(
+            command, good, f"{numbers[0] if numbers else 'version unknown'} ({path})", f"needs {wanted} or later"
+        )
+
+
+def _serial() -> Finding:
+    """labgrid needs its fork of pyserial; both install `serial`, and the last one installed wins."""
+    upstream = _installed("pyserial")
+    fork = _installed("pyserial-labgrid")
+    good = fork is not None and upstream is None
+    found = f"pyserial-labgrid {fork or 'missing'}" + (f" beside pyserial {upstream}" if upstream else "")
+    return Finding("serial", good, found, "pip uninstall pyserial, then reinstall pyserial-labgrid")
+
+
+def _report() -> Iterator[Finding]:
+    from hil.report import build
+
+    def node() -> str:
+        return _output([str(build.node()), "--version"]).strip()
+
+    yield _try("Node.js", node)
+    command = build.REPORTS_DIR / "node_modules" / "allure" / "cli.js"
+    yield Finding("allure", command.exists(), str(command) if command.exists() else "not installed", SETUP)
+
+
+def _images() -> Iterator[Finding]:
+    from hil.image import manifest, store
+
+    for name in manifest.available():
+
+        def state(name: str = name) -> str:
+            found = store.open(manifest.find(name))
+            return f"ready, {found.digest[:16]}" if found else "not built yet; that happens on first use"
+
+        yield _try(f"image {name}", state)
+
+
+def _priority() -> Finding:
+    """Real-time priority for the console's reader is a help, not a need."""
+    try:
+        policy = os.sched_getscheduler(0), os.sched_getparam(0)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setscheduler(0, *policy)
+    except OSError:
+        return Finding("real-time priority", True, "not permitted: stamps have longer tails on a loaded host")
+    return Finding("real-time priority", True, "permitted")
+
+
+def _try(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, look())
+    except HilError as error:
+        return Finding(name, False, error.message, error.hint or SETUP)
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _output(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

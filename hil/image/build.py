@@ -1,0 +1,237 @@
+"""The builder of the reference image: Xen, a guest Linux and a real-time partition out of Debian packages.
+
+One build runs at a time; a second one waits and finds the result of the first. All happens in a staging
+directory beside the cache's images, which is empty before and gone after each build.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hil.errors import ConfigurationError, InfrastructureError
+from hil.image import packages, store, tools
+from hil.image.cpio import Tree
+from hil.image.manifest import Manifest
+from hil.image.packages import Packages
+from hil.image.progress import Progress
+from hil.image.recipe import SOURCES, Recipe, recipe
+
+NEEDED = 500 * tools.MIB
+"""Space in bytes that a build takes for a while beside the packages."""
+
+KEPT = 3
+"""So many built images of one name stay in the cache, the youngest."""
+
+_WAIT = 1800.0
+_FLAGS = ("-Os", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
+_AGENT = ("agent.c",)
+_RUNNER = ("runner.c", "worker.c", "uart.c")
+_TREES = ("guest", "partition", "xen")
+
+
+def build(
+    manifest: Manifest,
+    *,
+    mirror: str | None = None,
+    progress: Progress,
+    force: bool = False,
+    refresh: bool = False,
+) -> store.Image:
+    """Return the image that `manifest` describes, built if it is not in the cache.
+
+    `force` builds it even so, `refresh` also fetches the packages anew; `mirror` is the address of a
+    Debian mirror (None: the default one). ConfigurationError: the manifest is no recipe of ours;
+    InfrastructureError: network, disk or tools. Nothing half-built is left by either, nor by Ctrl-C.
+    """
+    packages.check_mirror(mirror)
+    if manifest.build is None:
+        raise ConfigurationError(
+            f"image {manifest.name!r} is not built but brought",
+            hint=f"bring the files that {manifest.path} names",
+        )
+    made_of = recipe(manifest)
+    target = store.directory_of(manifest, made_of.key)
+    root = store.cache_root()
+    with tools.disk(root, 0), _alone(root, progress):
+        if not (force or refresh) and (image := store.read(manifest, target)):
+            return image
+        with _staging(root) as staging:
+            fetched = staging / "packages"
+            fetched.mkdir()
+            parts = packages.fetch(mirror, fetched, progress, refresh=refresh)
+            with tools.disk(staging, NEEDED):
+                result = staging / "image"
+                result.mkdir()
+                _make(manifest, made_of, parts, staging, result, progress)
+                _publish(result, target, staging)
+        _forget_old(manifest, target)
+    image = store.read(manifest, target)
+    if image is None:
+        raise InfrastructureError(f"the image just built is not in {target}", hint="build it again")
+    return image
+
+
+def _make(
+    manifest: Manifest, made_of: Recipe, parts: Packages, staging: Path, result: Path, progress: Progress
+) -> None:
+    progress.step("compiling agent and runner")
+    agent, runner = _compile(parts, staging)
+
+    progress.step("packing the file systems")
+    shutil.copy(parts.directory / "xen", result / "xen")
+    shutil.copy(parts.directory / "kernel", result / "kernel")
+    guest = _base(parts, SOURCES / "guest-init")
+    guest.file("usr/bin/wasmedge_emit", agent, 0o755)
+    for sample in made_of.samples:
+        guest.file(f"usr/bin/{sample.name}", sample)
+    for path in made_of.sources:
+        if path.is_relative_to(SOURCES / "etc"):
+            guest.file(str(path.relative_to(SOURCES)), path)
+    _pack(guest, result / "guest.initramfs", staging)
+    partition = _base(parts, SOURCES / "partition-init")
+    partition.file("usr/bin/runner", runner, 0o755)
+    for path in sorted((parts.directory / "lib").iterdir()):
+        if not path.is_symlink():
+            partition.file(f"lib/{path.name}", path, 0o755)
+    _pack(partition, result / "partition.initramfs", staging)
+
+    progress.step("making the device trees")
+    for name in _TREES:  # Xen's last: it tells the sizes of the others
+        _tree(manifest, name, result)
+    files = {path.name: path for path in sorted(result.iterdir())}
+    store.check_complete(manifest, files)
+    store.check_layout(manifest, files)
+
+    progress.step("recording")
+    digests = {name: store.sha256(path) for name, path in files.items()}
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    record: dict[str, Any] = {
+        "name": manifest.name,
+        "key": made_of.key,
+        "digest": store.digest_of(digests),
+        "files": {name: {"sha256": digests[name], "size": sizes[name]} for name in files},
+        "suite": packages.SUITE,
+        "packages": parts.versions,
+        "package_digests": parts.digests,
+        "toolchain": made_of.toolchain,
+    }
+    (result / store.RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _compile(parts: Packages, staging: Path) -> tuple[Path, Path]:
+    agent, runner = staging / "agent", staging / "runner"
+    gcc = ["aarch64-linux-gnu-gcc", *_FLAGS]
+    libraries = parts.directory / "lib"
+    # names relative to the sources: no path of this machine gets into a binary
+    tools.run([*gcc, "-static", "-o", str(agent), *_AGENT], limit=120, directory=SOURCES)
+    link = [f"-I{parts.directory / 'include'}", f"-L{libraries}", "-lwasmedge", "-Wl,--allow-shlib-undefined"]
+    tools.run([*gcc, "-o", str(runner), *_RUNNER, *link], limit=120, directory=SOURCES)
+    return agent, runner
+
+
+def _base(parts: Packages, init: Path) -> Tree:
+    tree = Tree()
+    for name in ("bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "usr/bin", "usr/sbin", "var"):
+        tree.directory(name)
+    tree.directory("tmp", 0o1777)
+    tree.device("dev/console", 5, 1)  # the kernel opens it for init before anything is mounted
+    tree.file("init", init, 0o755)
+    tree.file("bin/busybox", parts.directory / "busybox", 0o755)
+    tree.link("bin/sh", "busybox")
+    tree.file("lib/xen-evtchn.ko", parts.directory / "xen-evtchn.ko")
+    return tree
+
+
+def _pack(tree: Tree, target: Path, staging: Path) -> None:
+    archive = staging / "archive"
+    with archive.open("wb") as out:
+        tree.write(out)
+    # the kernel's lz4 (the old format, -l): half the bytes for Xen to copy, and cheap to unpack
+    tools.run(["lz4", "-l", "-9", "-q", "-f", str(archive), str(target)], limit=300)
+    archive.unlink()
+
+
+def _tree(manifest: Manifest, name: str, result: Path) -> None:
+    """Compile NAME.dts with the addresses of the manifest and the sizes of the files made so far."""
+    numbers: dict[str, str] = {}
+    for load in manifest.machine.load:
+        path = result / load.file
+        numbers |= _numbers(load.file, load.address, path.stat().st_size if path.exists() else None)
+    for area in manifest.machine.reserved:
+        numbers |= _numbers(area.name, area.address, area.size)
+    define = [f"-D{key}={value}" for key, value in numbers.items()]
+    source = ["-E", "-P", "-undef", "-nostdinc", "-x", "assembler-with-cpp", f"{name}.dts"]
+    text = tools.run(["aarch64-linux-gnu-gcc", *define, *source], limit=60, directory=SOURCES)
+    target = result / f"{name}.dtb"
+    tools.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", str(target), "-"], limit=60, data=text.encode())
+
+
+def _numbers(name: str, address: int, size: int | None) -> dict[str, str]:
+    key = "".join(c if c.isalnum() else "_" for c in name).upper()
+    numbers = {f"{key}_ADDRESS": f"{address:#x}", f"{key}_UNIT": f"{address:x}"}
+    return numbers if size is None else {**numbers, f"{key}_SIZE": f"{size:#x}"}
+
+
+def _publish(result: Path, target: Path, staging: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        target.rename(staging / "old")
+    result.rename(target)
+
+
+def _forget_old(manifest: Manifest, target: Path) -> None:
+    others = [path for path in target.parent.glob(f"{manifest.name}-" + "[0-9a-f]" * 16) if path != target]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in others[KEPT - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _alone(root: Path, progress: Progress) -> Iterator[None]:
+    """Hold the cache's lock; the kernel releases it whatever becomes of us."""
+    deadline = time.monotonic() + _WAIT
+    waiting = False
+    with (root / "lock").open("a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waiting:
+                    progress.step("waiting for another build to end")
+                    waiting = True
+                if time.monotonic() > deadline:
+                    raise InfrastructureError(
+                        f"another build has held {lock.name} for {_WAIT:g} s", hint="end that process"
+                    ) from None
+                time.sleep(0.2)
+        yield
+
+
+@contextmanager
+def _staging(root: Path) -> Iterator[Path]:
+    staging = root / "staging"
+    # of a build that was killed: we hold the lock, so nobody works there
+    _remove(staging)
+    staging.mkdir()
+    try:
+        yield staging
+    finally:
+        _remove(staging)
+
+
+def _remove(directory: Path) -> None:
+    """Remove a tree, also its directories that are not writable (package trees have such)."""
+    if not directory.exists():
+        return
+    for path, _, _ in os.walk(directory):
+        Path(path).chmod(0o700)
+    shutil.rmtree(directory)

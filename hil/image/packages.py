@@ -1,0 +1,175 @@
+"""The Debian packages that the reference image is made of: fetched, unpacked, cut to what is needed.
+
+Nothing of a package is executed, so that no arm64 emulation, user namespace or root is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import re
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from hil.errors import ConfigurationError, InfrastructureError
+from hil.image import tools
+from hil.image.progress import Progress
+from hil.image.store import cache_root
+
+SUITE = "trixie"
+ARCHITECTURE = "arm64"
+PACKAGES = (
+    "busybox-static",
+    "libwasmedge-dev",
+    "libwasmedge0",
+    "linux-image-rt-arm64",
+    "xen-hypervisor-4.20-arm64",
+)
+NEEDED = 1200 * tools.MIB
+"""Space in bytes that fetching takes for a while; what stays is about a fifth."""
+
+_FORMAT = 1
+_RECORD = "packages.json"
+_LIBRARIES = ("libwasmedge.so.0",)
+_UNITS = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
+
+
+@dataclass(frozen=True)
+class Packages:
+    """What is needed out of the packages.
+
+    `directory` holds `xen`, `kernel`, `busybox`, `xen-evtchn.ko`, `include/` and `lib/`; `versions` maps
+    package to version and `digests` to the SHA-256 of its archive.
+    """
+
+    directory: Path
+    versions: dict[str, str]
+    digests: dict[str, str]
+
+
+def directory_of(mirror: str | None) -> Path:
+    """Return where in the cache the packages from `mirror` (None: Debian's default) are or will be."""
+    recipe = json.dumps([_FORMAT, SUITE, ARCHITECTURE, PACKAGES, mirror])
+    return cache_root() / "packages" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+
+
+def check_mirror(mirror: str | None) -> None:
+    """Raise ConfigurationError if `mirror` is no address that apt could use."""
+    if mirror is not None and not re.fullmatch(r"(https?|file|copy)://?[^\s\"'\\]+", mirror):
+        raise ConfigurationError(
+            f"{mirror!r} is not the address of a mirror",
+            hint="give one like http://HOST/debian or file:///PATH",
+        )
+
+
+def fetch(mirror: str | None, staging: Path, progress: Progress, *, refresh: bool = False) -> Packages:
+    """Return the packages, from the cache or, with `refresh` always, from `mirror`.
+
+    `staging` is an empty directory of the caller's on the cache's disk. InfrastructureError if they
+    cannot be had.
+    """
+    check_mirror(mirror)
+    directory = directory_of(mirror)
+    if not refresh and (known := _read(directory)):
+        return known
+    with tools.disk(staging, NEEDED):
+        root, listing, kept = staging / "root", staging / "listing", staging / "kept"
+        _unpack(mirror, staging, root, listing, progress)
+        progress.step("choosing what is needed of the packages")
+        kept.mkdir()
+        _keep(root, kept)
+        rows = [line.split() for line in listing.read_text().splitlines()]
+        facts = {name: {"version": version, "sha256": digest} for name, version, digest, _ in rows}
+        (kept / _RECORD).write_text(json.dumps({"packages": facts}, indent=1, sort_keys=True) + "\n")
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        if directory.exists():
+            directory.rename(staging / "old")
+        kept.rename(directory)
+    found = _read(directory)
+    assert found is not None
+    return found
+
+
+def _read(directory: Path) -> Packages | None:
+    try:
+        packages: dict[str, dict[str, str]] = json.loads((directory / _RECORD).read_text())["packages"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return Packages(
+        directory,
+        {name: facts["version"] for name, facts in packages.items()},
+        {name: facts["sha256"] for name, facts in packages.items()},
+    )
+
+
+def _unpack(mirror: str | None, staging: Path, root: Path, listing: Path, progress: Progress) -> None:
+    show = "--showformat='${Package} ${Version} '"
+    hook = (
+        'cd "$1/var/cache/apt/archives" && for deb in *.deb; do '
+        f'dpkg-deb --show {show} "$deb" && sha256sum "$deb"; done > {shlex.quote(str(listing))}'
+    )
+    command = ["mmdebstrap", "--verbose", "--variant=extract", "--mode=chrootless", "--format=directory"]
+    command += [f"--architectures={ARCHITECTURE}", f"--include={','.join(PACKAGES)}"]
+    command += ["--skip=check/chrootless", f"--extract-hook={hook}"]
+    for option in ('Acquire::Retries "3"', 'Acquire::http::Timeout "20"', 'APT::Sandbox::User "root"'):
+        command += [f"--aptopt={option}"]
+    command += [SUITE, str(root)] + ([mirror] if mirror else [])
+    progress.step("reading Debian's package lists")
+    done = 0.0
+
+    def on_line(line: str) -> None:
+        nonlocal done
+        if needed := re.match(r"Need to get ([\d.,]+) (\w+)", line):
+            done = 0.0
+            progress.step("downloading packages", _megabytes(*needed.groups()))
+        elif got := re.match(r"Get:\d+ .* \[([\d.,]+) (\w+)\]$", line):
+            done += _megabytes(*got.groups())
+            progress.advance(done)
+        elif "extracting archives" in line:
+            progress.step("unpacking packages")
+
+    try:
+        # its own temporary files shall go with ours
+        tools.run(command, limit=1200, environment={"TMPDIR": str(staging)}, on_line=on_line)
+    except InfrastructureError as error:
+        if error.hint:
+            raise
+        hint = f"check the network and the mirror {mirror}" if mirror else "check the network, or give a mirror"
+        raise InfrastructureError(f"cannot get Debian's packages: {error.message}", hint=hint) from error
+
+
+def _megabytes(number: str, unit: str) -> float:
+    return float(number.replace(",", "")) * _UNITS.get(unit, 0.0)
+
+
+def _keep(root: Path, kept: Path) -> None:
+    libraries = root / "usr/lib/aarch64-linux-gnu"
+    shutil.copy(_one(root, "boot/vmlinuz-*-arm64"), kept / "kernel")
+    shutil.copy(_one(root, "boot/xen-*-arm64"), kept / "xen")
+    shutil.copy(root / "usr/bin/busybox", kept / "busybox")
+    module = _one(root, "usr/lib/modules/*/kernel/drivers/xen/xen-evtchn.ko.xz")
+    (kept / "xen-evtchn.ko").write_bytes(lzma.decompress(module.read_bytes()))
+    shutil.copytree(root / "usr/include/wasmedge", kept / "include/wasmedge")
+    (kept / "lib").mkdir()
+    wanted = list(_LIBRARIES)
+    while wanted:
+        name = wanted.pop()
+        if (kept / "lib" / name).exists():
+            continue
+        source = next((p for p in (libraries / name, root / "usr/lib" / name) if p.exists()), None)
+        if source is None:
+            raise InfrastructureError(f"library {name} is in none of the packages {', '.join(PACKAGES)}")
+        shutil.copy(source, kept / "lib" / name)
+        dynamic = tools.run(["aarch64-linux-gnu-readelf", "-d", str(source)], limit=60)
+        wanted += re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic)
+    (kept / "lib/libwasmedge.so").symlink_to("libwasmedge.so.0")
+
+
+def _one(root: Path, pattern: str) -> Path:
+    found = sorted(root.glob(pattern))
+    if len(found) != 1:
+        raise InfrastructureError(f"the packages hold {len(found)} files {pattern}, expected one")
+    return found[0]

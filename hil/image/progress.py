@@ -1,0 +1,88 @@
+"""How far a long piece of work is: a bar on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+
+class Progress(Protocol):
+    """Told by work that takes long; each step ends the one before."""
+
+    def step(self, name: str, total: float | None = None) -> None:
+        """Begin the step `name`; `total` is its size in any unit, None if unknown."""
+
+    def advance(self, done: float) -> None:
+        """Say how much of the current step's total is done."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def step(self, name: str, total: float | None = None) -> None:
+        """Show nothing."""
+
+    def advance(self, done: float) -> None:
+        """Show nothing."""
+
+
+class Lines:
+    """One line when a step begins, one at most every `every` seconds while it goes on."""
+
+    def __init__(self, stream: TextIO, every: float = 5.0) -> None:
+        self._stream = stream
+        self._every = every
+        self._start = self._last = time.monotonic()
+        self._name = ""
+        self._total: float | None = None
+
+    def step(self, name: str, total: float | None = None) -> None:
+        """Write the line of a new step."""
+        self._name, self._total = name, total
+        self._write(name)
+
+    def advance(self, done: float) -> None:
+        """Write a line if the last one is old."""
+        if time.monotonic() - self._last >= self._every:
+            self._write(f"{self._name}: {done / self._total:.0%}" if self._total else self._name)
+
+    def _write(self, text: str) -> None:
+        self._last = time.monotonic()
+        print(f"[{self._last - self._start:5.1f} s] {text}", file=self._stream, flush=True)
+
+
+@contextmanager
+def shown(stream: TextIO) -> Iterator[Progress]:
+    """Give a progress that is drawn on `stream`: a bar if it is a terminal, else lines."""
+    if not stream.isatty():
+        yield Lines(stream)
+        return
+    from rich.console import Console  # slow to import and rarely needed
+    from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Display
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Display(*columns, console=Console(file=stream)) as display:
+
+        class Bars:
+            def __init__(self) -> None:
+                self._task: TaskID | None = None
+
+            def step(self, name: str, total: float | None = None) -> None:
+                self.close()
+                self._task = display.add_task(name, total=total)
+
+            def advance(self, done: float) -> None:
+                if self._task is not None:
+                    display.update(self._task, completed=done)
+
+            def close(self) -> None:
+                if self._task is not None:
+                    display.update(self._task, total=1, completed=1)
+                    display.stop_task(self._task)
+
+        bars = Bars()
+        yield bars
+        bars.close()
