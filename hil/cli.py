@@ -225,7 +225,7 @@ def run(module: Path, arguments: tuple[str, ...], name: str, image: str | None, 
     else:
         sys.stdout.buffer.write(done.output)
         sys.stdout.buffer.flush()
-        for line in done.diagnostics:
+        for line in () if done.good else done.diagnostics:
             err.print(f"[dim]{escape(line)}[/]")
         colour = "green" if done.good else "bold red"
         err.print(f"[{colour}]{escape(loaded.name)}: {escape(str(done.verdict))}[/]", end="")

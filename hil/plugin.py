@@ -111,6 +111,7 @@ class Session:
         self.directory = config.rootpath / "reports" / "transcripts" / time.strftime(f"%Y%m%d-%H%M%S{worker}")
         self.series: list[tuple[Series, tuple[Check, ...]]] = []
         self.facts: dict[str, str] = {}
+        self._guests: dict[str, Guest] = {}
         self._dead: dict[str, HilError] = {}
         self._module: dict[str, object] = {}
 
@@ -126,6 +127,14 @@ class Session:
         if not name:
             raise ConfigurationError("no board was chosen", hint="pass --board NAME; `pytest --hil-boards` lists them")
         return Board(name, image=self.config.option.image, transcripts=self.directory)
+
+    def guest(self, board: Board) -> Guest:
+        """The guest of `board`; one for all tests, so that a shell is opened once a boot."""
+        from hil.guest import Guest
+
+        if board.name not in self._guests:
+            self._guests[board.name] = Guest(board)
+        return self._guests[board.name]
 
     def make_ready(self, board: Board, item: pytest.Item) -> None:
         """Bring `board` up as fresh as --fresh asks. Raises what a boot raises."""
@@ -241,15 +250,9 @@ def power(board: Board) -> Iterator[Any]:
 
 
 @pytest.fixture
-def guest(board: Board) -> Guest:
+def guest(request: pytest.FixtureRequest, board: Board) -> Guest:
     """The guest Linux: its shell and files."""
-    from hil.guest import Guest
-
-    cached: Guest | None = getattr(board, "_hil_guest", None)
-    if cached is None:
-        cached = Guest(board)
-        board._hil_guest = cached  # type: ignore[attr-defined]
-    return cached
+    return request.config.stash[SESSION].guest(board)
 
 
 @pytest.fixture

@@ -91,6 +91,15 @@ class Qemu:
         return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else argv
 
     @property
+    def pid(self) -> int:
+        """The process id of the emulator itself. Raises `InfrastructureError` when it has ended."""
+        keeper_pid = self._keeper.pid
+        try:
+            return int(Path(f"/proc/{keeper_pid}/task/{keeper_pid}/children").read_text().split()[0])
+        except (OSError, IndexError):
+            raise InfrastructureError(self.obituary() or "QEMU has ended") from None
+
+    @property
     def running(self) -> bool:
         return self._poll_status(0.0) is None
 

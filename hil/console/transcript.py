@@ -26,7 +26,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 
 STAMPS_IN_MEMORY = 200_000  # two 8-byte numbers each; older ones are looked up in the index file
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-LINE_END = re.compile(rb"\r*\n")
+LINE_END = re.compile(rb"(?<!\r)\r*\n")  # the look-behind keeps a flood of \r from costing its square
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hil.console import Console, LineTimeout
+from hil.console import Console, LineTimeout, Match
+from hil.console.transcript import printable
 from hil.errors import ConfigurationError, Evidence, GuestError
 from hil.image.manifest import ConsoleFacts
 
@@ -75,8 +77,9 @@ class Shell:
         self._nonce = secrets.token_hex(4)
         self._count = 0
         # a foreign line ends with CR LF; the guest's own output, unprocessed, has LF alone
-        patterns = "|".join(f"(?:{pattern})" for pattern in facts.foreign)
-        self._foreign = re.compile(b"^(?:" + patterns.encode() + rb")\r+\n", re.M) if patterns else None
+        patterns = "|".join(f"(?:{pattern})" for pattern in facts.foreign).encode()
+        self._foreign = re.compile(rb"^(?:%s)(?<!\r)\r+\n" % patterns, re.M) if patterns else None
+        self._intruder = re.compile(rb"(?:%s)(?<!\r)\r+\n" % patterns) if patterns else None
         self.lost = False
         # an empty PS2: lines of a long command must not be answered with prompts
         if not self._answers(b"stty -echo -opost; PS2=;"):
@@ -106,16 +109,19 @@ class Shell:
             )
         self.console.skip()
         self.console.write(typed)
+        deadline = time.monotonic() + timeout
+
+        def wait_for(text: str) -> Match:
+            return self.console.wait_for(text.encode(), timeout=max(0.0, deadline - time.monotonic()))
+
         try:
-            begin = self.console.wait_for(f"@{mark}<\n".encode(), timeout=timeout)
-            end = self.console.wait_for(f"@{mark}>".encode(), timeout=timeout)
-            status = self.console.wait_for(b"@\n", timeout=timeout)
+            begin, end, last = wait_for(f"@{mark}<\n"), wait_for(f"@{mark}>"), wait_for("@\n")
         except LineTimeout as error:
             raise self._interrupt(command, timeout, error) from None
         transcript = self.console.transcript
         output, foreign = self._separate(transcript.read(begin.end, end.start))
-        code = int(transcript.read(end.end, status.start))
-        result = Result(command, output, code, foreign, begin.time_ns, status.time_ns, begin.end, end.start)
+        code = self._status(transcript.read(end.end, last.start), command)
+        result = Result(command, output, code, foreign, begin.time_ns, last.time_ns, begin.end, end.start)
         if check and code:
             raise GuestError(
                 f"the guest's command {command!r} ended with status {code}: {result.text.strip()[-500:]}",
@@ -128,6 +134,16 @@ class Shell:
             return data, ()
         found = [line.decode("utf-8", "replace").rstrip() for line in self._foreign.findall(data)]
         return self._foreign.sub(b"", data), tuple(found)
+
+    def _status(self, data: bytes, command: str) -> int:
+        digits = self._intruder.sub(b"", data) if self._intruder else data
+        if not re.fullmatch(rb"\d{1,3}", digits):
+            raise GuestError(
+                f"the line garbled the status of the guest's command {command!r}: {printable(data)[:200]!r}",
+                hint="another writer on the line? If the image's manifest should know it, add it to console.foreign",
+                evidence=self.console.evidence(),
+            )
+        return int(digits)
 
     def _interrupt(self, command: str, timeout: float, error: LineTimeout) -> CommandTimeout:
         since = self.console.position

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import posixpath
 import re
 import shlex
 import zlib
 
 from hil.errors import GuestError, InfrastructureError
-from hil.guest.shell import Result, Shell
+from hil.guest.shell import Shell
 
 LINE = 1000  # characters of base64 a line: below what any tty and shell take
 PART = 24 << 10  # bytes of compressed data a command: bounds what one lost byte costs
@@ -36,9 +37,10 @@ def put(shell: Shell, data: bytes, path: str) -> bool:
         return False
     packed = gzip.compress(data, 9, mtime=0)
     target, temporary = shlex.quote(path), shlex.quote(path + ".part")
-    shell.run(f"mkdir -p $(dirname {target}) && : >{temporary}", check=True)
+    directory = shlex.quote(posixpath.dirname(path) or ".")
+    shell.run(f"mkdir -p {directory} && : >{temporary}", check=True)
     for start in range(0, len(packed), PART):
-        _put_part(shell, packed[start : start + PART], temporary, first=start == 0)
+        _put_part(shell, packed[start : start + PART], temporary)
     final = shlex.quote(path + ".new")
     result = shell.run(
         f"gunzip -c {temporary} >{final} && sha256sum {final} && mv {final} {target}; "
@@ -54,7 +56,7 @@ def put(shell: Shell, data: bytes, path: str) -> bool:
     return True
 
 
-def _put_part(shell: Shell, part: bytes, temporary: str, *, first: bool) -> None:
+def _put_part(shell: Shell, part: bytes, temporary: str) -> None:
     text = base64.b64encode(part).decode()
     lines = "\n".join(text[at : at + LINE] for at in range(0, len(text), LINE))
     check = f"{hashlib.md5(part, usedforsecurity=False).hexdigest()}"
@@ -68,9 +70,8 @@ def _put_part(shell: Shell, part: bytes, temporary: str, *, first: bool) -> None
         if check in result.text and result.status == 0:
             return
         said = result.text.strip()[-300:]
-        if first and "No space" in said:
-            break
         shell.run(f"truncate -s $S {temporary}", check=True)
+    shell.run(f"rm -f {temporary}")
     raise InfrastructureError(
         f"a part of {len(part)} bytes did not arrive in the guest in {TRIES} tries; it said {said!r}",
         hint="is the line losing bytes, or the guest's file system full?",
@@ -85,13 +86,18 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20) -> bytes:
     the line corrupts it.
     """
     name = shlex.quote(path)
-    size: Result = shell.run(f"wc -c <{name}")
-    if size.status:
-        raise GuestError(f"cannot read {path} in the guest: {size.text.strip()}", evidence=shell.console.evidence())
-    if int(size.text) > limit:
-        raise GuestError(f"{path} in the guest has {int(size.text)} bytes, over the limit of {limit}")
     for _ in range(TRIES):
-        result = shell.run(f"sha256sum <{name}; gzip -c <{name} | base64", timeout=30 + int(size.text) / RATE)
+        told = shell.run(f"wc -c <{name}")
+        if told.status:
+            raise GuestError(
+                f"cannot read {path} in the guest: {told.text.strip()}", evidence=shell.console.evidence()
+            )
+        if not (number := re.fullmatch(r"\s*(\d+)\s*", told.text)):
+            continue
+        size = int(number[1])
+        if size > limit:
+            raise GuestError(f"{path} in the guest has {size} bytes, over the limit of {limit}")
+        result = shell.run(f"sha256sum <{name}; gzip -c <{name} | base64", timeout=30 + size / RATE)
         digest, _, text = result.text.partition("\n")
         try:
             data = gzip.decompress(base64.b64decode(text))

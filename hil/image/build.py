@@ -67,7 +67,7 @@ def build(
             fetched = staging / "packages"
             fetched.mkdir()
             parts = packages.fetch(mirror, fetched, progress, refresh=refresh)
-            with tools.disk(staging, NEEDED):
+            with tools.disk(root, NEEDED):
                 result = staging / "image"
                 result.mkdir()
                 _make(manifest, made_of, parts, staging, result, progress)

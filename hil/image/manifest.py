@@ -172,9 +172,9 @@ class AgentFacts(_Model):
     seal_option: Annotated[str | None, _takes("nonce")] = None
     limit_option: Annotated[str | None, _takes("ms")] = None
     samples: str = "/usr/bin"
-    executing: Regex = r"\[[^]]*\] \[info\] executing wasm file"
-    success: Annotated[str, _has("code")] = r"\[[^]]*\] \[info\] execution success, exit code:(?P<code>\d+)"
-    failed: Annotated[str, _has("reason")] = r"\[[^]]*\] \[info\] execution failed:(?P<reason>.*)"
+    executing: Regex = r"\[[-\d:. ]+\] \[info\] executing wasm file"
+    success: Annotated[str, _has("code")] = r"\[[-\d:. ]+\] \[info\] execution success, exit code:(?P<code>\d+)"
+    failed: Annotated[str, _has("reason")] = r"\[[-\d:. ]+\] \[info\] execution failed:(?P<reason>.*)"
 
 
 class Manifest(_Model):

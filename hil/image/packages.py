@@ -75,7 +75,7 @@ def fetch(mirror: str | None, staging: Path, progress: Progress, *, refresh: boo
     directory = directory_of(mirror)
     if not refresh and (known := _read(directory)):
         return known
-    with tools.disk(staging, NEEDED):
+    with tools.disk(cache_root(), NEEDED):
         root, listing, kept = staging / "root", staging / "listing", staging / "kept"
         _unpack(mirror, staging, root, listing, progress)
         progress.step("choosing what is needed of the packages")

@@ -26,6 +26,7 @@ DEBIAN_PACKAGES = {
 
 MIB = 1 << 20
 _TAIL = 15
+_LIBRARY = "libc6-dev-arm64-cross"  # the cross compiler only recommends it
 
 
 def version(tool: str) -> str:
@@ -84,9 +85,13 @@ def run(
         raise InfrastructureError(f"{tool} did not end within {limit:g} s{_last(lines)}", hint="try again")
     if status:
         text = "\n".join(lines)
-        if "No space left on device" in text or "Disk quota exceeded" in text:
+        if re.search(r"No space left on device|Disk quota exceeded|enough free space", text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), tool)
-        raise InfrastructureError(f"{tool} failed with status {status}{_last(lines)}")
+        no_library = re.search(r"\.h: No such file|cannot find (-lc\b|crt1\.o)", text)
+        raise InfrastructureError(
+            f"{tool} failed with status {status}{_last(lines)}",
+            hint=f"apt-get install {_LIBRARY}" if no_library else None,
+        )
     return "\n".join(lines)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 from urllib.parse import unquote
 
 from hil.image.manifest import AgentFacts
 
-LINE_END = rb"\r*\n"
+LINE_END = rb"(?<!\r)\r*\n"  # the look-behind keeps a flood of carriage returns from costing its square
 SEAL = re.compile(rb"hil-seal v=1 nonce=(?P<nonce>\S+)(?P<fields>(?: \w+=\S*)*) sum=(?P<sum>[0-9A-Fa-f]{8})\r*\n")
 
 
@@ -136,7 +137,7 @@ def read(console: bytes, facts: AgentFacts, *, nonce: str | None = None, foreign
     begin = re.search(b"(?:" + facts.executing.encode() + b")" + LINE_END, console)
     start = begin.end() if begin else 0
     if nonce is None:
-        return _unsealed(console, start, begin is not None, facts)
+        return _unsealed(console, start, begin is not None, facts, foreign)
     seal = _find_seal(console, nonce)
     if seal is None:
         garbled = nonce.encode() in console[start:]
@@ -154,7 +155,7 @@ def read(console: bytes, facts: AgentFacts, *, nonce: str | None = None, foreign
 def _find_seal(console: bytes, nonce: str) -> Seal | None:
     for match in SEAL.finditer(console):
         line = match[0].rstrip(b"\r\n")
-        if match["nonce"].decode() != nonce or zlib.crc32(line[: line.rindex(b" sum=")]) != int(match["sum"], 16):
+        if match["nonce"] != nonce.encode() or zlib.crc32(line[: line.rindex(b" sum=")]) != int(match["sum"], 16):
             continue
         values = dict(pair.split("=", 1) for pair in match["fields"].decode().split())
         try:
@@ -185,27 +186,50 @@ def _proven(data: bytes, seal: Seal, foreign: tuple[str, ...]) -> tuple[bytes | 
     """The output that fits the seal, as it is or without the foreign lines in it; and what follows it."""
     if zlib.crc32(data[: seal.size]) == seal.crc32 and len(data) >= seal.size:
         return data[: seal.size], data[seal.size :], ()
-    if foreign:
-        pattern = re.compile(b"(?:" + b"|".join(b"(?:%s)" % one.encode() for one in foreign) + rb")\r+\n")
-        cleaned = pattern.sub(b"", data)
-        if len(cleaned) >= seal.size and zlib.crc32(cleaned[: seal.size]) == seal.crc32:
-            others = tuple(_text(match[0]) for match in pattern.finditer(data))
-            return cleaned[: seal.size], cleaned[seal.size :], others
+    cleaned, others = _separate(data, foreign)
+    if len(cleaned) >= seal.size and zlib.crc32(cleaned[: seal.size]) == seal.crc32:
+        return cleaned[: seal.size], cleaned[seal.size :], others
     return None, b"", ()
 
 
-def _unsealed(console: bytes, start: int, begun: bool, facts: AgentFacts) -> Reading:
+def _separate(data: bytes, foreign: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
+    """The data without the foreign lines, which may start within a line; and these lines."""
+    if not foreign:
+        return data, ()
+    pattern = re.compile(b"(?:%s)(?<!\\r)\\r+\\n" % b"|".join(b"(?:%s)" % one.encode() for one in foreign))
+    kept, others, done = [], [], 0
+    for start, end in _spans(data, 0):
+        if match := pattern.search(data, start, end):
+            kept.append(data[done : match.start()])
+            others.append(_text(match[0]))
+            done = end
+    return b"".join(kept) + data[done:], tuple(others)
+
+
+def _spans(data: bytes, start: int) -> Iterator[tuple[int, int]]:
+    """The whole lines from `start` on: matching one at a time keeps the cost of `.*` linear."""
+    while end := data.find(b"\n", start) + 1:
+        yield start, end
+        start = end
+
+
+def _unsealed(console: bytes, start: int, begun: bool, facts: AgentFacts, foreign: tuple[str, ...]) -> Reading:
     end = _last_verdict(console, start, facts) if begun else None
     if end is None:
         reason = "the runner started, but gave no verdict" if begun else "the runner said nothing"
         return Reading(Silent(reason), console[start:] if begun else b"", None, None, _texts(console[:start]))
+    rest, others = _separate(console[end.end() :], foreign)
+    if rest.strip():
+        # the runner's verdict is its last word: what comes before more output is the module's
+        reason = "there was output after the last verdict line"
+        return Reading(Silent(reason), console[start : end.start()], None, None, _texts(rest), others)
     groups = end.groupdict()
     verdict: Verdict
     if groups.get("code") is not None:
         verdict = Exited(int(groups["code"]))
     else:
         verdict = Failed(groups["reason"].decode("utf-8", "replace").strip())
-    return Reading(verdict, console[start : end.start()], None, None)
+    return Reading(verdict, console[start : end.start()], None, None, (), others)
 
 
 def _last_verdict(console: bytes, start: int, facts: AgentFacts) -> re.Match[bytes] | None:

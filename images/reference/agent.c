@@ -92,12 +92,12 @@ static void request(enum link_command command, const void *data, size_t size)
 	volatile struct link_page *page = peer.page;
 	epoch = page->epoch;
 	seq = page->request_seq + 1;
-	link_put(page->data, data, size);
+	link_put(command == LINK_SEND_BULK ? page->bulk : page->data, data, size);
 	page->header = command | size << 16;
 	link_publish(&peer, &page->request_seq, seq);
 }
 
-enum outcome { ANSWERED, TIMED_OUT, RESTARTED, INTERRUPTED };
+enum outcome { ANSWERED, TIMED_OUT, LOST, INTERRUPTED };
 
 /*
  * Waits for the answer to the last request: `limit_ms` at most, or, when 0, as long as the runner's
@@ -115,8 +115,8 @@ static enum outcome wait_answer(uint64_t limit_ms)
 		if (caught)
 			return INTERRUPTED;
 		link_take_event(&peer);
-		if (page->epoch != epoch)
-			return RESTARTED;
+		if (page->epoch != epoch || page->request_seq != seq)
+			return LOST;
 		if (!limit_ms && page->heartbeat != beat) {
 			beat = page->heartbeat;
 			since = now_ms();
@@ -158,8 +158,8 @@ static uint32_t call(enum link_command command, const void *data, size_t size, u
 		return peer.page->header;
 	if (outcome == INTERRUPTED)
 		leave();
-	if (outcome == RESTARTED)
-		die(STATUS_NO_ANSWER, "no answer: the runner was restarted meanwhile");
+	if (outcome == LOST)
+		die(STATUS_NO_ANSWER, "no answer: the runner was restarted, or another program uses the page");
 	die(STATUS_NO_ANSWER, "no answer from the runner (request %d): is the partition up?", command);
 }
 
@@ -176,6 +176,16 @@ static void must(enum link_command command, const void *data, size_t size)
 		    command, answer);
 }
 
+static void close_event(void)
+{
+	close(peer.event);
+}
+
+/*
+ * One agent at a time: that would mix modules, and a second binding of the static event makes the
+ * guest's kernel oops (6.12). So the event is closed before the lock: here by close_event, and for an
+ * agent that is killed by the kernel, which closes what was opened last first.
+ */
 static void open_link(void)
 {
 	struct itimerval patience = {.it_value.tv_sec = LOCK_S}, none = {0};
@@ -193,6 +203,7 @@ static void open_link(void)
 	const char *failed = link_open(&peer);
 	if (failed)
 		die(STATUS_NO_ANSWER, "%s: %s: does this machine have a partition?", failed, strerror(errno));
+	atexit(close_event);
 	sigset_t all;
 	sigfillset(&all); /* from here a signal is seen while waiting only, so that no request is cut in two */
 	sigprocmask(SIG_BLOCK, &all, &unblocked);
@@ -210,7 +221,7 @@ static int hello(uint64_t limit_ms)
 		request(LINK_HELLO, NULL, 0);
 		uint64_t now = now_ms();
 		outcome = wait_answer(end > now ? end - now : 1);
-	} while (outcome == RESTARTED);
+	} while (outcome == LOST);
 	if (outcome == INTERRUPTED)
 		return 128 + caught;
 	if (outcome == TIMED_OUT)
@@ -241,7 +252,7 @@ static int open_module(const char *path, uint64_t *bytes)
 
 static void send_module(int file, uint64_t bytes)
 {
-	char part[LINK_PART];
+	static char part[LINK_BULK];
 	must(LINK_RESET_BUFFER, &bytes, sizeof bytes);
 	while (bytes) {
 		ssize_t got = read(file, part, bytes < sizeof part ? bytes : sizeof part);
@@ -249,7 +260,7 @@ static void send_module(int file, uint64_t bytes)
 			fprintf(stderr, "Got error code %d on send_file.\n", got < 0 ? errno : EIO);
 			exit(STATUS_NO_FILE);
 		}
-		must(LINK_SEND_PART, part, got);
+		must(got > LINK_PART ? LINK_SEND_BULK : LINK_SEND_PART, part, got);
 		bytes -= got;
 	}
 	must(LINK_SEND_DONE, NULL, 0);

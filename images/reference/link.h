@@ -24,6 +24,7 @@ enum {
 	LINK_SIZE = 0x10000,           /* bytes */
 	LINK_EVENT_PORT = 10,          /* local port of the static event channel, in both */
 	LINK_PART = 4092,              /* data bytes of one request */
+	LINK_BULK = LINK_SIZE - 8192,  /* of SEND_BULK */
 	LINK_MODULE_MAX = 64 << 20,    /* bytes */
 	LINK_ARGUMENTS_MAX = 64 << 10, /* bytes of all arguments with their NULs */
 	LINK_ARGUMENTS = 256,          /* arguments without argv[0] */
@@ -38,6 +39,7 @@ enum link_command {
 	LINK_HELLO = 6,   /* fills the info block */
 	LINK_ABORT = 7,   /* ends the run */
 	LINK_SET_LIMIT = 8, /* u32 or u64: milliseconds, 0 for none */
+	LINK_SEND_BULK = 9, /* as SEND_PART, with 14 times as much: the bytes are in `bulk` */
 };
 
 enum link_answer {
@@ -81,8 +83,12 @@ struct link_page {
 	uint32_t output_crc, unused2;
 	uint64_t start_ticks, end_ticks; /* the partition's CNTVCT_EL0 */
 	uint32_t reason[32];             /* text */
+
+	uint32_t bulk[LINK_BULK / 4] __attribute__((aligned(4096)));
 };
 _Static_assert(offsetof(struct link_page, request_seq) == 4096, "control block follows the dataport");
+_Static_assert(offsetof(struct link_page, bulk) == 8192, "bulk begins a page");
+_Static_assert(sizeof(struct link_page) == LINK_SIZE, "bulk is the rest");
 
 struct link {
 	volatile struct link_page *page;

@@ -273,13 +273,13 @@ static enum link_answer reset(size_t size)
 	return LINK_OK;
 }
 
-static enum link_answer take_part(size_t size)
+static enum link_answer take_part(const volatile uint32_t *from, size_t size)
 {
 	if (state != RECEIVING)
 		return LINK_BAD_ORDER;
 	if (size == 0 || size > job->module_bytes - received)
 		return LINK_BAD_SIZE;
-	link_get(module + received, peer.page->data, size);
+	link_get(module + received, from, size);
 	received += size;
 	if (received > module_most)
 		module_most = received;
@@ -307,7 +307,7 @@ static enum link_answer obey(uint32_t seq, uint32_t header)
 {
 	enum link_command command = header & 0xffff;
 	size_t size = header >> 16;
-	if (size > LINK_PART)
+	if (size > (command == LINK_SEND_BULK ? LINK_BULK : LINK_PART))
 		return LINK_BAD_SIZE;
 	if (state == RUNNING && command != LINK_HELLO && command != LINK_ABORT && command != LINK_RESET_BUFFER)
 		return LINK_BUSY;
@@ -315,7 +315,9 @@ static enum link_answer obey(uint32_t seq, uint32_t header)
 	case LINK_RESET_BUFFER:
 		return reset(size);
 	case LINK_SEND_PART:
-		return take_part(size);
+		return take_part(peer.page->data, size);
+	case LINK_SEND_BULK:
+		return take_part(peer.page->bulk, size);
 	case LINK_SEND_DONE:
 		if (state != RECEIVING || received != job->module_bytes)
 			return LINK_BAD_ORDER;

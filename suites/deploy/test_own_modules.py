@@ -2,26 +2,27 @@
 
 import pytest
 
-from hil.wasm import Module, exited, failed
+from hil.wasm import Failed, Module, exited
 
 pytestmark = pytest.mark.board
 
 HEADER = b"\0asm\1\0\0\0"
 TYPE = b"\x01\x04\x01\x60\x00\x00"  # () -> ()
-TYPE_RESULT = b"\x01\x05\x01\x60\x00\x01\x7f"  # () -> i32
+TYPE_PARAMETER = b"\x01\x05\x01\x60\x01\x7f\x00"  # (i32) -> ()
 FUNCTION = b"\x03\x02\x01\x00"
 EXPORT = b"\x07\x0a\x01\x06_start\x00\x00"
 CODE = b"\x0a\x04\x01\x02\x00\x0b"
-CODE_RESULT = b"\x0a\x06\x01\x04\x00\x41\x07\x0b"
 IMPORT = b"\x02\x0d\x01\x03env\x05thing\x00\x00"
 
+# the runner's words for each; versions of WasmEdge differ on a module that is cut
 BAD = {
-    "empty": (b"", "unexpected end"),
-    "header-cut": (HEADER[:4], "unexpected end"),
-    "not-wasm": (b"#!/bin/sh\necho no\n", "magic header not detected"),
-    "no-start": (HEADER, "wasm function not found"),
-    "wrong-signature": (HEADER + TYPE_RESULT + FUNCTION + EXPORT + CODE_RESULT, "function signature mismatch"),
-    "unknown-import": (HEADER + TYPE + IMPORT + FUNCTION + EXPORT + CODE, "unknown import"),
+    "empty": (b"", {"unexpected end"}),
+    "header-cut": (HEADER[:4], {"unexpected end"}),
+    "section-cut": ((HEADER + TYPE + FUNCTION + EXPORT + CODE)[:-3], {"unexpected end", "length out of bounds"}),
+    "not-wasm": (b"#!/bin/sh\necho no\n", {"magic header not detected"}),
+    "no-start": (HEADER, {"wasm function not found"}),
+    "wrong-signature": (HEADER + TYPE_PARAMETER + FUNCTION + EXPORT + CODE, {"function signature mismatch"}),
+    "unknown-import": (HEADER + TYPE + IMPORT + FUNCTION + EXPORT + CODE, {"unknown import"}),
 }
 
 
@@ -35,15 +36,18 @@ def test_own_module_is_uploaded_and_runs(runner, tmp_path):
 
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_module_is_refused_by_name(runner, sample, kind):
-    data, reason = BAD[kind]
-    assert runner.run(Module.raw(f"{kind}.wasm", data)).verdict == failed(reason)
+    data, reasons = BAD[kind]
+    verdict = runner.run(Module.raw(f"{kind}.wasm", data)).verdict
+    assert isinstance(verdict, Failed), str(verdict)
+    assert verdict.reason in reasons
     assert runner.run(sample("hello.wasm")).good
 
 
 def test_truncated_module_is_refused(runner, sample):
     module = sample("nbody-c.wasm")
     run = runner.run(Module.raw("cut.wasm", module.data[: len(module.data) // 2]))
-    assert run.verdict == failed("unexpected end")
+    assert isinstance(run.verdict, Failed), str(run)
+    assert run.verdict.reason in BAD["section-cut"][1]
 
 
 def test_arguments_arrive_whole(runner, sample):

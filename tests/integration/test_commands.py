@@ -1,0 +1,125 @@
+"""The commands as their users type them: exit statuses, texts, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HIL = [sys.executable, "-c", "from hil.cli import main; main()"]
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+
+
+def run(command, *, env=None, timeout=120.0):
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **(env or {})}, timeout=timeout, capture_output=True, text=True
+    )
+
+
+def processes_with(mark):
+    """Pids and commands of all processes whose environment holds `mark`: everything a command started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark.encode() in (entry / "environ").read_bytes():
+                    found.append((entry.name, (entry / "cmdline").read_bytes().replace(b"\0", b" ")[:80]))
+    return found
+
+
+def gone(mark, limit=10.0):
+    deadline = time.monotonic() + limit
+    while (left := processes_with(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "out", "err"),
+    [
+        (["hello.wasm"], 0, "hello, sel4\n1+2-3*4 = -9\n", "exited(0)"),
+        (["exit.wasm", "42"], 42, "", "exited(42)"),
+        (["trap.wasm", "unreachable"], 65, "before the trap\n", "failed(unreachable)"),
+    ],
+    ids=["hello", "exit", "trap"],
+)
+def test_run(arguments, status, out, err):
+    done = run([*HIL, "run", f"wasm_samples/{arguments[0]}", *arguments[1:]])
+    assert (done.returncode, done.stdout) == (status, out), done.stderr
+    assert err in done.stderr
+
+
+def test_boot_as_json():
+    done = run([*HIL, "board", "boot", "--json"])
+    stages = [row["stage"] for row in json.loads(done.stdout)["stages"]]
+    assert stages[0] == "guest kernel"
+    assert stages[-2:] == ["login", "shell"]
+
+
+def test_realtime_suite_passes_and_fails_with_a_useful_text(tmp_path):
+    good = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "nbody"], timeout=300)
+    assert good.returncode == 0, good.stdout
+    assert "clock: guest counter" in good.stdout
+    tight = tmp_path / "tight.toml"
+    tight.write_text(
+        '[[bound]]\nquantity = "response time"\nsubject = "hello.wasm"\nfigure = "p50"\nlimit = "1 us"\nreason = "no"\n'
+    )
+    bad = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "hello", "--bounds", str(tight)], timeout=300)
+    assert bad.returncode == 1
+    assert re.search(r"fail: p50 <= 1 us: .* ms \(95 % limits", bad.stdout), bad.stdout
+    assert "worst samples" in bad.stdout
+    assert re.search(r"console, .*\.raw:\d+ to line \d+", bad.stdout)
+
+
+def test_no_emulator_is_said_with_the_remedy(tmp_path):
+    for tool in ("aarch64-linux-gnu-gcc", "dtc", "lz4"):  # what the image's key is made of
+        (tmp_path / tool).symlink_to(subprocess.check_output(["which", tool], text=True).strip())
+    done = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "hello"], env={"PATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert "qemu-system-aarch64 is not installed" in done.stdout
+    assert "apt-get install qemu-system-arm" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("moment", [0.3, 3.0, 14.0], ids=["start", "boot", "tests"])
+def test_nothing_is_left_behind(number, moment, tmp_path):
+    mark = f"hil-mark-{os.getpid()}-{number}-{moment}"
+    env = {**os.environ, "HIL_MARK": mark, "TMPDIR": str(tmp_path)}
+    command = [*PYTEST, "suites/deploy", "-q"]
+    child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(moment)
+    child.send_signal(number)
+    assert child.wait(20) != 0
+    assert gone(mark) == []
+    assert [path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "pytest-of-root")] == []
+
+
+def test_report_is_one_file_that_needs_no_network(tmp_path):
+    results, page = tmp_path / "results", tmp_path / "report.html"
+    tests = run([*PYTEST, "suites/smoke", "--alluredir", str(results)])
+    assert tests.returncode == 0, tests.stdout
+    done = run([*HIL, "report", str(results), "-o", str(page)])
+    assert (done.returncode, done.stdout.strip()) == (0, str(page)), done.stderr
+    text = page.read_text()
+    assert "googletagmanager" not in text
+    assert not re.search(r'<(?:script|link|img)[^>]*(?:src|href)="https?:', text)
+    facts = (results / "environment.properties").read_text()
+    assert re.search(r"image\.sha256 = [0-9a-f]{64}", facts)
+    names = {json.loads(path.read_text())["name"] for path in results.glob("*-result.json")}
+    assert "test_runner_answers[qemu-reference]" in names
+    attached = {
+        item["name"]
+        for path in results.glob("*-result.json")
+        for item in json.loads(path.read_text()).get("attachments", [])
+    }
+    assert {"console", "executions (1)"} <= attached

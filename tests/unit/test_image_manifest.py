@@ -1,0 +1,152 @@
+"""Manifests: what is right is read, what is wrong is named with file, line and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hil.errors import ConfigurationError
+from hil.image import manifest
+
+GOOD = """\
+schema = 1
+name = "mini"
+title = "A small image"
+hypervisor = "Xen"
+
+[files.kernel]
+path = "kernel.bin"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+
+[files.disk]
+path = "disk.bin"
+sha256 = "1111111111111111111111111111111111111111111111111111111111111111"
+
+[machine]
+arguments = ["-kernel", "{kernel}"]
+
+[[machine.load]]
+file = "disk"
+address = 0x50000000
+
+[[stages]]
+name = "kernel"
+marker = "Booting"
+limit = 10
+
+[[stages]]
+name = "login"
+marker = "login: "
+limit = 5.5
+"""
+
+
+def write(directory: Path, text: str, name: str = "mini") -> Path:
+    path = directory / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+def test_good(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    read = manifest.load(path)
+    assert read.path == path
+    assert [stage.limit for stage in read.stages] == [10.0, 5.5]
+    assert read.machine.file_names() == {"kernel", "disk"}
+    assert read.machine.emulator == "qemu-system-aarch64"
+    assert read.console.prompt == "# "
+
+
+def test_the_projects_own() -> None:
+    for name in manifest.available():
+        read = manifest.find(name)
+        assert read.console.login in [stage.marker for stage in read.stages]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "message"),
+    [
+        ('title = "A', 'titel = "A', 3, "titel: unknown key; did you mean 'title'?"),
+        ("limit = 5.5", "limits = 5.5", 29, "stages[1].limits: unknown key; did you mean 'limit'?"),
+        ("limit = 10", "limit = -1", 24, "stages[0].limit: Input should be greater than 0"),
+        ("limit = 10", "", 21, "stages[0].limit: this key is missing"),
+        ('file = "disk"', 'file = "disc"', None, "manifest: machine names 'disc', which is not one of files"),
+        (
+            "address = 0x50000000",
+            'address = "0x50000000"',
+            19,
+            "machine.load[0].address: Input should be a valid integer",
+        ),
+        ('"{kernel}"', '"{kernle}"', None, "manifest: machine names 'kernle', which is not one of files"),
+        ('000000"', '00000X"', 8, "files.kernel.sha256: String should match"),
+        ("[machine]", "[machine]\nemulater = 'q'", 15, "machine.emulater: unknown key; did you mean 'emulator'?"),
+        ("schema = 1", "schema = 2", 1, "schema: Input should be 1"),
+        ('hypervisor = "Xen"', 'hypervisor = "Xen"\nbuild = "reference"', None, "manifest: give either build"),
+        ("[machine]", "[console]\nforeign = ['(']\n[machine]", 15, "console.foreign[0]: not a regular expression"),
+        ("[machine]", "[agent]\nseal_option = '--seal'\n[machine]", 15, "agent.seal_option: needs exactly {nonce}"),
+        ("[machine]", "[agent]\nsuccess = 'good'\n[machine]", 15, "agent.success: needs the named group (?P<code>...)"),
+        ('name = "login"', 'name = "kernel"', None, "manifest: stages: two have the same name"),
+    ],
+)
+def test_wrong(tmp_path: Path, before: str, after: str, line: int | None, message: str) -> None:
+    assert before in GOOD
+    path = write(tmp_path, GOOD.replace(before, after))
+    with pytest.raises(ConfigurationError) as caught:
+        manifest.load(path)
+    assert (f"{path}:{line}: {message}" if line else f"{path}: {message}") in caught.value.message
+
+
+def test_all_problems_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("title", "titel").replace("limit = 10", "limit = 0"))
+    with pytest.raises(ConfigurationError) as caught:
+        manifest.load(path)
+    assert len(caught.value.message.splitlines()) == 3  # unknown, missing, not positive
+
+
+def test_not_toml(tmp_path: Path) -> None:
+    path = write(tmp_path, "schema = = 1")
+    with pytest.raises(ConfigurationError, match=r"not valid TOML: .*line 1"):
+        manifest.load(path)
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        manifest.load(tmp_path / "none.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
+        manifest.load(tmp_path / "bytes.toml")
+
+
+def test_overlap() -> None:
+    manifest.check_overlaps({"a": (0, 16), "b": (16, 16)})
+    with pytest.raises(ValueError, match=r"a \(17 bytes at 0x0\) overlaps b at 0x10"):
+        manifest.check_overlaps({"b": (16, 16), "a": (0, 17)})
+
+
+def test_two_files_at_one_address(tmp_path: Path) -> None:
+    more = "[[machine.load]]\nfile = 'kernel'\naddress = 0x50000000\n[[stages]]"
+    path = write(tmp_path, GOOD.replace("[[stages]]", more, 1))
+    with pytest.raises(ConfigurationError, match="overlaps"):
+        manifest.load(path)
+
+
+def test_find_suggests(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    assert manifest.find("mini", tmp_path).name == "mini"
+    with pytest.raises(ConfigurationError) as caught:
+        manifest.find("mimi", tmp_path)
+    assert "no image 'mimi'" in caught.value.message
+    assert caught.value.hint == "did you mean 'mini'? the images are: mini"
+
+
+def test_name_is_the_files(tmp_path: Path) -> None:
+    write(tmp_path, GOOD, "other")
+    with pytest.raises(ConfigurationError, match=r"name is 'mini'"):
+        manifest.find("other", tmp_path)
+
+
+def test_placeholders() -> None:
+    assert manifest.placeholders("file={disk.img},x") == {"disk.img"}
+    assert manifest.placeholders('{"driver": "virtio"}') == set()
+    assert manifest.fill("a={b},c", {"b": "x{b}"}) == "a=x{b},c"

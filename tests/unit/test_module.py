@@ -1,0 +1,157 @@
+"""What can be told of a module's bytes, and that no bytes at all upset the telling."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from hil.errors import ConfigurationError
+from hil.wasm import Module, Samples
+from hil.wasm.module import _unsigned
+
+HEAD = b"\0asm\1\0\0\0"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("modules")
+
+
+def leb(value: int) -> bytes:
+    out = bytearray()
+    while True:
+        value, low = value >> 7, value & 0x7F
+        out.append(low | (0x80 if value else 0))
+        if not value:
+            return bytes(out)
+
+
+def text(name: str) -> bytes:
+    return leb(len(name.encode())) + name.encode()
+
+
+def section(number: int, content: bytes) -> bytes:
+    return bytes([number]) + leb(len(content)) + content
+
+
+def load(directory: Path, data: bytes) -> Module:
+    path = directory / "m.wasm"
+    path.write_bytes(data)
+    return Module.load(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "it is empty"),
+        (b"\0as", "starts with"),
+        (b"\0asm", "truncated after 4 bytes"),
+        (b"\0asm\1\0\0", "truncated after 7 bytes"),
+        (b"\x7fELF" + bytes(60), "starts with b'\\x7fELF'"),
+        (b"#!/bin/sh\n", "starts with b'#!/b'"),
+        (b"\0asm\2\0\0\0", "format version 2"),
+        (b"\0asm\x0d\0\1\0", "component"),
+        (HEAD + b"\1", "truncated in a number"),
+        (HEAD + b"\1\5abc", "section 1 at byte 8 needs 5 bytes, 3 are left"),
+        (HEAD + b"\1" + b"\xff" * 11, "too long"),
+        (HEAD + section(2, b"\1\5ab"), "beyond its section"),
+        (HEAD + section(2, b"\1" + text("a") + text("b")), "import section is truncated"),
+    ],
+)
+def test_what_is_not_a_module_is_named(directory: Path, data: bytes, told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(directory, data)
+    assert str(directory / "m.wasm") in caught.value.message
+    assert told in caught.value.message
+    assert "what to do" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nothing.wasm", ".", "file/below"])
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"cannot read the module .*: (No such|Is a|Not a)"):
+        Module.load(tmp_path / name)
+
+
+def test_the_smallest_module(directory: Path) -> None:
+    module = load(directory, HEAD)
+    assert (module.name, module.kind, module.imports) == ("m.wasm", "interpreted", ())
+    assert module.sha256 == hashlib.sha256(HEAD).hexdigest()
+    assert "data" not in repr(module)
+
+
+def test_imports_of_every_sort_are_found(directory: Path) -> None:
+    descriptions = {
+        "function": b"\0" + leb(300),
+        "table": b"\1\x70\0" + leb(1),
+        "bounded table": b"\1\x70\1" + leb(1) + leb(2),
+        "memory": b"\2\0" + leb(1000),
+        "bounded memory": b"\2\1" + leb(1) + leb(70000),
+        "shared memory": b"\2\3" + leb(1) + leb(2),
+        "global": b"\3\x7f\1",
+        "tag": b"\4\0" + leb(5),
+        "ünd": b"\0\0",
+    }
+    content = leb(len(descriptions)) + b"".join(text("env") + text(name) + it for name, it in descriptions.items())
+    assert load(directory, HEAD + section(2, content)).imports == tuple(f"env.{name}" for name in descriptions)
+
+
+def test_native_code_is_seen_and_a_name_section_is_not_taken_for_it(directory: Path) -> None:
+    assert load(directory, HEAD + section(0, text("name") + b"wasmedge")).kind == "interpreted"
+    assert load(directory, HEAD + section(0, text("wasmedge") + bytes(9))).kind == "aot"
+
+
+def test_the_samples_are_modules() -> None:
+    samples = Samples()
+    hello = samples("hello.wasm")
+    assert hello.kind == "interpreted"
+    assert any(name.startswith("wasi_snapshot_preview1.") for name in hello.imports)
+
+
+def test_raw_takes_anything() -> None:
+    assert Module.raw("bad", b"\xff").sha256 == hashlib.sha256(b"\xff").hexdigest()
+
+
+@given(st.integers(0, 2**63 - 1), st.binary(max_size=3))
+def test_numbers_are_read_back(value: int, after: bytes) -> None:
+    assert _unsigned(b"x" + leb(value) + after, 1) == (value, 1 + len(leb(value)))
+
+
+sections = st.lists(
+    st.builds(
+        lambda number, content, lie: bytes([number]) + leb(max(0, len(content) + lie)) + content,
+        st.sampled_from([0, 1, 2, 2, 2, 13, 255]),
+        st.one_of(st.binary(max_size=30), st.just(leb(2) + text("a") + text("b") + b"\0\0" + text("c"))),
+        st.integers(-3, 3),
+    ),
+    max_size=6,
+).map(b"".join)
+
+
+@given(st.one_of(st.binary(max_size=60), sections.map(lambda tail: HEAD + tail)))
+@example(HEAD + section(2, leb(2**62)))
+@example(HEAD + section(2, b"\1" + text("a") + text("b") + b"\3"))
+@example(HEAD + b"\0" + leb(2**62))
+def test_no_bytes_raise_anything_else(directory: Path, data: bytes) -> None:
+    try:
+        module = load(directory, data)
+    except ConfigurationError as error:
+        assert error.hint
+    else:
+        assert data[:8] == HEAD
+        assert module.kind in ("interpreted", "aot")
+
+
+def test_every_truncation_of_a_real_module_is_a_module_or_named(directory: Path) -> None:
+    data = Samples()("exit.wasm").data
+    for size in range(len(data)):
+        try:
+            load(directory, data[:size])
+        except ConfigurationError as error:
+            assert "m.wasm is not a WebAssembly module" in error.message
+        else:
+            assert size >= 8

@@ -1,0 +1,159 @@
+"""Files to and from the guest: whole or not at all, over a line that loses and adds bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ShellLine
+
+from hil.errors import GuestError, InfrastructureError
+from hil.guest import transfer
+from hil.guest.shell import Shell
+from hil.guest.transfer import digest_in_guest, get, put
+from hil.image.manifest import ConsoleFacts
+
+FACTS = ConsoleFacts(foreign=(r"\[ *\d+\.\d{6}\] .*",))
+PRINTK = b"[    3.383214] random: fast init done\r\n"
+BIG = random.Random(5).randbytes(120_000)  # does not compress: several parts
+
+
+@pytest.fixture
+def shell(tty_shell: ShellLine) -> Shell:
+    return Shell(tty_shell.console, FACTS)
+
+
+def once(pattern: bytes, change: Callable[[re.Match[bytes]], bytes], times: int = 1) -> Callable[[bytes], bytes]:
+    """Changes the first matches in the stream, chunk by chunk."""
+    left = [times]
+
+    def apply(data: bytes) -> bytes:
+        if left[0] and (found := re.search(pattern, data)):
+            left[0] -= 1
+            return data[: found.start()] + change(found) + data[found.end() :]
+        return data
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", b"\0" * 100_000, bytes(range(256)) * 3, b"no newline\n.\n", b"line\r\n" * 500, BIG],
+    ids=["empty", "byte", "zeros", "every byte", "dots", "crlf", "big"],
+)
+def test_a_file_goes_there_and_back(shell: Shell, tty_shell: ShellLine, data: bytes) -> None:
+    path = str(tty_shell.home / "deep" / "er" / "file")
+    assert put(shell, data, path)
+    assert Path(path).read_bytes() == data
+    assert get(shell, path) == data
+    assert os.listdir(Path(path).parent) == ["file"], "no temporary file is left"
+
+
+@pytest.mark.parametrize("name", ["with space/a b", "it's", "$HOME", "*", "ü", "a;b", '"', "\\n"])
+def test_any_name_will_do(shell: Shell, tty_shell: ShellLine, name: str) -> None:
+    path = tty_shell.home / name
+    assert put(shell, b"data", str(path))
+    assert path.read_bytes() == b"data"
+    assert get(shell, str(path)) == b"data"
+    assert len([found for found in tty_shell.home.rglob("*") if found.is_file()]) == 1
+
+
+def test_what_is_there_already_is_not_sent_again(shell: Shell, tty_shell: ShellLine) -> None:
+    path = tty_shell.home / "file"
+    assert put(shell, b"data", str(path))
+    stamp = path.stat().st_mtime_ns
+    assert not put(shell, b"data", str(path))
+    assert path.stat().st_mtime_ns == stamp
+    assert put(shell, b"other", str(path))
+    assert path.read_bytes() == b"other"
+
+
+def test_a_relative_name_is_in_the_shell_s_directory(shell: Shell, tty_shell: ShellLine) -> None:
+    assert put(shell, b"data", "here")
+    assert (tty_shell.home / "here").read_bytes() == b"data"
+
+
+def test_a_place_that_cannot_be_written_is_the_guest_s_error(shell: Shell, tty_shell: ShellLine) -> None:
+    (tty_shell.home / "file").touch()
+    with pytest.raises(GuestError, match="ended with status [12]"):
+        put(shell, b"data", str(tty_shell.home / "file" / "below"))
+    assert os.listdir(tty_shell.home) == ["file"]
+
+
+def test_a_full_file_system_is_told_and_cleaned_up(shell: Shell, tty_shell: ShellLine) -> None:
+    shell.run("ulimit -f 16")  # 8 KiB, as dash counts
+    with pytest.raises((GuestError, InfrastructureError), match="room in the guest|file system full"):
+        put(shell, BIG, str(tty_shell.home / "file"))
+    assert os.listdir(tty_shell.home) == []
+
+
+def test_a_lost_byte_costs_one_part_and_no_more(shell: Shell, tty_shell: ShellLine) -> None:
+    tty_shell.to_shell = once(rb"(\n[A-Za-z0-9+/]{200})[A-Za-z0-9+/]", lambda found: found[1])
+    assert put(shell, BIG, str(tty_shell.home / "file"))
+    assert (tty_shell.home / "file").read_bytes() == BIG
+
+
+def test_a_changed_byte_is_noticed(shell: Shell, tty_shell: ShellLine) -> None:
+    tty_shell.to_shell = once(rb"(\n[A-Za-z0-9+/]{200})[b-z]", lambda found: found[1] + b"a")
+    assert put(shell, BIG, str(tty_shell.home / "file"))
+    assert (tty_shell.home / "file").read_bytes() == BIG
+
+
+def test_a_line_that_always_corrupts_is_given_up(shell: Shell, tty_shell: ShellLine) -> None:
+    tty_shell.to_shell = once(rb"(\n[A-Za-z0-9+/]{200})[b-z]", lambda found: found[1] + b"a", times=10**6)
+    with pytest.raises(InfrastructureError, match=r"did not arrive in the guest in 3 tries[^\n]*\n.*losing bytes"):
+        put(shell, BIG, str(tty_shell.home / "file"))
+    assert os.listdir(tty_shell.home) == []
+
+
+def test_foreign_lines_in_every_answer_do_no_harm(shell: Shell, tty_shell: ShellLine) -> None:
+    tty_shell.to_us = lambda data: data.replace(b"\n", b"\n" + PRINTK)
+    path = str(tty_shell.home / "file")
+    assert put(shell, BIG, path)
+    assert get(shell, path) == BIG
+    assert digest_in_guest(shell, path) is not None
+
+
+def test_what_comes_back_corrupted_is_asked_for_again(shell: Shell, tty_shell: ShellLine) -> None:
+    (tty_shell.home / "file").write_bytes(BIG)
+    tty_shell.to_us = once(rb"([A-Za-z0-9+/]{70})[b-z]", lambda found: found[1] + b"a")
+    assert get(shell, str(tty_shell.home / "file")) == BIG
+
+
+def test_what_always_comes_back_corrupted_is_given_up(shell: Shell, tty_shell: ShellLine) -> None:
+    (tty_shell.home / "file").write_bytes(BIG)
+    tty_shell.to_us = once(rb"([A-Za-z0-9+/]{70})[b-z]", lambda found: found[1] + b"a", times=10**6)
+    with pytest.raises(InfrastructureError, match="did not come out of the guest whole in 3 tries"):
+        get(shell, str(tty_shell.home / "file"))
+
+
+def test_an_unknown_writer_in_the_size_is_survived(shell: Shell, tty_shell: ShellLine) -> None:
+    (tty_shell.home / "file").write_bytes(b"12345")
+    tty_shell.to_us = once(rb"^5\n", lambda found: b"BUG: nobody knows this line\r\n5\n")
+    assert get(shell, str(tty_shell.home / "file")) == b"12345"
+
+
+def test_a_file_that_is_not_there_cannot_be_got(shell: Shell, tty_shell: ShellLine) -> None:
+    with pytest.raises(GuestError, match=r"cannot read .*/nothing in the guest: .*(No such file|cannot open)"):
+        get(shell, str(tty_shell.home / "nothing"))
+
+
+def test_a_file_over_the_limit_is_not_got(shell: Shell, tty_shell: ShellLine) -> None:
+    (tty_shell.home / "file").write_bytes(b"x" * 1001)
+    with pytest.raises(GuestError, match="has 1001 bytes, over the limit of 1000"):
+        get(shell, str(tty_shell.home / "file"), limit=1000)
+
+
+def test_the_digest_of_nothing_is_none(shell: Shell, tty_shell: ShellLine) -> None:
+    assert digest_in_guest(shell, str(tty_shell.home / "nothing")) is None
+    assert digest_in_guest(shell, str(tty_shell.home)) is None
+
+
+def test_parts_stay_small(shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "PART", 1000)
+    assert put(shell, BIG[:5500], str(tty_shell.home / "file"))
+    assert (tty_shell.home / "file").read_bytes() == BIG[:5500]
