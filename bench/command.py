@@ -56,7 +56,9 @@ def main(rounds: int) -> None:
             for number in range(rounds):
                 a, b = raw(line), framed(line, transcripts, board)
                 pairs.append((a, b))
-                print(f"round {number + 1}: raw {a * 1e3:.2f} ms, framed {b * 1e3:.2f} ms, ratio {b / a:.2f}", flush=True)
+                print(
+                    f"round {number + 1}: raw {a * 1e3:.2f} ms, framed {b * 1e3:.2f} ms, ratio {b / a:.2f}", flush=True
+                )
         finally:
             machine.kill()
             os.close(line)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from labgrid import Target
-from labgrid.exceptions import NoDriverFoundError, NoSupplierFoundError
+from labgrid.exceptions import InvalidConfigError, NoDriverFoundError, NoSupplierFoundError
 from labgrid.protocol import PowerProtocol
 
 from hil.board import boardfile
@@ -40,14 +40,14 @@ class Board:
         if image is not None:
             path = Path(image) if image.endswith(".toml") else manifest.find(image).path
             self._env.config.data.setdefault("images", {})["main"] = str(path and path.absolute())
-        target = self._env.get_target("main")
-        assert target is not None, "checked with the board file"
-        self.target: Target = target
         self._complete(transcripts)
 
     def _complete(self, transcripts: Path | None) -> None:
-        """Find, or add, the drivers that we need."""
+        """Make the target; find, or add, the drivers that we need."""
         try:
+            target = self._env.get_target("main")
+            assert target is not None, "checked with the board file"
+            self.target: Target = target
             drivers = self.target.drivers
             if not any(isinstance(driver, HilConsoleProtocol) for driver in drivers):
                 HilSerialDriver(self.target, name=None)  # type: ignore[call-arg]
@@ -55,6 +55,9 @@ class Board:
                 HilStrategy(self.target, name=None)  # type: ignore[call-arg]
             self.strategy: HilStrategy = self.target.get_driver(HilStrategy, activate=False)
             self.power = self.target.get_driver(PowerProtocol, activate=False)
+        except InvalidConfigError as error:
+            cause = f": {error.__cause__.args[0]}" if error.__cause__ else ""
+            raise ConfigurationError(f"{self.path}: {error}{cause}", hint=f"correct {self.path}") from error
         except (NoDriverFoundError, NoSupplierFoundError) as error:
             raise ConfigurationError(
                 f"{self.path}: {error}",
@@ -99,7 +102,7 @@ class Board:
     @property
     def up(self) -> bool:
         """Booted to a shell, as far as is known, and nothing has spoilt it since."""
-        return self.report is not None and self.dirty is None
+        return self.report is not None and self.dirty is None and not self.console.ended
 
     def image(self) -> Image:
         """The image's files; built now, with progress on standard error, where they are not there yet."""

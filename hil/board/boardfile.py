@@ -17,6 +17,7 @@ from hil.errors import ConfigurationError
 
 BOARDS_DIR = Path(__file__).resolve().parents[2] / "boards"
 SECTIONS = ("targets", "imports", "options", "paths", "images", "tools", "features")
+LISTS = ("imports", "features")  # the other sections are mappings
 TARGET_KEYS = ("resources", "drivers", "features", "options")
 
 
@@ -48,41 +49,75 @@ def environment(path: Path) -> Environment:
         raise ConfigurationError(f"cannot read the board file {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
+    _refuse(path, _shape_problems(path, node))
     try:
-        env = Environment(str(path))  # first: its imports may register drivers
-    except (InvalidConfigError, ImportError) as error:
+        env = Environment(str(path))  # its imports may register drivers
+    except (InvalidConfigError, ImportError, OSError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    if problems := list(_problems(path, node)):
-        raise ConfigurationError("\n".join(problems), hint=f"correct {path}")
+    _refuse(path, _class_problems(path, node))
     return env
 
 
-def _problems(path: Path, node: yaml.Node | None) -> Iterator[str]:
-    for key, value in _items(node):
+def _refuse(path: Path, problems: Iterable[str]) -> None:
+    if text := "\n".join(problems):
+        raise ConfigurationError(text, hint=f"correct {path}")
+
+
+def _shape_problems(path: Path, node: yaml.Node | None) -> Iterator[str]:
+    """Unknown keys, a missing target, and whatever else is no mapping where labgrid counts on one."""
+    if not isinstance(node, yaml.MappingNode):
+        yield f"{path}: it is empty, or not a mapping of sections ({', '.join(SECTIONS)})"
+        return
+    for key, value in node.value:
         if key.value not in SECTIONS:
             yield _unknown(path, key, "section", SECTIONS)
-        elif key.value == "targets":
-            if "main" not in (role.value for role, _ in _items(value)):
-                yield f"{path}:{_row(key)}: targets has no target named 'main'"
-            for _, target in _items(value):
-                yield from _target_problems(path, target)
+        elif not isinstance(value, yaml.SequenceNode if key.value in LISTS else yaml.MappingNode):
+            yield f"{path}:{_row(key)}: {key.value} is not a {'list' if key.value in LISTS else 'mapping'}"
+    targets = {role.value: (role, target) for role, target in _section(node, "targets")}
+    if "main" not in targets:
+        where = next((f":{_row(key)}" for key, _ in node.value if key.value == "targets"), "")
+        yield f"{path}{where}: targets has no target named 'main'"
+    for role, target in targets.values():
+        if not _items(target):
+            yield f"{path}:{_row(role)}: target {role.value!r} has neither drivers nor resources"
+        for key, value in _items(target):
+            if key.value not in TARGET_KEYS:
+                yield _unknown(path, key, "key of a target", TARGET_KEYS)
+            for entry in _entries(key, value):
+                if not isinstance(entry, yaml.MappingNode):
+                    yield f"{path}:{_row(entry)}: this entry of {key.value} is not `CLASS: {{ARGUMENTS}}`"
+                for name, arguments in () if _names_class(entry) else _items(entry):
+                    if not isinstance(arguments, yaml.MappingNode):
+                        yield f"{path}:{_row(name)}: {name.value} takes a mapping of arguments, {{}} for none"
 
 
-def _target_problems(path: Path, target: yaml.Node) -> Iterator[str]:
-    for key, value in _items(target):
-        if key.value not in TARGET_KEYS:
-            yield _unknown(path, key, "key of a target", TARGET_KEYS)
-        elif key.value in ("drivers", "resources"):
-            known = getattr(target_factory, key.value)
-            entries = value.value if isinstance(value, yaml.SequenceNode) else [value]
-            for entry in entries:
+def _class_problems(path: Path, node: yaml.Node | None) -> Iterator[str]:
+    """Unknown drivers and resources, and arguments that they do not take."""
+    for _, target in _section(node, "targets"):
+        for key, value in _items(target):
+            for entry in _entries(key, value):
+                known = getattr(target_factory, key.value)
                 for name, arguments in _items(entry):
-                    if name.value == "cls":
-                        continue
                     if name.value in known:
                         yield from _argument_problems(path, known[name.value], arguments)
-                    elif not any(item.value == "cls" for item, _ in _items(entry)):
+                    elif not _names_class(entry):
                         yield _unknown(path, name, key.value.rstrip("s"), known)
+
+
+def _section(node: yaml.Node | None, name: str) -> Iterable[tuple[yaml.Node, yaml.Node]]:
+    return next((_items(value) for key, value in _items(node) if key.value == name), ())
+
+
+def _entries(key: yaml.Node, value: yaml.Node) -> list[yaml.Node]:
+    """The mappings of classes in a target's drivers or resources, which are one or a list of several."""
+    if key.value not in ("drivers", "resources"):
+        return []
+    return value.value if isinstance(value, yaml.SequenceNode) else [value]
+
+
+def _names_class(entry: yaml.Node) -> bool:
+    """Whether the entry is of labgrid's other form, `{cls: CLASS, ARGUMENTS}`."""
+    return any(key.value == "cls" for key, _ in _items(entry))
 
 
 def _argument_problems(path: Path, cls: type, arguments: yaml.Node) -> Iterator[str]:

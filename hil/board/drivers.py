@@ -54,7 +54,9 @@ class HilQemuDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
 
     image: str = attr.ib(default="main", validator=attr.validators.instance_of(str))
     arguments: list[str] = attr.ib(
-        factory=list, validator=attr.validators.deep_iterable(attr.validators.instance_of(str))
+        factory=list,
+        # a string is iterable, too: it would become one argument a character
+        validator=attr.validators.deep_iterable(attr.validators.instance_of(str), attr.validators.instance_of(list)),
     )
 
     def __attrs_post_init__(self) -> None:

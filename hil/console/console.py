@@ -114,6 +114,12 @@ class Console:
     def closed(self) -> bool:
         return self._port < 0
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can come: closed by this side, or by the other as far as it is known."""
+        self.transcript.refresh()
+        return self.closed or self.transcript.closed is not None
+
     def fileno(self) -> int:
         """Readable when something has arrived since the last read, for select and friends."""
         return self._wake

@@ -89,9 +89,7 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20) -> bytes:
     for _ in range(TRIES):
         told = shell.run(f"wc -c <{name}")
         if told.status:
-            raise GuestError(
-                f"cannot read {path} in the guest: {told.text.strip()}", evidence=shell.console.evidence()
-            )
+            raise GuestError(f"cannot read {path} in the guest: {told.text.strip()}", evidence=shell.console.evidence())
         if not (number := re.fullmatch(r"\s*(\d+)\s*", told.text)):
             continue
         size = int(number[1])

@@ -28,7 +28,7 @@ NEEDED = 500 * tools.MIB
 """Space in bytes that a build takes for a while beside the packages."""
 
 KEPT = 3
-"""So many built images of one name stay in the cache, the youngest."""
+"""So many built images of one name stay in the cache, those used last."""
 
 _WAIT = 1800.0
 _FLAGS = ("-Os", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
@@ -71,6 +71,8 @@ def build(
                 result = staging / "image"
                 result.mkdir()
                 _make(manifest, made_of, parts, staging, result, progress)
+                if recipe(manifest).key != made_of.key:
+                    raise InfrastructureError("the image's sources changed during its build", hint="build it again")
                 _publish(result, target, staging)
         _forget_old(manifest, target)
     image = store.read(manifest, target)

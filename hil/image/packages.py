@@ -98,6 +98,8 @@ def _read(directory: Path) -> Packages | None:
         packages: dict[str, dict[str, str]] = json.loads((directory / _RECORD).read_text())["packages"]
     except (OSError, ValueError, KeyError):
         return None
+    if not all((directory / name).exists() for name in ("xen", "kernel", "busybox", "lib", "include")):
+        return None
     return Packages(
         directory,
         {name: facts["version"] for name, facts in packages.items()},

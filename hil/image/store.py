@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,8 @@ def read(manifest: Manifest, directory: Path) -> Image | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     check_complete(manifest, files)
+    with suppress(OSError):  # the builder keeps the images used last
+        os.utime(directory)
     return Image(manifest, directory, files, digest, record)
 
 

@@ -97,22 +97,25 @@ def run(
 
 @contextmanager
 def disk(directory: Path, needed: int) -> Iterator[None]:
-    """Turn a full disk below `directory`, before or during the work, into an InfrastructureError.
+    """Turn what the disk does to us below `directory`, above all being full, into an InfrastructureError.
 
-    `needed` is the space in bytes that the work takes.
+    `needed` is the space in bytes that the work takes; it is looked for first.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     hint = f"free some space, or set XDG_CACHE_HOME to a directory with {needed // MIB} MiB free"
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise InfrastructureError(
-            f"not enough space in {directory}: {free // MIB} MiB free, {needed // MIB} MiB needed", hint=hint
-        )
     try:
+        directory.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(directory).free
+        if free < needed:
+            raise InfrastructureError(
+                f"not enough space in {directory}: {free // MIB} MiB free, {needed // MIB} MiB needed", hint=hint
+            )
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            raise InfrastructureError(
+                f"cannot use {error.filename or directory}: {error.strerror}",
+                hint=f"check {directory}, or set XDG_CACHE_HOME to another directory",
+            ) from error
         raise InfrastructureError(
             f"the disk of {directory} became full: about {needed // MIB} MiB are needed", hint=hint
         ) from error

@@ -104,7 +104,10 @@ def check(series: Series, bounds: Sequence[Bound]) -> tuple[Check, ...]:
 def _time(text: Any) -> float:
     if not isinstance(text, str):
         raise ValueError('a time is written with its unit, as "2 ms"')
-    return parse_time(text)
+    value = parse_time(text)
+    if value <= 0:
+        raise ValueError("a limit is more than 0")
+    return value
 
 
 class _Row(BaseModel):
@@ -139,7 +142,7 @@ class Bounds:
                 f"cannot read the bounds file {path}: {error.strerror}",
                 hint="write one beside the board's file, or pass --bounds FILE",
             ) from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
         except ValidationError as error:
             problems = [f"{path}: {_where(problem)}: {_what(problem)}" for problem in error.errors(include_url=False)]

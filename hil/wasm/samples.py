@@ -107,7 +107,7 @@ class Samples:
         path = directory / "samples.toml"
         try:
             self._samples = _File.model_validate(tomllib.loads(path.read_text("utf-8"))).sample
-        except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
             raise ConfigurationError(f"cannot read {path}: {error}") from error
 
     def __iter__(self) -> Any:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from hil.image.manifest import AgentFacts
 
 LINE_END = rb"(?<!\r)\r*\n"  # the look-behind keeps a flood of carriage returns from costing its square
-SEAL = re.compile(rb"hil-seal v=1 nonce=(?P<nonce>\S+)(?P<fields>(?: \w+=\S*)*) sum=(?P<sum>[0-9A-Fa-f]{8})\r*\n")
+SEAL = b"hil-seal v=1 nonce=%s"
 
 
 @dataclass(frozen=True)
@@ -148,14 +148,14 @@ def read(console: bytes, facts: AgentFacts, *, nonce: str | None = None, foreign
         end = _last_verdict(console, start, facts)
         region = console[start : end.start() if end else len(console)]
         return Reading(seal.verdict, region, False, seal, _texts(console[:start] if not begin else b""))
-    last = SEAL.search(rest)
-    return Reading(seal.verdict, output, True, seal, _texts(rest[: last.start()] if last else rest), others)
+    told = rest.partition(SEAL % nonce.encode())[0]
+    return Reading(seal.verdict, output, True, seal, _texts(told), others)
 
 
 def _find_seal(console: bytes, nonce: str) -> Seal | None:
-    for match in SEAL.finditer(console):
-        line = match[0].rstrip(b"\r\n")
-        if match["nonce"] != nonce.encode() or zlib.crc32(line[: line.rindex(b" sum=")]) != int(match["sum"], 16):
+    begin = re.escape(SEAL % nonce.encode())
+    for match in re.finditer(begin + rb"(?P<fields>(?: \w+=\S*)*) sum=(?P<sum>[0-9A-Fa-f]{8})\r*\n", console):
+        if zlib.crc32(console[match.start() : match.end("fields")]) != int(match["sum"], 16):
             continue
         values = dict(pair.split("=", 1) for pair in match["fields"].decode().split())
         try:
@@ -235,7 +235,10 @@ def _unsealed(console: bytes, start: int, begun: bool, facts: AgentFacts, foreig
 def _last_verdict(console: bytes, start: int, facts: AgentFacts) -> re.Match[bytes] | None:
     """The last line that is a verdict; it may be glued to output without a final newline."""
     pattern = re.compile(b"(?:(?:%s)|(?:%s))%s" % (facts.success.encode(), _inner(facts.failed), LINE_END))
-    return max(pattern.finditer(console, start), key=lambda match: match.start(), default=None)
+    last = None
+    for at, end in _spans(console, start):
+        last = pattern.search(console, at, end) or last
+    return last
 
 
 def _inner(pattern: str) -> bytes:

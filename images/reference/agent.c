@@ -155,7 +155,7 @@ static uint32_t call(enum link_command command, const void *data, size_t size, u
 	request(command, data, size);
 	enum outcome outcome = wait_answer(limit_ms);
 	if (outcome == ANSWERED)
-		return peer.page->header;
+		return peer.page->answer;
 	if (outcome == INTERRUPTED)
 		leave();
 	if (outcome == LOST)

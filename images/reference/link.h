@@ -63,24 +63,26 @@ enum link_verdict {
 
 /* Fields are naturally aligned; each is accessed whole. */
 struct link_page {
-	uint32_t header; /* command | size << 16; the answer when answered */
+	uint32_t header; /* command | size << 16 */
 	uint32_t data[LINK_PART / 4];
 
 	/* control block, offset 4096 */
 	uint32_t request_seq; /* the agent's */
 	uint32_t answer_seq;  /* the runner's: the last request it answered */
+	uint32_t answer;      /* not in the dataport: a late one would spoil the next agent's request */
+	uint32_t unused;
 	uint32_t epoch;     /* grows with each start of the runner */
 	uint32_t heartbeat; /* grows at least once a second, runs included */
 
 	/* info block, written by HELLO */
 	uint32_t pid, priority;
-	uint32_t locked_kib, free_kib, runs, unused;
+	uint32_t locked_kib, free_kib, runs, unused2;
 	uint32_t version[16]; /* text */
 
 	/* result block, written before RUN is answered */
 	uint32_t verdict, code;
 	uint64_t output_bytes;
-	uint32_t output_crc, unused2;
+	uint32_t output_crc, unused3;
 	uint64_t start_ticks, end_ticks; /* the partition's CNTVCT_EL0 */
 	uint32_t reason[32];             /* text */
 

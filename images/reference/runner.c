@@ -114,7 +114,7 @@ static void renew_worker(void)
 
 static void answer(uint32_t seq, enum link_answer value)
 {
-	peer.page->header = value;
+	peer.page->answer = value;
 	link_publish(&peer, &peer.page->answer_seq, seq);
 }
 

@@ -42,7 +42,9 @@ def test_a_line_that_no_tty_takes_is_refused(guest):
 
 
 def test_a_hanging_command_is_interrupted(guest):
-    with pytest.raises(CommandTimeout, match="did not end in 0.5 s; it was interrupted and the shell is back") as caught:
+    with pytest.raises(
+        CommandTimeout, match="did not end in 0.5 s; it was interrupted and the shell is back"
+    ) as caught:
         guest.run("echo begun; sleep 1000", timeout=0.5)
     assert b"begun" in caught.value.output
     assert guest.run("echo alive").lines == ["alive"]
@@ -155,7 +157,9 @@ def test_qmp_events_are_kept(board):
 
 def test_a_stage_that_never_comes(board, tmp_path, sample):
     text = Path(board.manifest.path).read_text()
-    wrong = text.replace('marker = "guest: hypervisor xen"\nlimit = 20', 'marker = "guest: hypervisor seL4"\nlimit = 12')
+    wrong = text.replace(
+        'marker = "guest: hypervisor xen"\nlimit = 20', 'marker = "guest: hypervisor seL4"\nlimit = 12'
+    )
     assert wrong != text
     manifest = tmp_path / "reference.toml"
     manifest.write_text(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pty
 import re
@@ -41,9 +42,7 @@ def gone(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    return [
-        int(word) for task in Path(f"/proc/{pid}/task").glob("*/children") for word in task.read_text().split()
-    ]
+    return [int(word) for task in Path(f"/proc/{pid}/task").glob("*/children") for word in task.read_text().split()]
 
 
 @dataclass
@@ -182,4 +181,65 @@ def fake_shell(wire: Wire) -> Iterator[FakeShell]:
     fake.thread.join(QUICK)
 
 
-__all__ = ["QUICK", "FakeShell", "ShellLine", "Wire", "children", "gone", "make_wire", "shell_line", "until"]
+# A bare-metal program for QEMU's virt machine: prints "stub login: ", and "root", a line end and "# "
+# for every line feed that it reads. From: mov x1, #0x09000000; adr x2, text; print it; poll the PL011.
+STUB = bytes.fromhex(
+    "0120a1d282010010431440386300003423000039fdffff17241840b9e4ff2737230040397f28007181ffff5422010010f6ffff17"
+    "73747562207374617274730d0a0d0a73747562206c6f67696e3a2000726f6f740d0a232000"
+)
+STUB_IMAGE = """\
+schema = 1
+name = "stub"
+title = "A stub"
+hypervisor = "none"
+[files.kernel]
+path = "stub.bin"
+sha256 = "{sha256}"
+[machine]
+arguments = ["-machine", "virt", "-cpu", "cortex-a53", "-kernel", "{{kernel}}"]
+[[stages]]
+name = "start"
+marker = "stub starts"
+limit = 20
+[[stages]]
+name = "login"
+marker = "stub login: "
+limit = 20
+[[stages]]
+name = "shell"
+marker = "# "
+limit = 20
+[console]
+login = "stub login: "
+"""
+STUB_BOARD = """\
+imports: [hil.labgrid]
+images: {main: stub.toml}
+targets:
+  main:
+    drivers:
+      HilQemuDriver: {}
+      HilStrategy: {}
+"""
+
+
+def stub_board(directory: Path) -> Path:
+    """A board whose machine boots to something like a prompt in a fraction of a second."""
+    (directory / "stub.bin").write_bytes(STUB)
+    (directory / "stub.toml").write_text(STUB_IMAGE.format(sha256=hashlib.sha256(STUB).hexdigest()))
+    (directory / "stub.yaml").write_text(STUB_BOARD)
+    return directory / "stub.yaml"
+
+
+__all__ = [
+    "QUICK",
+    "FakeShell",
+    "ShellLine",
+    "Wire",
+    "children",
+    "gone",
+    "make_wire",
+    "shell_line",
+    "stub_board",
+    "until",
+]

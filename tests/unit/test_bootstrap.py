@@ -41,9 +41,7 @@ def run(tmp_path: Path, bin_dir: Path) -> Run:
     copy.parent.mkdir()
     shutil.copy2(BOOTSTRAP, copy)
 
-    def run(
-        *arguments: str, os_release: str = 'ID=debian\nVERSION_ID="12"\n'
-    ) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, os_release: str = 'ID=debian\nVERSION_ID="12"\n') -> subprocess.CompletedProcess[str]:
         release = tmp_path / "os-release"
         release.write_text(os_release)
         return subprocess.run(
@@ -108,9 +106,7 @@ def test_unknown_system_gets_the_whole_list(run: Run, os_release: str, name: str
 
 def test_unknown_system_names_only_what_is_not_found(run: Run, bin_dir: Path) -> None:
     add_tool(bin_dir, "clang", "true")
-    line = next(
-        text for text in run(os_release="ID=arch\n").stderr.splitlines() if text.startswith("Not found:")
-    )
+    line = next(text for text in run(os_release="ID=arch\n").stderr.splitlines() if text.startswith("Not found:"))
     assert "wasm-ld" in line
     assert "clang" not in line
 
@@ -124,9 +120,7 @@ def test_without_sudo_the_command_for_root_is_shown(run: Run, bare_debian: Path)
     done = run()
     assert done.returncode == 2
     assert "no sudo" in done.stderr
-    assert (
-        "  apt-get update && apt-get install --no-install-recommends ca-certificates python3 " in done.stderr
-    )
+    assert "  apt-get update && apt-get install --no-install-recommends ca-certificates python3 " in done.stderr
     assert " lld " in done.stderr  # known to dpkg, but not installed
     assert " clang " not in done.stderr
 

@@ -114,6 +114,13 @@ def test_full_disk_in_a_tool(cache: Path, tmp_path: Path) -> None:
     assert left(cache) == set()
 
 
+def test_unusable_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InfrastructureError, match=r"cannot use .*file/hil: Not a directory"):
+        build()
+
+
 def test_full_disk_seen_by_apt(cache: Path, tmp_path: Path) -> None:
     fake(tmp_path, "mmdebstrap", 'echo "E: You don\'t have enough free space in /x."; exit 25')
     with pytest.raises(InfrastructureError, match="became full"):

@@ -78,8 +78,14 @@ def small(copy: Path) -> Path:
 def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
     scratch = directory.parent / "tmp"
     scratch.mkdir(exist_ok=True)
-    done = subprocess.run([sys.executable, directory / "build", *options], capture_output=True, text=True,
-                          timeout=300, env={"PATH": "/nonexistent", "TMPDIR": str(scratch)}, check=False)
+    done = subprocess.run(
+        [sys.executable, directory / "build", *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={"PATH": "/nonexistent", "TMPDIR": str(scratch)},
+        check=False,
+    )
     assert not list(scratch.iterdir()), "temporary files were left behind"
     return done
 
@@ -106,7 +112,7 @@ def names_in(module: bytes, wanted: int) -> list[str]:
         count, here = unsigned(module, start)
         for _ in range(count):
             length, here = unsigned(module, here)
-            names.append(module[here:here + length].decode())
+            names.append(module[here : here + length].decode())
             here += length
             if wanted == 2:
                 length, here = unsigned(module, here)
@@ -230,7 +236,6 @@ def test_broken_table_names_the_line(copy: Path) -> None:
 
 
 def test_command_line_must_say_what() -> None:
-    done = subprocess.run([sys.executable, SAMPLES / "build"], capture_output=True, text=True, timeout=60,
-                          check=False)
+    done = subprocess.run([sys.executable, SAMPLES / "build"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "--check" in done.stderr

@@ -47,7 +47,7 @@ def shell(line: ShellLine) -> Shell:
         ("echo one\necho two; false", b"one\ntwo\n", 1),
         ("cat <<'E'\n# \nE", b"# \n", 0),
         ("echo oops >&2", b"oops\n", 0),
-        ("echo \"it's\" '\"quoted\"' \\$HOME", b"it's \"quoted\" $HOME\n", 0),
+        ('echo "it\'s" \'"quoted"\' \\$HOME', b'it\'s "quoted" $HOME\n', 0),
         ("sh -c 'kill -9 $$'", b"", 137),
         ("# nothing", b"", 0),
         ("echo ü", "ü\n".encode(), 0),
@@ -200,7 +200,9 @@ def test_foreign_lines_are_set_apart(line: ShellLine, shell: Shell) -> None:
     assert PRINTK.decode().strip() in result.foreign
 
 
-def test_a_foreign_line_within_a_line_of_the_output_loses_nothing(shell: Shell, fake_shell: FakeShell, wire: Wire) -> None:
+def test_a_foreign_line_within_a_line_of_the_output_loses_nothing(
+    shell: Shell, fake_shell: FakeShell, wire: Wire
+) -> None:
     fake = Shell(wire.console, FACTS)
     fake_shell.script = lambda mark: b"@%s<\nguest li" % mark + PRINTK + b"ne 69\n@%s>0@\n" % mark
     result = fake.run("anything", timeout=QUICK)
@@ -262,9 +264,7 @@ def test_any_output_comes_through_the_frame(
 
 @same_shell
 @given(output=outputs, earlier=st.integers(1, 3))
-def test_marks_of_earlier_commands_end_nothing(
-    framed: tuple[Shell, FakeShell], output: bytes, earlier: int
-) -> None:
+def test_marks_of_earlier_commands_end_nothing(framed: tuple[Shell, FakeShell], output: bytes, earlier: int) -> None:
     shell, fake = framed
 
     def script(mark: bytes) -> bytes:
@@ -281,7 +281,9 @@ def test_marks_of_earlier_commands_end_nothing(
 
 @same_shell
 @given(st.lists(st.tuples(st.sampled_from([b"one\n", b"x: 5\n", b"\n", b"# \n"]), st.booleans()), max_size=8))
-def test_foreign_lines_never_change_the_output(tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[bytes, bool]]) -> None:
+def test_foreign_lines_never_change_the_output(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[bytes, bool]]
+) -> None:
     separate = Shell.__new__(Shell)
     separate._foreign = re.compile(rb"^(?:\[ *\d+\.\d{6}\] .*)\r+\n", re.M)
     data = b"".join(line + (PRINTK if foreign else b"") for line, foreign in lines)

@@ -165,7 +165,9 @@ def test_names_do_not_collide(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InfrastructureError, match=r"(?s)cannot create a transcript in .*/file: .*HIL_TRANSCRIPTS") as caught:
+    with pytest.raises(
+        InfrastructureError, match=r"(?s)cannot create a transcript in .*/file: .*HIL_TRANSCRIPTS"
+    ) as caught:
         Transcript.create(tmp_path / "file", "board")
     assert "File exists" in str(caught.value) or "Not a directory" in str(caught.value)
 

@@ -24,7 +24,9 @@ EXECUTING = STAMP + b"[info] executing wasm file\r\n"
 SUCCESS = STAMP + b"[info] execution success, exit code:0\r\n"
 
 
-def seal(output: bytes, verdict: str = "exited", code: int = 0, reason: str = "", nonce: str = NONCE, **other: str) -> bytes:
+def seal(
+    output: bytes, verdict: str = "exited", code: int = 0, reason: str = "", nonce: str = NONCE, **other: str
+) -> bytes:
     fields = {
         "nonce": nonce,
         "verdict": verdict,
@@ -105,7 +107,9 @@ def test_bytes_lost_from_the_output_are_noticed(output: bytes, data: st.DataObje
     assert reading.intact is False or reading.output == output
 
 
-plain = st.lists(st.sampled_from([b"hello, sel4\r\n", b"1+2-3*4 = -9\r\n", b"no end", b"\xff\x00"]), min_size=1).map(b"".join)
+plain = st.lists(st.sampled_from([b"hello, sel4\r\n", b"1+2-3*4 = -9\r\n", b"no end", b"\xff\x00"]), min_size=1).map(
+    b"".join
+)
 
 
 @given(plain, st.lists(st.integers(0, 200), min_size=1, max_size=4))
@@ -246,7 +250,9 @@ def test_any_bytes_are_read_without_a_seal(output: bytes) -> None:
     assert reading.verdict != exited(0) or whole.search(output)
 
 
-@pytest.mark.parametrize("byte", [b"[", b"[\r\n", b"hil-seal v=1 nonce=", b"hil-seal v=1 nonce=a a=b ", b"\r", b"[ 1.000000] ", SUCCESS[:-3]])
+@pytest.mark.parametrize(
+    "byte", [b"[", b"[\r\n", b"hil-seal v=1 nonce=", b"hil-seal v=1 nonce=a a=b ", b"\r", b"[ 1.000000] ", SUCCESS[:-3]]
+)
 def test_megabytes_of_lookalikes_are_read_in_no_time(byte: bytes) -> None:
     output = byte * ((2 << 20) // len(byte))
     begin = time.monotonic()

@@ -12,7 +12,10 @@ from hil.image import build, ensure, manifest, store, tools
 from hil.image.progress import Silent
 
 missing = [package for tool, package in tools.DEBIAN_PACKAGES.items() if shutil.which(tool) is None]
-pytestmark = pytest.mark.skipif(bool(missing), reason=f"needs the Debian packages {' '.join(missing)}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing), reason=f"needs the Debian packages {' '.join(missing)}"),
+]
 
 
 def test_cold_warm_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,242 @@
+"""The pytest plugin, from the outside: options, fixtures, markers, and its clear refusals."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from conftest import children, stub_board, until
+
+# a run within this process forgets what it imported itself, but labgrid remembers our drivers
+import hil.board.board
+import hil.labgrid
+import hil.report.evidence
+import hil.timing
+import hil.wasm  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[2]
+LOAD = [] if any(point.value == "hil.plugin" for point in entry_points(group="pytest11")) else ["-p", "hil.plugin"]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Run pytest within this process on a test file, and see that it leaves no process behind."""
+
+    # labgrid's own plugin can be loaded once a process only
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def act(code: str, *options: str) -> pytest.RunResult:
+        pytester.makepyfile(code)
+        before = children(os.getpid())
+        result = pytester.runpytest_inprocess("-p", "hil.plugin", "-p", "no:cacheprovider", *options)
+        until(lambda: set(children(os.getpid())) <= set(before))
+        return result
+
+    return act
+
+
+@pytest.fixture
+def stub(pytester: pytest.Pytester) -> str:
+    return str(stub_board(pytester.path))
+
+
+def test_boards_and_images_are_listed_without_a_test_run(run) -> None:  # type: ignore[no-untyped-def]
+    result = run("def test_never(): assert False", "--hil-boards", "--board", "qemu-reference")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["board *qemu-reference  (default)", "image *reference  *Xen*"])
+    result.stdout.no_fnmatch_line("*test_never*")
+
+
+def test_options_explain_themselves(run) -> None:  # type: ignore[no-untyped-def]
+    result = run("", "--help")
+    for option in ("--board", "--image", "--fresh", "--bounds", "--keep-going-on-dead-board", "--hil-boards"):
+        result.stdout.re_match_lines([rf"  {option}\b.*"])
+
+
+def test_markers_are_registered(run) -> None:  # type: ignore[no-untyped-def]
+    marks = ("board", "hardware", "emulator", "timing", "soak", "destructive")
+    code = "import pytest\n" + "".join(f"@pytest.mark.{mark}\n" for mark in marks) + "def test_x(): pass"
+    run(code, "--strict-markers").assert_outcomes(passed=1)
+    result = run("import pytest\n@pytest.mark.bord\ndef test_x(): pass", "--strict-markers")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*'bord' not found in `markers`*"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--board", "qemu-refrence"), "*ConfigurationError (configuration): there is no board 'qemu-refrence'*"),
+        (("--board", "qemu-refrence"), "*did you mean 'qemu-reference'?*"),
+        (("--board", "nowhere.yaml"), "*there is no board file nowhere.yaml*"),
+        (("--board", "qemu-reference", "--image", "refrence"), "*did you mean 'reference'?*"),
+        ((), "*no board was chosen*"),
+        ((), "*pass --board NAME*"),
+    ],
+)
+def test_without_a_usable_board_a_test_fails_with_what_to_do(run, options, told) -> None:  # type: ignore[no-untyped-def]
+    fixtures = ("board", "console", "guest", "runner", "power", "measure", "boot")
+    tests = "".join(f"@pytest.mark.board\ndef test_{name}({name}): pass\n" for name in fixtures)
+    result = run("import pytest\n" + tests, "-m", "board", *options)
+    result.assert_outcomes(errors=len(fixtures))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([told])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_broken_board_file_is_told_with_line_and_key(run, pytester) -> None:  # type: ignore[no-untyped-def]
+    pytester.makefile(".yaml", bad="targets:\n  main:\n    divers: {}\n")
+    result = run("def test_x(board): pass", "--board", "bad.yaml")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*bad.yaml:3: unknown key of a target 'divers'; did you mean 'drivers'?*"])
+
+
+def test_a_wrong_option_value_is_told(run) -> None:  # type: ignore[no-untyped-def]
+    result = run("def test_x(): pass", "--fresh", "never")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--fresh*invalid choice: 'never'*"])
+
+
+def test_hardware_is_not_emulated(run, stub) -> None:  # type: ignore[no-untyped-def]
+    code = "import pytest\n@pytest.mark.hardware\ndef test_x(board): pass"
+    result = run(code, "--board", stub)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*needs a real board, stub is emulated*"])
+
+
+def test_an_emulator_s_test_on_a_real_board_is_an_error(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
+    pytester.makefile(
+        ".yaml",
+        real="imports: [hil.labgrid]\nimages: {main: stub.toml}\ntargets:\n  main:\n    resources:\n"
+        "      RawSerialPort: {port: /dev/null, speed: 115200}\n    drivers:\n      ManualPowerDriver: {}\n",
+    )
+    code = "import pytest\n@pytest.mark.emulator\ndef test_x(board): pass"
+    result = run(code, "--board", "real.yaml")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*needs an emulated board, real is real*"])
+
+
+BOOTS = """
+def test_one(board, boot, console): assert board.boots == {0} and boot["shell"].seconds > 0
+def test_two(board, boot, console): assert board.boots == {1}
+"""
+
+
+@pytest.mark.parametrize(("fresh", "boots"), [("session", (1, 1, 1)), ("module", (1, 1, 2)), ("test", (1, 2, 3))])
+def test_a_board_is_as_fresh_as_asked(run, stub, pytester, fresh, boots) -> None:  # type: ignore[no-untyped-def]
+    pytester.makepyfile(test_b=f"def test_three(board): assert board.boots == {boots[2]}")
+    pytester.makepyfile(test_a=BOOTS.format(*boots))
+    run("", "--board", stub, "--fresh", fresh).assert_outcomes(passed=3)
+
+
+def test_a_spoilt_board_is_booted_afresh(run, stub) -> None:  # type: ignore[no-untyped-def]
+    code = """
+        import os, pytest, signal
+        @pytest.mark.destructive
+        def test_1(board): assert board.boots == 1
+        def test_2(board): assert board.boots == 2
+        def test_3(power, board): assert board.boots == 2
+        def test_4(board): assert board.boots == 3; board.dirty = "spoilt"
+        def test_5(board): assert board.boots == 4
+        def test_6(board, console):
+            board.qemu.monitor.execute("quit")
+            with pytest.raises(Exception, match="the line has ended"): console.wait_for(b"never", timeout=20)
+        def test_7(board): assert board.boots == 5 and board.qemu.running
+    """
+    run(code, "--board", stub).assert_outcomes(passed=7)
+
+
+def test_several_boards_multiply_the_tests(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
+    other = pytester.path / "other.yaml"
+    other.write_text(Path(stub).read_text())
+    result = run("def test_x(board): print('on', board.name)", "--board", stub, "--board", str(other), "-rP")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines_random(["*on stub*", "*on other*"])
+
+
+def test_a_dead_board_is_told_once_and_then_in_short(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
+    manifest = pytester.path / "stub.toml"
+    manifest.write_text(manifest.read_text().replace('marker = "# "\nlimit = 20', 'marker = "never"\nlimit = 0.2'))
+    code = "def test_1(board): pass\ndef test_2(board): pass"
+    result = run(code, "--board", stub)
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(
+        ["*BootError (image): the boot did not reach stage 'shell'*", "*board stub is dead since an earlier test*"]
+    )
+    assert len(list((pytester.path / "reports").rglob("*.raw"))) == 1, "an image's failure is not retried"
+    run(code, "--board", stub, "--keep-going-on-dead-board").assert_outcomes(errors=2)
+    assert len(list((pytester.path / "reports").rglob("*.raw"))) == 3
+
+
+def test_a_failing_test_shows_its_console(run, stub) -> None:  # type: ignore[no-untyped-def]
+    code = """
+        def test_quiet(board): assert False
+        def test_loud(console):
+            console.sendline("x")
+            console.wait_for(b"# ", timeout=20)
+            assert False
+    """
+    result = run(code, "--board", stub)
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        ["*console, *.raw:*", "(nothing came during this test)", "*console, *.raw:*", "root", "#*", "transcripts: *"]
+    )
+
+
+def test_an_image_can_be_chosen(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
+    other = pytester.path / "other.toml"
+    other.write_text((pytester.path / "stub.toml").read_text().replace('"stub"', '"other"').replace("A stub", "Other"))
+    run(
+        "def test_x(board): assert board.manifest.title == 'Other'", "--board", stub, "--image", str(other)
+    ).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [((), "*stub.bounds.toml: No such*"), (("--bounds", "x.toml"), "*x.toml: No such*")]
+)
+def test_bounds_that_are_not_there_are_told(run, stub, options, told) -> None:  # type: ignore[no-untyped-def]
+    code = """
+        from hil.timing import Clock, Series
+        def test_x(measure): measure.check(Series("q", "s", (1.0,), Clock("c", 1e-9)))
+    """
+    result = run(code, "--board", stub, *options)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([told])
+
+
+def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
+    pytester.path.joinpath("b.toml").write_text(
+        '[[bound]]\nquantity="q"\nsubject="s"\nfigure="max"\nlimit="1 s"\nreason="r"\n'
+    )
+    code = """
+        from hil.timing import Clock, Series, maximum, ms
+        def test_good(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)))
+        def test_tight(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), maximum <= 2 * ms)
+    """
+    result = run(code, "--board", stub, "--bounds", "b.toml")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*fail: max <= 2 ms: 500 ms*", "*= timing =*", "q of s, n=1, clock: c*", "  pass: max*"]
+    )
+
+
+def test_a_collection_imports_no_board_code(tmp_path: Path) -> None:
+    (tmp_path / "test_x.py").write_text(
+        "import pytest\n@pytest.mark.board\ndef test_x(runner, sample, measure): pass\n"
+    )
+    code = (
+        "import pytest, sys\n"
+        f"status = pytest.main([*{LOAD!r}, '--collect-only', '-q', '-m', 'board', '-p', 'no:cacheprovider'])\n"
+        "slow = [name for name in sys.modules if name.startswith(('hil.board', 'hil.image.', 'hil.wasm', 'hil.guest',"
+        " 'hil.timing', 'hil.report', 'hil.console', 'pydantic', 'qemu.'))]\n"
+        "print('IMPORTED', status, slow)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert "1 test collected" in done.stdout
+    assert "IMPORTED 0 []" in done.stdout.replace("ExitCode.OK", "0")

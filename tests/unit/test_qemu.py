@@ -1,0 +1,221 @@
+"""A real QEMU process: watched, spoken to, and never left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import QUICK, children, gone, until
+
+from hil.board.qemu import Qemu
+from hil.console import Console, LineClosed, Transcript
+from hil.errors import ConfigurationError, InfrastructureError
+
+EMULATOR = "qemu-system-aarch64"
+NONE = [EMULATOR, "-machine", "none"]
+STOPPED = [EMULATOR, "-machine", "virt", "-S"]
+
+
+def pids(qemu: Qemu) -> tuple[int, int]:
+    """The keeper and its child."""
+    (child,) = children(qemu._keeper.pid)
+    return qemu._keeper.pid, child
+
+
+def state() -> tuple[int, int, int]:
+    return len(os.listdir("/proc/self/fd")), threading.active_count(), len(children(os.getpid()))
+
+
+@pytest.fixture
+def qemu(tmp_path: Path) -> Iterator[Qemu]:
+    made = Qemu(NONE, log=tmp_path / "qemu.log", oldest="7.2")
+    yield made
+    made.kill()
+    os.close(made.console_port)
+
+
+def test_a_machine_runs_answers_and_ends(qemu: Qemu) -> None:
+    keeper, child = pids(qemu)
+    assert qemu.running
+    assert qemu.obituary(0.0) == ""
+    assert qemu.monitor.execute("query-status")["status"]
+    assert qemu.monitor.execute("query-version")["qemu"]["major"] == qemu.monitor.version[0]
+    assert qemu.version.count(".") == 2
+    qemu.kill()
+    assert not qemu.running
+    assert gone(keeper)
+    assert gone(child)
+    assert qemu.obituary() == "QEMU was switched off"
+    qemu.kill()
+
+
+def test_a_refused_command_is_told(qemu: Qemu) -> None:
+    with pytest.raises(InfrastructureError, match="QEMU refused 'no-such-command'"):
+        qemu.monitor.execute("no-such-command")
+    with pytest.raises(InfrastructureError, match="QEMU refused 'device_del'"):
+        qemu.monitor.execute("device_del", {"id": "nothing"})
+    assert qemu.running
+
+
+def test_events_are_kept_with_their_times(tmp_path: Path) -> None:
+    before = time.monotonic_ns()
+    made = Qemu(STOPPED, log=tmp_path / "qemu.log", oldest="7.2")
+    try:
+        made.monitor.execute("system_reset")
+        made.monitor.execute("cont")
+        made.monitor.execute("stop")
+        until(lambda: any(event.name == "STOP" for event in made.monitor.events))
+        names = [event.name for event in made.monitor.events]
+        assert {"RESET", "RESUME", "STOP"} <= set(names)
+        stamps = [event.time_ns for event in made.monitor.events]
+        assert before < stamps[0]
+        assert stamps == sorted(stamps)
+    finally:
+        made.kill()
+        os.close(made.console_port)
+
+
+def test_a_killed_machine_is_noticed_at_once_on_line_and_monitor(qemu: Qemu, tmp_path: Path) -> None:
+    child = pids(qemu)[1]
+    port = os.dup(qemu.console_port)
+    with Console(port, Transcript.create(tmp_path, "q"), explain_end=qemu.obituary) as console:
+        threading.Timer(0.1, os.kill, (child, signal.SIGKILL)).start()
+        begin = time.monotonic()
+        with pytest.raises(LineClosed, match="QEMU was killed by SIGKILL"):
+            console.wait_for(b"never", timeout=60)
+        assert time.monotonic() - begin < 2
+    assert not qemu.running
+    with pytest.raises(InfrastructureError, match="monitor"):
+        qemu.monitor.execute("query-status")
+
+
+def test_a_command_under_way_ends_with_the_machine(qemu: Qemu) -> None:
+    child = pids(qemu)[1]
+    os.kill(child, signal.SIGSTOP)
+    threading.Timer(0.1, os.kill, (child, signal.SIGKILL)).start()
+    begin = time.monotonic()
+    with pytest.raises(InfrastructureError, match="failed on 'query-status'"):
+        qemu.monitor.execute("query-status", timeout=60)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_monitor_that_does_not_answer_is_not_waited_for(qemu: Qemu) -> None:
+    child = pids(qemu)[1]
+    os.kill(child, signal.SIGSTOP)
+    with pytest.raises(InfrastructureError, match=r"did not answer 'query-status' in 0\.2 s"):
+        qemu.monitor.execute("query-status", timeout=0.2)
+    begin = time.monotonic()
+    qemu.kill()
+    assert gone(child)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_machine_that_ends_itself_leaves_its_status_and_words(tmp_path: Path) -> None:
+    before = state()
+    with pytest.raises(
+        InfrastructureError, match=r"QEMU did not start: QEMU ended with status 1; it said: .*machine type"
+    ):
+        Qemu([EMULATOR, "-machine", "nonsense"], log=tmp_path / "qemu.log", oldest="7.2")
+    until(lambda: state() == before)
+    assert "machine type" in (tmp_path / "qemu.log").read_text()
+
+
+@pytest.mark.parametrize("arguments", [["--no-such-option"], ["-kernel", "/nothing", "-machine", "virt"]])
+def test_wrong_arguments_are_told_with_what_qemu_said(tmp_path: Path, arguments: list[str]) -> None:
+    with pytest.raises(InfrastructureError, match=r"no-such-option|/nothing") as caught:
+        Qemu([EMULATOR, *arguments], log=tmp_path / "qemu.log", oldest="7.2")
+    assert str(tmp_path / "qemu.log") in str(caught.value)
+
+
+def test_a_missing_emulator_is_told(tmp_path: Path) -> None:
+    before = state()
+    with pytest.raises(ConfigurationError, match=r"qemu-system-vax is not installed.*\n.*apt-get install"):
+        Qemu(["qemu-system-vax"], log=tmp_path / "qemu.log", oldest="7.2")
+    assert state() == before
+
+
+def test_an_emulator_that_cannot_be_run_is_told(tmp_path: Path) -> None:
+    broken = tmp_path / "qemu-broken"
+    broken.write_text("#!/no/such/interpreter\n")
+    broken.chmod(0o755)
+    with pytest.raises(InfrastructureError, match="did not start: QEMU ended with status 127; it said: .*qemu-broken"):
+        Qemu([str(broken)], log=tmp_path / "qemu.log", oldest="7.2")
+
+
+def test_an_emulator_that_is_too_old_is_told_and_ended(tmp_path: Path) -> None:
+    before = state()
+    with pytest.raises(ConfigurationError, match=r"is version \d+\.\d+\.\d+; the image needs 99\.0 or later"):
+        Qemu(NONE, log=tmp_path / "qemu.log", oldest="99.0")
+    until(lambda: state() == before)
+
+
+@pytest.mark.parametrize("oldest", ["7", "7.2", "7.2.0"])
+def test_versions_are_compared_by_their_numbers(tmp_path: Path, oldest: str) -> None:
+    made = Qemu(NONE, log=tmp_path / "qemu.log", oldest=oldest)
+    made.kill()
+    os.close(made.console_port)
+
+
+def test_many_machines_leave_nothing_behind(tmp_path: Path) -> None:
+    def once() -> None:
+        made = Qemu(NONE, log=tmp_path / "qemu.log", oldest="7.2")
+        made.kill()
+        os.close(made.console_port)
+
+    once()
+    before = state()
+    for _ in range(5):
+        once()
+    assert state() == before
+
+
+OWNER = """
+import sys
+from pathlib import Path
+from hil.board.qemu import Qemu
+qemu = Qemu(["qemu-system-aarch64", "-machine", "none"], log=Path(sys.argv[1]), oldest="7.2")
+child = open(f"/proc/{qemu._keeper.pid}/task/{qemu._keeper.pid}/children").read().split()[0]
+print(qemu._keeper.pid, child, flush=True)
+qemu.obituary(60)
+"""
+
+
+@pytest.mark.parametrize("victim", ["owner", "keeper", "owner interrupted"])
+def test_no_machine_outlives_its_owner_or_keeper(tmp_path: Path, victim: str) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(tmp_path / "qemu.log")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert owner.stdout is not None
+        keeper, child = map(int, owner.stdout.readline().split())
+        assert not gone(child)
+        if victim == "owner interrupted":
+            os.killpg(owner.pid, signal.SIGINT)  # as a terminal's Ctrl-C
+        else:
+            os.kill(owner.pid if victim == "owner" else keeper, signal.SIGKILL)
+        until(lambda: gone(child) and gone(keeper))
+    finally:
+        owner.kill()
+        owner.communicate()
+
+
+def test_an_interrupted_start_leaves_no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = state()
+
+    def interrupted(sock: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hil.board.qemu.Monitor", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Qemu(NONE, log=tmp_path / "qemu.log", oldest="7.2")
+    until(lambda: state() == before)
