@@ -93,8 +93,7 @@ def _images() -> Iterator[Finding]:
     for name in manifest.available():
 
         def state(name: str = name) -> str:
-            found = store.open(manifest.find(name))
-            return f"ready, {found.digest[:16]}" if found else "not built yet; that happens on first use"
+            return store.state(manifest.find(name))
 
         yield _try(f"image {name}", state)
 

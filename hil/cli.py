@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from hil.wasm import Verdict
 
 DEFAULT_BOARD = "qemu-reference"
+DEFAULT_ADDED = "wasmedge-sel4"
 STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
+GARBLED = 70  # exited with 0, but the output is not what the module wrote
 QUIT = b"\x1d"  # Ctrl-], as telnet and labgrid's console have it
 
-out = Terminal(highlight=False, soft_wrap=True)
+# in a pipe a table is as wide as it wants: lines are for grep
+out = Terminal(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 err = Terminal(highlight=False, soft_wrap=True, stderr=True)
 
 
@@ -41,8 +44,12 @@ class Group(click.Group):
         try:
             return super().invoke(context)
         except HilError as error:
-            err.print(f"[bold red]hil: {type(error).__name__}[/] ({error.fault}): {escape(str(error))}")
+            tell(error)
             raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
+
+
+def tell(error: HilError) -> None:
+    err.print(f"[bold red]hil: {type(error).__name__}[/] ({error.fault}): {escape(str(error))}")
 
 
 def as_json(value: Any) -> None:
@@ -94,13 +101,14 @@ def image_list(json_: bool) -> None:
 
     rows = []
     for name in manifests.available():
-        manifest = manifests.find(name)
+        row = {"name": name, "title": "", "hypervisor": "", "state": ""}
+        rows.append(row)
         try:
-            found = store.open(manifest)
-            state = f"ready, {found.digest[:16]}" if found else "not built yet"
+            manifest = manifests.find(name)
+            row |= {"title": manifest.title, "hypervisor": manifest.hypervisor}
+            row["state"] = store.state(manifest)
         except HilError as error:
-            state = error.message
-        rows.append({"name": name, "title": manifest.title, "hypervisor": manifest.hypervisor, "state": state})
+            row["state"] = error.message
     _show(rows, json_)
 
 
@@ -118,6 +126,27 @@ def image_build(name: str, force: bool, mirror: str | None) -> None:
     out.print(f"{escape(built.manifest.title)}: {built.digest}\n{escape(str(built.directory))}")
 
 
+@image.command("add")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", default=DEFAULT_ADDED, show_default=True, help="The manifest in images/ that describes it.")
+@click.option("--arguments", metavar="'...'", help="QEMU's arguments, in place of those in the build's simulate.")
+@click.option("--force", is_flag=True, help="Replace the image that was added under this name before.")
+def image_add(path: Path, name: str, arguments: str | None, force: bool) -> None:
+    """Add the image of a WasmEdge-on-seL4 build, or of another CAmkES VM for QEMU.
+
+    PATH is a build directory with `simulate` and `images/`, the directory above it, or an archive of
+    it, as the upstream release is one. Nothing of it is run.
+    """
+    from hil.image import manifest
+    from hil.image.add import add
+    from hil.image.progress import shown
+
+    described = manifest.find(name)
+    with shown(sys.stderr) as progress:
+        added = add(path, described, arguments=arguments, force=force, progress=progress)
+    out.print(f"{escape(added.manifest.title)}: {added.digest}\n{escape(str(added.directory))}")
+
+
 @image.command("info")
 @click.argument("name")
 @json_option
@@ -132,6 +161,8 @@ def image_info(name: str, json_: bool) -> None:
         return
     out.print(f"{escape(found.manifest.title)} ({found.manifest.hypervisor})\ndigest {found.digest}\n{found.directory}")
     _show([{"file": file, **facts} for file, facts in sorted(found.record["files"].items())], False)
+    if origin := found.record.get("origin"):
+        _show([{"origin": key, "is": value} for key, value in origin.items() if value], False)
     if packages := found.record.get("packages"):
         _show([{"package": package, "version": version} for package, version in sorted(packages.items())], False)
 
@@ -190,6 +221,112 @@ def board_console(name: str, image: str | None) -> None:
         _interact(chosen)
 
 
+@main.group()
+def transcript() -> None:
+    """The recorded consoles of boards; FILE is NAME.raw, NAME.tsv or NAME."""
+
+
+class Place(click.ParamType):  # type: ignore[type-arg]
+    """A place in a transcript: a line's number, or seconds since the first byte."""
+
+    name = "LINE|SECONDSs"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        try:
+            place = float(value[:-1]) if value.endswith("s") else int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a line's number (12) nor seconds (3.5s)", param, context)
+        return place
+
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+
+
+@transcript.command("show")
+@file_argument
+@click.option("--from", "begin", type=Place(), help="First line: its number, or seconds as 3.5s.")
+@click.option("--to", "end", type=Place(), help="Last line, in the same way.")
+@click.option("--sent", is_flag=True, help="Show what was sent, too, marked >.")
+@click.option("--times", is_flag=True, help="Show the seconds since the line before as well.")
+@json_option
+def transcript_show(file: Path, begin: float | None, end: float | None, sent: bool, times: bool, json_: bool) -> None:
+    """Print the lines of FILE: number, seconds since the first byte, text without control characters."""
+    from hil.console import listing
+
+    rows = listing.rows(file, begin=begin, end=end, sent=sent)
+    if json_:
+        as_json([row.facts for row in rows])
+        return
+    for line in listing.table(rows, gaps=times):
+        click.echo(line)
+
+
+@transcript.command("grep")
+@click.argument("pattern")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-i", "--ignore-case", is_flag=True, help="Make no difference between a and A.")
+@click.option("-C", "--context", type=click.IntRange(0), default=0, metavar="N", help="N lines before and after, too.")
+def transcript_grep(pattern: str, files: tuple[Path, ...], ignore_case: bool, context: int) -> NoReturn:
+    """Print the lines that hold PATTERN, a regular expression of Python's: FILE:LINE:SECONDS:text.
+
+    The exit status is grep's: 0 found, 1 not found, 2 for an error.
+    """
+    from hil.console import listing
+
+    found = failed = False
+    expression = listing.expression(pattern, ignore_case=ignore_case)
+    for file in files:
+        try:
+            for line in listing.grep(file, expression, context=context):
+                click.echo(line)
+                found = True
+        except HilError as error:  # as grep does: on with the others
+            tell(error)
+            failed = True
+    raise SystemExit(2 if failed else 0 if found else 1)
+
+
+@transcript.command("export")
+@file_argument
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="The asciicast [NAME.cast in this directory].")
+@click.option("--title", help="The title that a player shows [NAME].")
+@click.option(
+    "--idle-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Let players cut longer pauses."
+)
+def transcript_export(file: Path, output: Path | None, title: str | None, idle_limit: float | None) -> None:
+    """Write FILE as an asciicast (version 2), which terminal players show; `-o -` is standard output."""
+    from hil.console import asciicast
+    from hil.console.recording import Recording
+
+    recording = Recording(file)
+    lines = asciicast.lines(recording, title=title, idle_limit=idle_limit)
+    if output == Path("-"):
+        for line in lines:
+            click.echo(line)
+        return
+    made = output or Path(recording.path.with_suffix(".cast").name)
+    asciicast.write(made, lines)
+    out.print(escape(str(made)))
+
+
+@transcript.command("replay")
+@file_argument
+@click.option(
+    "--speed", type=click.FloatRange(0), default=1.0, show_default=True, help="2 is twice as fast, 0 at once."
+)
+def transcript_replay(file: Path, speed: float) -> None:
+    """Play what came in FILE to the terminal, as fast as it came; Ctrl-C ends it."""
+    from hil.console.recording import Recording
+    from hil.console.replay import paced
+
+    try:
+        for data in paced(Recording(file), speed):
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
 @main.command(context_settings={"ignore_unknown_options": True})
 @click.argument("module", type=click.Path(path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -201,7 +338,8 @@ def run(module: Path, arguments: tuple[str, ...], name: str, image: str | None, 
     """Boot, deploy MODULE with ARGUMENTS, print its output and verdict.
 
     The exit status is the module's own where it exited, else 65 failed, 66 faulted, 67 silent,
-    68 stuck, 69 no agent; 1 and 2 without a verdict mean that there was no run.
+    68 stuck, 69 no agent, 70 exited with 0 but garbled on the line; 1 and 2 without a
+    verdict mean that there was no run.
     """
     from hil.guest import Guest
     from hil.wasm import Module, Runner
@@ -230,7 +368,7 @@ def run(module: Path, arguments: tuple[str, ...], name: str, image: str | None, 
         colour = "green" if done.good else "bold red"
         err.print(f"[{colour}]{escape(loaded.name)}: {escape(str(done.verdict))}[/]", end="")
         err.print(" (output garbled on the line)" if done.intact is False else "")
-    raise SystemExit(exit_status(done.verdict))
+    raise SystemExit(exit_status(done.verdict) or (0 if done.good else GARBLED))
 
 
 @main.command()
@@ -249,16 +387,17 @@ def exit_status(verdict: Verdict) -> int:
     """What a shell is told of a verdict; a module's code beyond a byte is told as 255."""
     code = getattr(verdict, "code", None)
     if verdict.name == "exited" and code is not None:
-        return min(int(code), 255)
+        return code if 0 <= code <= 255 else 255
     return STATUS[verdict.name]
 
 
 def _image(name: str) -> Image:
     from hil.image import manifest, store
 
-    found = store.open(manifest.find(name))
+    described = manifest.find(name)
+    found = store.open(described)
     if found is None:
-        raise ConfigurationError(f"image {name} is not built yet", hint=f"hil image build {name}")
+        raise store.absent(described)
     return found
 
 

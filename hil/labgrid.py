@@ -1,6 +1,7 @@
 """What a labgrid environment imports (`imports: [hil.labgrid]`): registers our drivers."""
 
 from hil.board.drivers import HilQemuDriver, HilSerialDriver
+from hil.board.replay import HilReplayDriver
 from hil.board.strategy import HilStrategy
 
-__all__ = ["HilQemuDriver", "HilSerialDriver", "HilStrategy"]
+__all__ = ["HilQemuDriver", "HilReplayDriver", "HilSerialDriver", "HilStrategy"]

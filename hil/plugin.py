@@ -70,11 +70,15 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     from hil.board import boardfile
     from hil.image import manifest
 
-    default = config.stash[SESSION].names
+    default = chosen_boards(config)
     for name in boardfile.available():
         print(f"board  {name}{'  (default)' if name in default else ''}")
     for name in manifest.available():
-        print(f"image  {name}  {manifest.find(name).title}")
+        try:
+            title = manifest.find(name).title
+        except HilError as error:
+            title = error.message
+        print(f"image  {name}  {title}")
     return 0
 
 
@@ -99,14 +103,19 @@ class Seen:
     executions: list[Execution] = field(default_factory=list)
 
 
+def chosen_boards(config: pytest.Config) -> list[str]:
+    """The names or paths of the boards to test on: by --board, else --lg-env, else the ini file's."""
+    lg_env = getattr(config.option, "lg_env", None)
+    ini = config.getini("hil_board")
+    return config.option.board or ([lg_env] if lg_env else [ini] if ini else [])
+
+
 class Session:
     """The boards of a test run, opened when first used."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        lg_env = getattr(config.option, "lg_env", None)
-        ini = config.getini("hil_board")
-        self.names: list[str] = config.option.board or ([lg_env] if lg_env else [ini] if ini else [])
+        self.names = chosen_boards(config)
         worker = os.environ.get("PYTEST_XDIST_WORKER", "")
         self.directory = config.rootpath / "reports" / "transcripts" / time.strftime(f"%Y%m%d-%H%M%S{worker}")
         self.series: list[tuple[Series, tuple[Check, ...]]] = []

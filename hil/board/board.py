@@ -14,6 +14,7 @@ from hil.board import boardfile
 from hil.board.drivers import HilQemuDriver, HilSerialDriver, manifest_of
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu
+from hil.board.replay import HilReplayDriver
 from hil.board.stages import BootReport
 from hil.board.strategy import HilStrategy
 from hil.console import Console
@@ -105,7 +106,12 @@ class Board:
         return self.report is not None and self.dirty is None and not self.console.ended
 
     def image(self) -> Image:
-        """The image's files; built now, with progress on standard error, where they are not there yet."""
+        """The image's files; built now, with progress on standard error, where they are not there yet.
+
+        On a replay board the recording stands for them.
+        """
+        if isinstance(self.power, HilReplayDriver):
+            return self.power.image(self.manifest)
         with shown(sys.stderr) as progress:
             return ensure(self.manifest, progress)
 

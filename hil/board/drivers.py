@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import socket
 import sys
@@ -10,14 +11,16 @@ from typing import ClassVar
 
 import attr
 import serial
-from labgrid.driver import Driver
+from labgrid.driver import Driver, ExecutionError
 from labgrid.factory import target_factory
 from labgrid.protocol import ConsoleProtocol, PowerProtocol
 from labgrid.resource import NetworkSerialPort
 from labgrid.step import step
+from labgrid.util.proxy import proxymanager
 
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu
+from hil.board.rfc2217 import Rfc2217
 from hil.console import Console, Transcript
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
@@ -25,7 +28,8 @@ from hil.image import ensure, manifest
 from hil.image.manifest import Manifest
 from hil.image.progress import shown
 
-CONNECT_LIMIT = 10.0  # seconds to reach a serial server
+CONNECT_LIMIT = 10.0  # seconds to reach a serial server, and for it to set the port up
+PROTOCOLS = ("rfc2217", "raw")
 
 
 def manifest_of(driver: Driver, key: str) -> Manifest:
@@ -93,7 +97,13 @@ class HilQemuDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         except BaseException:
             transcript.close()
             raise
-        self._console = Console(self.qemu.console_port, transcript, explain_end=self.qemu.obituary)
+        try:
+            port = self.tapped(self.qemu.console_port)
+        except BaseException:
+            transcript.close()
+            self._end()
+            raise
+        self._console = Console(port, transcript, explain_end=self.qemu.obituary)
 
     @Driver.check_active
     @step()
@@ -126,7 +136,7 @@ class HilQemuDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
 @target_factory.reg_driver
 @attr.s(eq=False)
 class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
-    """Console of a real board: a local serial port or a raw TCP one, read with time stamps."""
+    """Console of a real board: a serial port here or behind a server (RFC 2217 or raw TCP), with time stamps."""
 
     bindings = {"port": {"SerialPort", "NetworkSerialPort"}}
     priorities = {ConsoleProtocol: 10}
@@ -135,21 +145,28 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
         super().__attrs_post_init__()
         self.transcripts: Path | None = None
         self._console: Console | None = None
+        self._filter: Rfc2217 | None = None
 
     def on_activate(self) -> None:
         name = Path(str(self.target.env.config.filename)).stem if self.target.env else self.target.name
-        fd = self._connect()
         try:
-            transcript = Transcript.create(self.transcripts or default_directory(), name)
+            port = self.tapped(self._connect())
+            try:
+                transcript = Transcript.create(self.transcripts or default_directory(), name)
+            except BaseException:
+                os.close(port)
+                raise
         except BaseException:
-            os.close(fd)
+            self.on_deactivate()
             raise
-        self._console = Console(fd, transcript)
+        self._console = Console(port, transcript, explain_end=self._filter.obituary if self._filter else None)
 
     def on_deactivate(self) -> None:
         if self._console is not None:
             self._console.close()
-        self._console = None
+        if self._filter is not None:
+            self._filter.close()
+        self._console = self._filter = None
 
     @property
     def console(self) -> Console:
@@ -158,21 +175,48 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
         return self._console
 
     def _connect(self) -> int:
+        _check_pyserial()
         port = self.port
         try:
             if not isinstance(port, NetworkSerialPort):
                 # pyserial sets the line up; the descriptor outlives its object
                 with serial.Serial(port.port, port.speed, exclusive=True) as line:
                     return os.dup(line.fileno())
-            if port.protocol != "raw":
+            if port.protocol not in PROTOCOLS:
                 raise ConfigurationError(
-                    f"{port.host}:{port.port} speaks {port.protocol}; this driver takes `protocol: raw`",
-                    hint="let ser2net serve the port as raw TCP with the speed set there",
+                    f"the serial port at {port.host}:{port.port} has the unknown protocol {port.protocol!r}",
+                    hint=f"the protocols are {' and '.join(PROTOCOLS)}",
                 )
-            return socket.create_connection((port.host, port.port), CONNECT_LIMIT).detach()
-        except (serial.SerialException, OSError) as error:
+            connection = _reach(*proxymanager.get_host_and_port(port))
+            if port.protocol == "raw":
+                return connection.detach()
+            self._filter = Rfc2217(connection, port.speed, timeout=CONNECT_LIMIT)
+            return self._filter.port
+        except (serial.SerialException, ExecutionError, OSError) as error:
             where = port.port if not isinstance(port, NetworkSerialPort) else f"{port.host}:{port.port}"
             raise InfrastructureError(
                 f"cannot open the serial line {where}: {error}",
                 hint="is the adapter plugged in, the name right, and nobody else on it?",
             ) from error
+
+
+def _reach(host: str, port: int) -> socket.socket:
+    """A connection to a serial server that neither waits to fill packets nor outlives a dead peer."""
+    connection = socket.create_connection((host, port), CONNECT_LIMIT)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    return connection
+
+
+def _check_pyserial() -> None:
+    """labgrid needs its fork; both install the package `serial`, and the one installed last wins."""
+    try:
+        upstream = importlib.metadata.version("pyserial")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    raise ConfigurationError(
+        f"pyserial {upstream} is installed beside labgrid's fork of it, and one has overwritten the other",
+        hint="pip uninstall -y pyserial && pip install --force-reinstall pyserial-labgrid",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,23 @@ from hil.console import Console
 
 
 class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
-    """A labgrid console that stamps what it reads; labgrid's own drivers work on it as on any other."""
+    """A labgrid console that stamps what it reads; labgrid's own drivers work on it as on any other.
+
+    `tap` takes each line that is opened over and gives another in its place, for example one through a
+    fault proxy; set it before the power is switched on or the driver activated.
+    """
 
     transcripts: Path | None
+    tap: Callable[[int], int] | None = None
 
     @property
     @abc.abstractmethod
     def console(self) -> Console:
         """The open line. Raises `InfrastructureError` when there is none."""
+
+    def tapped(self, port: int) -> int:
+        """The line `port`, or what the `tap` makes of it."""
+        return port if self.tap is None else self.tap(port)
 
     def read(self, size: int = 1, timeout: float = 0.0, max_size: int | None = None) -> bytes:
         data = self.console.read(timeout)

@@ -190,7 +190,7 @@ class Console:
                 if not writable.poll(max(0.0, deadline - time.monotonic()) * 1000):
                     taken = len(data) - len(view)
                     raise LineTimeout(
-                        f"the line took {taken} of {len(data)} bytes in {timeout:g} s",
+                        f"the line took {taken} of {len(data)} bytes in {timeout:.3g} s",
                         hint="the other side does not read: is the machine stopped or flow control on?",
                         evidence=self.evidence(),
                     ) from None
@@ -203,7 +203,8 @@ class Console:
 
     def expect(self, pattern: object, timeout: float = 30.0, **options: object) -> int:
         """pexpect's own `expect`, from `position` on; see `expecter` for `before`, `match`, `after`."""
-        return self.expecter.expect(pattern, timeout=timeout, **options)
+        found: int = self.expecter.expect(pattern, timeout=timeout, **options)
+        return found
 
     @property
     def expecter(self) -> _Expecter:
@@ -261,14 +262,20 @@ class _Expecter(SpawnBase):  # type: ignore[misc]
         self._end = console.position
         self.delaybeforesend = None
 
-    def expect(self, pattern: object, timeout: float = -1, **options: object) -> int:
+    def expect_list(self, *arguments: object, **options: object) -> int:
+        return self._synced(super().expect_list, *arguments, **options)
+
+    def expect_exact(self, *arguments: object, **options: object) -> int:
+        return self._synced(super().expect_exact, *arguments, **options)
+
+    def _synced(self, search: Callable[..., int], *arguments: object, **options: object) -> int:
+        """Begin where the console is, and leave it behind what was matched."""
         if self._end - len(self.buffer) != self._console.position:
             self._buffer = self.buffer_type()
             self._before = self.buffer_type()
             self._end = self._console.position
         try:
-            found: int = super().expect(pattern, timeout=timeout, **options)
-            return found
+            return search(*arguments, **options)
         finally:
             self._console.position = self._end - len(self.buffer)
 

@@ -4,10 +4,13 @@ Runs as a script of its own (`python -I -S pump.py ...`), so that a busy test ca
 it imports nothing but the standard library's smallest parts. The transcript is the queue between
 pump and reader: the pump never waits for a reader, and memory stays bounded whatever arrives.
 
+A UART gives a byte at a time. Each read has its own stamp, but files and reader are bothered once a
+line, or once the line has been quiet for a millisecond, so that a booting machine keeps its processor.
+
 Arguments: PORT_FD LIFELINE_FD WAKE_FD RAW_PATH INDEX_PATH
 - PORT_FD: the line (socket, tty or pty);
 - LIFELINE_FD: a socket whose end of file means that the owner is gone;
-- WAKE_FD: an eventfd, written once per chunk;
+- WAKE_FD: an eventfd, written when there is something new;
 - index records: `monotonic ns <TAB> < <TAB> number of bytes`, `ns <TAB> ! <TAB> eof|REASON` at the end.
 """
 
@@ -17,7 +20,9 @@ import sys
 import time
 
 CHUNK = 65536
-LAST = 128  # chunks still taken once the owner is gone: what had arrived, not what a flood goes on to bring
+QUIET_MS = 1
+BATCH = 256  # reads: bounds how late the reader hears of a long line
+LAST = 256  # reads after the owner has gone: what had arrived, but not an endless flood
 
 
 def realtime() -> None:
@@ -43,37 +48,52 @@ def main(port: int, lifeline: int, wake: int, raw_path: str, index_path: str) ->
     poll.register(port, select.POLLIN)
     poll.register(lifeline, select.POLLIN)
     now = time.monotonic_ns
+    chunks: list[bytes] = []
+    records: list[bytes] = []
+
+    def hand_over() -> None:
+        """Raw bytes first: a record in the index vouches for them."""
+        append(raw, b"".join(chunks))
+        append(index, b"".join(records))
+        chunks.clear()
+        records.clear()
+        os.eventfd_write(wake, 1)
+
     left = LAST
     reason = ""
     while not reason:
-        # the line first: what has arrived is recorded even when the owner is gone
-        ready = dict(poll.poll())
+        ready = [fd for fd, _ in poll.poll(QUIET_MS if records else None)]
         left -= lifeline in ready
+        data = b""
+        # the line first: what has arrived is recorded even when the owner is gone
         if port in ready and left:
             try:
                 data = os.read(port, CHUNK)
                 stamp = now()
+                reason = "" if data else "eof"
             except BlockingIOError:
                 continue
             except OSError as error:  # a closed pty says EIO, a reset connection ECONNRESET
-                data, stamp = b"", now()
+                stamp = now()
                 reason = os.strerror(error.errno or 0)
             if data:
-                try:
-                    append(raw, data)
-                    append(index, b"%d\t<\t%d\n" % (stamp, len(data)))
-                except OSError as error:
-                    reason = f"cannot write the transcript: {os.strerror(error.errno or 0)}"
+                chunks.append(data)
+                records.append(b"%d\t<\t%d\n" % (stamp, len(data)))
             else:
-                reason = reason or "eof"
-            if reason:
-                try:
-                    append(index, f"{stamp}\t!\t{reason}\n".encode())
-                except OSError:
-                    pass
-            os.eventfd_write(wake, 1)
+                records.append(f"{stamp}\t!\t{reason}\n".encode())
         elif lifeline in ready:
             reason = "owner gone"
+        if records and (reason or not ready or b"\n" in data or len(records) >= BATCH):
+            try:
+                hand_over()
+            except OSError as error:  # the disk is full: the owner hears it as the line's end, if that much fits
+                reason = f"cannot write the transcript: {os.strerror(error.errno or 0)}"
+                chunks.clear()
+                records[:] = [f"{now()}\t!\t{reason}\n".encode()]
+                try:
+                    hand_over()
+                except OSError:
+                    pass
 
 
 if __name__ == "__main__":

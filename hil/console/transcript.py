@@ -2,6 +2,7 @@
 
 Each line of the index is `monotonic ns <TAB> kind <TAB> value`:
 
+- `@` opened, value = the same moment in seconds since 1970;
 - `<` received, value = number of bytes (they follow each other in the `.raw` file);
 - `>` sent, value = the bytes as a JSON string, one character a byte (Latin-1);
 - `!` the line's end, value = why (`eof` or an operating system's error).
@@ -87,8 +88,11 @@ class Transcript:
                     raw.touch(exist_ok=False)
                 except FileExistsError:
                     continue
-                raw.with_suffix(".tsv").touch()
-                return cls(raw)
+                opened = f"{time.monotonic_ns()}\t@\t{time.time():.3f}\n"
+                raw.with_suffix(".tsv").write_text(opened)
+                made = cls(raw)
+                made.refresh()  # so that only what comes later is news
+                return made
             raise FileExistsError(17, "a thousand transcripts in one second", str(directory))
         except OSError as error:
             raise InfrastructureError(

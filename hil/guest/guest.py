@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hil.board.board import Board
-from hil.console import Console
+from hil.console import Console, LineTimeout
 from hil.errors import ConfigurationError
 from hil.guest import transfer
 from hil.guest.shell import CommandTimeout, Result, Shell
@@ -36,6 +36,9 @@ class Guest:
         except CommandTimeout as error:
             if not error.recovered:
                 self.board.dirty = "the guest's shell did not come back"
+            raise
+        except LineTimeout:
+            self.board.dirty = "the guest does not take what is typed"
             raise
 
     def put(self, source: Path | bytes, path: str) -> bool:

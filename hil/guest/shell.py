@@ -1,9 +1,10 @@
 """A POSIX shell at the other end of a console: one round trip a command, framed so that nothing can fake it.
 
-A command is typed as `echo BEGIN; eval COMMAND; echo END STATUS`. BEGIN and END carry the session's
-nonce and the command's number, and are typed in two halves, so that no echo of what was typed can be
-taken for them. Echo and output processing are off: the output's bytes arrive as the command wrote
-them, and what the kernel prints in between is known by its own line ends.
+A function in the guest, defined when the session opens, runs each command: it prints a mark, evaluates
+the command, and prints another mark with its status. The marks carry the session's nonce and the
+command's number; the nonce is not in what is typed afterwards, so no echo can be taken for a mark. The
+command's length is typed with it, and one that arrived cut is not run but typed again. Echo and output
+processing are off: output arrives byte for byte, and what others print is known by its line ends.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hil.console import Console, LineTimeout, Match
-from hil.console.transcript import printable
+from hil.console import Console, LineTimeout
 from hil.errors import ConfigurationError, Evidence, GuestError
 from hil.image.manifest import ConsoleFacts
 
 RECOVERY_LIMIT = 5.0  # seconds for the shell to answer after an interrupt
 CANONICAL_LINE = 4095  # bytes: Linux's tty keeps no more of a line (N_TTY_BUF_SIZE)
-INTERRUPT = b"\x03"
+START_LIMIT = 10.0  # seconds for a command's first mark: a guest that is up reads what is typed
+TRIES = 3
+INTERRUPT = b"\x03\n"  # the line feed is for a program that reads once more before it dies
+# _n and _s are the last command's number and status; `command` keeps a syntax error from ending the frame
+SETUP = (
+    "stty -echo -opost -ixon;PS2=;_n=0 _s=0;"
+    '_h(){ case " $2 " in *" ${#3} "*) _n=$1 _s=;echo "@NONCE.$1<";command eval "$3";_s=$?;echo "@NONCE.$1>$_s@";;'
+    ' *) echo "@NONCE.$1!@";;esac;}'
+)
 
 
 class CommandTimeout(GuestError):
@@ -69,36 +77,67 @@ class Result:
 class Shell:
     """A session with the shell that shows its prompt on `console`.
 
-    Raises `GuestError` when no shell answers.
+    Whatever is half typed, or runs in the foreground, is interrupted first. Raises `GuestError` when
+    no shell answers.
     """
 
     def __init__(self, console: Console, facts: ConsoleFacts) -> None:
         self.console = console
+        self.lost = False
+        self.retyped = 0
         self._nonce = secrets.token_hex(4)
         self._count = 0
-        # a foreign line ends with CR LF; the guest's own output, unprocessed, has LF alone
         patterns = "|".join(f"(?:{pattern})" for pattern in facts.foreign).encode()
-        self._foreign = re.compile(rb"^(?:%s)(?<!\r)\r+\n" % patterns, re.M) if patterns else None
-        self._intruder = re.compile(rb"(?:%s)(?<!\r)\r+\n" % patterns) if patterns else None
-        self.lost = False
-        # an empty PS2: lines of a long command must not be answered with prompts
-        if not self._answers(b"stty -echo -opost; PS2=;"):
-            raise GuestError(
-                f"no shell answered on the line in {RECOVERY_LIMIT:g} s",
-                hint="is something else running in the foreground, or is the guest stuck?",
-                evidence=console.evidence(),
-            )
+        self._foreign = re.compile(rb"(?:%s)(?<!\r)\r+\n" % patterns) if patterns else None
+        for _ in range(TRIES):
+            if self._last(INTERRUPT + SETUP.replace("NONCE", self._nonce).encode() + b"\n") is not None:
+                return
+        raise GuestError(
+            f"no shell answered on the line, {TRIES} times in {RECOVERY_LIMIT:g} s each",
+            hint="is the guest stuck, or does something run in the foreground that ^C does not end?",
+            evidence=console.evidence(),
+        )
 
     def run(self, command: str, *, timeout: float = 30.0, check: bool = False) -> Result:
         """Run `command` and return its result, waiting `timeout` seconds at most.
 
-        Raises `CommandTimeout` after having interrupted it, `GuestError` when `check` is set and the
-        status is not 0, `ConfigurationError` for a line that no tty takes.
+        A command that did not arrive whole was not run and is typed again. Raises `CommandTimeout` after
+        having interrupted it, `LineTimeout` when the guest does not even take the command, `GuestError`
+        when the line garbled the answer or when `check` is set and the status is not 0,
+        `ConfigurationError` for a line that no tty takes.
         """
-        self._count += 1
-        mark = f"{self._nonce}.{self._count}"
-        # `command` keeps a syntax error from ending the whole line and so the frame
-        typed = f"echo '@'{mark}'<';command eval {shlex.quote(command)};echo '@'{mark}'>'$?@\n".encode()
+        deadline = time.monotonic() + timeout
+        for _ in range(TRIES):
+            self._count += 1
+            typed = self._frame(command)
+            self.console.skip()
+            self.console.write(typed, timeout=max(0.0, deadline - time.monotonic()))
+            stream = _Stream(self.console, self._foreign)
+            try:
+                result = self._result(command, stream, deadline)
+            except LineTimeout:
+                self._recover(command, timeout, deadline, stream)
+                result = None
+            if result is None:
+                self.retyped += 1
+                continue
+            if check and result.status:
+                raise GuestError(
+                    f"the guest's command {command!r} ended with status {result.status}: {result.text.strip()[-500:]}",
+                    evidence=self.console.evidence(),
+                )
+            return result
+        raise GuestError(
+            f"the guest's command {command!r} did not arrive whole in {TRIES} tries",
+            hint="does the line lose bytes? The transcript shows what was sent and what came",
+            evidence=self.console.evidence(),
+        )
+
+    def _frame(self, command: str) -> bytes:
+        """The line to type. The lengths say whether it arrived whole: shells count bytes or characters."""
+        data = command.encode()
+        lengths = f"{len(data)}" if data.isascii() else f"'{len(data)} {len(command)}'"
+        typed = f"_h {self._count} {lengths} {shlex.quote(command)}\n".encode()
         longest = max(map(len, typed.split(b"\n")))
         if longest > CANONICAL_LINE or b"\0" in typed:
             raise ConfigurationError(
@@ -107,69 +146,121 @@ class Shell:
                 else "a command cannot hold a NUL byte",
                 hint="break it into lines, or put it into a file with guest.put() and run that",
             )
-        self.console.skip()
-        self.console.write(typed)
-        deadline = time.monotonic() + timeout
+        return typed
 
-        def wait_for(text: str) -> Match:
-            return self.console.wait_for(text.encode(), timeout=max(0.0, deadline - time.monotonic()))
+    def _result(self, command: str, stream: _Stream, deadline: float) -> Result | None:
+        """Read one frame; None for a command that arrived cut. Raises `LineTimeout`."""
+        mark = re.escape(f"{self._nonce}.{self._count}".encode())
+        started = stream.find(rb"@%s(?:<|!@)\n" % mark, min(deadline, time.monotonic() + START_LIMIT))
+        if started.endswith(b"!@\n"):
+            return None
+        start = stream.begin = stream.at
+        ended = stream.find(rb"@%s>\d{1,3}@\n" % mark, deadline)
+        end = stream.at - len(ended)
+        time_at = self.console.transcript.time_at
+        return Result(
+            command,
+            bytes(stream.text[start:end]),
+            int(ended.rpartition(b">")[2][:-2]),
+            tuple(stream.foreign),
+            time_at(stream.raw(start) - 1),
+            time_at(stream.raw(stream.at) - 1),
+            stream.raw(start),
+            stream.raw(end),
+        )
 
-        try:
-            begin, end, last = wait_for(f"@{mark}<\n"), wait_for(f"@{mark}>"), wait_for("@\n")
-        except LineTimeout as error:
-            raise self._interrupt(command, timeout, error) from None
-        transcript = self.console.transcript
-        output, foreign = self._separate(transcript.read(begin.end, end.start))
-        code = self._status(transcript.read(end.end, last.start), command)
-        result = Result(command, output, code, foreign, begin.time_ns, last.time_ns, begin.end, end.start)
-        if check and code:
+    def _recover(self, command: str, timeout: float, deadline: float, stream: _Stream) -> None:
+        """Bring the shell back. Returns where the command never started and there is time to type it again."""
+        evidence = self.console.evidence()
+        number = self._count
+        last = self._last(INTERRUPT)
+        self.lost = last is None
+        if last is not None and time.monotonic() < deadline and last[0] != number:
+            return
+        if last is not None and last[0] == number and (last[1] is not None or time.monotonic() < deadline):
+            ended = "was interrupted" if last[1] is None else f"ended with status {last[1]}"
             raise GuestError(
-                f"the guest's command {command!r} ended with status {code}: {result.text.strip()[-500:]}",
-                evidence=self.console.evidence(),
-            )
-        return result
-
-    def _separate(self, data: bytes) -> tuple[bytes, tuple[str, ...]]:
-        if self._foreign is None or b"\r" not in data:
-            return data, ()
-        found = [line.decode("utf-8", "replace").rstrip() for line in self._foreign.findall(data)]
-        return self._foreign.sub(b"", data), tuple(found)
-
-    def _status(self, data: bytes, command: str) -> int:
-        digits = self._intruder.sub(b"", data) if self._intruder else data
-        if not re.fullmatch(rb"\d{1,3}", digits):
-            raise GuestError(
-                f"the line garbled the status of the guest's command {command!r}: {printable(data)[:200]!r}",
+                f"the line garbled the frame of the guest's command {command!r}, which {ended}",
                 hint="another writer on the line? If the image's manifest should know it, add it to console.foreign",
-                evidence=self.console.evidence(),
+                evidence=evidence,
             )
-        return int(digits)
-
-    def _interrupt(self, command: str, timeout: float, error: LineTimeout) -> CommandTimeout:
-        since = self.console.position
-        evidence = error.evidence or self.console.evidence()
-        output = self.console.transcript.read(since, self.console.transcript.size)
-        recovered = self._answers(INTERRUPT)
-        self.lost = not recovered
-        after = "it was interrupted and the shell is back" if recovered else "the shell did not come back after ^C"
-        return CommandTimeout(
+        after = "the shell did not come back after ^C" if last is None else "it was interrupted and the shell is back"
+        raise CommandTimeout(
             f"the guest's command {command!r} did not end in {timeout:g} s; {after}",
-            recovered=recovered,
-            output=output,
+            recovered=last is not None,
+            output=stream.seen(),
             evidence=evidence,
         )
 
-    def _answers(self, typed: bytes) -> bool:
-        """Type something and see whether the shell then answers with a new mark."""
+    def _last(self, first: bytes = b"") -> tuple[int, int | None] | None:
+        """Type `first`, ask for the last command's number and status; None where no shell answers."""
         self._count += 1
         mark = f"{self._nonce}.{self._count}"
         self.console.skip()
-        self.console.write(typed + f"\necho '@'{mark}'='\n".encode())
         try:
-            self.console.wait_for(f"@{mark}=".encode(), timeout=RECOVERY_LIMIT)
+            self.console.write(first + f"echo '@'{mark}=$_n=$_s@\n".encode(), timeout=RECOVERY_LIMIT)
+            stream = _Stream(self.console, self._foreign)
+            answer = stream.find(rb"@%s=\d+=\d*@\n" % re.escape(mark.encode()), time.monotonic() + RECOVERY_LIMIT)
         except LineTimeout:
-            return False
-        return True
+            return None
+        number, status = answer[:-2].split(b"=")[1:]
+        return int(number), int(status) if status else None
+
+
+class _Stream:
+    """What comes over the line from here on, without the lines of known other writers.
+
+    They may cut into anything, so the marks are looked for in `text`, which is what is left without
+    them. Bytes are taken over line by line. `at` is where the last mark that was found ends.
+    """
+
+    def __init__(self, console: Console, foreign: re.Pattern[bytes] | None) -> None:
+        self.text = bytearray()
+        self.foreign: list[str] = []
+        self.at = self.begin = 0
+        self._console = console
+        self._pattern = foreign
+        self._base = console.position
+        self._pending = bytearray()
+        self._removed: list[tuple[int, int]] = []
+
+    def find(self, mark: bytes, deadline: float) -> bytes:
+        """Wait for a match of the pattern `mark`, which must end a line. Raises `LineTimeout`."""
+        pattern = re.compile(mark)
+        start = self.at
+        while not (match := pattern.search(self.text, start)):
+            start = max(self.at, self.text.rfind(b"\n") + 1)  # a mark does not reach over a line's end
+            data = self._console.read(max(0.0, deadline - time.monotonic()))
+            if not data:
+                raise LineTimeout("no mark in time", evidence=self._console.evidence())
+            self._feed(data)
+        self.at = match.end()
+        return match[0]
+
+    def seen(self) -> bytes:
+        """What has come after `begin`, unfinished lines too."""
+        return bytes(self.text[self.begin :] + self._pending)
+
+    def raw(self, offset: int) -> int:
+        """The transcript's offset of a place in `text`."""
+        return self._base + offset + sum(length for at, length in self._removed if at <= offset)
+
+    def _feed(self, data: bytes) -> None:
+        cut = data.rfind(b"\n") + 1
+        if not cut:
+            self._pending += data
+            return
+        block = bytes(self._pending) + data[:cut]
+        self._pending = bytearray(data[cut:])
+        done = 0
+        # a foreign line ends with CR LF; the guest's own output, unprocessed, has LF alone
+        if self._pattern is not None and b"\r" in block:
+            for match in self._pattern.finditer(block):
+                self.text += block[done : match.start()]
+                self.foreign.append(match[0].decode("utf-8", "replace").rstrip())
+                self._removed.append((len(self.text), len(match[0])))
+                done = match.end()
+        self.text += block[done:]
 
 
 def quote(words: Sequence[str]) -> str:

@@ -1,22 +1,33 @@
-"""Files to and from the guest over its shell: compressed, in checked parts, proven by SHA-256."""
+"""Files to and from the guest over its shell: compressed, in checked parts, proven by SHA-256.
+
+A part that the line damaged is sent again, and the parts adapt to the line: a damaged one makes the
+next ones smaller, good ones make them larger again. An upload that was cut short is taken up where it
+stopped, as long as the guest is the same boot. Needs nothing of the guest but what BusyBox has.
+"""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import hashlib
+import lzma
 import posixpath
 import re
+import secrets
 import shlex
-import zlib
+from collections.abc import Callable, Iterator
 
+from hil.console import LineClosed
 from hil.errors import GuestError, InfrastructureError
-from hil.guest.shell import Shell
+from hil.guest.shell import CommandTimeout, Shell
+from hil.image.progress import Progress, Silent
 
 LINE = 1000  # characters of base64 a line: below what any tty and shell take
-PART = 24 << 10  # bytes of compressed data a command: bounds what one lost byte costs
-TRIES = 3
-RATE = 4 << 10  # bytes a second at the least, to bound the waits
+LARGEST = 24 << 10  # bytes of compressed data a command
+SMALLEST = 256
+GOOD_IN_A_ROW = 4  # parts, to try larger ones again
+BAD_IN_A_ROW = 10  # parts, of which the first few only find the size that passes
+RATE = 2 << 10  # bytes a second at the least, to bound the waits
 
 
 def digest_in_guest(shell: Shell, path: str) -> str | None:
@@ -26,25 +37,44 @@ def digest_in_guest(shell: Shell, path: str) -> str | None:
     return found[0] if found and result.status == 0 else None
 
 
-def put(shell: Shell, data: bytes, path: str) -> bool:
+def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = None) -> bool:
     """Make `path` in the guest hold `data`; returns false where it did already.
 
-    The file appears whole or not at all. Raises `GuestError` when the guest cannot write it,
-    `InfrastructureError` when the line corrupts it again and again.
+    The file appears whole or not at all. `progress` is told compressed bytes. Raises `GuestError` when
+    the guest cannot write it, `InfrastructureError` when the line damages every part.
     """
+    progress = progress or Silent()
     digest = hashlib.sha256(data).hexdigest()
-    if digest_in_guest(shell, path) == digest:
+    target = shlex.quote(path)
+    part, whole = (shlex.quote(f"{path}.{digest[:8]}.{kind}") for kind in ("part", "new"))
+    has = _facts(
+        shell,
+        f"echo d=$(sha256sum <{target} 2>/dev/null);echo s=$(wc -c <{part} 2>/dev/null);"
+        f"echo m=$(md5sum <{part} 2>/dev/null);echo x=$(command -v unxz)",
+    )
+    if has.get("d", "").startswith(digest):
         return False
-    packed = gzip.compress(data, 9, mtime=0)
-    target, temporary = shlex.quote(path), shlex.quote(path + ".part")
-    directory = shlex.quote(posixpath.dirname(path) or ".")
-    shell.run(f"mkdir -p {directory} && : >{temporary}", check=True)
-    for start in range(0, len(packed), PART):
-        _put_part(shell, packed[start : start + PART], temporary)
-    final = shlex.quote(path + ".new")
+    if has.get("x"):  # what BusyBox unpacks, in 8 MiB
+        packed, unpack = lzma.compress(data, check=lzma.CHECK_CRC32, preset=6), "unxz"
+    else:
+        packed, unpack = gzip.compress(data, 9, mtime=0), "gunzip"
+    sent = int(has["s"]) if has.get("s", "").isdigit() else -1
+    if not (0 <= sent <= len(packed) and has.get("m", "").startswith(_md5(packed[:sent]))):
+        directory = shlex.quote(posixpath.dirname(path) or ".")
+        shell.run(f"mkdir -p {directory} && : >{part}", check=True)
+        sent = 0
+    progress.step(f"sending {posixpath.basename(path)}", len(packed))
+    try:
+        for end in _parts(len(packed), sent, lambda start, end: _send(shell, packed[start:end], part, start)):
+            progress.advance(end)
+    except LineClosed:
+        raise  # what has arrived stays for the next try
+    except InfrastructureError:
+        shell.run(f"rm -f {part} {part}p")
+        raise
     result = shell.run(
-        f"gunzip -c {temporary} >{final} && sha256sum {final} && mv {final} {target}; "
-        f"s=$?; rm -f {temporary} {final}; (exit $s)",
+        f"{unpack} <{part} >{whole} && sha256sum <{whole} && mv {whole} {target};"
+        f"s=$?;rm -f {part} {part}p {whole};(exit $s)",
         timeout=30 + len(data) / RATE,
     )
     if result.status or digest not in result.text:
@@ -56,55 +86,119 @@ def put(shell: Shell, data: bytes, path: str) -> bool:
     return True
 
 
-def _put_part(shell: Shell, part: bytes, temporary: str) -> None:
-    text = base64.b64encode(part).decode()
-    lines = "\n".join(text[at : at + LINE] for at in range(0, len(text), LINE))
-    check = f"{hashlib.md5(part, usedforsecurity=False).hexdigest()}"
-    command = (
-        f"base64 -d >{temporary}.p <<'.'\n{lines}\n.\n"
-        f"md5sum <{temporary}.p && cat {temporary}.p >>{temporary}; rm -f {temporary}.p"
-    )
-    said = ""
-    for _ in range(TRIES):
-        result = shell.run(f"S=$(wc -c <{temporary});" + command, timeout=30 + len(text) / RATE)
-        if check in result.text and result.status == 0:
-            return
-        said = result.text.strip()[-300:]
-        shell.run(f"truncate -s $S {temporary}", check=True)
-    shell.run(f"rm -f {temporary}")
-    raise InfrastructureError(
-        f"a part of {len(part)} bytes did not arrive in the guest in {TRIES} tries; it said {said!r}",
-        hint="is the line losing bytes, or the guest's file system full?",
-        evidence=shell.console.evidence(),
-    )
-
-
-def get(shell: Shell, path: str, *, limit: int = 64 << 20) -> bytes:
+def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | None = None) -> bytes:
     """The bytes of a file in the guest.
 
     Raises `GuestError` when it cannot be read or is over `limit` bytes, `InfrastructureError` when
-    the line corrupts it.
+    the line damages every part.
     """
-    name = shlex.quote(path)
-    for _ in range(TRIES):
-        told = shell.run(f"wc -c <{name}")
-        if told.status:
-            raise GuestError(f"cannot read {path} in the guest: {told.text.strip()}", evidence=shell.console.evidence())
-        if not (number := re.fullmatch(r"\s*(\d+)\s*", told.text)):
-            continue
-        size = int(number[1])
-        if size > limit:
-            raise GuestError(f"{path} in the guest has {size} bytes, over the limit of {limit}")
-        result = shell.run(f"sha256sum <{name}; gzip -c <{name} | base64", timeout=30 + size / RATE)
-        digest, _, text = result.text.partition("\n")
+    progress = progress or Silent()
+    name, temporary = shlex.quote(path), f"/tmp/hil-{secrets.token_hex(4)}"
+    told = shell.run(f"wc -c <{name}")
+    if told.status:
+        raise GuestError(f"cannot read {path} in the guest: {told.text.strip()}", evidence=shell.console.evidence())
+    facts = _facts(shell, f"echo s=$(wc -c <{name});echo d=$(sha256sum <{name})")
+    size, digest = int(facts["s"]), facts["d"]
+    if size > limit:
+        raise GuestError(f"{path} in the guest has {size} bytes, over the limit of {limit}")
+    try:
+        shell.run(f"gzip -c <{name} >{temporary}", timeout=30 + size / RATE, check=True)
+        length = int(_facts(shell, f"echo l=$(wc -c <{temporary})")["l"])
+        progress.step(f"fetching {posixpath.basename(path)}", length)
+        packed = bytearray()
+
+        def fetch(start: int, end: int) -> str:
+            data, said = _fetch(shell, temporary, start, end)
+            packed.extend(data)
+            return said
+
+        for end in _parts(length, 0, fetch):
+            progress.advance(end)
+    finally:
+        if not shell.lost and not shell.console.ended:
+            shell.run(f"rm -f {temporary} {temporary}p")
+    data = gzip.decompress(packed)
+    if not digest.startswith(hashlib.sha256(data).hexdigest()):
+        raise GuestError(f"{path} changed in the guest while it was fetched", evidence=shell.console.evidence())
+    return data
+
+
+def _parts(total: int, done: int, move: Callable[[int, int], str]) -> Iterator[int]:
+    """Move `total` bytes in parts of a size that passes, from `done` on.
+
+    `move` returns nothing for a part that arrived, else what was said of it; the end of each part that
+    arrived is given out. Raises `InfrastructureError` when none passes any more.
+    """
+    size, good, bad = LARGEST, 0, 0
+    while done < total:
+        end = min(total, done + size)
         try:
-            data = gzip.decompress(base64.b64decode(text))
-        except (ValueError, OSError, EOFError, zlib.error):
+            said = move(done, end)
+        except CommandTimeout as error:
+            if not error.recovered:
+                raise
+            said = error.message
+        except GuestError as error:
+            said = error.message
+        if not said:
+            yield end
+            done, good, bad = end, good + 1, 0
+            if good >= GOOD_IN_A_ROW:
+                size, good = min(LARGEST, size * 2), 0
             continue
-        if hashlib.sha256(data).hexdigest() == digest[:64]:
-            return data
+        good, bad = 0, bad + 1
+        if bad == BAD_IN_A_ROW:
+            raise InfrastructureError(
+                f"a part of {end - done} bytes did not pass in {bad} tries; the last said {said!r}",
+                hint="is the line losing bytes, or the guest's file system full?",
+            )
+        size = max(SMALLEST, size // 4)
+
+
+def _send(shell: Shell, part: bytes, temporary: str, offset: int) -> str:
+    """Append a part in the guest, once, however often it is asked; returns what went wrong."""
+    text = base64.b64encode(part).decode()
+    lines = "\n".join(text[at : at + LINE] for at in range(0, len(text), LINE))
+    result = shell.run(
+        f"[ $(wc -c <{temporary}) = {offset} ]&&base64 -d >{temporary}p <<'.'&&"
+        f"[ \"$(md5sum <{temporary}p)\" = '{_md5(part)}  -' ]&&cat {temporary}p >>{temporary}\n"
+        f"{lines}\n.\nwc -c <{temporary}",
+        timeout=5 + len(text) / RATE,
+    )
+    arrived = result.lines[-1:] == [str(offset + len(part))]
+    return "" if arrived else result.text.strip()[-300:] or "nothing"
+
+
+def _fetch(shell: Shell, temporary: str, start: int, end: int) -> tuple[bytes, str]:
+    """A part of a file in the guest, or what went wrong."""
+    size = end - start
+    result = shell.run(
+        f"tail -c +{start + 1} {temporary}|head -c {size} >{temporary}p;md5sum <{temporary}p;base64 {temporary}p",
+        timeout=5 + 2 * size / RATE,
+    )
+    check, _, text = result.text.partition("\n")
+    try:
+        data = base64.b64decode(text, validate=False)
+    except ValueError:
+        data = b""
+    if len(data) == size and check.startswith(_md5(data)):
+        return data, ""
+    return b"", result.text.strip()[-100:] or "nothing"
+
+
+def _facts(shell: Shell, command: str) -> dict[str, str]:
+    """The `key=value` lines that `command` prints. Raises `InfrastructureError` when the line garbles them."""
+    keys = re.findall(r"echo (\w)=", command)
+    for _ in range(BAD_IN_A_ROW):
+        found = dict(line.split("=", 1) for line in shell.run(command).lines if re.match(r"\w=", line))
+        if all(re.fullmatch(r"[\w/ .-]*", found.get(key, "?")) for key in keys):
+            return found
     raise InfrastructureError(
-        f"{path} did not come out of the guest whole in {TRIES} tries",
+        f"the guest's answer to {command!r} was garbled {BAD_IN_A_ROW} times",
         hint="is another writer on the line?",
         evidence=shell.console.evidence(),
     )
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Images: manifests, the store of files on the disk, and the builder of the reference image."""
+"""Images: manifests, the store of files on the disk, the builder of the reference image, and the import of others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 
 
 def ensure(manifest: Manifest, progress: Progress) -> Image:
-    """Return the image: as it is on the disk, built first if it has to be; errors as in `build`."""
+    """Return the image: as it is on the disk, built first if it has to be; errors as in `open` and `build`.
+
+    ConfigurationError for an image that has not been added.
+    """
     from hil.image import store  # most users of this package need neither of them
 
     image = store.open(manifest)
+    if image is None and manifest.add:
+        raise store.absent(manifest)
     if image is None:
         from hil.image.build import build
 

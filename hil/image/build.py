@@ -6,18 +6,13 @@ directory beside the cache's images, which is empty before and gone after each b
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image import packages, store, tools
+from hil.image import packages, store, tools, workshop
 from hil.image.cpio import Tree
 from hil.image.manifest import Manifest
 from hil.image.packages import Packages
@@ -30,7 +25,6 @@ NEEDED = 500 * tools.MIB
 KEPT = 3
 """So many built images of one name stay in the cache, those used last."""
 
-_WAIT = 1800.0
 _FLAGS = ("-Os", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
 _AGENT = ("agent.c",)
 _RUNNER = ("runner.c", "worker.c", "uart.c")
@@ -53,17 +47,14 @@ def build(
     """
     packages.check_mirror(mirror)
     if manifest.build is None:
-        raise ConfigurationError(
-            f"image {manifest.name!r} is not built but brought",
-            hint=f"bring the files that {manifest.path} names",
-        )
+        raise ConfigurationError(f"image {manifest.name!r} is not built but brought", hint=store.remedy(manifest))
     made_of = recipe(manifest)
     target = store.directory_of(manifest, made_of.key)
     root = store.cache_root()
-    with tools.disk(root, 0), _alone(root, progress):
+    with tools.disk(root, 0), workshop.alone(root, progress):
         if not (force or refresh) and (image := store.read(manifest, target)):
             return image
-        with _staging(root) as staging:
+        with workshop.staging(root) as staging:
             fetched = staging / "packages"
             fetched.mkdir()
             parts = packages.fetch(mirror, fetched, progress, refresh=refresh)
@@ -73,7 +64,7 @@ def build(
                 _make(manifest, made_of, parts, staging, result, progress)
                 if recipe(manifest).key != made_of.key:
                     raise InfrastructureError("the image's sources changed during its build", hint="build it again")
-                _publish(result, target, staging)
+                workshop.publish(result, target, staging)
         _forget_old(manifest, target)
     image = store.read(manifest, target)
     if image is None:
@@ -182,58 +173,8 @@ def _numbers(name: str, address: int, size: int | None) -> dict[str, str]:
     return numbers if size is None else {**numbers, f"{key}_SIZE": f"{size:#x}"}
 
 
-def _publish(result: Path, target: Path, staging: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        target.rename(staging / "old")
-    result.rename(target)
-
-
 def _forget_old(manifest: Manifest, target: Path) -> None:
     others = [path for path in target.parent.glob(f"{manifest.name}-" + "[0-9a-f]" * 16) if path != target]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in others[KEPT - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _alone(root: Path, progress: Progress) -> Iterator[None]:
-    """Hold the cache's lock; the kernel releases it whatever becomes of us."""
-    deadline = time.monotonic() + _WAIT
-    waiting = False
-    with (root / "lock").open("a") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not waiting:
-                    progress.step("waiting for another build to end")
-                    waiting = True
-                if time.monotonic() > deadline:
-                    raise InfrastructureError(
-                        f"another build has held {lock.name} for {_WAIT:g} s", hint="end that process"
-                    ) from None
-                time.sleep(0.2)
-        yield
-
-
-@contextmanager
-def _staging(root: Path) -> Iterator[Path]:
-    staging = root / "staging"
-    # of a build that was killed: we hold the lock, so nobody works there
-    _remove(staging)
-    staging.mkdir()
-    try:
-        yield staging
-    finally:
-        _remove(staging)
-
-
-def _remove(directory: Path) -> None:
-    """Remove a tree, also its directories that are not writable (package trees have such)."""
-    if not directory.exists():
-        return
-    for path, _, _ in os.walk(directory):
-        Path(path).chmod(0o700)
-    shutil.rmtree(directory)

@@ -108,13 +108,14 @@ class Area(_Model):
 class Machine(_Model):
     """The emulated machine that boots the image.
 
-    `arguments` are the emulator's, with `{file}` for the path of the image's file of that name.
-    `emulator_version` is the oldest that works.
+    `arguments` are the emulator's, with `{file}` for the path of the image's file of that name; the
+    manifest of an image that is added has none, they come with it. `emulator_version` is the oldest
+    that works.
     """
 
     emulator: str = "qemu-system-aarch64"
     emulator_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")] = "7.2"
-    arguments: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
     load: tuple[Load, ...] = ()
     reserved: tuple[Area, ...] = ()
 
@@ -178,10 +179,10 @@ class AgentFacts(_Model):
 
 
 class Manifest(_Model):
-    """A whole image: identity, files or builder, machine, stages, console, agent.
+    """A whole image: identity, where its files come from, machine, stages, console, agent.
 
     `build` names the builder of an image that the project makes itself; an image with `files` is
-    brought by the user.
+    brought by the user; `add` names the kind of build tree that `hil image add` takes one from.
     """
 
     version: Literal[1] = Field(alias="schema")
@@ -189,6 +190,7 @@ class Manifest(_Model):
     title: str
     hypervisor: str
     build: str | None = None
+    add: Literal["camkes"] | None = None
     files: dict[Name, FileSpec] = {}
     machine: Machine
     stages: tuple[Stage, ...] = Field(min_length=1)
@@ -203,9 +205,13 @@ class Manifest(_Model):
         return self._path
 
     @model_validator(mode="after")
-    def _files_or_builder(self) -> Manifest:
-        if (self.build is None) == (not self.files):
-            raise ValueError("give either build (a builder's name) or files, not both and not neither")
+    def _one_origin(self) -> Manifest:
+        if sum(map(bool, (self.build, self.add, self.files))) != 1:
+            raise ValueError("give one of build (a builder's name), add (a kind of build tree) and files")
+        if self.add and (self.machine.arguments or self.machine.load):
+            raise ValueError("machine.arguments and machine.load come with an image that is added; leave them out")
+        if not self.add and "arguments" not in self.machine.model_fields_set:
+            raise ValueError("machine.arguments is missing")
         unknown = self.machine.file_names() - set(self.files)
         if self.files and unknown:
             raise ValueError(f"machine names {sorted(unknown)[0]!r}, which is not one of files")

@@ -1,7 +1,8 @@
-"""Images on the disk: the cache of built ones, the files of brought ones, their digests.
+"""Images on the disk: the cache of built ones, the added ones, the files of brought ones, their digests.
 
-A built image is a directory `IMAGES/NAME-KEY/` in the cache, KEY being the digest of everything it
-is made from. It appears there whole, by one rename, or not at all.
+A built image is a directory `images/NAME-KEY/` in the cache, KEY being the digest of everything it
+is made from; an added one is a directory `images/NAME/` among the user's data. Both appear there
+whole, by one rename, or not at all.
 """
 
 from __future__ import annotations
@@ -18,20 +19,34 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.image.manifest import Manifest, check_overlaps, fill
 
 RECORD = "build.json"
+"""The file in the directory of a built image that tells what it is made of."""
+
+ADDED = "added.json"
+"""The file in the directory of an added image that tells where it is from."""
 
 
 def cache_root() -> Path:
     """Return the project's cache directory (it need not exist)."""
+    return _xdg("XDG_CACHE_HOME", ".cache")
+
+
+def data_root() -> Path:
+    """Return the project's directory among the user's data (it need not exist)."""
+    return _xdg("XDG_DATA_HOME", ".local/share")
+
+
+def _xdg(variable: str, default: str) -> Path:
     # the XDG rules: a relative path is to be ignored
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "hil"
+    base = Path(os.environ.get(variable, ""))
+    return (base if base.is_absolute() else Path.home() / default) / "hil"
 
 
 @dataclass(frozen=True)
 class Image:
     """An image that is there, ready to boot.
 
-    `files` are absolute paths by name. `digest` (hexadecimal SHA-256 over the sorted digests of the
+    `manifest` has the machine's arguments, also those that came with an added image. `files` are
+    absolute paths by name. `digest` (hexadecimal SHA-256 over the sorted digests of the
     files) names the image in reports. `record` tells where it comes from: digests, sizes and, for a
     built one, packages and tools with their versions.
     """
@@ -56,38 +71,64 @@ class Image:
 
 
 def open(manifest: Manifest) -> Image | None:
-    """Return the image if it is there, None if it has to be built first.
+    """Return the image if it is there, None if it has to be built or added first, see `remedy`.
 
     Looks at presence and sizes only, see `verify`. ConfigurationError where a file of a brought
     image is missing or does not fit; InfrastructureError where a tool that the key of a built image
     depends on is missing.
     """
-    if manifest.build is None:
+    if manifest.files:
         return _brought(manifest)
+    if manifest.add:
+        return read(manifest, added_directory(manifest))
     from hil.image.recipe import recipe  # the recipe knows the store
 
     return read(manifest, directory_of(manifest, recipe(manifest).key))
+
+
+def remedy(manifest: Manifest) -> str:
+    """Return what to do so that the image is there as it should be."""
+    if manifest.files:
+        return f"bring the files that {manifest.path} names"
+    if manifest.add:
+        return f"hil image add PATH --name {manifest.name} (PATH: its build directory or release archive)"
+    return f"hil image build {manifest.name}"
+
+
+def absent(manifest: Manifest) -> ConfigurationError:
+    """Return the error for an image that is not there."""
+    what = "has not been added to this machine yet" if manifest.add else "is not built yet"
+    return ConfigurationError(f"image {manifest.name} {what}", hint=remedy(manifest))
+
+
+def state(manifest: Manifest) -> str:
+    """Return in a few words whether the image is there; errors as in `open`."""
+    found = open(manifest)
+    if found is None:
+        return "not added yet" if manifest.add else "not built yet; that happens on first use"
+    return f"ready, {found.digest[:16]}"
 
 
 def verify(image: Image) -> None:
     """Read all files of `image` again and compare their digests.
 
     ConfigurationError names the brought file that is not what the manifest says, InfrastructureError
-    the built one that changed in the cache.
+    the one that changed since it was built or added.
     """
     for name, path in sorted(image.files.items()):
         expected = image.record["files"][name]["sha256"]
         actual = sha256(path)
         if actual == expected:
             continue
-        if image.manifest.build is None:
+        if image.manifest.files:
             raise ConfigurationError(
                 f"{path}: its SHA-256 is {actual}, but {image.manifest.path} says {expected} for {name!r}",
                 hint="bring the right file, or correct its digest in the manifest",
             )
+        made = "added" if image.manifest.add else "built"
         raise InfrastructureError(
-            f"{path} has changed since it was built: its SHA-256 is {actual}, was {expected}",
-            hint=f"build it again: hil image build {image.manifest.name} --force",
+            f"{path} has changed since it was {made}: its SHA-256 is {actual}, was {expected}",
+            hint=f"do that again, with --force: {remedy(image.manifest)}",
         )
 
 
@@ -96,10 +137,19 @@ def directory_of(manifest: Manifest, key: str) -> Path:
     return cache_root() / "images" / f"{manifest.name}-{key[:16]}"
 
 
+def added_directory(manifest: Manifest) -> Path:
+    """Return where the added image is or will be."""
+    return data_root() / "images" / manifest.name
+
+
 def read(manifest: Manifest, directory: Path) -> Image | None:
-    """Return the built image in `directory`, None if it is not there or not whole."""
+    """Return the built or added image in `directory`, None if it is not there or not whole."""
     try:
-        record: dict[str, Any] = json.loads((directory / RECORD).read_text(encoding="utf-8"))
+        text = (directory / (ADDED if manifest.add else RECORD)).read_text(encoding="utf-8")
+        record: dict[str, Any] = json.loads(text)
+        if manifest.add:
+            machine = manifest.machine.model_copy(update={"arguments": tuple(record["arguments"])})
+            manifest = manifest.model_copy(update={"machine": machine})
         files = {name: directory / name for name in record["files"]}
         sizes = {name: path.stat().st_size for name, path in files.items()}
         if any(sizes[name] != record["files"][name]["size"] for name in files):

@@ -96,12 +96,13 @@ def run(
 
 
 @contextmanager
-def disk(directory: Path, needed: int) -> Iterator[None]:
+def disk(directory: Path, needed: int, variable: str = "XDG_CACHE_HOME") -> Iterator[None]:
     """Turn what the disk does to us below `directory`, above all being full, into an InfrastructureError.
 
-    `needed` is the space in bytes that the work takes; it is looked for first.
+    `needed` is the space in bytes that the work takes; it is looked for first. `variable` is the
+    environment's that moves `directory`.
     """
-    hint = f"free some space, or set XDG_CACHE_HOME to a directory with {needed // MIB} MiB free"
+    hint = f"free some space, or set {variable} to a directory with {needed // MIB} MiB free"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(directory).free
@@ -114,7 +115,7 @@ def disk(directory: Path, needed: int) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise InfrastructureError(
                 f"cannot use {error.filename or directory}: {error.strerror}",
-                hint=f"check {directory}, or set XDG_CACHE_HOME to another directory",
+                hint=f"check {directory}, or set {variable} to another directory",
             ) from error
         raise InfrastructureError(
             f"the disk of {directory} became full: about {needed // MIB} MiB are needed", hint=hint

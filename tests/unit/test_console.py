@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import resource
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from conftest import QUICK, Wire, children, gone, make_wire, until
+from support import QUICK, Wire, arrived, gone, held, make_wire, until
 
 from hil.console import Console, LineClosed, LineTimeout, Transcript, pump
 
@@ -35,7 +36,7 @@ def test_a_marker_is_found_with_its_place_and_time(wire: Wire) -> None:
 def test_a_marker_in_pieces_is_found(wire: Wire) -> None:
     for at, byte in enumerate(b"xlogin: "):
         wire.far.sendall(bytes([byte]))
-        until(lambda at=at: wire.console.transcript.refresh() or wire.console.transcript.size == at + 1)  # type: ignore[misc]
+        arrived(wire.console, at + 1)
     assert wire.console.wait_for(b"login: ", timeout=QUICK).start == 1
 
 
@@ -109,9 +110,9 @@ def test_a_write_that_nobody_reads_says_how_much_was_taken(wire: Wire) -> None:
     taken = int(str(caught.value).split()[3])
     wire.far.setblocking(False)
     arrived = 0
-    with pytest.raises(BlockingIOError):
-        while True:
-            arrived += len(wire.far.recv(MIB))
+    with contextlib.suppress(BlockingIOError):
+        while some := wire.far.recv(MIB):
+            arrived += len(some)
     assert 0 < taken == arrived
     assert "does not read" in str(caught.value)
 
@@ -235,29 +236,26 @@ def test_a_ctrl_c_at_the_terminal_does_not_reach_the_pump(wire: Wire) -> None:
 
 
 def test_two_hundred_consoles_leave_nothing_behind(tmp_path: Path) -> None:
-    def state() -> tuple[int, int, int]:
-        return len(os.listdir("/proc/self/fd")), threading.active_count(), len(children(os.getpid()))
-
     make_wire(tmp_path).close()
-    before = state()
-    for _ in range(200):
+    before = held()
+    for _ in range(200):  # 20 ms each
         wire = make_wire(tmp_path)
         wire.far.sendall(b"x")
         wire.console.wait_for(b"x", timeout=QUICK)
         wire.console.expecter  # noqa: B018  makes a cycle of references
         wire.close()
-    assert state() == before
+    assert held() == before
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1 << 20, "kB"
 
 
 def test_a_forgotten_transcript_gives_its_files_back(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = held()[0]
     for _ in range(20):
         wire = make_wire(tmp_path)
         wire.console.close()  # as a power cycle does: the transcript may still be read
         wire.cut()
     del wire
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert held()[0] == before
 
 
 def test_read_gives_what_is_there_and_nothing_after_a_time_out(wire: Wire) -> None:
@@ -269,7 +267,7 @@ def test_read_gives_what_is_there_and_nothing_after_a_time_out(wire: Wire) -> No
 
 def test_skip_forgets_what_has_come(wire: Wire) -> None:
     wire.far.sendall(b"old marker\n")
-    until(lambda: wire.console.transcript.refresh() or wire.console.transcript.size == 11)
+    arrived(wire.console, 11)
     assert wire.console.skip() == 11
     with pytest.raises(LineTimeout):
         wire.console.wait_for(b"marker", timeout=0.05)
@@ -315,7 +313,7 @@ def test_pexpect_s_ways(wire: Wire) -> None:
 def test_pexpect_s_time_out_and_end(wire: Wire) -> None:
     console = wire.console
     wire.far.sendall(b"partial")
-    until(lambda: console.transcript.refresh() or console.transcript.size == 7)
+    arrived(console, 7)
     assert console.expect([b"nothing", pexpect.TIMEOUT], timeout=0.05) == 1
     assert console.expecter.before == b"partial"
     assert console.position == 0, "nothing was taken"

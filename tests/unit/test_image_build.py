@@ -17,7 +17,7 @@ import pytest
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import build as builder
-from hil.image import ensure, manifest, packages, recipe, store, tools
+from hil.image import ensure, manifest, packages, recipe, store, tools, workshop
 from hil.image.cpio import Tree
 from hil.image.progress import Lines, Silent, shown
 
@@ -211,15 +211,15 @@ def test_second_build_waits_and_takes_the_result(cache: Path, monkeypatch: pytes
         image = builder.build(described, progress=Watch())
         other.join()
     assert image.directory == target
-    assert steps == ["waiting for another build to end"]
+    assert steps == ["waiting for another image to be made"]
 
 
 def test_waiting_ends(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builder, "_WAIT", 0.3)
+    monkeypatch.setattr(workshop, "WAIT", 0.3)
     cache.mkdir(parents=True)
     with (cache / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InfrastructureError, match="another build has held"):
+        with pytest.raises(InfrastructureError, match="another process has held"):
             build()
 
 

@@ -82,7 +82,7 @@ def test_the_projects_own() -> None:
         ('000000"', '00000X"', 8, "files.kernel.sha256: String should match"),
         ("[machine]", "[machine]\nemulater = 'q'", 15, "machine.emulater: unknown key; did you mean 'emulator'?"),
         ("schema = 1", "schema = 2", 1, "schema: Input should be 1"),
-        ('hypervisor = "Xen"', 'hypervisor = "Xen"\nbuild = "reference"', None, "manifest: give either build"),
+        ('hypervisor = "Xen"', 'hypervisor = "Xen"\nbuild = "reference"', None, "manifest: give one of build"),
         ("[machine]", "[console]\nforeign = ['(']\n[machine]", 15, "console.foreign[0]: not a regular expression"),
         ("[machine]", "[agent]\nseal_option = '--seal'\n[machine]", 15, "agent.seal_option: needs exactly {nonce}"),
         ("[machine]", "[agent]\nsuccess = 'good'\n[machine]", 15, "agent.success: needs the named group (?P<code>...)"),

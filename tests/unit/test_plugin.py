@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from conftest import children, stub_board, until
+from support import children, stub_board, until
 
 # a run within this process forgets what it imported itself, but labgrid remembers our drivers
 import hil.board.board
@@ -18,6 +18,7 @@ import hil.report.evidence
 import hil.timing
 import hil.wasm  # noqa: F401
 
+pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parents[2]
 LOAD = [] if any(point.value == "hil.plugin" for point in entry_points(group="pytest11")) else ["-p", "hil.plugin"]
 
@@ -49,6 +50,16 @@ def test_boards_and_images_are_listed_without_a_test_run(run) -> None:  # type: 
     assert result.ret == 0
     result.stdout.fnmatch_lines(["board *qemu-reference  (default)", "image *reference  *Xen*"])
     result.stdout.no_fnmatch_line("*test_never*")
+
+
+def test_a_broken_manifest_does_not_hide_the_other_images(run, pytester, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    stub_board(pytester.path)
+    (pytester.path / "bad.toml").write_text("nmae = 1")
+    monkeypatch.setattr("hil.image.manifest.find.__defaults__", (pytester.path,))
+    monkeypatch.setattr("hil.image.manifest.available.__defaults__", (pytester.path,))
+    result = run("", "--hil-boards")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["image *bad *this key is missing", "*unknown key*", "image *stub *A stub"])
 
 
 def test_options_explain_themselves(run) -> None:  # type: ignore[no-untyped-def]

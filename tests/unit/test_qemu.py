@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, children, gone, until
+from support import children, gone, held, until
 
 from hil.board.qemu import Qemu
 from hil.console import Console, LineClosed, Transcript
@@ -27,10 +27,6 @@ def pids(qemu: Qemu) -> tuple[int, int]:
     """The keeper and its child."""
     (child,) = children(qemu._keeper.pid)
     return qemu._keeper.pid, child
-
-
-def state() -> tuple[int, int, int]:
-    return len(os.listdir("/proc/self/fd")), threading.active_count(), len(children(os.getpid()))
 
 
 @pytest.fixture
@@ -118,12 +114,12 @@ def test_a_monitor_that_does_not_answer_is_not_waited_for(qemu: Qemu) -> None:
 
 
 def test_a_machine_that_ends_itself_leaves_its_status_and_words(tmp_path: Path) -> None:
-    before = state()
+    before = held()
     with pytest.raises(
         InfrastructureError, match=r"QEMU did not start: QEMU ended with status 1; it said: .*machine type"
     ):
         Qemu([EMULATOR, "-machine", "nonsense"], log=tmp_path / "qemu.log", oldest="7.2")
-    until(lambda: state() == before)
+    until(lambda: held() == before)
     assert "machine type" in (tmp_path / "qemu.log").read_text()
 
 
@@ -135,10 +131,10 @@ def test_wrong_arguments_are_told_with_what_qemu_said(tmp_path: Path, arguments:
 
 
 def test_a_missing_emulator_is_told(tmp_path: Path) -> None:
-    before = state()
+    before = held()
     with pytest.raises(ConfigurationError, match=r"qemu-system-vax is not installed.*\n.*apt-get install"):
         Qemu(["qemu-system-vax"], log=tmp_path / "qemu.log", oldest="7.2")
-    assert state() == before
+    assert held() == before
 
 
 def test_an_emulator_that_cannot_be_run_is_told(tmp_path: Path) -> None:
@@ -150,10 +146,10 @@ def test_an_emulator_that_cannot_be_run_is_told(tmp_path: Path) -> None:
 
 
 def test_an_emulator_that_is_too_old_is_told_and_ended(tmp_path: Path) -> None:
-    before = state()
+    before = held()
     with pytest.raises(ConfigurationError, match=r"is version \d+\.\d+\.\d+; the image needs 99\.0 or later"):
         Qemu(NONE, log=tmp_path / "qemu.log", oldest="99.0")
-    until(lambda: state() == before)
+    until(lambda: held() == before)
 
 
 @pytest.mark.parametrize("oldest", ["7", "7.2", "7.2.0"])
@@ -170,10 +166,10 @@ def test_many_machines_leave_nothing_behind(tmp_path: Path) -> None:
         os.close(made.console_port)
 
     once()
-    before = state()
+    before = held()
     for _ in range(5):
         once()
-    assert state() == before
+    assert held() == before
 
 
 OWNER = """
@@ -210,7 +206,7 @@ def test_no_machine_outlives_its_owner_or_keeper(tmp_path: Path, victim: str) ->
 
 
 def test_an_interrupted_start_leaves_no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = state()
+    before = held()
 
     def interrupted(sock: object) -> None:
         raise KeyboardInterrupt
@@ -218,4 +214,4 @@ def test_an_interrupted_start_leaves_no_machine(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("hil.board.qemu.Monitor", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Qemu(NONE, log=tmp_path / "qemu.log", oldest="7.2")
-    until(lambda: state() == before)
+    until(lambda: held() == before)

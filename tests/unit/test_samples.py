@@ -207,7 +207,8 @@ def test_source_that_does_not_compile(toolchain: dict[str, str], small: Path) ->
     before = (small / "samples.toml").read_bytes()
     done = run(small, "--record")
     assert done.returncode == 1
-    assert "nonl.c:1:" in done.stderr and "nonsense" in done.stderr
+    assert "nonl.c:1:" in done.stderr
+    assert "nonsense" in done.stderr
     assert (small / "samples.toml").read_bytes() == before
 
 
@@ -232,7 +233,8 @@ def test_broken_table_names_the_line(copy: Path) -> None:
     (copy / "samples.toml").write_text("prebuilt = \n")
     done = run(copy, "--check")
     assert done.returncode == 2
-    assert "samples.toml" in done.stderr and "line 1" in done.stderr
+    assert "samples.toml" in done.stderr
+    assert "line 1" in done.stderr
 
 
 def test_command_line_must_say_what() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, Wire, until
+from support import QUICK, Wire, arrived
 
 from hil.board.stages import BootReport, StageTime, diagnose, walk
 from hil.console import LineClosed
@@ -25,7 +25,7 @@ FLOOD = b"vm_vppi_event_handler@vm.c:97 VPPI IRQ 27 dropped on vcpu 0\r\n"
 
 def fed(wire: Wire, data: bytes) -> None:
     wire.far.sendall(data)
-    until(lambda: wire.console.transcript.refresh() or wire.console.transcript.size == len(data))
+    arrived(wire.console, len(data))
 
 
 def test_each_stage_is_seen_timed_and_answered(wire: Wire) -> None:

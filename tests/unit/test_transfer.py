@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ShellLine
+from support import ShellLine
 
+from hil.console import LineClosed
 from hil.errors import GuestError, InfrastructureError
 from hil.guest import transfer
 from hil.guest.shell import Shell
@@ -103,9 +104,57 @@ def test_a_changed_byte_is_noticed(shell: Shell, tty_shell: ShellLine) -> None:
     assert (tty_shell.home / "file").read_bytes() == BIG
 
 
+def noisy(seed: int, rate: float) -> Callable[[bytes], bytes]:
+    """Flips or drops bytes at random, as a bad line does."""
+    chance = random.Random(seed)
+
+    def apply(data: bytes) -> bytes:
+        out = bytearray()
+        for byte in data:
+            if chance.random() >= rate:
+                out.append(byte)
+            elif chance.random() < 0.5:
+                out.append(byte ^ 1 << chance.randrange(8))
+        return bytes(out)
+
+    return apply
+
+
+def test_a_line_that_flips_and_drops_bytes_delivers_all_the_same(shell: Shell, tty_shell: ShellLine) -> None:
+    tty_shell.to_shell = noisy(1, 1e-4)
+    path = str(tty_shell.home / "file")
+    assert put(shell, BIG, path)
+    assert (tty_shell.home / "file").read_bytes() == BIG
+
+
+def test_an_upload_that_was_cut_goes_on_where_it_stopped(
+    shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tty_shell.home / "file")
+    sent = []
+    send = transfer._send
+
+    def dies(shell: Shell, part: bytes, temporary: str, offset: int) -> str:
+        if offset > 40_000 and len(sent) < 3:
+            raise LineClosed("cut")
+        sent.append(offset)
+        return send(shell, part, temporary, offset)
+
+    monkeypatch.setattr(transfer, "_send", dies)
+    with pytest.raises(LineClosed):
+        put(shell, BIG, path)
+    stopped = len(sent)
+    sent.append(-1)
+    assert put(shell, BIG, path)
+    assert Path(path).read_bytes() == BIG
+    assert sent[stopped + 1] == sent[stopped - 1] + transfer.LARGEST, "not from the beginning"
+
+
 def test_a_line_that_always_corrupts_is_given_up(shell: Shell, tty_shell: ShellLine) -> None:
     tty_shell.to_shell = once(rb"(\n[A-Za-z0-9+/]{200})[b-z]", lambda found: found[1] + b"a", times=10**6)
-    with pytest.raises(InfrastructureError, match=r"did not arrive in the guest in 3 tries[^\n]*\n.*losing bytes"):
+    with pytest.raises(
+        InfrastructureError, match=r"a part of 256 bytes did not pass in 10 tries[^\n]*\n.*losing bytes"
+    ):
         put(shell, BIG, str(tty_shell.home / "file"))
     assert os.listdir(tty_shell.home) == []
 
@@ -127,13 +176,14 @@ def test_what_comes_back_corrupted_is_asked_for_again(shell: Shell, tty_shell: S
 def test_what_always_comes_back_corrupted_is_given_up(shell: Shell, tty_shell: ShellLine) -> None:
     (tty_shell.home / "file").write_bytes(BIG)
     tty_shell.to_us = once(rb"([A-Za-z0-9+/]{70})[b-z]", lambda found: found[1] + b"a", times=10**6)
-    with pytest.raises(InfrastructureError, match="did not come out of the guest whole in 3 tries"):
+    with pytest.raises(InfrastructureError, match="a part of 256 bytes did not pass in 10 tries"):
         get(shell, str(tty_shell.home / "file"))
+    assert shell.run("ls /tmp/hil-* 2>/dev/null").output == b""
 
 
 def test_an_unknown_writer_in_the_size_is_survived(shell: Shell, tty_shell: ShellLine) -> None:
     (tty_shell.home / "file").write_bytes(b"12345")
-    tty_shell.to_us = once(rb"^5\n", lambda found: b"BUG: nobody knows this line\r\n5\n")
+    tty_shell.to_us = once(rb"s=5\n", lambda found: b"s=BUG: nobody knows this line\r\n5\n")
     assert get(shell, str(tty_shell.home / "file")) == b"12345"
 
 
@@ -154,6 +204,6 @@ def test_the_digest_of_nothing_is_none(shell: Shell, tty_shell: ShellLine) -> No
 
 
 def test_parts_stay_small(shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "PART", 1000)
+    monkeypatch.setattr(transfer, "LARGEST", 1000)
     assert put(shell, BIG[:5500], str(tty_shell.home / "file"))
     assert (tty_shell.home / "file").read_bytes() == BIG[:5500]

@@ -1,0 +1,66 @@
+"""A transcript as an asciicast (version 2), which terminal players show."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from hil.console.recording import RECEIVED, SENT, Recording, merged
+from hil.errors import InfrastructureError
+
+WIDTH, HEIGHT = 80, 24
+MERGED_NS = 1_000_000  # a UART gives a byte at a time; no player shows less than this
+BARE = re.compile(r"(?<!\r)\n")
+
+
+def lines(recording: Recording, *, title: str | None = None, idle_limit: float | None = None) -> Iterator[str]:
+    """The lines of the cast: its header, then an event for each chunk, in seconds since the first byte.
+
+    What came is `o`, what was sent `i`. Bytes that are no UTF-8 are replaced. A line feed alone, as a
+    shell without output processing writes it, gets its carriage return, or the player would draw stairs.
+    Pauses are kept; `idle_limit`, in seconds, asks the player to cut them short.
+    """
+    header: dict[str, object] = {"version": 2, "width": WIDTH, "height": HEIGHT, "timestamp": int(recording.begun)}
+    if idle_limit is not None:
+        header["idle_time_limit"] = idle_limit
+    yield json.dumps(header | {"title": title or recording.path.stem})
+    decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in (RECEIVED, SENT)}
+    seconds, last = 0.0, ""
+    for event in merged(recording.events(), MERGED_NS):
+        if event.kind not in decoders:
+            continue
+        # the two directions are stamped by two processes: their order is the file's
+        seconds = max(seconds, recording.seconds(event.time_ns) or 0.0)
+        text = decoders[event.kind].decode(event.data)
+        if event.kind == RECEIVED and text:
+            text, last = _stairless(text, last), text[-1]
+        if text:
+            yield _event(seconds, event.kind, text)
+    for kind, decoder in decoders.items():
+        if rest := decoder.decode(b"", final=True):
+            yield _event(seconds, kind, rest)
+
+
+def _event(seconds: float, kind: str, text: str) -> str:
+    return json.dumps([round(seconds, 6), "o" if kind == RECEIVED else "i", text])
+
+
+def _stairless(text: str, last: str) -> str:
+    """The text with a carriage return before each line feed; `last` is the character before it."""
+    return BARE.sub("\r\n", last + text)[len(last) :] if last == "\r" else BARE.sub("\r\n", text)
+
+
+def write(path: Path, cast: Iterable[str]) -> None:
+    """Write a cast to the file `path`, whole or not at all. Raises `InfrastructureError` where that fails."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in cast)
+        part.replace(path)
+    except OSError as error:
+        raise InfrastructureError(f"cannot write {path}: {error.strerror}", hint="choose another with -o") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,115 @@
+"""A transcript as text: numbered, timed lines, and those of them that hold a pattern."""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hil.console.recording import Recording
+from hil.console.transcript import Line
+from hil.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line that came, with its number, or that was sent, without.
+
+    `seconds` count from the first byte that came, `gap` from the row before; None where there are no times.
+    """
+
+    number: int | None
+    seconds: float | None
+    gap: float | None
+    text: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As JSON has it."""
+        direction = {"sent": self.text} if self.number is None else {"line": self.number, "text": self.text}
+        return {"seconds": self.seconds, **direction}
+
+    @property
+    def time(self) -> str:
+        return _time(self.seconds)
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.3f}"
+
+
+def rows(path: Path, *, begin: float | None = None, end: float | None = None, sent: bool = False) -> Iterator[Row]:
+    """The lines of the transcript `path` from `begin` to `end`, both included; `sent` has what was typed among them.
+
+    Both are a line's number where they are an int, seconds since the first byte where a float.
+    Raises `ConfigurationError` for a file that cannot be read, and for seconds where there are no times.
+    """
+    recording = Recording(path)
+    if recording.index is None and (isinstance(begin, float) or isinstance(end, float)):
+        raise ConfigurationError(f"{recording.path} has no times", hint="give line numbers")
+    number, before = 0, None
+    for entry in recording.lines():
+        if isinstance(entry, Line):
+            number = entry.number
+        elif not sent:
+            continue
+        seconds = recording.seconds(entry.time_ns)
+        gap = None if seconds is None or before is None else max(0.0, seconds - before)
+        before = seconds
+        place = {int: number, float: seconds or 0.0}
+        if begin is not None and place[type(begin)] < begin:
+            continue
+        if end is not None and place[type(end)] > end:
+            return
+        if isinstance(entry, Line):
+            yield Row(number, seconds, gap, entry.text)
+        else:
+            for text in entry.lines:
+                yield Row(None, seconds, gap, text)
+
+
+def table(found: Iterator[Row], *, gaps: bool = False) -> Iterator[str]:
+    """The rows in columns: number (`>` for what was sent), seconds, with `gaps` those since the row before, text."""
+    for row in found:
+        mark = ">" if row.number is None else str(row.number)
+        gap = f"{'' if row.gap is None else f'+{row.gap:.3f}':>9} " if gaps else ""
+        yield f"{mark:>6} {row.time:>9} {gap} {row.text}".rstrip()
+
+
+def expression(pattern: str, *, ignore_case: bool = False) -> re.Pattern[str]:
+    """The compiled pattern. Raises `ConfigurationError`."""
+    try:
+        return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
+    except re.error as error:
+        raise ConfigurationError(f"{pattern!r} is not a regular expression: {error}") from error
+
+
+def grep(path: Path, wanted: re.Pattern[str], *, context: int = 0) -> Iterator[str]:
+    """The lines of the transcript `path` that hold `wanted`, as `FILE:LINE:SECONDS:text`.
+
+    With `context`, so many lines around each come as `FILE-LINE-SECONDS-text`, and `--` where some are left out.
+    """
+    before: collections.deque[Row] = collections.deque(maxlen=context)
+    after, last = 0, 0
+    for row in rows(path):
+        number = row.number or 0
+        if wanted.search(row.text):
+            first = before[0].number if before else number
+            if context and last and first and first > last + 1:
+                yield "--"
+            yield from (_hit(path, one, "-") for one in before)
+            yield _hit(path, row, ":")
+            before.clear()
+            after, last = context, number
+        elif after:
+            yield _hit(path, row, "-")
+            after, last = after - 1, number
+        else:
+            before.append(row)
+
+
+def _hit(path: Path, row: Row, mark: str) -> str:
+    return mark.join((str(path), str(row.number), row.time, row.text))

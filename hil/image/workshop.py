@@ -1,0 +1,71 @@
+"""Where images are made: one at a time, in a directory that is empty before and gone after, published by one rename."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hil.errors import InfrastructureError
+from hil.image.progress import Progress
+
+WAIT = 1800.0  # seconds for another process to end its work
+
+
+@contextmanager
+def alone(root: Path, progress: Progress) -> Iterator[None]:
+    """Hold the lock of `root`; the kernel releases it whatever becomes of us.
+
+    Raises `InfrastructureError` where another process holds it for too long.
+    """
+    deadline = time.monotonic() + WAIT
+    waiting = False
+    with (root / "lock").open("a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waiting:
+                    progress.step("waiting for another image to be made")
+                    waiting = True
+                if time.monotonic() > deadline:
+                    raise InfrastructureError(
+                        f"another process has held {lock.name} for {WAIT:g} s", hint="end that process"
+                    ) from None
+                time.sleep(0.2)
+        yield
+
+
+@contextmanager
+def staging(root: Path) -> Iterator[Path]:
+    """Give an empty directory on the disk of `root`, and remove it with all that is left in it."""
+    directory = root / "staging"
+    # of a process that was killed: we hold the lock, so nobody works there
+    _remove(directory)
+    directory.mkdir()
+    try:
+        yield directory
+    finally:
+        _remove(directory)
+
+
+def publish(result: Path, target: Path, staging: Path) -> None:
+    """Put the directory `result`, made in `staging`, in the place of `target`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        target.rename(staging / "old")
+    result.rename(target)
+
+
+def _remove(directory: Path) -> None:
+    """Remove a tree, also its directories that are not writable (package trees have such)."""
+    if not directory.exists():
+        return
+    for path, _, _ in os.walk(directory):
+        Path(path).chmod(0o700)
+    shutil.rmtree(directory)

@@ -1,0 +1,250 @@
+"""The command line: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from support import QUICK, STUB, children, stub_board, until
+
+from hil import checkup
+from hil.checkup import Finding
+from hil.cli import exit_status, main
+from hil.wasm import exited, failed, faulted, no_agent, silent, stuck
+
+HELLO = Path(__file__).resolve().parents[2] / "wasm_samples" / "hello.wasm"
+
+
+def hil(*words: str) -> Result:
+    before = children(os.getpid())
+    result = CliRunner().invoke(main, list(words))
+    until(lambda: set(children(os.getpid())) <= set(before))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def commands(group: click.Command, *path: str) -> list[tuple[str, ...]]:
+    inner = getattr(group, "commands", {})
+    return [path] + [found for name, one in inner.items() for found in commands(one, *path, name)]
+
+
+@pytest.mark.parametrize("path", commands(main), ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+    result = hil(*path, "--help")
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: ")
+    assert len(result.output.splitlines()) > 3
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nothing"], "No such command 'nothing'"),
+        (["run"], "Missing argument 'MODULE'"),
+        (["run", str(HELLO), "--limit", "0"], "--limit"),
+        (["run", "nothing.wasm"], "cannot read the module nothing.wasm: No such file"),
+        (["run", "."], "cannot read the module .: Is a directory"),
+        (["run", __file__], "is not a WebAssembly module: it starts with"),
+        (["run", str(HELLO), "--board", "qemu-refrence"], "did you mean 'qemu-reference'?"),
+        (["run", str(HELLO), "--image", "refrence"], "did you mean 'reference'?"),
+        (["board", "boot", "--board", "nothing"], "the boards are: "),
+        (["board", "console"], "the console needs a terminal"),
+        (["image", "info", "refrence"], "did you mean 'reference'?"),
+        (["image", "build", "nothing"], "the images are: "),
+        (["image", "verify", "nothing"], "the images are: "),
+        (["report", "/nowhere"], "there are no Allure results in /nowhere"),
+    ],
+)
+def test_bad_input_is_told_on_standard_error_with_status_2(words: list[str], told: str) -> None:
+    result = hil(*words)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+
+
+def test_nothing_odd_in_a_message_upsets_it() -> None:
+    result = hil("run", "[red]missing[/].wasm")
+    assert result.exit_code == 2
+    assert "[red]missing[/].wasm" in result.stderr
+
+
+def test_lists_for_people_and_machines() -> None:
+    assert "qemu-reference" in hil("board", "list").stdout
+    boards = json.loads(hil("board", "list", "--json").stdout)
+    assert {"name", "file"} <= set(boards[0])
+    images = json.loads(hil("image", "list", "--json").stdout)
+    assert {"name", "title", "hypervisor", "state"} == set(images[0])
+    assert "reference" in {image["name"] for image in images}
+    assert "\x1b" not in hil("image", "list").stdout, "no colours in a pipe"
+
+
+def test_one_broken_manifest_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub_board(tmp_path)
+    (tmp_path / "bad.toml").write_text("nmae = 1")
+    monkeypatch.setattr("hil.image.manifest.find.__defaults__", (tmp_path,))
+    monkeypatch.setattr("hil.image.manifest.available.__defaults__", (tmp_path,))
+    bad, stub = json.loads(hil("image", "list", "--json").stdout)
+    assert "unknown key" in bad["state"]
+    assert stub["state"].startswith("ready, ")
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_the_doctor_s_status_is_its_finding(monkeypatch: pytest.MonkeyPatch, good: bool) -> None:
+    findings = [Finding("Python", True, "3.11"), Finding("dtc", good, "not [in] PATH", "apt-get install it")]
+    monkeypatch.setattr(checkup, "run", lambda: findings)
+    result = hil("doctor")
+    assert result.exit_code == (0 if good else 1)
+    assert ("apt-get install it" in result.stdout) is not good
+    assert "not [in] PATH" in result.stdout
+    told = json.loads(hil("doctor", "--json").stdout)
+    assert [finding["good"] for finding in told] == [True, good]
+
+
+def test_the_real_doctor_never_raises() -> None:
+    assert hil("doctor", "--json").exit_code in (0, 1)
+    assert all(finding.good or finding.remedy for finding in checkup.run())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"),
+    [
+        (exited(0), 0),
+        (exited(7), 7),
+        (exited(255), 255),
+        (exited(256), 255),
+        (exited(100_000), 255),
+        (failed("x"), 65),
+        (failed("x", 0x89), 65),
+        (faulted(), 66),
+        (silent(), 67),
+        (stuck(), 68),
+        (no_agent(), 69),
+    ],
+)
+def test_the_exit_status_follows_the_verdict(verdict: object, status: int) -> None:
+    assert exit_status(verdict) == status  # type: ignore[arg-type]
+
+
+def test_a_negative_exit_code_is_never_success() -> None:
+    assert exit_status(exited(-1)) & 0xFF != 0
+    assert exit_status(exited(-256)) & 0xFF != 0
+
+
+def test_a_board_is_booted_and_its_stages_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIL_TRANSCRIPTS", str(tmp_path / "transcripts"))
+    board = str(stub_board(tmp_path))
+    shown = hil("board", "boot", "--board", board)
+    assert shown.exit_code == 0
+    assert [line.split()[0] for line in shown.stdout.splitlines()[1:4]] == ["start", "login", "shell"]
+    told = json.loads(hil("board", "boot", "--board", board, "--json").stdout)
+    assert [stage["stage"] for stage in told["stages"]] == ["start", "login", "shell"]
+    assert len(list((tmp_path / "transcripts").glob("stub-*.raw"))) == 2
+
+
+def test_a_boot_that_fails_is_not_the_user_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIL_TRANSCRIPTS", str(tmp_path / "transcripts"))
+    board = stub_board(tmp_path)
+    manifest = tmp_path / "stub.toml"
+    manifest.write_text(manifest.read_text().replace('"# "\nlimit = 20', '"never"\nlimit = 0.2'))
+    result = hil("board", "boot", "--board", str(board))
+    assert result.exit_code == 1
+    assert "BootError (image): the boot did not reach stage 'shell'" in result.stderr
+    assert "  | stub starts" in result.stderr
+    assert "transcript: " in result.stderr
+
+
+def test_a_brought_image_is_shown_and_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub_board(tmp_path)
+    monkeypatch.setattr("hil.image.manifest.find.__defaults__", (tmp_path,))
+    assert json.loads(hil("image", "info", "stub", "--json").stdout)["files"]["kernel"]["size"] == len(STUB)
+    assert "1 files of stub are as recorded" in hil("image", "verify", "stub").stdout
+    (tmp_path / "stub.bin").write_bytes(STUB[:-1] + b"!")
+    changed = hil("image", "verify", "stub")
+    assert changed.exit_code == 2
+    assert "its SHA-256 is" in changed.stderr
+    assert hil("image", "build", "stub").exit_code == 2
+
+
+def test_ctrl_c_leaves_no_machine_behind(tmp_path: Path) -> None:
+    board = stub_board(tmp_path)
+    manifest = tmp_path / "stub.toml"
+    manifest.write_text(manifest.read_text().replace('"# "\nlimit = 20', '"never"\nlimit = 60'))
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from hil.cli import main; main()", "board", "boot", "--board", str(board)],
+        env={**os.environ, "HIL_TRANSCRIPTS": str(tmp_path / "transcripts")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        said = (tmp_path / "transcripts").glob
+        until(lambda: any(b"root" in path.read_bytes() for path in said("*.raw")))
+        helpers = children(process.pid)
+        everyone = helpers + [child for helper in helpers for child in children(helper)]
+        assert len(everyone) == 3, "pump, keeper, QEMU"
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(QUICK)
+        assert process.returncode not in (0, None)
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in everyone))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = iter([(exited(0), True), (exited(3), True), (failed("unreachable"), True), (exited(0), False)])
+
+    class Fake:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def run(self, module: object, *arguments: str, limit: float) -> object:
+            assert (arguments, limit) == (("--flag", "10"), 2.5)
+            verdict, intact = next(outcomes)
+            return SimpleNamespace(
+                verdict=verdict,
+                intact=intact,
+                output=b"out\xff\n",
+                text="out\ufffd\n",
+                diagnostics=("[error] what",),
+                transcript=Path("/t"),
+                good=verdict.good and intact,
+            )
+
+    class Held:
+        manifest = SimpleNamespace(title="t")
+        name = "b"
+
+        def __enter__(self) -> Held:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def boot(self) -> None:
+            pass
+
+    monkeypatch.setattr("hil.cli._board", lambda name, image: Held())
+    monkeypatch.setattr("hil.wasm.Runner", Fake)
+    words = ["run", "--limit", "2.5", str(HELLO), "--", "--flag", "10"]
+    good = hil(*words)
+    assert (good.exit_code, good.stdout_bytes) == (0, b"out\xff\n")
+    assert "hello.wasm: exited(0)" in good.stderr
+    bad = hil(*words)
+    assert bad.exit_code == 3
+    assert "[error] what" in bad.stderr
+    told = hil(*[*words[:3], "--json", *words[3:]])
+    assert told.exit_code == 65
+    assert json.loads(told.stdout)["verdict"] == "failed(unreachable)"
+    garbled = hil(*words)
+    assert "garbled" in garbled.stderr
+    assert garbled.exit_code != 0, "output that nobody can trust is no success"

@@ -1,0 +1,683 @@
+"""Adding an image: what is in a `simulate`, what is an image, what an archive may hold, and what is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import io
+import json
+import re
+import struct
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from support import QUICK, STUB, STUB_BOARD, STUB_IMAGE, Wire, arrived
+
+from hil.board.board import Board
+from hil.board.stages import walk
+from hil.cli import main
+from hil.errors import BootError, ConfigurationError, HilError, InfrastructureError
+from hil.image import elf, ensure, manifest, simulate, store, upstream
+from hil.image.add import add
+from hil.image.manifest import Manifest
+from hil.image.progress import Silent
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDINGS = ROOT / "tests" / "recordings"
+KERNEL = "images/capdl-loader-image-arm-qemu-arm-virt"
+MACHINE = "virt,virtualization=on,highmem=off,secure=off"
+COMMAND = f"qemu-system-aarch64 -machine {MACHINE} -cpu cortex-a53 -nographic  -m size=2048  -kernel {KERNEL}"
+ARGUMENTS = ("-machine", MACHINE, "-cpu", "cortex-a53", "-m", "size=2048", "-kernel", "{kernel}")
+
+SHELL = f"#!/bin/sh\nset -e\n# starts qemu-system-aarch64\n{COMMAND}\n"
+DEFAULTS = {
+    "qemu_sim_binary": "qemu-system-aarch64",
+    "qemu_sim_machine": MACHINE,
+    "qemu_sim_cpu": "cortex-a53",
+    "qemu_sim_cpu_opt": "",
+    "qemu_sim_graphic_opt": "-nographic",
+    "qemu_sim_serial_opt": "",
+    "qemu_sim_mem_size": "2048",
+    "qemu_sim_args": "",
+    "qemu_sim_kernel_file": "",
+    "qemu_sim_initrd_file": KERNEL,
+    "qemu_sim_extra_args": "",
+    "qemu_sim_extra_cpu_opts": "",
+}
+
+
+def python(**changes: Any) -> str:
+    """A script like those of seL4's tooling: the parts of the command are defaults of its options."""
+    options = "".join(
+        f"    parser.add_argument('--{dest}', dest=\"{dest}\", type=str,\n                        default={value!r})\n"
+        for dest, value in (DEFAULTS | changes).items()
+    )
+    return (
+        "#!/usr/bin/env python3\nimport argparse, subprocess\ndef parse_args():\n    parser = argparse.ArgumentParser()\n"
+        "    parser.add_argument('-d', dest='qemu_gdbserver', action='store_true', default=False)\n"
+        f"{options}    return parser.parse_args()\nraise SystemExit('this script must not be run')\n"
+    )
+
+
+def image_file(
+    bits: int = 64, machine: int = 183, kind: int = 2, what: int = 1, content: bytes = bytes(100), at: int = 0
+) -> bytes:
+    """The least that is an executable: a header, and one segment with `content`, at address `at`."""
+    size = len(content)
+    if bits == 64:
+        head = struct.pack("<HHIQQQIHHHHHH", kind, machine, 1, at, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+        program = struct.pack("<IIQQQQQQ", what, 5, 120, at, at, size, size, 0)
+    else:
+        head = struct.pack("<HHIIIIIHHHHHH", kind, machine, 1, at, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+        program = struct.pack("<IIIIIIII", what, 84, at, at, size, size, 5, 0)
+    return b"\x7fELF" + bytes([bits // 32, 1, 1]) + bytes(9) + head + program + content
+
+
+IMAGE = image_file()
+
+
+def tree(directory: Path, script: str | bytes | None = SHELL, image: bytes | None = IMAGE) -> Path:
+    """A build directory."""
+    (directory / "images").mkdir(parents=True)
+    if script is not None:
+        (directory / "simulate").write_bytes(script.encode() if isinstance(script, str) else script)
+    if image is not None:
+        (directory / KERNEL).write_bytes(image)
+    return directory
+
+
+def member(name: str, data: bytes = b"", **facts: Any) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    for key, value in facts.items():
+        setattr(info, key, value)
+    return info, data
+
+
+BUILD = (member("simulate", SHELL.encode()), member("images", type=tarfile.DIRTYPE), member(KERNEL, IMAGE))
+
+
+def archive(path: Path, *members: tuple[tarfile.TarInfo, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for info, data in members or BUILD:
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's data directory, empty."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data" / "hil"
+
+
+@pytest.fixture
+def sel4(data: Path) -> Manifest:
+    return manifest.find("wasmedge-sel4")
+
+
+def refused(path: Path, described: Manifest, **options: Any) -> ConfigurationError:
+    """The error of an image that cannot be added, after which nothing may be there."""
+    with pytest.raises(ConfigurationError) as caught:
+        add(path, described, progress=Silent(), **options)
+    assert store.open(described) is None
+    left = [found for found in store.data_root().rglob("*") if found.name != "lock"]
+    assert not left, "nothing half-added may stay"
+    assert caught.value.hint
+    return caught.value
+
+
+# ---- the command line in `simulate`
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        SHELL,
+        python(),
+        python(qemu_sim_serial_opt="-serial mon:stdio"),
+        COMMAND,
+        SHELL.replace("-cpu", "\\\n   -cpu").replace("-m size", "\\\r\n -m size"),
+        f'#!/bin/bash\nexec {COMMAND} "$@"\n',
+        SHELL.replace("qemu-system-aarch64 -", "/opt/qemu/bin/qemu-system-aarch64 -serial mon:stdio -monitor none -"),
+        SHELL.replace(f"-kernel {KERNEL}", f"--kernel /home/builder/sel4/build/{KERNEL} -display none"),
+        f'QEMU="qemu-system-aarch64" # which\nIMAGE="./{KERNEL}"\nV=$(date)\n'
+        f'echo "QEMU boots $IMAGE"\n"${{QEMU}}" {COMMAND.split(" ", 1)[1].replace(KERNEL, "$IMAGE")}\n',
+    ],
+    ids=["shell", "python", "serial", "bare", "continued", "exec", "console", "absolute", "variables"],
+)
+def test_a_simulate_is_read_without_being_run(script: str) -> None:
+    command = simulate.read(script.encode(), "simulate")
+    assert command.emulator == "qemu-system-aarch64"
+    assert command.arguments == ARGUMENTS
+    assert command.files == {"kernel": KERNEL}
+
+
+def test_all_parts_of_a_python_script_are_taken() -> None:
+    script = python(
+        qemu_sim_cpu_opt=",+lm",
+        qemu_sim_extra_cpu_opts="pmu=off",
+        qemu_sim_extra_args="-smp 4 -append 'root=/dev/ram  quiet'",
+        qemu_sim_kernel_file="images/kernel",
+    )
+    command = simulate.read(script.encode(), "simulate")
+    assert command.arguments == (
+        *("-machine", MACHINE, "-cpu", "cortex-a53,+lm,pmu=off", "-m", "size=2048"),
+        *("-kernel", "{kernel}", "-initrd", "{initrd}", "-smp", "4", "-append", "root=/dev/ram  quiet"),
+    )
+    assert command.files == {"kernel": "images/kernel", "initrd": KERNEL}
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (b"", "it starts no QEMU"),
+        (b"\xff\xfe\0", "it is not a text file"),
+        (b"#!/bin/sh\necho Unsupported platform or architecture for simulation && exit 1\n", "it starts no QEMU"),
+        (f"{COMMAND}\n{COMMAND}\n".encode(), "2 of its lines start a QEMU"),
+        (python(qemu_sim_binary="@QEMU_SIM_BINARY@").encode(), "@QEMU_SIM_BINARY@ in it was never filled in"),
+        (python(qemu_sim_initrd_file="").encode(), "it has no default for qemu_sim_initrd_file"),
+        (python(disk_image="disk.img").encode(), "not understood: option disk_image with the default 'disk.img'"),
+        (python().replace("'2048'", "os.environ['M']").encode(), "not understood: default=os.environ['M']"),
+        (b"#!/usr/bin/python3\ndef (:\n", "it is not valid Python"),
+        (b"#!/usr/bin/python3\n" + b"(" * 100_000, "it is not valid Python"),
+        (b"#!/usr/bin/python3\nprint('hello')\n", "it has no default for qemu_sim_binary"),
+        (f"{COMMAND} -drive file=/dev/sda\n".encode(), "not understood: -drive"),
+        (f"{COMMAND} -netdev tap,script=/tmp/x\n".encode(), "not understood: -netdev"),
+        (f"{COMMAND} -global a.b=/etc/passwd\n".encode(), "not understood: -global a.b=/etc/passwd"),
+        (f"{COMMAND} | tee log\n".encode(), "not understood: '|'"),
+        (f"{COMMAND} -append $(cat x)\n".encode(), "not understood: '('"),
+        (f"{COMMAND} -append `id`\n".encode(), "not understood: `id`"),
+        (f"{COMMAND} -append $WHAT\n".encode(), "not understood: $WHAT"),
+        (f"{COMMAND} -append 'open\n".encode(), "cannot be split into words"),
+        (f"{COMMAND} -append\n".encode(), "-append has no value"),
+        (f"{COMMAND} -append '{{kernel}}'\n".encode(), "braces are not supported"),
+        (f"{COMMAND} -kernel x\n".encode(), "-kernel is given twice"),
+        (f"{COMMAND} -serial null -serial mon:stdio\n".encode(), "the console is not the first serial line"),
+        (b"qemu-system-aarch64 -machine virt\n", "no file to boot is given (-kernel)"),
+        (b"qemu-system-aarch64 -kernel x\n", "no machine is given (-machine)"),
+        (b"qemu-system-aarch64 -machine virt -kernel ../../x\n", "-kernel ../../x: not a file of the build tree"),
+    ],
+)
+def test_what_is_not_understood_is_named(script: bytes, told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        simulate.read(script, "build: simulate")
+    assert caught.value.message.startswith("build: simulate: ")
+    assert told in caught.value.message
+    assert "--arguments '" in (caught.value.hint or "")
+
+
+# what a shell or Python take for more than text
+SHARP = st.sampled_from(
+    ["'", '"', "\\", "\n", "\0", "$", "${", "`", "(", "|", "#", "=", "@a@", "-kernel ", "add_argument("]
+)
+
+
+@given(st.sampled_from([SHELL, python()]), st.lists(st.tuples(st.integers(0, 3000), SHARP | st.text()), max_size=5))
+def test_any_script_is_understood_or_refused(script: str, intruders: list[tuple[int, str]]) -> None:
+    for place, text in intruders:
+        script = script[:place] + text + script[place:]
+    with contextlib.suppress(ConfigurationError):
+        command = simulate.read(script.encode("utf-8", "replace"), "simulate")
+        assert command.emulator.startswith("qemu-system-")
+        assert "{kernel}" in command.arguments
+
+
+def test_arguments_by_hand_are_taken_as_they_are() -> None:
+    words = f"-M virt --foo 'a b' -device x,y=/z -nographic -kernel {KERNEL}"
+    expected = ("-M", "virt", "--foo", "a b", "-device", "x,y=/z", "-kernel", "{kernel}")
+    assert simulate.by_hand(words, "qemu-system-aarch64").arguments == expected
+    command = simulate.by_hand(f"qemu-system-arm {words}", "qemu-system-aarch64")
+    assert (command.emulator, command.arguments) == ("qemu-system-arm", expected)
+    for wrong, told in (("", "no machine"), ("-M virt", "no file to boot"), ("sh -c x", "'sh' is not a QEMU")):
+        with pytest.raises(ConfigurationError, match=told):
+            simulate.by_hand(wrong, "qemu-system-aarch64")
+
+
+# ---- the image
+
+
+def test_a_whole_executable_for_the_machine_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(IMAGE)
+    elf.check(path, "qemu-system-aarch64", "image")
+    path.write_bytes(image_file(32, 40))
+    elf.check(path, "qemu-system-arm", "image")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "not an ELF file: it starts with nothing"),
+        (b"MZ\x90\0" * 100, "not an ELF file: it starts with 4d 5a 90 00"),
+        (IMAGE[:10], "it ends before its contents do"),
+        (IMAGE[:50], "it ends before its contents do"),
+        (IMAGE[:100], "it ends before its contents do"),
+        (IMAGE[:-1], "it ends before its contents do"),
+        (image_file(machine=62), "an ELF file for x86-64, 64 bits; qemu-system-aarch64 needs aarch64, 64 bits"),
+        (image_file(32, 40), "an ELF file for arm, 32 bits"),
+        (image_file(machine=4711), "an ELF file for machine 4711"),
+        (image_file(kind=1), "an ELF file, but not an executable"),
+        (image_file(kind=3), "an ELF file, but not an executable"),
+        (image_file(what=4), "an ELF file, but it loads nothing"),
+        (IMAGE[:5] + b"\2" + IMAGE[6:], "not a little-endian ELF file"),
+        (IMAGE[:4] + b"\7" + IMAGE[5:], "not a little-endian ELF file"),
+        (IMAGE[:40] + struct.pack("<Q", 1 << 60) + IMAGE[48:], "it ends before its contents do"),
+        (IMAGE[:32] + struct.pack("<Q", 1 << 60) + IMAGE[40:], "it ends before its contents do"),
+    ],
+)
+def test_any_other_file_is_refused(tmp_path: Path, sel4: Manifest, content: bytes, told: str) -> None:
+    error = refused(tree(tmp_path / "build", image=content), sel4)
+    assert error.message.startswith(f"{tmp_path}/build: {KERNEL}: {told}")
+
+
+# ---- adding
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda path: tree(path / "build"),
+        lambda path: tree(path / "build", python()),
+        lambda path: tree(path / "above" / "build").parent,
+        lambda path: archive(path / "build.tar.gz"),
+        lambda path: archive(path / "build.tar.xz", mode="w:xz"),
+        lambda path: archive(path / "build.tar", mode="w"),
+        lambda path: archive(path / "b.tgz", *(member(f"./{info.name}", data, type=info.type) for info, data in BUILD)),
+        lambda path: archive(
+            path / "b.tgz", *(member(f"wasmedge/{info.name}", data, type=info.type) for info, data in BUILD)
+        ),
+    ],
+    ids=["tree", "python", "above", "archive", "xz", "tar", "dotted", "deeper"],
+)
+def test_an_image_is_added(tmp_path: Path, sel4: Manifest, data: Path, given: Callable[[Path], Path]) -> None:
+    path = given(tmp_path)
+    image = add(path, sel4, progress=Silent())
+    assert image.directory == data / "images" / "wasmedge-sel4"
+    assert image.command() == ["qemu-system-aarch64", *ARGUMENTS[:-1], str(image.files["kernel"])]
+    assert image.files["kernel"].read_bytes() == IMAGE
+    assert image.manifest.stages == sel4.stages
+    store.verify(image)
+    record = json.loads((image.directory / store.ADDED).read_text())
+    assert record["files"]["kernel"]["sha256"] == hashlib.sha256(IMAGE).hexdigest()
+    assert record["origin"]["path"] == str(path)
+    assert record["origin"]["sha256"] == (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None)
+    assert KERNEL in record["origin"]["command"]
+    assert ensure(sel4, Silent()).digest == image.digest, "any later user finds it"
+    assert sorted(found.name for found in data.iterdir()) == ["images", "lock"]
+
+
+def test_the_source_may_go_and_change_afterwards(tmp_path: Path, sel4: Manifest) -> None:
+    build = tree(tmp_path / "build")
+    image = add(build, sel4, progress=Silent())
+    with (build / KERNEL).open("r+b") as file:  # as a build in place does
+        file.write(b"x" * 100)
+    store.verify(image)
+
+
+def test_another_image_replaces_it_only_by_force(tmp_path: Path, sel4: Manifest) -> None:
+    first = add(tree(tmp_path / "one"), sel4, progress=Silent())
+    other = tree(tmp_path / "two", image=image_file(content=bytes(200)))
+    with pytest.raises(ConfigurationError, match="was added before") as caught:
+        add(other, sel4, progress=Silent())
+    assert "--force" in (caught.value.hint or "")
+    assert store.open(sel4).digest == first.digest  # type: ignore[union-attr]
+    with pytest.raises(ConfigurationError, match="has no"):
+        add(tmp_path / "data", sel4, force=True, progress=Silent())
+    assert store.open(sel4).digest == first.digest, "a failure leaves the old one"  # type: ignore[union-attr]
+    second = add(other, sel4, force=True, progress=Silent())
+    assert second.digest != first.digest
+    assert store.open(sel4).digest == second.digest  # type: ignore[union-attr]
+
+
+def test_a_damaged_one_is_not_there_and_a_changed_one_is_told(tmp_path: Path, sel4: Manifest) -> None:
+    image = add(tree(tmp_path / "build"), sel4, progress=Silent())
+    image.files["kernel"].write_bytes(IMAGE[:-1] + b"!")
+    with pytest.raises(InfrastructureError, match="has changed since it was added") as caught:
+        store.verify(image)
+    assert "--force" in (caught.value.hint or "")
+    assert "hil image add PATH --name wasmedge-sel4" in (caught.value.hint or "")
+    image.files["kernel"].write_bytes(IMAGE[:-1])
+    assert store.open(sel4) is None
+    add(tree(tmp_path / "again"), sel4, progress=Silent())
+    (image.directory / store.ADDED).write_text('{"files": 1}')
+    assert store.open(sel4) is None
+
+
+def test_a_build_without_a_script_needs_arguments(tmp_path: Path, sel4: Manifest) -> None:
+    build = tree(tmp_path / "build", script=None)
+    assert "--arguments" in (refused(build, sel4).hint or "")
+    image = add(build, sel4, arguments=f"-M virt,virtualization=on -cpu max -kernel {KERNEL}", progress=Silent())
+    assert image.command()[1:3] == ["-M", "virt,virtualization=on"]
+    assert image.record["origin"]["simulate"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (lambda path: path / "nowhere", "there is no "),
+        (lambda path: tree(path / "build", script=None), "has no simulate, nor has a directory right below it"),
+        (lambda path: tree(path / "build", image=None), f"has no {KERNEL}, which its machine needs"),
+        (lambda path: tree(path / "a" / "b" / "c" / "build").parents[1], "has no simulate"),
+        (lambda path: tree(tree(path / "s" / "one").parent / "two").parent, "has several builds: one, two"),
+        (lambda path: tree(path / "build", "#!/bin/sh\n" + "#" * simulate.LARGEST), "simulate is no script"),
+        (lambda path: tree(path / "b", SHELL.replace("aarch64", "arm")), "is run by qemu-system-arm, but image"),
+        (lambda path: tree(path / "build") / KERNEL, "is one ELF file, not a build"),
+        (lambda path: tree(path / "build") / "simulate", "is no archive: it starts with 23 21"),
+        (lambda path: archive(path / "a.tgz", BUILD[0]), f"has no {KERNEL}"),
+        (lambda path: archive(path / "a.tgz", *BUILD[1:]), "has no simulate"),
+    ],
+    ids=["nowhere", "no script", "no image", "too deep", "two", "large", "arm", "elf", "script", "cut", "headless"],
+)
+def test_a_wrong_path_is_told(tmp_path: Path, sel4: Manifest, given: Callable[[Path], Path], told: str) -> None:
+    assert told in refused(given(tmp_path), sel4).message
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
+    return member(name, type=kind, linkname=target)
+
+
+@pytest.mark.parametrize(
+    ("evil", "told"),
+    [
+        (member("../../.profile", b"x"), "'../../.profile' leads out of the archive"),
+        (member("images/../../x", b"x"), "leads out of the archive"),
+        (member("/etc/passwd", b"x"), "'/etc/passwd' leads out of the archive"),
+        (link("images/l", "/etc/passwd"), "'images/l' is a link out of the archive, to /etc/passwd"),
+        (link("images/l", "../../x"), "is a link out of the archive"),
+        (link("l", "../x", tarfile.LNKTYPE), "is a link out of the archive"),
+        (link("images/l", "../x", tarfile.LNKTYPE), "is a link out of the archive"),
+        (member("images/null", type=tarfile.CHRTYPE, devmajor=1, devminor=3), "is a device"),
+        (member("images/sda", type=tarfile.BLKTYPE), "is a device"),
+        (member("images/pipe", type=tarfile.FIFOTYPE), "is a device"),
+    ],
+)
+def test_a_hostile_archive_is_refused_as_a_whole(
+    tmp_path: Path, sel4: Manifest, evil: tuple[tarfile.TarInfo, bytes], told: str
+) -> None:
+    error = refused(archive(tmp_path / "a.tgz", *BUILD, evil), sel4)
+    assert told in error.message
+    assert "do not trust it" in (error.hint or "")
+
+
+def test_links_within_an_archive_harm_nobody(tmp_path: Path, sel4: Manifest) -> None:
+    inside = link("images/latest", "../simulate"), link("images/same", "simulate", tarfile.LNKTYPE)
+    assert add(archive(tmp_path / "a.tgz", *BUILD, *inside), sel4, progress=Silent())
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused_at_once(tmp_path: Path, sel4: Manifest) -> None:
+    path = tmp_path / "bomb.tgz"
+    info, _ = member("images/zeros")
+    info.size = upstream.LARGEST + 1
+    with gzip.open(path, "wb") as file:
+        file.write(info.tobuf() + bytes(1 << 20))
+    begin = time.monotonic()
+    assert "unpacks to more than 2048 MiB" in refused(path, sel4).message
+    assert time.monotonic() - begin < 2
+
+
+def test_so_is_one_whose_headers_or_number_of_files_would(
+    tmp_path: Path, sel4: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 30
+    path = tmp_path / "header.tgz"
+    with gzip.open(path, "wb") as file:
+        file.write(header.tobuf() + bytes(1 << 16))
+    assert "unpacks to more than" in refused(path, sel4).message
+    monkeypatch.setattr(upstream, "MEMBERS", 2)
+    assert "or 2 files" in refused(archive(tmp_path / "a.tgz"), sel4).message
+    monkeypatch.setattr(upstream, "MEMBERS", 100)
+    monkeypatch.setattr(upstream, "LARGEST", 1 << 20)
+    with gzip.open(path, "wb") as file:
+        file.write(archive(tmp_path / "a.tar", mode="w").read_bytes() + bytes(8 << 20))
+    assert "unpacks to more than 1 MiB" in refused(path, sel4).message, "also behind the end of the archive"
+
+
+@pytest.mark.parametrize("keep", [0, 10, 60, -200, -4])
+def test_a_cut_archive_is_told(tmp_path: Path, sel4: Manifest, keep: int) -> None:
+    noise = hashlib.shake_256(b"").digest(5000)  # does not compress
+    path = archive(tmp_path / "a.tgz", *BUILD, member("images/noise", noise))
+    path.write_bytes(path.read_bytes()[:keep] if keep else b"")
+    message = refused(path, sel4).message
+    assert f"{path} is not a whole archive" in message if keep else f"{path} is no archive" in message
+
+
+def test_a_flipped_bit_in_an_archive_is_told(tmp_path: Path, sel4: Manifest) -> None:
+    path = archive(tmp_path / "a.tar", mode="w")
+    content = bytearray(gzip.compress(path.read_bytes(), 0))
+    content[content.index(IMAGE) + 150] ^= 1  # in the image's contents
+    path.write_bytes(content)
+    assert "is not a whole archive: CRC check failed" in refused(path, sel4).message
+
+
+@given(st.lists(st.tuples(st.integers(0, 3000), st.binary(max_size=20)), min_size=1, max_size=5))
+def test_any_archive_is_read_or_refused(intruders: list[tuple[int, bytes]]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = archive(Path(directory) / "a.tar", mode="w")
+        content = path.read_bytes()
+        for place, data in intruders:
+            content = content[:place] + data + content[place + len(data) :]
+        path.write_bytes(content)
+        with contextlib.suppress(ConfigurationError):
+            opened = upstream.open(path)
+            for name in ("simulate", KERNEL):
+                size = opened.size(name)
+                assert size is None or sum(map(len, opened.blocks(name))) == size
+
+
+def test_a_full_disk_is_not_the_user_s_fault(
+    tmp_path: Path, sel4: Manifest, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = tree(tmp_path / "build")
+
+    class Full:
+        def step(self, name: str, total: float | None = None) -> None:
+            pass
+
+        def advance(self, done: float) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InfrastructureError, match="became full") as caught:
+        add(build, sel4, progress=Full())
+    assert "XDG_DATA_HOME" in (caught.value.hint or "")
+    assert sorted(found.name for found in data.rglob("*")) == ["lock"]
+    monkeypatch.setattr("hil.image.tools.shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
+    with pytest.raises(InfrastructureError, match="not enough space"):
+        add(build, sel4, progress=Silent())
+    assert sorted(found.name for found in data.rglob("*")) == ["lock"]
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path, sel4: Manifest, data: Path) -> None:
+    class Impatient:
+        def step(self, name: str, total: float | None = None) -> None:
+            pass
+
+        def advance(self, done: float) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        add(tree(tmp_path / "build"), sel4, progress=Impatient())
+    assert sorted(found.name for found in data.rglob("*")) == ["lock"]
+
+
+def test_what_a_killed_one_left_is_cleared(tmp_path: Path, sel4: Manifest, data: Path) -> None:
+    (data / "staging" / "image").mkdir(parents=True)
+    (data / "staging" / "image" / "kernel").touch()
+    add(tree(tmp_path / "build"), sel4, progress=Silent())
+    assert not (data / "staging").exists()
+
+
+def test_the_second_of_two_at_once_waits_and_then_finds_it(tmp_path: Path, sel4: Manifest) -> None:
+    copying, waiting = threading.Event(), threading.Event()
+    outcomes: dict[str, object] = {}
+
+    class First(Silent):
+        def step(self, name: str, total: float | None = None) -> None:
+            if name.startswith("copying"):
+                copying.set()
+                assert waiting.wait(QUICK)
+
+    class Second(Silent):
+        def step(self, name: str, total: float | None = None) -> None:
+            if name == "waiting for another image to be made":
+                waiting.set()
+
+    def run(name: str, progress: Silent) -> None:
+        try:
+            outcomes[name] = add(tree(tmp_path / name), sel4, progress=progress)
+        except HilError as error:
+            outcomes[name] = error
+
+    threads = [threading.Thread(target=run, args=pair) for pair in (("one", First()), ("two", Second()))]
+    threads[0].start()
+    assert copying.wait(QUICK)
+    threads[1].start()
+    for thread in threads:
+        thread.join(QUICK)
+    assert isinstance(outcomes["one"], store.Image)
+    assert "was added before" in str(outcomes["two"])
+
+
+# ---- the manifest, and the command line
+
+
+def test_the_manifest_holds_facts_and_nothing_else(sel4: Manifest) -> None:
+    assert sel4.add == "camkes"
+    assert sel4.machine.arguments == ()
+    assert sel4.agent.seal_option is sel4.agent.limit_option is sel4.agent.hello_option is None
+    assert sel4.console.login in [stage.marker for stage in sel4.stages]
+    with pytest.raises(ConfigurationError, match="image wasmedge-sel4 has not been added") as caught:
+        ensure(sel4, Silent())
+    assert "hil image add PATH --name wasmedge-sel4" in (caught.value.hint or "")
+    with pytest.raises(ConfigurationError, match="image reference is not added but built"):
+        add(Path(), manifest.find("reference"), progress=Silent())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('add = "camkes"', 'add = "camkes"\nbuild = "reference"', "give one of build"),
+        ('add = "camkes"', "", "give one of build"),
+        ('add = "camkes"', 'add = "other"', "add: Input should be 'camkes'"),
+        ("[machine]", '[machine]\narguments = ["-M", "virt"]', "machine.arguments and machine.load come with an image"),
+        ('add = "camkes"', 'build = "reference"', "machine.arguments is missing"),
+    ],
+)
+def test_a_manifest_says_one_way_how_its_image_comes(tmp_path: Path, before: str, after: str, told: str) -> None:
+    text = (manifest.IMAGES_DIR / "wasmedge-sel4.toml").read_text()
+    assert before in text
+    (tmp_path / "x.toml").write_text(text.replace(before, after, 1))
+    with pytest.raises(ConfigurationError) as caught:
+        manifest.load(tmp_path / "x.toml")
+    assert told in caught.value.message
+
+
+def recording(name: str) -> bytes:
+    path = RECORDINGS / name
+    return path.read_bytes() if path.exists() else gzip.decompress((RECORDINGS / f"{name}.gz").read_bytes())
+
+
+def play(wire: Wire, name: str) -> None:
+    """Let a recording come in whole on a line that stays open."""
+    data = recording(name)
+    wire.far.sendall(data)
+    arrived(wire.console, len(data))
+
+
+def test_its_stages_are_those_of_the_recorded_boot(wire: Wire, sel4: Manifest) -> None:
+    play(wire, "boot.raw")
+    reached = walk(wire.console, sel4.stages, power_on_ns=0)
+    assert [stage.name for stage in reached] == [stage.name for stage in sel4.stages]
+    assert len(reached) == 10
+    login = reached[-2].offset
+    assert wire.console.transcript.read(login - 17, login + 8) == b"buildroot login: root\r\n# "
+
+
+def test_a_recorded_flood_is_told_by_its_stages(wire: Wire, sel4: Manifest) -> None:
+    quick = [stage.model_copy(update={"limit": 0.2}) for stage in sel4.stages]
+    play(wire, "boot-hang-vppi-flood.raw")
+    with pytest.raises(BootError) as caught:
+        walk(wire.console, quick, power_on_ns=0)
+    assert caught.value.stage == "guest kernel"
+    assert "last reached: VMM" in caught.value.message
+    assert "a flood: 'vm_vppi_event_handler@vm.c:97 VPPI IRQ 27 dropped" in caught.value.message
+
+
+def test_its_foreign_lines_are_those_of_the_others(sel4: Manifest) -> None:
+    foreign = re.compile("|".join(f"(?:{pattern})" for pattern in sel4.console.foreign))
+    lines = recording("boot.raw").decode("utf-8", "replace").replace("\r", "").split("\n")
+    others = [line for line in lines if foreign.fullmatch(line)]
+    mine = [line for line in lines if line and not foreign.fullmatch(line)]
+    assert len(others) > 130
+    assert any("seL4(CPU 0)" in line for line in others)
+    assert any("install_linux_devices@main.c:651" in line for line in others)
+    assert not any(line.startswith("[ ") or "@" in line for line in mine)
+    assert {"Starting klogd: OK", "Welcome to Buildroot", "buildroot login: root"} <= set(mine)
+    verdict = "[1900-01-00 00:00:00.000] [info] execution success, exit code:0"
+    assert not foreign.fullmatch(verdict), "a deployment is judged by it"
+    assert re.fullmatch(sel4.agent.success, verdict)
+    noise = re.compile("|".join(sel4.console.noise))
+    assert sum(bool(noise.search(line)) for line in lines) == 8
+
+
+def hil(*words: str) -> Result:
+    result = CliRunner().invoke(main, list(words))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_the_command_line_from_missing_to_verified(tmp_path: Path, data: Path) -> None:
+    row = next(row for row in json.loads(hil("image", "list", "--json").stdout) if row["name"] == "wasmedge-sel4")
+    assert row["state"] == "not added yet"
+    for words in (["image", "info"], ["image", "verify"], ["image", "build"]):
+        missing = hil(*words, "wasmedge-sel4")
+        assert missing.exit_code == 2
+        assert "hil image add PATH --name wasmedge-sel4" in missing.stderr
+    missing = hil("board", "boot", "--image", "wasmedge-sel4")
+    assert missing.exit_code == 2
+    assert "hil image add PATH --name wasmedge-sel4" in missing.stderr
+    added = hil("image", "add", str(archive(tmp_path / "a.tgz")))
+    assert added.exit_code == 0
+    assert str(data / "images" / "wasmedge-sel4") in added.stdout
+    assert "copying images/capdl-loader" in added.stderr
+    told = json.loads(hil("image", "info", "wasmedge-sel4", "--json").stdout)
+    assert told["command"][:3] == ["qemu-system-aarch64", "-machine", MACHINE]
+    assert told["origin"]["path"] == str(tmp_path / "a.tgz")
+    assert str(tmp_path / "a.tgz") in hil("image", "info", "wasmedge-sel4").stdout
+    assert "1 files of wasmedge-sel4 are as recorded" in hil("image", "verify", "wasmedge-sel4").stdout
+    listed = json.loads(hil("image", "list", "--json").stdout)
+    assert next(row for row in listed if row["name"] == "wasmedge-sel4")["state"].startswith("ready, ")
+    again = hil("image", "add", str(tmp_path / "a.tgz"))
+    assert again.exit_code == 2
+    assert "--force" in again.stderr
+    assert hil("image", "add", str(tmp_path / "a.tgz"), "--force").exit_code == 0
+    unknown = hil("image", "add", str(tmp_path), "--name", "wasmedge-sel5")
+    assert unknown.exit_code == 2
+    assert "did you mean 'wasmedge-sel4'?" in unknown.stderr
+
+
+def test_what_was_added_boots_with_the_command_of_its_simulate(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_TRANSCRIPTS", str(tmp_path / "transcripts"))
+    head, _, facts = STUB_IMAGE.partition("[files.kernel]")
+    (tmp_path / "stub.toml").write_text(head + 'add = "camkes"\n[machine]\n' + facts[facts.index("[[stages]]") :])
+    (tmp_path / "stub.yaml").write_text(STUB_BOARD)
+    build = tree(tmp_path / "build", python(), image_file(content=STUB, at=0x60000000))
+    add(build, manifest.load(tmp_path / "stub.toml"), progress=Silent())
+    with Board(str(tmp_path / "stub.yaml")) as board:
+        assert [stage.name for stage in board.boot().stages] == ["start", "login", "shell"]
+        assert str(data / "images" / "stub" / "kernel") in board.qemu.command
+        assert MACHINE in board.qemu.command

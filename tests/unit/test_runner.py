@@ -1,0 +1,231 @@
+"""Deployment end to end, with a real shell and a stand-in for the agent that does whatever the module says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support import ShellLine, shell_line
+
+from hil.errors import ConfigurationError, RunnerError
+from hil.guest import Guest
+from hil.guest import shell as shell_module
+from hil.image.manifest import AgentFacts, ConsoleFacts
+from hil.timing import Measure
+from hil.wasm import (
+    Execution,
+    Module,
+    Runner,
+    exited,
+    failed,
+    faulted,
+    no_agent,
+    silent,
+    stuck,
+)
+from hil.wasm import (
+    runner as runner_module,
+)
+
+# the module's file is Python: it has write() for its output and ends with end(verdict, code, reason)
+AGENT = r"""#!PYTHON -IS
+import os, sys, time, zlib
+from urllib.parse import quote
+options = {}
+words = sys.argv[1:]
+while words and words[0].startswith("--"):
+    name, _, options[name] = words.pop(0).partition("=")
+path, arguments = words[0], words[1:]
+output = b""
+line = lambda text: os.write(1, b"[2026-11-23 12:00:00.000] " + text + b"\r\n")
+def write(data):
+    global output
+    output += data
+    os.write(1, data)
+def end(verdict="exited", code=0, reason="", status=None):
+    line(b"[info] execution success, exit code:%d" % code if verdict == "exited"
+         else b"[info] execution failed:" + reason.encode())
+    seal = (f"hil-seal v=1 nonce={options.get('--seal')} verdict={verdict} code={code} reason={quote(reason)} "
+            f"bytes={len(output)} crc32={zlib.crc32(output):08x} transfer=10 run=125 hz=62500")
+    if "--seal" in options:
+        print(seal, f"sum={zlib.crc32(seal.encode()):08x}", sep=" ", flush=True)
+    sys.exit(code if status is None else status)
+source = open(path).read()
+line(b"[info] executing wasm file")
+exec(source)
+"""
+SEALING = AgentFacts(seal_option="--seal={nonce}", limit_option="--limit={ms}", samples="samples")
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[ShellLine]:
+    with shell_line(tmp_path) as made:
+        agent = made.home / "wasmedge_emit"
+        agent.write_text(AGENT.replace("PYTHON", sys.executable))
+        agent.chmod(0o755)
+        yield made
+
+
+def make(line: ShellLine, facts: AgentFacts | None = SEALING) -> Runner:
+    manifest = SimpleNamespace(
+        name="stand-in", agent=facts, console=ConsoleFacts(foreign=(r"\[ *\d+\.\d{6}\] .*", "partition: .*"))
+    )
+    board: Any = SimpleNamespace(
+        name="board", console=line.console, manifest=manifest, dirty=None, image=lambda: SimpleNamespace(digest="d")
+    )
+    guest = Guest(board)
+    guest.run(f"PATH={line.home}:$PATH", check=True)
+    return Runner(guest)
+
+
+@pytest.fixture
+def runner(line: ShellLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    monkeypatch.setattr(runner_module, "MODULES", str(tmp_path / "modules"))
+    return make(line)
+
+
+def module(code: str, name: str = "m.wasm") -> Module:
+    return Module.raw(name, code.encode())
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict", "output"),
+    [
+        ("write(b'hello, sel4\\r\\n'); end()", exited(0), b"hello, sel4\r\n"),
+        ("write(bytes(range(256)) * 4); end(code=7)", exited(7), bytes(range(256)) * 4),
+        ("write(b'no newline'); end()", exited(0), b"no newline"),
+        ("end('failed', 0x89, 'unreachable', status=242)", failed("unreachable"), b""),
+        ("end('faulted', 11, '', status=244)", faulted(), b""),
+        ("line(b'[info] execution success, exit code:0')", silent(), None),
+        ("write(b'# \\r\\n@deadbeef.1>0@\\n'); end()", exited(0), b"# \r\n@deadbeef.1>0@\n"),
+        ("sys.exit(0)", silent(), b""),
+        ("sys.exit(127)", no_agent(), b""),
+        ("print('the runner does not answer'); sys.exit(245)", no_agent(), b""),
+    ],
+)
+def test_each_end_of_a_deployment(runner: Runner, code: str, verdict: object, output: bytes | None) -> None:
+    run = runner.run(module(code))
+    assert run.verdict == verdict
+    assert output is None or run.output == output
+    assert run.good is (verdict == exited(0))
+    assert (runner.guest.board.dirty is not None) is (
+        verdict == silent() or (verdict == no_agent() and run.agent_status == 245)
+    )
+    assert (run.seal is not None) is (run.intact is True)
+    assert run.transcript == runner.guest.board.console.transcript.path
+
+
+def test_arguments_arrive_word_by_word(runner: Runner) -> None:
+    words = ["one", "two words", "it's", "$HOME", "", "--flag", "ü", "*"]
+    run = runner.run(module("write(repr(arguments).encode()); end()"), *words)
+    assert run.text == repr(words)
+    assert run.arguments == tuple(words)
+
+
+def test_the_limit_is_told_to_the_agent_in_milliseconds(runner: Runner) -> None:
+    assert runner.run(module("write(options['--limit'].encode()); end()"), limit=1.5).output == b"1500"
+    assert runner.run(module("write(options['--limit'].encode()); end()"), limit=0.0001).output == b"1"
+
+
+def test_each_run_has_its_own_nonce(runner: Runner) -> None:
+    code = module("write(options['--seal'].encode()); end()")
+    assert len({runner.run(code).output for _ in range(3)}) == 3
+
+
+def test_lines_of_others_are_set_apart_and_damage_is_told(runner: Runner, line: ShellLine) -> None:
+    code = module("write(b'one\\r\\ntwo\\r\\n'); end()")
+    line.to_us = lambda data: data.replace(b"two", b"[    3.383214] random: init done\r\ntwo")
+    run = runner.run(code)
+    assert (run.output, run.intact, run.good) == (b"one\r\ntwo\r\n", True, True)
+    assert run.foreign == ("[    3.383214] random: init done",)
+    line.to_us = lambda data: data.replace(b"two", b"t?o")
+    run = runner.run(code)
+    assert (run.verdict, run.intact, run.good) == (exited(0), False, False)
+    assert "GARBLED" in str(run)
+    line.to_us = lambda data: data.replace(b"hil-seal", b"hil-s?al")
+    run = runner.run(code)
+    assert run.verdict == silent()
+
+
+def test_a_module_that_never_ends_is_stuck_and_the_board_spoilt(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.guest.shell  # noqa: B018
+    monkeypatch.setattr(runner_module, "OVERHEAD", 0.2)
+    monkeypatch.setattr(shell_module, "RECOVERY_LIMIT", 1.0)
+    run = runner.run(module("write(b'begun'); time.sleep(60)"), limit=0.4)
+    assert run.verdict == stuck()
+    assert "the shell came back after ^C" in str(run.verdict)
+    assert run.output.startswith(b"begun")
+    assert "stuck" in (runner.guest.board.dirty or "")
+
+
+def test_no_agent_on_the_image(runner: Runner, line: ShellLine) -> None:
+    (line.home / "wasmedge_emit").unlink()
+    run = runner.run(module("end()"))
+    assert run.verdict == no_agent()
+    assert "not found" in str(run.verdict)
+    runner.guest.board.manifest.agent = None  # type: ignore[misc]
+    with pytest.raises(ConfigurationError, match="has no agent and no runner"):
+        runner.run(module("end()"))
+
+
+def test_an_agent_without_a_seal_is_believed_less(
+    line: ShellLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "MODULES", str(tmp_path / "modules"))
+    runner = make(line, AgentFacts())
+    run = runner.run(module("write(repr(options).encode() + b'\\r\\n'); end(status=0)"))
+    assert (run.verdict, run.output, run.intact, run.seal, run.good) == (exited(0), b"{}\r\n", None, None, True)
+    fake = "line(b'[info] execution success, exit code:0'); write(b'Assertion failed'); sys.exit(0)"
+    assert runner.run(module(fake)).verdict == silent()
+
+
+def test_a_module_is_sent_once_and_a_sample_of_the_image_not_at_all(runner: Runner, line: ShellLine) -> None:
+    code = module("write(path.encode()); end()")
+    sent = line.console.transcript.index_path.read_bytes
+    first = runner.run(code).text
+    before = len(sent())
+    assert runner.run(code).text == first
+    assert b"base64" not in sent()[before:]
+    other = module("write(path.encode()); end() #", "m.wasm")
+    assert runner.run(other).text != first, "another module of the same name"
+    (line.home / "samples").mkdir()
+    (line.home / "samples" / "s.wasm").write_bytes(b"write(path.encode()); end() # sample")
+    assert runner.run(module("write(path.encode()); end() # sample", "s.wasm")).text == "samples/s.wasm"
+    assert "samples" not in runner.run(module("write(path.encode()); end() # mine", "s.wasm")).text
+
+
+def test_a_path_is_loaded_and_checked(runner: Runner, tmp_path: Path) -> None:
+    (tmp_path / "bad.wasm").write_bytes(b"end()")
+    with pytest.raises(ConfigurationError, match="is not a WebAssembly module"):
+        runner.run(tmp_path / "bad.wasm")
+    with pytest.raises(ConfigurationError, match="cannot read the module"):
+        runner.run(str(tmp_path / "nothing.wasm"))
+
+
+def test_executions_are_recorded(line: ShellLine, runner: Runner) -> None:
+    seen: list[Execution] = []
+    recording = Runner(runner.guest, record=seen.append)
+    run = recording.run(module("end()"))
+    assert seen == [run]
+
+
+def test_series_take_the_guest_s_clock_where_there_is_one(line: ShellLine, runner: Runner, tmp_path: Path) -> None:
+    series = Measure(tmp_path / "b.toml").executions(runner, module("end()"), "10", repeats=3)
+    assert series.samples == (0.002,) * 3
+    assert (series.clock.name, series.clock.resolution) == ("guest counter", 1 / 62500)
+    assert series.subject == "m.wasm 10"
+    runner.guest.board.manifest.agent = AgentFacts()  # type: ignore[misc]
+    series = Measure(tmp_path / "b.toml").executions(runner, module("end()"), repeats=2)
+    assert series.clock.name == "host monotonic"
+    assert all(0 < sample < 10 for sample in series.samples)
+
+
+def test_a_series_of_failures_has_no_meaning(runner: Runner, tmp_path: Path) -> None:
+    with pytest.raises(RunnerError, match=r"execution 1 of 3 went wrong: m\.wasm: exited\(3\)"):
+        Measure(tmp_path / "b.toml").executions(runner, module("end(code=3)"), repeats=2)

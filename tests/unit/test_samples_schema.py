@@ -1,0 +1,132 @@
+"""The table of samples as the framework reads it, and what it makes of a run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hil.errors import ConfigurationError
+from hil.wasm import Case, Execution, Module, Samples, exited, failed, faulted
+from hil.wasm.samples import SAMPLES_DIR
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SAMPLES_DIR, tmp_path / "samples", ignore=shutil.ignore_patterns("src")))
+
+
+def change(directory: Path, old: str, new: str) -> None:
+    path = directory / "samples.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_a_sample_is_found_by_file_and_by_name() -> None:
+    samples = Samples()
+    assert samples("hello.wasm").sha256 == samples["hello"].sha256
+    assert samples["hello"].case[0].expected == exited(0)
+    with pytest.raises(KeyError, match=r"sample hello has no case 'nothing'; it has: \S+"):
+        samples["hello"]["nothing"]
+
+
+def test_an_unknown_sample_is_told_with_near_names() -> None:
+    with pytest.raises(ConfigurationError, match=r"no sample 'helo\.wasm'\n.*did you mean 'hello\.wasm'.*with a slash"):
+        Samples()("helo.wasm")
+
+
+def test_a_path_is_a_module_of_your_own(tmp_path: Path) -> None:
+    (tmp_path / "own.wasm").write_bytes(b"\0asm\1\0\0\0")
+    assert Samples()(str(tmp_path / "own.wasm")).name == "own.wasm"
+
+
+def test_a_sample_that_was_changed_is_refused(directory: Path) -> None:
+    path = directory / "hello.wasm"
+    path.write_bytes(path.read_bytes() + b"\0\1\0")
+    with pytest.raises(ConfigurationError, match=r"hello\.wasm is not the sample .*\n.*--record"):
+        Samples(directory)("hello.wasm")
+
+
+def test_a_sample_that_is_gone_is_told(directory: Path) -> None:
+    (directory / "hello.wasm").unlink()
+    with pytest.raises(ConfigurationError, match=r"cannot read the module .*hello\.wasm"):
+        Samples(directory)("hello.wasm")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("\n[[sample]]\n", "\n[[sample]\n", "samples.toml"),
+        ('kind = "interpreted"', 'kind = "compiled"', "kind"),
+        ('kind = "interpreted"', 'knid = "interpreted"', "knid"),
+        ('verdict = "exited"', 'verdict = "fine"', "verdict"),
+        ("\n[[sample]]\n", "\xff", "samples.toml"),
+    ],
+)
+def test_a_wrong_table_is_told(directory: Path, old: str, new: str, told: str) -> None:
+    change(directory, old, new)
+    if new == "\xff":
+        (directory / "samples.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError) as caught:
+        Samples(directory)
+    assert str(directory / "samples.toml") in str(caught.value)
+    assert told in str(caught.value)
+
+
+def test_a_table_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot read .*samples\.toml"):
+        Samples(tmp_path)
+
+
+def run(output: bytes, verdict: Any, intact: bool | None = True) -> Execution:
+    made = Module.raw("m", b"")
+    return Execution(made, (), verdict, output, intact, (), (), 0, 0, 1, None, Path("/t"), 0, 1)
+
+
+def case(**facts: Any) -> Case:
+    return Case.model_validate({"name": "c", "verdict": "exited"} | facts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "output", "verdict", "problem"),
+    [
+        ({}, b"", exited(0), None),
+        ({}, b"", exited(1), "verdict is exited(1), expected exited(0)"),
+        ({"code": 7}, b"", exited(7), None),
+        ({"verdict": "failed", "reason": "unreachable"}, b"", failed("unreachable"), None),
+        ({"verdict": "failed", "reason": "unreachable"}, b"", failed("other"), "expected failed(unreachable)"),
+        ({"verdict": "faulted"}, b"", faulted("any"), None),
+        ({"lines": ("a", "b")}, b"a\r\nb\r\n", exited(0), None),
+        ({"lines": ("a", "b")}, b"a\r\n", exited(0), "lines are ['a']"),
+        ({"last_line": "b"}, b"a\nb\n", exited(0), None),
+        ({"last_line": "b"}, b"", exited(0), "last line is []"),
+        ({"text": "a"}, b"a\n", exited(0), "output is 'a\\n'"),
+        ({"patterns": (r"t=\d+",)}, b"t=12\n", exited(0), None),
+        ({"patterns": (r"t=\d+",)}, b"t=12 s\n", exited(0), "expected to match"),
+        ({"patterns": (r"t=\d+",)}, b"t=1\nt=2\n", exited(0), "expected to match"),
+        ({"bytes": 3}, b"abc", exited(0), None),
+        ({"bytes": 3}, b"ab", exited(0), "output has 2 bytes, expected 3"),
+        ({"crc32": "352441c2"}, b"abc", exited(0), None),
+        ({"crc32": "352441c2"}, b"abd", exited(0), "CRC-32"),
+    ],
+)
+def test_a_run_is_held_against_its_case(
+    facts: dict[str, Any], output: bytes, verdict: Any, problem: str | None
+) -> None:
+    found = case(**facts).problems(run(output, verdict))
+    assert len(found) == (problem is not None)
+    assert problem is None or problem in found[0]
+
+
+def test_a_garbled_run_is_never_as_expected() -> None:
+    assert case().problems(run(b"", exited(0), intact=False)) == ["the output was garbled on the line"]
+    assert not run(b"", exited(0), intact=False).good
+    assert run(b"", exited(0), intact=None).good
+
+
+def test_limits() -> None:
+    assert case(limit_ms=1500).limit == 1.5
+    assert case().limit == 30
