@@ -230,6 +230,10 @@ def board(request: pytest.FixtureRequest, hil_session_board: Board | HilError) -
         _fail(error)
     board.console.skip()
     item.stash[SEEN] = Seen(board.console, board.console.position)
+    if request.config.stash[SESSION].results:
+        from hil.report import evidence
+
+        evidence.label(item.path.parent.name, board.name)
     item.user_properties.append(("board", board.name))
     item.user_properties.append(("image", board.manifest.name))
     yield board

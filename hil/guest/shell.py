@@ -87,6 +87,11 @@ class Shell:
         self.retyped = 0
         self._nonce = secrets.token_hex(4)
         self._count = 0
+        # once a session: compiling them costs more than a round trip
+        self._begun, self._ended, self._told = (
+            re.compile(rb"@%s\.(\d+)%s\n" % (self._nonce.encode(), rest))
+            for rest in (rb"(<|!@)", rb">(\d{1,3})@", rb"=(\d+)=(\d*)@")
+        )
         patterns = "|".join(f"(?:{pattern})" for pattern in facts.foreign).encode()
         self._foreign = re.compile(rb"(?:%s)(?<!\r)\r+\n" % patterns) if patterns else None
         for _ in range(TRIES):
@@ -150,18 +155,17 @@ class Shell:
 
     def _result(self, command: str, stream: _Stream, deadline: float) -> Result | None:
         """Read one frame; None for a command that arrived cut. Raises `LineTimeout`."""
-        mark = re.escape(f"{self._nonce}.{self._count}".encode())
-        started = stream.find(rb"@%s(?:<|!@)\n" % mark, min(deadline, time.monotonic() + START_LIMIT))
-        if started.endswith(b"!@\n"):
+        started = stream.find(self._begun, self._count, min(deadline, time.monotonic() + START_LIMIT))
+        if started[2] == b"!@":
             return None
         start = stream.begin = stream.at
-        ended = stream.find(rb"@%s>\d{1,3}@\n" % mark, deadline)
-        end = stream.at - len(ended)
+        ended = stream.find(self._ended, self._count, deadline)
+        end = stream.at - len(ended[0])
         time_at = self.console.transcript.time_at
         return Result(
             command,
             bytes(stream.text[start:end]),
-            int(ended.rpartition(b">")[2][:-2]),
+            int(ended[2]),
             tuple(stream.foreign),
             time_at(stream.raw(start) - 1),
             time_at(stream.raw(stream.at) - 1),
@@ -200,11 +204,10 @@ class Shell:
         try:
             self.console.write(first + f"echo '@'{mark}=$_n=$_s@\n".encode(), timeout=RECOVERY_LIMIT)
             stream = _Stream(self.console, self._foreign)
-            answer = stream.find(rb"@%s=\d+=\d*@\n" % re.escape(mark.encode()), time.monotonic() + RECOVERY_LIMIT)
+            told = stream.find(self._told, self._count, time.monotonic() + RECOVERY_LIMIT)
         except LineTimeout:
             return None
-        number, status = answer[:-2].split(b"=")[1:]
-        return int(number), int(status) if status else None
+        return int(told[2]), int(told[3]) if told[3] else None
 
 
 class _Stream:
@@ -224,18 +227,21 @@ class _Stream:
         self._pending = bytearray()
         self._removed: list[tuple[int, int]] = []
 
-    def find(self, mark: bytes, deadline: float) -> bytes:
-        """Wait for a match of the pattern `mark`, which must end a line. Raises `LineTimeout`."""
-        pattern = re.compile(mark)
+    def find(self, mark: re.Pattern[bytes], number: int, deadline: float) -> re.Match[bytes]:
+        """Wait for the `mark`, which ends a line, whose first group is `number`. Raises `LineTimeout`."""
+        wanted = b"%d" % number
         start = self.at
-        while not (match := pattern.search(self.text, start)):
+        while (match := self._search(mark, wanted, start)) is None:
             start = max(self.at, self.text.rfind(b"\n") + 1)  # a mark does not reach over a line's end
             data = self._console.read(max(0.0, deadline - time.monotonic()))
             if not data:
                 raise LineTimeout("no mark in time", evidence=self._console.evidence())
             self._feed(data)
         self.at = match.end()
-        return match[0]
+        return match
+
+    def _search(self, mark: re.Pattern[bytes], wanted: bytes, start: int) -> re.Match[bytes] | None:
+        return next((match for match in mark.finditer(self.text, start) if match[1] == wanted), None)
 
     def seen(self) -> bytes:
         """What has come after `begin`, unfinished lines too."""

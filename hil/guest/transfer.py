@@ -107,10 +107,10 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
         progress.step(f"fetching {posixpath.basename(path)}", length)
         packed = bytearray()
 
-        def fetch(start: int, end: int) -> str:
+        def fetch(start: int, end: int) -> tuple[int, str]:
             data, said = _fetch(shell, temporary, start, end)
             packed.extend(data)
-            return said
+            return start + len(data), said
 
         for end in _parts(length, 0, fetch):
             progress.advance(end)
@@ -123,30 +123,32 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
     return data
 
 
-def _parts(total: int, done: int, move: Callable[[int, int], str]) -> Iterator[int]:
+def _parts(total: int, done: int, move: Callable[[int, int], tuple[int, str]]) -> Iterator[int]:
     """Move `total` bytes in parts of a size that passes, from `done` on.
 
-    `move` returns nothing for a part that arrived, else what was said of it; the end of each part that
-    arrived is given out. Raises `InfrastructureError` when none passes any more.
+    `move` returns how far the other side is (-1 where it did not say) and what it said; the end of
+    each part that arrived is given out. Where only the answer to a part was lost, the other side is
+    further than we know: it is believed when it says so twice. Raises `InfrastructureError` when no
+    part passes any more.
     """
-    size, good, bad = LARGEST, 0, 0
+    size, good, bad, claimed = LARGEST, 0, 0, -1
     while done < total:
         end = min(total, done + size)
         try:
-            said = move(done, end)
+            reached, said = move(done, end)
         except CommandTimeout as error:
             if not error.recovered:
                 raise
-            said = error.message
+            reached, said = -1, error.message
         except GuestError as error:
-            said = error.message
-        if not said:
-            yield end
-            done, good, bad = end, good + 1, 0
+            reached, said = -1, error.message
+        if reached == end or done < reached == claimed <= total:
+            yield reached
+            done, good, bad, claimed = reached, good + 1, 0, -1
             if good >= GOOD_IN_A_ROW:
                 size, good = min(LARGEST, size * 2), 0
             continue
-        good, bad = 0, bad + 1
+        good, bad, claimed = 0, bad + 1, reached
         if bad == BAD_IN_A_ROW:
             raise InfrastructureError(
                 f"a part of {end - done} bytes did not pass in {bad} tries; the last said {said!r}",
@@ -155,8 +157,8 @@ def _parts(total: int, done: int, move: Callable[[int, int], str]) -> Iterator[i
         size = max(SMALLEST, size // 4)
 
 
-def _send(shell: Shell, part: bytes, temporary: str, offset: int) -> str:
-    """Append a part in the guest, once, however often it is asked; returns what went wrong."""
+def _send(shell: Shell, part: bytes, temporary: str, offset: int) -> tuple[int, str]:
+    """Append a part in the guest, once, however often it is asked; returns the size there and what was said."""
     text = base64.b64encode(part).decode()
     lines = "\n".join(text[at : at + LINE] for at in range(0, len(text), LINE))
     result = shell.run(
@@ -165,8 +167,8 @@ def _send(shell: Shell, part: bytes, temporary: str, offset: int) -> str:
         f"{lines}\n.\nwc -c <{temporary}",
         timeout=5 + len(text) / RATE,
     )
-    arrived = result.lines[-1:] == [str(offset + len(part))]
-    return "" if arrived else result.text.strip()[-300:] or "nothing"
+    size = re.search(r"^(\d+)\s*\Z", result.text, re.MULTILINE)
+    return int(size[1]) if size else -1, result.text.strip()[-300:] or "nothing"
 
 
 def _fetch(shell: Shell, temporary: str, start: int, end: int) -> tuple[bytes, str]:

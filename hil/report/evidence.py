@@ -55,6 +55,12 @@ class Steps:
             )
 
 
+def label(suite: str, board: str) -> None:
+    """Name the suite and the board of the running test, by which a reviewer groups and filters."""
+    plugin_manager.hook.add_label(label_type="feature", labels=(suite,))
+    plugin_manager.hook.add_label(label_type="tag", labels=(board,))
+
+
 def attach_console(transcript: Transcript, start: int, end: int, *, name: str = "console") -> None:
     """Attach the lines between two offsets as a page with line numbers and seconds since the first."""
     lines = list(transcript.lines(start, end, first=transcript.line_number(start)))[-CONSOLE_LINES:]

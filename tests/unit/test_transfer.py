@@ -127,6 +127,24 @@ def test_a_line_that_flips_and_drops_bytes_delivers_all_the_same(shell: Shell, t
     assert (tty_shell.home / "file").read_bytes() == BIG
 
 
+def test_a_part_whose_answer_was_lost_is_not_sent_again_and_again(
+    shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = transfer._send
+    sent = []
+
+    def deaf(shell: Shell, part: bytes, temporary: str, offset: int) -> tuple[int, str]:
+        answer = send(shell, part, temporary, offset)
+        sent.append(len(part))
+        return (-1, "garbled") if len(sent) in (2, 5) else answer
+
+    monkeypatch.setattr(transfer, "_send", deaf)
+    path = str(tty_shell.home / "file")
+    assert put(shell, BIG, path)
+    assert Path(path).read_bytes() == BIG
+    assert sum(sent) < len(BIG) + 3 * transfer.LARGEST
+
+
 def test_an_upload_that_was_cut_goes_on_where_it_stopped(
     shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +152,7 @@ def test_an_upload_that_was_cut_goes_on_where_it_stopped(
     sent = []
     send = transfer._send
 
-    def dies(shell: Shell, part: bytes, temporary: str, offset: int) -> str:
+    def dies(shell: Shell, part: bytes, temporary: str, offset: int) -> tuple[int, str]:
         if offset > 40_000 and len(sent) < 3:
             raise LineClosed("cut")
         sent.append(offset)
