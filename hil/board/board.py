@@ -28,7 +28,8 @@ class Board:
     """One board with the image it boots.
 
     `name` is a board's name or the path of an environment; `image` overrides the environment's image;
-    `transcripts` is the directory for its consoles. Nothing is switched on before `boot`.
+    `transcripts` is the directory for its consoles. Nothing is switched on before `boot`. `dirty` says
+    why the board cannot be trusted any more, `boots` how often it was booted.
     An environment of labgrid's own drivers is completed with our console and strategy.
     """
 

@@ -83,7 +83,8 @@ def main(port: int, lifeline: int, wake: int, raw_path: str, index_path: str) ->
                 records.append(f"{stamp}\t!\t{reason}\n".encode())
         elif lifeline in ready:
             reason = "owner gone"
-        if records and (reason or not ready or b"\n" in data or len(records) >= BATCH):
+        full = len(data) == CHUNK or len(records) >= BATCH
+        if records and (reason or full or not ready or b"\n" in data):
             try:
                 hand_over()
             except OSError as error:  # the disk is full: the owner hears it as the line's end, if that much fits

@@ -32,6 +32,8 @@ class Module:
     @classmethod
     def load(cls, path: Path) -> Module:
         """Read and check a file. Raises `ConfigurationError` for what no runtime would take."""
+        if path.exists() and not path.is_file():  # a pipe would hang, /dev/zero never end
+            raise ConfigurationError(f"{path} is not a regular file", hint="give the path of a .wasm file")
         try:
             data = path.read_bytes()
         except OSError as error:

@@ -70,10 +70,10 @@ def test_what_is_not_a_module_is_named(directory: Path, data: bytes, told: str) 
     assert "what to do" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["nothing.wasm", ".", "file/below"])
+@pytest.mark.parametrize("name", ["nothing.wasm", "file/below"])
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match=r"cannot read the module .*: (No such|Is a|Not a)"):
+    with pytest.raises(ConfigurationError, match=r"cannot read the module .*: (No such|Not a)"):
         Module.load(tmp_path / name)
 
 
@@ -155,3 +155,9 @@ def test_every_truncation_of_a_real_module_is_a_module_or_named(directory: Path)
             assert "m.wasm is not a WebAssembly module" in error.message  # noqa: PT017
         else:
             assert size >= 8
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/"])
+def test_what_is_no_file_is_not_read(path: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{path} is not a regular file"):
+        Module.load(Path(path))
