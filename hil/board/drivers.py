@@ -6,18 +6,18 @@ import importlib.metadata
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 import attr
 import serial
 from labgrid.driver import Driver, ExecutionError
 from labgrid.factory import target_factory
-from labgrid.protocol import ConsoleProtocol, PowerProtocol
+from labgrid.protocol import ConsoleProtocol
 from labgrid.resource import NetworkSerialPort
-from labgrid.step import step
 from labgrid.util.proxy import proxymanager
 
+from hil.board.machine import MachineDriver
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu
 from hil.board.rfc2217 import Rfc2217
@@ -46,15 +46,12 @@ def manifest_of(driver: Driver, key: str) -> Manifest:
 
 @target_factory.reg_driver
 @attr.s(eq=False)
-class HilQemuDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[misc]
-    """Power and console of a machine under QEMU.
+class HilQemuDriver(MachineDriver):
+    """Power and console of a machine under QEMU; off is a power cut.
 
-    `image` is the key of the image's manifest in the environment's `images:`; `arguments` are added
-    to QEMU's command line. The console exists while the power is on.
+    `image` is the key of the image's manifest in the environment's `images:`; the image is built first
+    where it is not there yet. `arguments` are added to QEMU's command line.
     """
-
-    bindings: ClassVar[dict[str, object]] = {}
-    priorities = {ConsoleProtocol: 10}
 
     image: str = attr.ib(default="main", validator=attr.validators.instance_of(str))
     arguments: list[str] = attr.ib(
@@ -65,72 +62,27 @@ class HilQemuDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.transcripts: Path | None = None
         self.qemu: Qemu | None = None
-        self._console: Console | None = None
 
-    def on_deactivate(self) -> None:
-        self._end()
-
-    @property
-    def console(self) -> Console:
-        if self._console is None:
-            raise InfrastructureError("the machine is off: no console", hint="switch it on first")
-        return self._console
-
-    @Driver.check_active
-    @step()
-    def on(self) -> None:
-        """Start QEMU, unless it runs. Builds the image first where it is not there yet."""
-        if self.qemu is not None and self.qemu.running:
-            return
-        self._end()
+    def start(self, transcript: Path) -> tuple[int, Callable[[], str]]:
         with shown(sys.stderr) as progress:
             image = ensure(manifest_of(self, self.image), progress)
-        transcript = Transcript.create(self.transcripts or default_directory(), Path(self._board_name()).stem)
-        try:
-            self.qemu = Qemu(
-                [*image.command(), *self.arguments],
-                log=transcript.path.with_suffix(".qemu.log"),
-                oldest=image.manifest.machine.emulator_version,
-            )
-        except BaseException:
-            transcript.close()
-            raise
-        try:
-            port = self.tapped(self.qemu.console_port)
-        except BaseException:
-            transcript.close()
-            self._end()
-            raise
-        self._console = Console(port, transcript, explain_end=self.qemu.obituary)
+        self.qemu = Qemu(
+            [*image.command(), *self.arguments],
+            log=transcript.with_suffix(".qemu.log"),
+            oldest=image.manifest.machine.emulator_version,
+        )
+        return self.qemu.console_port, self.qemu.obituary
 
-    @Driver.check_active
-    @step()
-    def off(self) -> None:
-        """Cut the power: QEMU is killed."""
-        self._end()
-
-    @Driver.check_active
-    @step()
-    def cycle(self) -> None:
-        self._end()
-        self.on()
+    def stop(self) -> None:
+        if self.qemu is not None:
+            self.qemu.kill()
+        self.qemu = None
 
     @Driver.check_active
     def get(self) -> bool:
         """Whether the power is on."""
         return self.qemu is not None and self.qemu.running
-
-    def _board_name(self) -> str:
-        return str(self.target.env.config.filename)
-
-    def _end(self) -> None:
-        if self.qemu is not None:
-            self.qemu.kill()
-        if self._console is not None:
-            self._console.close()
-        self.qemu = self._console = None
 
 
 @target_factory.reg_driver

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import attr
 from labgrid.driver import Driver
 from labgrid.factory import target_factory
-from labgrid.protocol import ConsoleProtocol, PowerProtocol
-from labgrid.step import step
 
-from hil.board.protocol import HilConsoleProtocol
-from hil.console import Console, Transcript
+from hil.board.machine import MachineDriver
 from hil.console.recording import Recording
 from hil.console.replay import Player
-from hil.console.transcript import default_directory
-from hil.errors import InfrastructureError
 from hil.image.manifest import Manifest
 from hil.image.store import Image, digest_of, sha256
 
@@ -29,7 +25,7 @@ def _speed(instance: object, field: attr.Attribute[float], value: Any) -> None:
 
 @target_factory.reg_driver
 @attr.s(eq=False)
-class HilReplayDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[misc]
+class HilReplayDriver(MachineDriver):
     """Power and console of a recorded machine: each switching on plays the transcript from its start.
 
     `transcript` is a path, relative to the environment file; `speed` 1 is real time, 0, the default,
@@ -37,26 +33,12 @@ class HilReplayDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignor
     has, see `Player`; else the line ends with `LineClosed` naming both.
     """
 
-    bindings: ClassVar[dict[str, object]] = {}
-    priorities = {ConsoleProtocol: 10}
-
     transcript: str = attr.ib(validator=attr.validators.instance_of(str))
     speed: float = attr.ib(default=0.0, validator=_speed)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.transcripts: Path | None = None
         self._player: Player | None = None
-        self._console: Console | None = None
-
-    def on_deactivate(self) -> None:
-        self._end()
-
-    @property
-    def console(self) -> Console:
-        if self._console is None:
-            raise InfrastructureError("the replay is off: no console", hint="switch it on first")
-        return self._console
 
     @property
     def recording(self) -> Recording:
@@ -73,45 +55,16 @@ class HilReplayDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignor
         record = {"files": {"transcript": facts}, "digest": digest}
         return Image(manifest, path.parent, {"transcript": path}, digest, record)
 
-    @Driver.check_active
-    @step()
-    def on(self) -> None:
-        """Play from the start, unless it plays."""
-        if self.get():
-            return
-        self._end()
-        recording = self.recording
-        name = Path(str(self.target.env.config.filename)).stem
-        transcript = Transcript.create(self.transcripts or default_directory(), name)
-        self._player = Player(recording, self.speed)
-        try:
-            port = self.tapped(self._player.port)
-        except BaseException:
-            transcript.close()
-            self._end()
-            raise
-        self._console = Console(port, transcript, explain_end=self._player.explain_end)
+    def start(self, transcript: Path) -> tuple[int, Callable[[], str]]:
+        self._player = Player(self.recording, self.speed)
+        return self._player.port, self._player.explain_end
 
-    @Driver.check_active
-    @step()
-    def off(self) -> None:
-        """End the replay."""
-        self._end()
-
-    @Driver.check_active
-    @step()
-    def cycle(self) -> None:
-        self._end()
-        self.on()
+    def stop(self) -> None:
+        if self._player is not None:
+            self._player.close()
+        self._player = None
 
     @Driver.check_active
     def get(self) -> bool:
         """Whether it plays."""
         return self._player is not None and self._player.playing
-
-    def _end(self) -> None:
-        if self._console is not None:
-            self._console.close()
-        if self._player is not None:
-            self._player.close()
-        self._player = self._console = None

@@ -290,7 +290,7 @@ def test_at_speed_0_a_boot_is_immediate_and_can_be_repeated(replayed: Callable[.
     board.console.wait_for(b"login: ", timeout=QUICK)
     board.off()
     assert not board.power.get()
-    with pytest.raises(InfrastructureError, match="the replay is off"):
+    with pytest.raises(InfrastructureError, match="the machine is off"):
         board.console  # noqa: B018
 
 
