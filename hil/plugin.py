@@ -17,7 +17,7 @@ from hil.errors import ConfigurationError, HilError, InfrastructureError
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
     from hil.board.stages import BootReport
-    from hil.console import Console
+    from hil.console import Console, Transcript
     from hil.guest import Guest
     from hil.image.store import Image
     from hil.timing import Check, Measure, Series
@@ -96,11 +96,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @dataclass
 class Seen:
-    """What a test saw: its console from `start` on, and its executions."""
+    """What a test saw: its console from `start` on, the consoles of boots within the test, its executions."""
 
+    board: Board
     console: Console
     start: int
     executions: list[Execution] = field(default_factory=list)
+
+    def spans(self) -> Iterator[tuple[Transcript, int]]:
+        """The transcripts of the test, each with the offset where its part of it begins."""
+        yield self.console.transcript, self.start
+        if self.board.report is not None and self.board.console is not self.console:
+            yield self.board.console.transcript, 0
 
 
 def chosen_boards(config: pytest.Config) -> list[str]:
@@ -229,7 +236,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: Board | HilError) -
     except HilError as error:
         _fail(error)
     board.console.skip()
-    item.stash[SEEN] = Seen(board.console, board.console.position)
+    item.stash[SEEN] = Seen(board, board.console, board.console.position)
     if request.config.stash[SESSION].results:
         from hil.report import evidence
 
@@ -312,17 +319,21 @@ def pytest_runtest_makereport(
     seen = item.stash.get(SEEN, None)
     if seen is None or call.when != "call":
         return report
-    transcript = seen.console.transcript
-    transcript.refresh()
-    end = transcript.size
-    if report.failed:
-        where = f"{transcript.path}:{transcript.line_number(seen.start)} to line {transcript.line_number(end)}"
-        lines = transcript.tail(20, start=seen.start) or ("(nothing came during this test)",)
-        report.sections.append((f"console, {where}", "\n".join(lines)))
-    if item.config.stash[SESSION].results:
+    results = item.config.stash[SESSION].results
+    for transcript, start in seen.spans():
+        transcript.refresh()
+        end = transcript.size
+        if report.failed:
+            where = f"{transcript.path}:{transcript.line_number(start)} to line {transcript.line_number(end)}"
+            lines = transcript.tail(20, start=start) or ("(nothing came during this test)",)
+            report.sections.append((f"console, {where}", "\n".join(lines)))
+        if results:
+            from hil.report import evidence
+
+            evidence.attach_console(transcript, start, end)
+    if results:
         from hil.report import evidence
 
-        evidence.attach_console(transcript, seen.start, end)
         evidence.attach_executions(seen.executions)
     return report
 

@@ -6,21 +6,25 @@ import collections
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from hil.console import Console, LineTimeout
+from hil.console import Console, LineClosed, LineTimeout
+from hil.console.transcript import printable
 from hil.errors import BootError
-from hil.image.manifest import Stage
+from hil.image.manifest import Failures, Stage
 
 CLOCK = "host monotonic, stamped by the console's reader"
 RECENT = 1 << 16  # bytes of the line that a diagnosis looks at
 SILENCE = 3.0  # seconds; the longest pause seen in good boots is 2.7 s
-FLOOD = 50  # repetitions of one line
-FATAL = re.compile(r"Kernel panic - not syncing.*|Unable to handle kernel.*|FAULT HANDLER.*|vm fault on.*")
-STAMP = re.compile(r"^\[ *\d+\.\d+\] ")
+FLOOD = 50  # repetitions of one line, among the recent bytes of a boot whose time is over
+LAST_WORDS, PAUSE = 2.0, 0.3  # seconds for what follows a fatal message, and of quiet that end it
+LONGEST_LINE = 1 << 12  # bytes; what goes on without a line end is taken in pieces of so many
+DISTINCT = 1000  # different lines that are counted at a time
+FAILURES = Failures()
+STAMP = re.compile(rb"^\[ *\d+\.\d+\] ", re.M)
 
 
 @dataclass(frozen=True)
@@ -62,51 +66,158 @@ def walk(
     power_on_ns: int,
     answers: Mapping[str, str] = MappingProxyType({}),
     around: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+    failures: Failures = FAILURES,
+    noise: Sequence[str] = (),
 ) -> tuple[StageTime, ...]:
     """See each stage's marker in turn, time it, and type the line that `answers` has for it.
 
-    Each wait runs within `around(name of the stage)`.
+    Each wait runs within `around(name of the stage)`. `noise` are patterns of lines that are not fatal.
 
-    Raises `BootError` naming the stage that did not come, the last one that did and what is on the
-    line; `LineClosed` when the machine is gone.
+    Raises `BootError` naming the stage that did not come, the last one that did and why: its time is
+    over, a fatal message, a flood, or an earlier stage again, the last three at once; `LineClosed` with
+    the same when the machine is gone.
     """
+    watch = _Watch(console, failures, noise)
     reached: list[StageTime] = []
-    for stage in stages:
+
+    def so_far() -> str:
+        return f"last reached: {reached[-1].name} after {reached[-1].seconds:.1f} s" if reached else "none before it"
+
+    for number, stage in enumerate(stages):
+        # a login may be asked for again: it was refused, or greets with "Last login: "
+        passed = [one.marker for one in stages[:number] if not one.repeats and one.marker not in answers]
+        aim = f"the boot did not reach stage {stage.name!r} (marker {stage.marker!r})"
         try:
             with around(stage.name):
-                match = console.wait_for(stage.marker.encode(), timeout=stage.limit)
-        except LineTimeout as error:
-            last = (
-                f"last reached: {reached[-1].name} after {reached[-1].seconds:.1f} s" if reached else "none before it"
-            )
+                marker, end = watch.find((stage.marker, *passed), stage.limit)
+                if marker != stage.marker:
+                    again = next(one.name for one in stages if one.marker == marker)
+                    raise _Trouble(f"stage {again!r} came again: the machine has started over")
+        except LineTimeout:
+            on_line = diagnose(console, failures, noise)
+            silent = "; is the machine on, and is it this line at this speed?" if not console.transcript.size else ""
             raise BootError(
-                f"the boot did not reach stage {stage.name!r} (marker {stage.marker!r}) in {stage.limit:g} s; {last}; "
-                f"on the line: {diagnose(console)}",
+                f"{aim} in {stage.limit:g} s; {so_far()}; on the line: {on_line}",
                 stage=stage.name,
-                hint="the marker and limit are in the image's manifest; the transcript shows the whole boot",
-                evidence=error.evidence,
+                hint=f"the marker and limit are in the image's manifest; the transcript shows the whole boot{silent}",
+                evidence=console.evidence(),
             ) from None
-        reached.append(StageTime(stage.name, (match.time_ns - power_on_ns) / 1e9, match.end))
+        except _Trouble as trouble:
+            seconds = (time.monotonic_ns() - power_on_ns) / 1e9
+            raise BootError(
+                f"{aim} and was given up after {seconds:.1f} s; {so_far()}; on the line: {trouble}",
+                stage=stage.name,
+                hint="what counts as fatal, as a flood and as noise is in the image's manifest",
+                evidence=console.evidence(),
+            ) from None
+        except LineClosed as error:
+            raise LineClosed(
+                f"{aim}; {so_far()}; {error.message}", stage=stage.name, hint=error.hint, evidence=error.evidence
+            ) from error
+        stamp = console.transcript.time_at(end - 1)
+        reached.append(StageTime(stage.name, (stamp - power_on_ns) / 1e9, end))
         if stage.marker in answers:
             console.sendline(answers[stage.marker])
     return tuple(reached)
 
 
-def diagnose(console: Console) -> str:
+class _Trouble(Exception):
+    """Something on the line says that the boot has failed; the message is what."""
+
+
+class _Watch:
+    """Follows a booting machine's line, each byte once: finds markers, fatal messages and floods."""
+
+    def __init__(self, console: Console, failures: Failures, noise: Sequence[str]) -> None:
+        self._console = console
+        self._failures = failures
+        self._judge = _judge(failures, noise)
+        self._carry = b""
+        self._bytes = 0
+        self._counts: collections.Counter[bytes] = collections.Counter()
+
+    def find(self, markers: Sequence[str], timeout: float) -> tuple[str, int]:
+        """Wait for the first of the literal `markers`; returns it and the offset behind it.
+
+        Moves the console there. Raises `LineTimeout`, `LineClosed`, `_Trouble`.
+        """
+        console = self._console
+        literals = [marker.encode() for marker in markers]
+        pattern = re.compile(b"|".join(map(re.escape, literals)))
+        keep = max(map(len, literals)) - 1
+        deadline = time.monotonic() + timeout
+        self._carry, self._bytes = b"", 0
+        self._counts.clear()
+        tail = b""
+        while data := console.read(max(0.0, deadline - time.monotonic())):
+            window = tail + data
+            found = pattern.search(window)
+            self._take(window[len(tail) : found.start()] if found else data)
+            if found:
+                console.position += found.end() - len(window)
+                return found[0].decode(), console.position
+            tail = window[-keep:] if keep else b""
+        raise LineTimeout("no marker in time")
+
+    def _take(self, data: bytes) -> None:
+        """Judge and count the lines that `data` completes."""
+        data = self._carry + data
+        cut = data.rfind(b"\n") + 1
+        if len(data) - cut > LONGEST_LINE:
+            cut = len(data)
+        self._carry, data = data[cut:], data[:cut].replace(b"\r\n", b"\n")
+        if fatal := self._judge(data):
+            self._hear_out()
+            raise _Trouble(f"a fatal message: {fatal}")
+        self._bytes += len(data)
+        self._counts.update(filter(None, STAMP.sub(b"", data).split(b"\n")))
+        if len(self._counts) > DISTINCT:
+            self._counts = collections.Counter(dict(self._counts.most_common(DISTINCT // 2)))
+        if self._bytes <= self._failures.flood_bytes or not self._counts:
+            return
+        line, count = self._counts.most_common(1)[0]
+        if count > self._failures.flood_lines:
+            raise _Trouble(f"a flood: {printable(line)[:200]!r} {count} times in {self._bytes} bytes")
+
+    def _hear_out(self) -> None:
+        """Let what follows a fatal message, a dump for example, arrive for the evidence."""
+        deadline = time.monotonic() + LAST_WORDS
+        with suppress(LineClosed):
+            while (left := deadline - time.monotonic()) > 0 and self._console.read(min(PAUSE, left)):
+                pass
+
+
+def diagnose(console: Console, failures: Failures = FAILURES, noise: Sequence[str] = ()) -> str:
     """What the end of the line looks like: silence, a fatal message, a flood of one line, or activity."""
     transcript = console.transcript
     transcript.refresh()
     if not transcript.size:
         return "silence, not one byte"
-    recent = list(transcript.lines(max(0, transcript.size - RECENT)))
-    texts = [STAMP.sub("", line.text) for line in recent]
-    for text in reversed(texts):
-        if found := FATAL.search(text):
-            return f"a fatal message: {found[0]}"
-    line, count = collections.Counter(filter(None, texts)).most_common(1)[0] if any(texts) else ("", 0)
-    if count >= FLOOD:
-        return f"a flood: {line!r} {count} times in the last {len(texts)} lines"
+    recent = transcript.read(max(0, transcript.size - RECENT), transcript.size).replace(b"\r\n", b"\n")
+    if fatal := _judge(failures, noise)(recent):
+        return f"a fatal message: {fatal}"
+    lines = STAMP.sub(b"", recent).splitlines()
+    if counts := collections.Counter(filter(None, lines)).most_common(1):
+        line, count = counts[0]
+        if count >= FLOOD:
+            return f"a flood: {printable(line)[:200]!r} {count} times in the last {len(lines)} lines"
     quiet = (time.monotonic_ns() - transcript.time_at(transcript.size - 1)) / 1e9
     if quiet >= SILENCE:
         return f"silence for {quiet:.1f} s after {transcript.size} bytes"
     return f"still active, {transcript.size} bytes so far"
+
+
+def _judge(failures: Failures, noise: Sequence[str]) -> Callable[[bytes], str]:
+    """A function from whole lines to the first fatal message in them, empty where there is none."""
+    fatal = re.compile("|".join(f"(?:{one})" for one in failures.fatal).encode())
+    harmless = re.compile("|".join(f"(?:{one})" for one in noise).encode())
+
+    def judge(lines: bytes) -> str:
+        for match in fatal.finditer(lines) if failures.fatal else ():
+            start, end = lines.rfind(b"\n", 0, match.start()) + 1, lines.find(b"\n", match.end())
+            line = lines[start : end if end >= 0 else len(lines)]
+            if not (noise and harmless.search(line)):
+                return printable(match[0])[:300].strip()
+        return ""
+
+    return judge

@@ -70,7 +70,13 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             answers["Password: "] = facts.password
         console = self.line.console
         stages = walk(
-            console, manifest.stages, power_on_ns=power_on_ns, answers=answers, around=lambda name: _step(self, name)
+            console,
+            manifest.stages,
+            power_on_ns=power_on_ns,
+            answers=answers,
+            around=lambda name: _step(self, name),
+            failures=manifest.failures,
+            noise=facts.noise,
         )
         self.report = BootReport(
             Path(str(self.target.env.config.filename)).stem,

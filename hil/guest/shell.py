@@ -34,12 +34,19 @@ SETUP = (
 
 
 class CommandTimeout(GuestError):
-    """A command did not end in time; `recovered` says whether the shell is back, `output` what came so far."""
+    """A command did not end in time; `recovered` says whether the shell is back, `output` what came so far.
 
-    def __init__(self, message: str, *, recovered: bool, output: bytes, evidence: Evidence) -> None:
+    `start` and `end` are the offsets of the output in the transcript.
+    """
+
+    def __init__(
+        self, message: str, *, recovered: bool, output: bytes, start: int, end: int, evidence: Evidence
+    ) -> None:
         super().__init__(message, evidence=evidence)
         self.recovered = recovered
         self.output = output
+        self.start = start
+        self.end = end
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class Shell:
             re.compile(rb"@%s\.(\d+)%s\n" % (self._nonce.encode(), rest))
             for rest in (rb"(<|!@)", rb">(\d{1,3})@", rb"=(\d+)=(\d*)@")
         )
-        patterns = "|".join(f"(?:{pattern})" for pattern in facts.foreign).encode()
+        patterns = "|".join(f"(?:{pattern})" for pattern in (*facts.foreign, *facts.runner)).encode()
         self._foreign = re.compile(rb"(?:%s)(?<!\r)\r+\n" % patterns) if patterns else None
         for _ in range(TRIES):
             if self._last(INTERRUPT + SETUP.replace("NONCE", self._nonce).encode() + b"\n") is not None:
@@ -113,16 +120,7 @@ class Shell:
         """
         deadline = time.monotonic() + timeout
         for _ in range(TRIES):
-            self._count += 1
-            typed = self._frame(command)
-            self.console.skip()
-            self.console.write(typed, timeout=max(0.0, deadline - time.monotonic()))
-            stream = _Stream(self.console, self._foreign)
-            try:
-                result = self._result(command, stream, deadline)
-            except LineTimeout:
-                self._recover(command, timeout, deadline, stream)
-                result = None
+            result = self.attempt(command, timeout=timeout, deadline=deadline)
             if result is None:
                 self.retyped += 1
                 continue
@@ -137,6 +135,27 @@ class Shell:
             hint="does the line lose bytes? The transcript shows what was sent and what came",
             evidence=self.console.evidence(),
         )
+
+    def attempt(
+        self, command: str, *, timeout: float, deadline: float | None = None, start: float | None = None
+    ) -> Result | None:
+        """Type `command` once; None where it did not arrive whole and was not run. Else as `run`.
+
+        It has `start` seconds to begin, for one that is known to be quick; `deadline` (monotonic) is when
+        `timeout` ends.
+        """
+        deadline = time.monotonic() + timeout if deadline is None else deadline
+        self._count += 1
+        typed = self._frame(command)
+        self.console.skip()
+        self.console.write(typed, timeout=max(0.0, deadline - time.monotonic()))
+        stream = _Stream(self.console, self._foreign)
+        begun = time.monotonic() + (START_LIMIT if start is None else start)
+        try:
+            return self._result(command, stream, min(deadline, begun), deadline)
+        except LineTimeout:
+            self._recover(command, timeout, deadline, stream)
+            return None
 
     def _frame(self, command: str) -> bytes:
         """The line to type. The lengths say whether it arrived whole: shells count bytes or characters."""
@@ -153,9 +172,9 @@ class Shell:
             )
         return typed
 
-    def _result(self, command: str, stream: _Stream, deadline: float) -> Result | None:
+    def _result(self, command: str, stream: _Stream, begun: float, deadline: float) -> Result | None:
         """Read one frame; None for a command that arrived cut. Raises `LineTimeout`."""
-        started = stream.find(self._begun, self._count, min(deadline, time.monotonic() + START_LIMIT))
+        started = stream.find(self._begun, self._count, begun)
         if started[2] == b"!@":
             return None
         start = stream.begin = stream.at
@@ -167,15 +186,16 @@ class Shell:
             bytes(stream.text[start:end]),
             int(ended[2]),
             tuple(stream.foreign),
-            time_at(stream.raw(start) - 1),
-            time_at(stream.raw(stream.at) - 1),
-            stream.raw(start),
+            time_at(stream.raw_end(start) - 1),
+            time_at(stream.raw_end(stream.at) - 1),
+            stream.raw_end(start),
             stream.raw(end),
         )
 
     def _recover(self, command: str, timeout: float, deadline: float, stream: _Stream) -> None:
         """Bring the shell back. Returns where the command never started and there is time to type it again."""
         evidence = self.console.evidence()
+        end = self.console.position
         number = self._count
         last = self._last(INTERRUPT)
         self.lost = last is None
@@ -193,21 +213,30 @@ class Shell:
             f"the guest's command {command!r} did not end in {timeout:g} s; {after}",
             recovered=last is not None,
             output=stream.seen(),
+            start=stream.raw_end(stream.begin),
+            end=end,
             evidence=evidence,
         )
 
     def _last(self, first: bytes = b"") -> tuple[int, int | None] | None:
-        """Type `first`, ask for the last command's number and status; None where no shell answers."""
+        """Type `first`, ask for the last command's number and status; None where no shell answers.
+
+        Asks more than once: the line may damage the question or the answer.
+        """
         self._count += 1
-        mark = f"{self._nonce}.{self._count}"
+        question = first + f"echo '@'{self._nonce}.{self._count}=$_n=$_s@\n".encode()
         self.console.skip()
-        try:
-            self.console.write(first + f"echo '@'{mark}=$_n=$_s@\n".encode(), timeout=RECOVERY_LIMIT)
-            stream = _Stream(self.console, self._foreign)
-            told = stream.find(self._told, self._count, time.monotonic() + RECOVERY_LIMIT)
-        except LineTimeout:
-            return None
-        return int(told[2]), int(told[3]) if told[3] else None
+        stream = _Stream(self.console, self._foreign)
+        deadline = time.monotonic() + RECOVERY_LIMIT
+        for left in range(TRIES, 0, -1):
+            now = time.monotonic()
+            try:
+                self.console.write(question, timeout=max(0.0, deadline - now))
+                told = stream.find(self._told, self._count, now + max(0.0, deadline - now) / left)
+                return int(told[2]), int(told[3]) if told[3] else None
+            except LineTimeout:
+                continue
+        return None
 
 
 class _Stream:
@@ -250,6 +279,10 @@ class _Stream:
     def raw(self, offset: int) -> int:
         """The transcript's offset of a place in `text`."""
         return self._base + offset + sum(length for at, length in self._removed if at <= offset)
+
+    def raw_end(self, offset: int) -> int:
+        """The transcript's offset behind what ends at `offset` in `text`: before any line removed there."""
+        return self._base + offset + sum(length for at, length in self._removed if at < offset)
 
     def _feed(self, data: bytes) -> None:
         cut = data.rfind(b"\n") + 1

@@ -136,17 +136,42 @@ class Machine(_Model):
 
 
 class Stage(_Model):
-    """One step of a boot: literal `marker` on the console, at most `limit` seconds after the one before."""
+    """One step of a boot: literal `marker` on the console, at most `limit` seconds after the one before.
+
+    A marker that comes again after its stage means that the machine started over, unless it `repeats`.
+    """
 
     name: str = Field(min_length=1)
     marker: str = Field(min_length=1)
     limit: float = Field(gt=0)
+    repeats: bool = False
+
+
+class Failures(_Model):
+    """What a boot is given up for before a stage's time is over.
+
+    `fatal` are patterns found anywhere in a line, unless the line is one of `console.noise`; a flood is
+    one line seen more than `flood_lines` times within a stage that has brought more than `flood_bytes`.
+    """
+
+    fatal: tuple[Regex, ...] = (
+        "Kernel panic - not syncing.*",
+        "Unable to handle kernel .*",
+        "FAULT HANDLER: .*",
+        "Caught cap fault .*",
+        "Unhandled VCPU fault .*",
+        "vm fault on .*",
+        "Assertion failed: .*",
+    )
+    flood_lines: int = Field(default=5000, ge=50)
+    flood_bytes: int = Field(default=1 << 20, ge=1 << 12)
 
 
 class ConsoleFacts(_Model):
     """What the console of the guest looks like.
 
-    `foreign` are patterns (matching whole lines) of what others than the shell write on the line;
+    `foreign` are patterns (matching whole lines) of what others than the shell write on the line, and
+    `runner` of what the runner does: to the shell the same, but a deployment is judged by them.
     `noise` are patterns of lines that look like failures and are none; `line_limit` is the longest
     command line in characters that the shell takes.
     """
@@ -156,6 +181,7 @@ class ConsoleFacts(_Model):
     password: str | None = None
     prompt: str = "# "
     foreign: tuple[Regex, ...] = ()
+    runner: tuple[Regex, ...] = ()
     noise: tuple[Regex, ...] = ()
     line_limit: int = Field(default=1022, ge=80)
 
@@ -165,6 +191,12 @@ class AgentFacts(_Model):
 
     `device` is a file in the guest without which the agent cannot work. The options are None for an
     agent that has none. The patterns match a whole line without its line end.
+
+    What follows is for an agent that cannot seal its verdict. `newline` is what arrives for each line
+    feed that a module writes. `error` is a line in which the runner says why a module failed, with its
+    error number as group `code`. `faults` are the lines of a runner that dies, with the groups `reason`,
+    `address` and `pc` where they tell them; `dump` is a line that shows a register. All of these may be
+    glued to output.
     """
 
     command: str = "wasmedge_emit"
@@ -176,6 +208,10 @@ class AgentFacts(_Model):
     executing: Regex = r"\[[-\d:. ]+\] \[info\] executing wasm file"
     success: Annotated[str, _has("code")] = r"\[[-\d:. ]+\] \[info\] execution success, exit code:(?P<code>\d+)"
     failed: Annotated[str, _has("reason")] = r"\[[-\d:. ]+\] \[info\] execution failed:(?P<reason>.*)"
+    newline: Literal["\n", "\r\n"] = "\n"
+    error: Regex = r"\[[-\d:. ]+\] \[error\](?:.*, Code: (?P<code>0x[0-9a-fA-F]+)| .*)"
+    faults: tuple[Regex, ...] = ()
+    dump: Annotated[str, _has("name", "value")] | None = None
 
 
 class Manifest(_Model):
@@ -194,6 +230,7 @@ class Manifest(_Model):
     files: dict[Name, FileSpec] = {}
     machine: Machine
     stages: tuple[Stage, ...] = Field(min_length=1)
+    failures: Failures = Failures()
     console: ConsoleFacts = ConsoleFacts()
     agent: AgentFacts = AgentFacts()
 

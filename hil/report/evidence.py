@@ -98,6 +98,7 @@ def _facts(run: Execution) -> dict[str, Any]:
         "output bytes": len(run.output),
         "output proven": run.intact,
         "agent status": run.agent_status,
+        "restored": run.restored,
         "diagnostics": list(run.diagnostics),
         "foreign lines": list(run.foreign),
         "transcript": f"{run.transcript} bytes {run.start} to {run.end}",

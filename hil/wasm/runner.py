@@ -13,7 +13,7 @@ from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
 from hil.image.manifest import AgentFacts
 from hil.wasm.module import Module
-from hil.wasm.verdict import NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
+from hil.wasm.verdict import Faulted, NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
 
 MODULES = "/tmp/hil"  # where uploaded modules go in the guest
 DEFAULT_LIMIT = 30.0  # seconds for a module to run
@@ -28,7 +28,8 @@ class Execution:
     `output` is what the module wrote, byte for byte; `intact` says whether that is proven (None:
     this image's agent cannot prove it). `request_ns` and `answer_ns` are host monotonic stamps of the
     agent's start and end as seen on the line; `seal` holds the guest counter's ticks where there are any.
-    `start` and `end` are offsets in the transcript.
+    `start` and `end` are offsets in the transcript. `heard` is false where nothing at all came back;
+    `restored` says why the board was booted afresh for this deployment, None where it was not.
     """
 
     module: Module
@@ -45,6 +46,8 @@ class Execution:
     transcript: Path
     start: int
     end: int
+    heard: bool = True
+    restored: str | None = None
 
     @property
     def text(self) -> str:
@@ -64,7 +67,8 @@ class Execution:
         state = {True: "", None: ", output not provable", False: ", output GARBLED on the line"}[self.intact]
         call = " ".join((self.module.name, *self.arguments))
         tail = "".join(f"\n  | {line}" for line in self.diagnostics[-5:])
-        return f"{call}: {self.verdict}, {len(self.output)} bytes{state}{tail}"
+        restored = f"\n  | {self.restored}" if self.restored else ""
+        return f"{call}: {self.verdict}, {len(self.output)} bytes{state}{restored}{tail}"
 
 
 class Runner:
@@ -93,11 +97,25 @@ class Runner:
         by the wait for the agent in any case. The module is uploaded once a boot; a sample that the
         image holds is used from there.
 
-        Raises `ConfigurationError` for a module that cannot be read, and what `guest.run` raises
-        other than a time-out.
+        Where the agent cannot tell of a dead runner, not one word from it means that it was dead before:
+        then the board is booted afresh and the module deployed once more (see `Execution.restored`).
+        Both deployments are recorded.
+
+        Raises `ConfigurationError` for a module that cannot be read, what `guest.run` raises other than
+        a time-out, and what that boot raises.
         """
         if not isinstance(module, Module):
             module = Module.load(Path(module))
+        run = self._deploy(module, arguments, limit)
+        if not run.heard:
+            why = f"the runner was dead before {module.name}: the board was booted afresh"
+            self.guest.board.boot()
+            run = self._deploy(module, arguments, limit, why)
+        return run
+
+    def _deploy(
+        self, module: Module, arguments: tuple[str, ...], limit: float, restored: str | None = None
+    ) -> Execution:
         facts = self.facts
         place = self.place(module)
         nonce = secrets.token_hex(8) if facts.seal_option else None
@@ -108,19 +126,18 @@ class Runner:
             command.append(facts.limit_option.format(ms=max(1, round(limit * 1000))))
         command += [place, *arguments]
         guest = self.guest
-        console = guest.shell.console
+        transcript = guest.shell.console.transcript
+        foreign = guest.board.manifest.console.foreign
         try:
             result = guest.run(quote(command), timeout=limit + OVERHEAD)
         except CommandTimeout as error:
             guest.board.dirty = f"{module.name} left the runner stuck"
             back = "the shell came back after ^C" if error.recovered else "the shell did not come back"
-            seen = read(error.output, facts)
-            reading = Reading(Stuck(f"no end in {limit + OVERHEAD:g} s; {back}"), seen.output, None, None)
-            end = console.transcript.size
-            return self._execution(module, arguments, reading, None, (0, 0), (end - len(error.output), end))
-        transcript = console.transcript
-        data = transcript.read(result.start, result.end)
-        reading = read(data, facts, nonce=nonce, foreign=guest.board.manifest.console.foreign)
+            seen = read(transcript.read(error.start, error.end), facts, foreign=foreign)
+            stuck = Stuck(f"no end in {limit + OVERHEAD:g} s; {back}")
+            reading = Reading(stuck, seen.output, None, None, seen.diagnostics, seen.foreign)
+            return self._execution(module, arguments, reading, None, (0, 0), (error.start, error.end), restored)
+        reading = read(transcript.read(result.start, result.end), facts, nonce=nonce, foreign=foreign)
         if result.status == NOT_FOUND and not reading.seal:
             reading = Reading(NoAgent(result.text.strip()), b"", None, None)
         elif nonce and result.status == NO_RUNNER and not reading.seal:
@@ -128,9 +145,10 @@ class Runner:
             reading = Reading(NoAgent(result.text.strip() or "the runner does not answer"), b"", None, None)
         elif isinstance(reading.verdict, Silent):
             guest.board.dirty = f"the runner was silent on {module.name}"
-        return self._execution(
-            module, arguments, reading, result.status, (result.begin_ns, result.end_ns), (result.start, result.end)
-        )
+        elif isinstance(reading.verdict, Faulted) and not reading.seal:
+            guest.board.dirty = f"{module.name} took the runner down"
+        stamps, span = (result.begin_ns, result.end_ns), (result.start, result.end)
+        return self._execution(module, arguments, reading, result.status, stamps, span, restored)
 
     def place(self, module: Module) -> str:
         """The path of `module` in the guest, uploading it where the guest does not have it yet."""
@@ -153,6 +171,7 @@ class Runner:
         status: int | None,
         stamps: tuple[int, int],
         span: tuple[int, int],
+        restored: str | None,
     ) -> Execution:
         run = Execution(
             module,
@@ -167,6 +186,8 @@ class Runner:
             reading.seal,
             self.guest.board.console.transcript.path,
             *span,
+            reading.heard,
+            restored,
         )
         self._record(run)
         return run

@@ -2,14 +2,16 @@
 
 Module output is any byte: it may look like a verdict, a prompt or a log line. So where the agent can
 seal its verdict (a line with a nonce that the module cannot know, the length and CRC-32 of the
-output, and a CRC-32 of its own) the seal decides; elsewhere the last verdict line does.
+output, and a CRC-32 of its own) the seal decides. Elsewhere the runner's last word does: its verdict
+line, or the lines of its death, for a dead runner says no more. There a module that writes the
+runner's own words cannot be told from the runner.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 from urllib.parse import unquote
@@ -57,13 +59,22 @@ class Failed(Verdict):
 
 @dataclass(frozen=True)
 class Faulted(Verdict):
-    """The module took the runner, or the part of it that ran the module, down."""
+    """The module took the runner, or the part of it that ran the module, down.
+
+    Where the console tells them: `address` is what was accessed, `pc` the instruction, `registers` the
+    dump, name to value.
+    """
 
     reason: str = field(default="", compare=False)
+    address: int | None = field(default=None, compare=False)
+    pc: int | None = field(default=None, compare=False)
+    registers: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
     name: ClassVar[str] = "faulted"
 
     def __str__(self) -> str:
-        return f"faulted({self.reason})" if self.reason else "faulted"
+        where = {"address": self.address, "pc": self.pc}
+        told = [self.reason] * bool(self.reason) + [f"{key} {n:#x}" for key, n in where.items() if n is not None]
+        return f"faulted({', '.join(told)})" if told else "faulted"
 
 
 @dataclass(frozen=True)
@@ -116,8 +127,9 @@ class Reading:
     """What a deployment's console says.
 
     `intact` is true when the output is proven by the seal, None where there is no seal to prove it,
-    false when the line garbled it. `diagnostics` are the runner's own lines after the output,
-    `foreign` what others wrote into it.
+    false when the line garbled it. `diagnostics` are the runner's own lines beside the output,
+    `foreign` what others wrote into it. `heard` is false when nothing at all came, as from a runner
+    that was dead before.
     """
 
     verdict: Verdict
@@ -126,6 +138,7 @@ class Reading:
     seal: Seal | None
     diagnostics: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    heard: bool = True
 
 
 def read(console: bytes, facts: AgentFacts, *, nonce: str | None = None, foreign: tuple[str, ...] = ()) -> Reading:
@@ -134,10 +147,10 @@ def read(console: bytes, facts: AgentFacts, *, nonce: str | None = None, foreign
     `nonce` is what the agent was told to seal with, None where it was not asked to. `foreign` are
     patterns of whole lines that other writers put on the line.
     """
-    begin = re.search(b"(?:" + facts.executing.encode() + b")" + LINE_END, console)
-    start = begin.end() if begin else 0
     if nonce is None:
-        return _unsealed(console, start, begin is not None, facts, foreign)
+        return _unsealed(*_separate(console, foreign, facts), facts)
+    begin = _begin(console, facts)
+    start = begin.end() if begin else 0
     seal = _find_seal(console, nonce)
     if seal is None:
         garbled = nonce.encode() in console[start:]
@@ -150,6 +163,10 @@ def read(console: bytes, facts: AgentFacts, *, nonce: str | None = None, foreign
         return Reading(seal.verdict, region, False, seal, _texts(console[:start] if not begin else b""))
     told = rest.partition(SEAL % nonce.encode())[0]
     return Reading(seal.verdict, output, True, seal, _texts(told), others)
+
+
+def _begin(console: bytes, facts: AgentFacts) -> re.Match[bytes] | None:
+    return re.search(b"(?:" + facts.executing.encode() + b")" + LINE_END, console)
 
 
 def _find_seal(console: bytes, nonce: str) -> Seal | None:
@@ -192,17 +209,24 @@ def _proven(data: bytes, seal: Seal, foreign: tuple[str, ...]) -> tuple[bytes | 
     return None, b"", ()
 
 
-def _separate(data: bytes, foreign: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
-    """The data without the foreign lines, which may start within a line; and these lines."""
+def _separate(data: bytes, foreign: tuple[str, ...], facts: AgentFacts | None = None) -> tuple[bytes, tuple[str, ...]]:
+    """The data without the foreign lines, which may start within a line; and these lines.
+
+    With `facts` a foreign line ends where a line of the runner's cuts it off.
+    """
     if not foreign:
         return data, ()
+    words = (facts.executing, facts.success, facts.failed, facts.error, *facts.faults) if facts else ()
+    runner = re.compile(re.sub("[(][?]P<[^>]*>", "(?:", "|".join(f"(?:{one})" for one in words)).encode())
     pattern = re.compile(b"(?:%s)(?<!\\r)\\r+\\n" % b"|".join(b"(?:%s)" % one.encode() for one in foreign))
     kept, others, done = [], [], 0
     for start, end in _spans(data, 0):
-        if match := pattern.search(data, start, end):
+        # without the CR a search would try every place of the line for nothing
+        if data.endswith(b"\r\n", start, end) and (match := pattern.search(data, start, end)):
+            cut = runner.search(data, match.start() + 1, end) if words else None
             kept.append(data[done : match.start()])
-            others.append(_text(match[0]))
-            done = end
+            done = cut.start() if cut else end
+            others.append(_text(data[match.start() : done]))
     return b"".join(kept) + data[done:], tuple(others)
 
 
@@ -213,23 +237,75 @@ def _spans(data: bytes, start: int) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _unsealed(console: bytes, start: int, begun: bool, facts: AgentFacts, foreign: tuple[str, ...]) -> Reading:
-    end = _last_verdict(console, start, facts) if begun else None
-    if end is None:
-        reason = "the runner started, but gave no verdict" if begun else "the runner said nothing"
-        return Reading(Silent(reason), console[start:] if begun else b"", None, None, _texts(console[:start]))
-    rest, others = _separate(console[end.end() :], foreign)
-    if rest.strip():
+def _unsealed(data: bytes, others: tuple[str, ...], facts: AgentFacts) -> Reading:
+    """Read a deployment without a seal; `others` are the foreign lines that were in `data`."""
+    begin = _begin(data, facts)
+    start = begin.end() if begin else len(data)
+    end = _last_verdict(data, start, facts)
+    fault = _fault(data, end.end() if end else start if begin else 0, facts)
+    before = _texts(data[: begin.start()] if begin else b"")
+
+    def reading(verdict: Verdict, stop: int, told: bytes = b"") -> Reading:
+        output = data[start:stop] if facts.newline == "\n" else data[start:stop].replace(b"\r\n", b"\n")
+        return Reading(verdict, output, None, None, before + _texts(told), others, bool(data.strip()))
+
+    if fault:
+        return reading(fault[1], fault[0], data[fault[0] if begin else 0 :])
+    if not begin:
+        return reading(Silent("the runner said nothing"), start, data)
+    if not end:
+        return reading(Silent("the runner started, but gave no verdict"), len(data))
+    if data[end.end() :].strip():
         # the runner's verdict is its last word: what comes before more output is the module's
-        reason = "there was output after the last verdict line"
-        return Reading(Silent(reason), console[start : end.start()], None, None, _texts(rest), others)
+        return reading(Silent("there was output after the last verdict line"), end.start(), data[end.end() :])
     groups = end.groupdict()
-    verdict: Verdict
     if groups.get("code") is not None:
-        verdict = Exited(int(groups["code"]))
-    else:
-        verdict = Failed(groups["reason"].decode("utf-8", "replace").strip())
-    return Reading(verdict, console[start : end.start()], None, None, (), others)
+        return reading(Exited(int(groups["code"])), end.start())
+    errors, code = _errors(data, start, end.start(), facts)
+    return reading(Failed(_word(groups["reason"]), code), errors, data[errors : end.start()])
+
+
+def _errors(data: bytes, start: int, end: int, facts: AgentFacts) -> tuple[int, int | None]:
+    """Where the runner's error lines before its verdict at `end` begin, and the last error number in them."""
+    pattern = re.compile(facts.error.encode())
+    code = None
+    while end > start and data[end - 1] == 0x0A:
+        line = max(start, data.rfind(b"\n", 0, end - 1) + 1)
+        match = pattern.search(data, line, end)
+        if not match:
+            break
+        end = match.start()
+        if code is None:
+            code = _number(match.groupdict().get("code"))
+    return end, code
+
+
+def _fault(data: bytes, start: int, facts: AgentFacts) -> tuple[int, Faulted] | None:
+    """What the lines of a dying runner say, and where they begin; None where there are none."""
+    patterns = [re.compile(one.encode()) for one in facts.faults]
+    found = []
+    for line, end in _spans(data, start) if patterns else ():
+        found += [match for pattern in patterns if (match := pattern.search(data, line, end))]
+    if not found:
+        return None
+    told: dict[str, bytes] = {"reason": found[0][0]}
+    for match in reversed(found):  # the first word counts: a fault handler may die of the fault, too
+        told |= {key: value for key, value in match.groupdict().items() if value is not None}
+    at = found[0].start()
+    dump = re.compile(facts.dump.encode()).finditer(data, at) if facts.dump else ()
+    registers = {_word(one["name"]): _number(one["value"]) or 0 for one in dump}
+    return at, Faulted(_word(told["reason"]), _number(told.get("address")), _number(told.get("pc")), registers)
+
+
+def _number(text: bytes | None) -> int | None:
+    try:
+        return int(text, 0) if text else None
+    except ValueError:
+        return None
+
+
+def _word(text: bytes) -> str:
+    return text.decode("utf-8", "replace").strip()
 
 
 def _last_verdict(console: bytes, start: int, facts: AgentFacts) -> re.Match[bytes] | None:

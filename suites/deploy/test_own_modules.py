@@ -40,7 +40,9 @@ def test_bad_module_is_refused_by_name(runner, sample, kind):
     verdict = runner.run(Module.raw(f"{kind}.wasm", data)).verdict
     assert isinstance(verdict, Failed), str(verdict)
     assert verdict.reason in reasons
-    assert runner.run(sample("hello.wasm")).good
+    after = runner.run(sample("hello.wasm"))
+    assert after.good
+    assert after.restored is None, "the runner did not survive it"
 
 
 def test_truncated_module_is_refused(runner, sample):

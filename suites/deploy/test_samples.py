@@ -16,4 +16,6 @@ def test_case(runner, sample, file, case):
     run = runner.run(sample(file), *case.arguments, limit=case.limit)
     assert not case.problems(run), f"{case.problems(run)}\n{run}"
     if case.hazard:
-        assert runner.run(sample("hello.wasm")).good, f"the runner did not survive: {case.hazard}"
+        after = runner.run(sample("hello.wasm"))
+        assert after.good, f"the runner did not survive: {case.hazard}"
+        assert after.restored is None, f"the runner did not survive: {case.hazard}"

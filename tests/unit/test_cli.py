@@ -51,7 +51,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
         (["run"], "Missing argument 'MODULE'"),
         (["run", str(HELLO), "--limit", "0"], "--limit"),
         (["run", "nothing.wasm"], "cannot read the module nothing.wasm: No such file"),
-        (["run", "."], "cannot read the module .: Is a directory"),
+        (["run", "."], ". is not a regular file"),
         (["run", __file__], "is not a WebAssembly module: it starts with"),
         (["run", str(HELLO), "--board", "qemu-refrence"], "did you mean 'qemu-reference'?"),
         (["run", str(HELLO), "--image", "refrence"], "did you mean 'reference'?"),

@@ -59,6 +59,8 @@ line(b"[info] executing wasm file")
 exec(source)
 """
 SEALING = AgentFacts(seal_option="--seal={nonce}", limit_option="--limit={ms}", samples="samples")
+RUNNER_LINES = (r"\[2026-11-23 12:00:00\.000\] .*", "Assertion failed: .*")
+PLAIN = AgentFacts(newline="\r\n", faults=("(?P<reason>Assertion failed: .*)",), samples="samples")
 
 
 @pytest.fixture
@@ -72,7 +74,9 @@ def line(tmp_path: Path) -> Iterator[ShellLine]:
 
 def make(line: ShellLine, facts: AgentFacts | None = SEALING) -> Runner:
     manifest = SimpleNamespace(
-        name="stand-in", agent=facts, console=ConsoleFacts(foreign=(r"\[ *\d+\.\d{6}\] .*", "partition: .*"))
+        name="stand-in",
+        agent=facts,
+        console=ConsoleFacts(foreign=(r"\[ *\d+\.\d{6}\] .*", "partition: .*"), runner=RUNNER_LINES),
     )
     board: Any = SimpleNamespace(
         name="board", console=line.console, manifest=manifest, dirty=None, image=lambda: SimpleNamespace(digest="d")
@@ -229,3 +233,109 @@ def test_series_take_the_guest_s_clock_where_there_is_one(line: ShellLine, runne
 def test_a_series_of_failures_has_no_meaning(runner: Runner, tmp_path: Path) -> None:
     with pytest.raises(RunnerError, match=r"execution 1 of 3 went wrong: m\.wasm: exited\(3\)"):
         Measure(tmp_path / "b.toml").executions(runner, module("end(code=3)"), repeats=2)
+
+
+# an agent that cannot seal, whose runner dies without a word
+
+
+@pytest.fixture
+def plain(line: ShellLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    monkeypatch.setattr(runner_module, "MODULES", str(tmp_path / "modules"))
+    monkeypatch.setattr(runner_module, "OVERHEAD", 5.0)
+    runner = make(line, PLAIN)
+    boots: list[str] = []
+
+    def boot() -> None:
+        boots.append("boot")
+        (line.home / "dead").unlink(missing_ok=True)
+        runner.guest.board.dirty = None
+
+    runner.guest.board.boot = boot  # type: ignore[method-assign, assignment]
+    runner.guest.board.boots = boots  # type: ignore[assignment]
+    agent = line.home / "wasmedge_emit"
+    dies = f"if os.path.exists({str(line.home / 'dead')!r}): sys.exit(0)\n"
+    agent.write_text(agent.read_text().replace("source = open", dies + "source = open"))
+    return runner
+
+
+def kill(runner: Runner, line: ShellLine) -> None:
+    runner.guest.run(f"touch {line.home}/dead", check=True)
+
+
+def test_a_runner_that_was_dead_is_found_and_the_module_not_blamed(plain: Runner, line: ShellLine) -> None:
+    seen: list[Execution] = []
+    runner = Runner(plain.guest, record=seen.append)
+    assert runner.run(module("write(b'one\\r\\n'); end()")).restored is None
+    kill(plain, line)
+    run = runner.run(module("write(b'one\\r\\n'); end()"))
+    assert (run.verdict, run.output, run.heard) == (exited(0), b"one\n", True)
+    assert run.restored == "the runner was dead before m.wasm: the board was booted afresh"
+    assert run.restored in str(run)
+    assert [(one.verdict, one.heard) for one in seen] == [(exited(0), True), (silent(), False), (exited(0), True)]
+    assert plain.guest.board.boots == ["boot"]
+    assert plain.guest.board.dirty is None
+
+
+def test_a_second_silence_is_the_module_s_own(plain: Runner, line: ShellLine) -> None:
+    kill(plain, line)
+    plain.guest.board.boot = lambda: plain.guest.board.boots.append("in vain")  # type: ignore
+    run = plain.run(module("end()"))
+    assert (run.verdict, run.heard) == (silent(), False)
+    assert run.restored
+    assert plain.guest.board.boots == ["in vain"]
+    assert "silent on m.wasm" in (plain.guest.board.dirty or "")
+
+
+def test_silence_after_a_first_word_is_the_module_s_own(plain: Runner) -> None:
+    run = plain.run(module("write(b'out\\r\\n'); sys.exit(0)"))
+    assert (run.verdict, run.output, run.restored) == (silent(), b"out\n", None)
+    assert plain.guest.board.boots == []
+    assert "silent on m.wasm" in (plain.guest.board.dirty or "")
+
+
+def test_the_board_of_a_faulted_runner_is_spoilt(plain: Runner) -> None:
+    run = plain.run(module("write(b'out\\r\\nAssertion failed: no (a.c: f: 1)\\r\\n'); sys.exit(0)"))
+    assert str(run.verdict) == "faulted(Assertion failed: no (a.c: f: 1))"
+    assert (run.output, run.diagnostics) == (b"out\n", ("Assertion failed: no (a.c: f: 1)",))
+    assert plain.guest.board.dirty == "m.wasm took the runner down"
+    assert plain.guest.board.boots == []
+
+
+def test_the_agent_s_own_complaint_is_no_sign_of_a_dead_runner(plain: Runner) -> None:
+    run = plain.run(Module.raw("m.wasm", b"\xff"))  # the stand-in for the agent chokes on it
+    assert run.verdict == silent()
+    assert plain.guest.board.boots == []
+
+
+def test_a_guest_that_boots_with_a_new_console_is_followed(plain: Runner, line: ShellLine, tmp_path: Path) -> None:
+    kill(plain, line)
+    (tmp_path / "second").mkdir()
+    with shell_line(tmp_path / "second") as other:
+        (other.home / "wasmedge_emit").write_text(AGENT.replace("PYTHON", sys.executable))
+        (other.home / "wasmedge_emit").chmod(0o755)
+
+        def boot() -> None:
+            plain.guest.board.console = other.console  # type: ignore[misc]
+            plain.guest.run(f"PATH={other.home}:$PATH", check=True)
+
+        plain.guest.board.boot = boot  # type: ignore[method-assign, assignment]
+        run = plain.run(module("end()"))
+        assert (run.verdict, run.transcript) == (exited(0), other.console.transcript.path)
+        assert run.restored
+
+
+def test_a_sealed_silence_boots_nothing(runner: Runner) -> None:
+    run = runner.run(module("sys.exit(0)"))  # the stand-in has no boot()
+    assert (run.verdict, run.restored) == (silent(), None)
+
+
+def test_what_a_stuck_module_wrote_is_kept(plain: Runner, line: ShellLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "OVERHEAD", 0.5)
+    monkeypatch.setattr(shell_module, "RECOVERY_LIMIT", 1.0)
+    line.to_us = lambda data: data.replace(b"begun", b"be[    3.383214] random: init done\r\ngun")
+    run = plain.run(module("write(b'begun\\r\\n'); time.sleep(60)"), limit=0.5)
+    assert (run.verdict, run.output) == (stuck(), b"begun\n")
+    assert run.foreign == ("[    3.383214] random: init done",)
+    raw = line.console.transcript.read(run.start, run.end)
+    assert raw.startswith(b"[2026-11-23 12:00:00.000] [info] executing wasm file\r\nbe[ ")
+    assert raw.endswith(b"gun\r\n")

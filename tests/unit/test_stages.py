@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support import QUICK, Wire, arrived
+from support import QUICK, Wire, arrived, make_wire
 
-from hil.board.stages import BootReport, StageTime, diagnose, walk
+from hil.board.stages import BootReport, StageTime, _Watch, diagnose, walk
 from hil.console import LineClosed
 from hil.errors import BootError
-from hil.image.manifest import Stage
+from hil.image.manifest import Failures, Stage
 
 LOADER = Stage(name="loader", marker="ELF-loader started on CPU:", limit=QUICK)
 LOGIN = Stage(name="login", marker="login: ", limit=QUICK)
@@ -125,3 +128,182 @@ def test_silence_is_measured(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_stage_time_is_a_value() -> None:
     assert StageTime("a", 1.0, 2) == StageTime("a", 1.0, 2)
+
+
+# what ends a boot before its time
+
+KERNEL = Stage(name="kernel", marker="Booting Linux", limit=QUICK)
+FAULT = b"FAULT HANDLER: data fault from w.w_0_control (ID 0x1) on address 0x8, pc = 0x10, fsr = 0x9\r\n"
+
+
+def fails(wire: Wire, stages: tuple[Stage, ...], **options: Any) -> BootError:
+    """The error of a boot that fails long before any limit."""
+    begin = time.monotonic()
+    with pytest.raises(BootError) as caught:
+        walk(wire.console, stages, power_on_ns=time.monotonic_ns() - 10**9, **options)
+    assert time.monotonic() - begin < QUICK / 2
+    assert (caught.value.fault, caught.value.stage) == ("image", stages[-1].name)
+    assert re.search(rf"; last reached: {stages[-2].name} after \d\.\d s; ", caught.value.message)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[    1.234567] Kernel panic - not syncing: VFS: Unable to mount root fs",
+        b"[    1.234567] Unable to handle kernel NULL pointer dereference at virtual address 00000000",
+        FAULT.rstrip(),
+        b"Caught cap fault in send phase at address 0",
+        b"vm fault on data at address 0x72656c646e61 with status 0x92000000",
+        b"======= Unhandled VCPU fault from [Linux] =======",
+    ],
+)
+def test_a_fatal_message_ends_the_wait_and_is_heard_out(
+    wire: Wire, line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear_out = _Watch._hear_out
+
+    def late(watch: _Watch) -> None:
+        wire.far.sendall(b"the dump\r\n")
+        hear_out(watch)
+
+    monkeypatch.setattr(_Watch, "_hear_out", late)
+    fed(wire, HEAD + line + b"\r\n")
+    error = fails(wire, (LOADER, LOGIN))
+    assert "and was given up after " in error.message
+    told = line.decode().removeprefix("[    1.234567] ").lstrip("= ")
+    assert f"on the line: a fatal message: {told}" in error.message
+    assert error.evidence is not None
+    assert error.evidence.lines[-1] == "the dump"
+    assert error.evidence.lines[-2] == line.decode()
+
+
+@pytest.fixture(params=[1, 3, 7])
+def crumbs(request: pytest.FixtureRequest, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """A line that is read a few bytes at a time."""
+    read = wire.console.read
+
+    def few(timeout: float) -> bytes:
+        data = read(timeout)
+        wire.console.position -= len(data[request.param :])
+        return data[: request.param]
+
+    monkeypatch.setattr(wire.console, "read", few)
+    return wire
+
+
+def test_stages_in_crumbs(crumbs: Wire) -> None:
+    fed(crumbs, HEAD + b"login: root\r\n# ")
+    reached = walk(crumbs.console, (LOADER, LOGIN, SHELL), power_on_ns=0)
+    assert [stage.offset - len(HEAD) for stage in reached[1:]] == [7, 15]
+
+
+def test_what_ends_a_boot_in_crumbs(crumbs: Wire) -> None:
+    panic = b"[ 1.0] Kernel panic - not syncing: no init\r\n"
+    fed(crumbs, HEAD + b"Booting Linux on CPU 0\r\n" + panic + b"[ 1.0] rcu stall\r\n" * 300 + HEAD + b"login: ")
+    assert "a fatal message: Kernel panic - not syncing: no init" in fails(crumbs, (LOADER, LOGIN)).message
+    crumbs.console.position = 0
+    few = Failures(fatal=(), flood_lines=200, flood_bytes=4096)
+    assert "a flood: 'rcu stall' 2" in fails(crumbs, (LOADER, LOGIN), failures=few).message
+    crumbs.console.position = 0
+    assert "'loader' came again" in fails(crumbs, (LOADER, KERNEL, LOGIN), failures=Failures(fatal=())).message
+
+
+def test_noise_and_a_manifest_s_own_list_decide_what_is_fatal(wire: Wire) -> None:
+    fed(wire, HEAD + FAULT + b"login: ")
+    assert len(walk(wire.console, (LOADER, LOGIN), power_on_ns=0, noise=(r"data fault from w\.",))) == 2
+    wire.console.position = 0
+    assert len(walk(wire.console, (LOADER, LOGIN), power_on_ns=0, failures=Failures(fatal=()))) == 2
+    wire.console.position = 0
+    own = Failures(fatal=(r"paddr=\[68.*",))
+    assert "a fatal message: paddr=[682f7000..6fed00af]" in fails(wire, (LOADER, LOGIN), failures=own).message
+    wire.console.position = 0
+    fails(wire, (LOADER, LOGIN), noise=("something else",))
+
+
+def test_a_stage_that_comes_again_is_a_reset(wire: Wire) -> None:
+    fed(wire, HEAD + b"Booting Linux on CPU 0\r\n" + HEAD)
+    error = fails(wire, (LOADER, KERNEL, LOGIN))
+    assert "on the line: stage 'loader' came again: the machine has started over" in error.message
+    wire.console.position = 0
+    quick = LOGIN.model_copy(update={"limit": 0.1})
+    again = LOADER.model_copy(update={"repeats": True})
+    with pytest.raises(BootError, match="in 0.1 s; last reached: kernel"):
+        walk(wire.console, (again, KERNEL, quick), power_on_ns=0)
+
+
+def test_a_login_that_comes_again_is_none(wire: Wire) -> None:
+    fed(wire, HEAD + b"login: root\r\nLast login: never\r\n# ")
+    assert len(walk(wire.console, (LOADER, LOGIN, SHELL), power_on_ns=0, answers={"login: ": "root"})) == 3
+
+
+def test_two_stages_may_have_one_marker(wire: Wire) -> None:
+    fed(wire, HEAD + HEAD)
+    second = LOADER.model_copy(update={"name": "second"})
+    assert [stage.name for stage in walk(wire.console, (LOADER, second), power_on_ns=0)] == ["loader", "second"]
+
+
+def test_a_flood_ends_the_wait(wire: Wire) -> None:
+    writer = threading.Thread(target=wire.far.sendall, args=[HEAD + FLOOD * 40_000])
+    writer.start()
+    error = fails(wire, (LOADER, LOGIN))
+    told = re.search(r"a flood: '(.*)' (\d+) times in (\d+) bytes", error.message)
+    assert told is not None, error
+    assert told[1] == FLOOD.decode().strip()
+    assert 5000 < int(told[2]) <= 40_000
+    assert int(told[3]) > 1 << 20
+    wire.console.skip()
+    writer.join(QUICK)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        pytest.param(FLOOD * 5000 + b"x" * (1 << 20) + b"\r\n", id="no more than 5000 lines"),
+        pytest.param(FLOOD * 15_000, id="less than 1 MiB"),
+        pytest.param(b"".join(b"%d\r\n" % number for number in range(200_000)), id="all different"),
+        pytest.param(b"\r\n" * 600_000, id="blank lines"),
+        pytest.param(b"x" * (3 << 20), id="no lines"),
+    ],
+)
+def test_much_is_not_yet_a_flood(wire: Wire, noise: bytes) -> None:
+    writer = threading.Thread(target=wire.far.sendall, args=[HEAD + noise + b"login: "])
+    writer.start()
+    reached = walk(wire.console, (LOADER, LOGIN), power_on_ns=0)
+    writer.join(QUICK)
+    assert reached[-1].offset == len(HEAD + noise + b"login: ")
+
+
+def test_what_floods_is_the_manifest_s_affair(wire: Wire) -> None:
+    fed(wire, HEAD + b"[ 1.000] rcu stall\r\n" * 300)
+    few = Failures(flood_lines=200, flood_bytes=4096)
+    assert "a flood: 'rcu stall' 300 times" in fails(wire, (LOADER, LOGIN), failures=few).message
+
+
+def test_a_machine_that_dies_in_a_boot_is_told_with_its_stage_and_its_last_words(tmp_path: Path) -> None:
+    wire = make_wire(tmp_path, explain_end=lambda: "QEMU ended with status 1; it said: no memory")
+    wire.far.sendall(HEAD)
+    wire.far.shutdown(1)
+    with pytest.raises(LineClosed) as caught:
+        walk(wire.console, (LOADER, LOGIN), power_on_ns=time.monotonic_ns() - 10**9)
+    error = caught.value
+    assert (error.fault, error.stage) == ("infrastructure", "login")
+    assert "did not reach stage 'login'" in error.message
+    assert "last reached: loader after 1.0 s" in error.message
+    assert "QEMU ended with status 1; it said: no memory" in error.message
+    assert error.evidence is not None
+    assert error.evidence.lines[-1] == "  paddr=[682f7000..6fed00af]"
+    wire.close()
+
+
+def test_a_fatal_message_is_told_even_when_the_machine_ends_with_it(wire: Wire) -> None:
+    fed(wire, HEAD + FAULT)
+    wire.cut()
+    assert "a fatal message: FAULT HANDLER: data fault from w" in fails(wire, (LOADER, LOGIN)).message
+
+
+def test_a_line_that_never_says_anything_asks_for_its_cable(wire: Wire) -> None:
+    quick = LOADER.model_copy(update={"limit": 0.1})
+    with pytest.raises(BootError) as caught:
+        walk(wire.console, (quick, LOGIN), power_on_ns=0)
+    assert "is the machine on, and is it this line at this speed?" in (caught.value.hint or "")

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from hil.image import manifest
 from hil.image.manifest import AgentFacts
-from hil.wasm import exited, failed, faulted, no_agent, silent, stuck
-from hil.wasm.verdict import read
+from hil.wasm import Faulted, exited, failed, faulted, no_agent, silent, stuck
+from hil.wasm.verdict import Reading, read
 
 FACTS = AgentFacts(seal_option="--seal={nonce}")
 FOREIGN = (r"\[ *\d+\.\d{6}\] .*", "partition: .*")
@@ -260,4 +261,119 @@ def test_megabytes_of_lookalikes_are_read_in_no_time(byte: bytes) -> None:
     assert read(output, FACTS, nonce=NONCE, foreign=FOREIGN).verdict == silent()
     assert read(OLD_EXECUTING + output, OLD, foreign=FOREIGN).verdict == silent()
     assert read(output, OLD, foreign=FOREIGN).verdict == silent()
+    assert time.monotonic() - begin < 20
+
+
+# the real image's: CR LF for LF, error lines before the verdict, and a runner that dies
+
+SEL4 = manifest.find("wasmedge-sel4")
+assert SEL4.agent is not None
+REAL = SEL4.agent
+ERROR = OLD_STAMP + b"[error] execution failed: unreachable, Code: 0x89\r\n"
+CONTEXT = OLD_STAMP + b"[error]     In instruction: unreachable (0x00) , Bytecode offset: 0x00000023\r\n"
+TRAPPED = OLD_STAMP + b"[info] execution failed:unreachable\r\n"
+ASSERTION = b'Assertion failed: !"not implemented" (a.c: sys_readv: 342)\r\n'
+DATA_FAULT = b"FAULT HANDLER: data fault from w.w_0_control (ID 0x1) on address 0x8, pc = 0x10, fsr = 0x9\r\n"
+DUMP = b"FAULT HANDLER: Register dump:\r\nFAULT HANDLER: pc:\t0x10\r\nFAULT HANDLER: x0:\t0xff\r\n"
+CAP_FAULT = b"Caught cap fault in send phase at address 0\r\nvm fault on data at address 0x72 with status 0x9\r\n"
+
+
+def real(console: bytes) -> Reading:
+    return read(OLD_EXECUTING + console, REAL, foreign=FOREIGN)
+
+
+@pytest.mark.parametrize(
+    ("console", "verdict", "output", "diagnostics"),
+    [
+        (b"a\r\nb\r\r\nc\rd" + OLD_SUCCESS, exited(0), b"a\nb\r\nc\rd", 0),
+        (ERROR + CONTEXT + TRAPPED, failed("unreachable"), b"", 2),
+        (b"out\r\n" + ERROR + CONTEXT + TRAPPED, failed("unreachable"), b"out\n", 2),
+        (b"glued" + ERROR + CONTEXT + TRAPPED, failed("unreachable"), b"glued", 2),
+        # a module may write such lines: they are output unless the runner itself says that it failed
+        (ERROR + OLD_SUCCESS, exited(0), ERROR.replace(b"\r\n", b"\n"), 0),
+        (ERROR + b"out\r\n" + TRAPPED, failed("unreachable"), ERROR.replace(b"\r\n", b"\n") + b"out\n", 0),
+        (TRAPPED + OLD_SUCCESS, exited(0), TRAPPED.replace(b"\r\n", b"\n"), 0),
+        (ASSERTION + OLD_SUCCESS, exited(0), ASSERTION.replace(b"\r\n", b"\n"), 0),
+        (DATA_FAULT + DUMP + ERROR + TRAPPED, failed("unreachable"), None, 1),
+        # and a runner that dies says no more
+        (b"out" + ASSERTION, faulted(), b"out", 1),
+        (OLD_SUCCESS + ASSERTION, faulted(), OLD_SUCCESS.replace(b"\r\n", b"\n"), 1),
+        (b"out\r\n" + DATA_FAULT + DUMP + CAP_FAULT, faulted(), b"out\n", 6),
+        (PRINTK + b"o" + PRINTK + b"ut" + PRINTK + ASSERTION + PRINTK, faulted(), b"out", 1),
+        # a kernel's line that the runner cuts into, and the other way round
+        (b"out\r\n[    3.383214] random: fast in" + OLD_SUCCESS + b"it done\r\n", silent(), b"out\n", 1),
+        (b"out\r\n[    3.383214] random: init done" + OLD_SUCCESS + b"\r\n", exited(0), b"out\n", 0),
+        (b"out\r\n" + OLD_SUCCESS[:40] + PRINTK + OLD_SUCCESS[40:], exited(0), b"out\n", 0),
+    ],
+)
+def test_the_runner_s_last_word_decides(
+    console: bytes, verdict: object, output: bytes | None, diagnostics: int
+) -> None:
+    got = real(console)
+    assert got.verdict == verdict
+    assert output is None or got.output == output
+    assert len(got.diagnostics) == diagnostics, got
+    assert got.heard
+
+
+def test_an_error_number_is_the_verdict_s_own() -> None:
+    fake = ERROR.replace(b"0x89", b"0x01")
+    assert getattr(real(fake + CONTEXT + ERROR + CONTEXT + TRAPPED).verdict, "code", None) == 0x89
+    assert getattr(real(CONTEXT + TRAPPED).verdict, "code", 0) is None
+
+
+def test_a_fault_is_told_with_what_the_console_tells() -> None:
+    verdict = real(b"out" + DATA_FAULT + DUMP + CAP_FAULT).verdict
+    assert isinstance(verdict, Faulted)
+    assert (verdict.reason, verdict.address, verdict.pc) == ("data fault from w.w_0_control", 8, 16)
+    assert verdict.registers == {"pc": 0x10, "x0": 0xFF}
+    assert str(verdict) == "faulted(data fault from w.w_0_control, address 0x8, pc 0x10)"
+    verdict = real(CAP_FAULT).verdict
+    assert str(verdict) == "faulted(Caught cap fault in send phase, address 0x72)"
+    early = read(DATA_FAULT + DUMP, REAL)  # a module of 80 MiB: dead before it says that it executes
+    assert (early.verdict, early.output, len(early.diagnostics), early.heard) == (faulted(), b"", 4, True)
+    assert {faulted("a", 1, 2, {"x0": 3}), faulted()} == {faulted()}, "details are not compared"
+
+
+def test_a_runner_that_was_dead_before_is_not_heard() -> None:
+    assert not read(b"", REAL).heard
+    assert not read(PRINTK, REAL, foreign=FOREIGN).heard
+    assert read(OLD_EXECUTING, REAL).heard
+    told = read(b"Got error code 22 on send_file.\n", REAL)
+    assert (told.verdict, told.heard, told.diagnostics) == (silent(), True, ("Got error code 22 on send_file.",))
+
+
+WORDS = [ERROR, CONTEXT, TRAPPED, ASSERTION, DATA_FAULT, DUMP, CAP_FAULT, OLD_EXECUTING, OLD_SUCCESS, PRINTK]
+written = st.lists(st.one_of(st.binary(max_size=20), st.sampled_from([*LOOKALIKES, *WORDS])), max_size=8).map(b"".join)
+
+
+@given(written)
+def test_bytes_come_back_as_the_module_wrote_them(output: bytes) -> None:
+    assume(not re.search(rb"\[ *\d+\.\d{6}\] ", output))  # not to be told from the kernel's
+    got = real(output.replace(b"\n", b"\r\n") + OLD_SUCCESS)
+    assert (got.verdict, got.output) == (exited(0), output)
+
+
+@given(written)
+def test_no_bytes_are_a_success_that_the_runner_did_not_end_with(output: bytes) -> None:
+    assume(not re.search(rb"exit code:0\r*\n\s*\Z", output))
+    assume(b"random: " not in output)
+    assert real(output).verdict != exited(0)
+    assert real(OLD_SUCCESS + output + ASSERTION).verdict in (faulted(), silent())
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(b"[ 1.000000] ", b"[ 1.000000] x\n", b"[ 1.000000] x\r\n", b"FAULT HANDLER: ", b"Assertion failed: "),
+        *(OLD_STAMP + b"[error] ", OLD_STAMP + b"[error] x\r\n", b"FAULT HANDLER: a fault from a", b"vm fault on "),
+    ],
+)
+def test_megabytes_of_the_runner_s_words_are_read_in_no_time(piece: bytes) -> None:
+    output = piece * ((2 << 20) // len(piece))
+    begin = time.monotonic()
+    assert real(output).verdict in (silent(), faulted())
+    for ending in (b"", b"\n", b"\r\n"):
+        assert real(output + ending + OLD_SUCCESS).verdict == exited(0)
+        assert real(output + ending + TRAPPED).verdict == failed("unreachable")
     assert time.monotonic() - begin < 20
