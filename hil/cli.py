@@ -342,12 +342,16 @@ def run(module: Path, arguments: tuple[str, ...], name: str, image: str | None, 
     verdict mean that there was no run.
     """
     from hil.guest import Guest
+    from hil.image.progress import shown
     from hil.wasm import Module, Runner
 
     loaded = Module.load(module)  # before a boot is paid for
     with _board(name, image) as chosen:
         _boot(chosen)
-        done = Runner(Guest(chosen)).run(loaded, *arguments, limit=limit)
+        with shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
+            runner = Runner(Guest(chosen, progress=progress))
+            runner.place(loaded)
+        done = runner.run(loaded, *arguments, limit=limit)
     if json_:
         as_json(
             {

@@ -18,9 +18,9 @@ from hil.console.transcript import Line, printable
 from hil.errors import ConfigurationError
 
 OPENED, RECEIVED, SENT, ENDED = "@", "<", ">", "!"
-NUMBERS = OPENED + RECEIVED
+NUMBERS = {OPENED: re.compile(rb"\d{1,12}(\.\d*)?"), RECEIVED: re.compile(rb"\d{1,9}")}
 CHUNK = 1 << 16  # bytes
-RECORD = re.compile(rb"(\d+)\t([^\t\n])\t(.*)\n")
+RECORD = re.compile(rb"(\d{1,19})\t([^\t\n])\t(.*)\n")
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ class Recording:
         if match := RECORD.fullmatch(text):
             kind, value = match[2].decode("latin-1"), match[3]
             try:
-                if kind in NUMBERS:
-                    float(value)
+                if kind in NUMBERS and not NUMBERS[kind].fullmatch(value):
+                    raise ValueError(value)
                 data = json.loads(value).encode("latin-1") if kind == SENT else value
                 return Event(kind, int(match[1]), row, data)
             except (ValueError, AttributeError):

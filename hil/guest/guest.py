@@ -9,13 +9,15 @@ from hil.console import Console, LineTimeout
 from hil.errors import ConfigurationError
 from hil.guest import transfer
 from hil.guest.shell import CommandTimeout, Result, Shell
+from hil.image.progress import Progress
 
 
 class Guest:
-    """The guest Linux of `board`; follows the board through its boots."""
+    """The guest Linux of `board`; follows the board through its boots. `progress` is told of transfers."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, *, progress: Progress | None = None) -> None:
         self.board = board
+        self._progress = progress
         self._shell: Shell | None = None
 
     @property
@@ -48,8 +50,8 @@ class Guest:
                 return self.put(source.read_bytes(), path)
             except OSError as error:
                 raise ConfigurationError(f"cannot read {source}: {error.strerror}") from error
-        return transfer.put(self.shell, source, path)
+        return transfer.put(self.shell, source, path, progress=self._progress)
 
     def get(self, path: str) -> bytes:
         """The bytes of the file `path` in the guest."""
-        return transfer.get(self.shell, path)
+        return transfer.get(self.shell, path, progress=self._progress)

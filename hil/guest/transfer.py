@@ -15,18 +15,19 @@ import posixpath
 import re
 import secrets
 import shlex
+import time
 from collections.abc import Callable, Iterator
 
 from hil.console import LineClosed
 from hil.errors import GuestError, InfrastructureError
-from hil.guest.shell import CommandTimeout, Shell
+from hil.guest.shell import START_LIMIT, TRIES, CommandTimeout, Result, Shell
 from hil.image.progress import Progress, Silent
 
 LINE = 1000  # characters of base64 a line: below what any tty and shell take
-LARGEST = 24 << 10  # bytes of compressed data a command
-SMALLEST = 256
+LARGEST = 32 << 10  # bytes of compressed data a command
+SMALLEST = BLOCK = 256  # parts are whole blocks
 GOOD_IN_A_ROW = 4  # parts, to try larger ones again
-BAD_IN_A_ROW = 10  # parts, of which the first few only find the size that passes
+BAD_IN_A_ROW = 12  # parts, of which the first few only find the size that passes
 RATE = 2 << 10  # bytes a second at the least, to bound the waits
 
 
@@ -59,24 +60,34 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     else:
         packed, unpack = gzip.compress(data, 9, mtime=0), "gunzip"
     sent = int(has["s"]) if has.get("s", "").isdigit() else -1
-    if not (0 <= sent <= len(packed) and has.get("m", "").startswith(_md5(packed[:sent]))):
+    if 0 <= sent <= len(packed) and has.get("m", "").startswith(_md5(packed[:sent])):
+        sent -= sent % BLOCK
+    else:
         directory = shlex.quote(posixpath.dirname(path) or ".")
-        shell.run(f"mkdir -p {directory} && : >{part}", check=True)
+        _insist(shell, f"mkdir -p {directory} && : >{part}", check=True)
         sent = 0
-    progress.step(f"sending {posixpath.basename(path)}", len(packed))
-    try:
-        for end in _parts(len(packed), sent, lambda start, end: _send(shell, packed[start:end], part, start)):
-            progress.advance(end)
-    except LineClosed:
-        raise  # what has arrived stays for the next try
-    except InfrastructureError:
-        shell.run(f"rm -f {part} {part}p")
-        raise
-    result = shell.run(
-        f"{unpack} <{part} >{whole} && sha256sum <{whole} && mv {whole} {target};"
-        f"s=$?;rm -f {part} {part}p {whole};(exit $s)",
-        timeout=30 + len(data) / RATE,
-    )
+    progress.step(f"sending {posixpath.basename(path)}", len(packed), unit="B")
+    pace, missing = _Pace(), [(sent, len(packed))]
+    for _ in range(TRIES):
+        try:
+            for start, stop in missing:
+                for end in _parts(stop, start, lambda at, end: _send(shell, packed[at:end], part, at, pace)):
+                    progress.advance(end)
+        except LineClosed:
+            raise  # what has arrived stays for the next try
+        except InfrastructureError:
+            shell.run(f"rm -f {part} {part}p")
+            raise
+        result = _insist(
+            shell,
+            f"head -c {len(packed)} {part}|{unpack} >{whole} && sha256sum <{whole} && mv {whole} {target}",
+            digest,
+            timeout=30 + len(data) / RATE,
+        )
+        # a flipped digit of its place has a part written over another
+        if digest in result.text or not (missing := _wrong(shell, packed, part)):
+            break
+    _insist(shell, f"rm -f {part} {part}p {whole}")
     if result.status or digest not in result.text:
         raise GuestError(
             f"{path} did not arrive in the guest: status {result.status}, {result.text.strip()[-300:]!r}",
@@ -104,13 +115,13 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
     try:
         shell.run(f"gzip -c <{name} >{temporary}", timeout=30 + size / RATE, check=True)
         length = int(_facts(shell, f"echo l=$(wc -c <{temporary})")["l"])
-        progress.step(f"fetching {posixpath.basename(path)}", length)
+        progress.step(f"fetching {posixpath.basename(path)}", length, unit="B")
         packed = bytearray()
 
-        def fetch(start: int, end: int) -> tuple[int, str]:
+        def fetch(start: int, end: int) -> str:
             data, said = _fetch(shell, temporary, start, end)
             packed.extend(data)
-            return start + len(data), said
+            return said
 
         for end in _parts(length, 0, fetch):
             progress.advance(end)
@@ -123,52 +134,104 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
     return data
 
 
-def _parts(total: int, done: int, move: Callable[[int, int], tuple[int, str]]) -> Iterator[int]:
+def _wrong(shell: Shell, packed: bytes, part: str) -> list[tuple[int, int]]:
+    """Which stretches of the guest's file are not as they were sent."""
+    places = range(0, len(packed), LARGEST)
+    result = _insist(
+        shell,
+        f"i=0;while [ $i -lt {len(places)} ];do dd if={part} bs={LARGEST} skip=$i count=1 2>/dev/null"
+        f"|head -c $(({len(packed)}-i*{LARGEST}))|md5sum;i=$((i+1));done",
+        timeout=30 + len(packed) / RATE,
+    )
+    said = [*result.lines, *[""] * len(places)]
+    stretches = [(at, min(at + LARGEST, len(packed))) for at in places]
+    return [
+        (start, end)
+        for (start, end), line in zip(stretches, said, strict=False)
+        if not line.startswith(_md5(packed[start:end]))
+    ]
+
+
+def _insist(shell: Shell, command: str, expected: str = "", *, timeout: float = 30.0, check: bool = False) -> Result:
+    """Run a command that may be run more than once until it is good; the last result, else as `Shell.run`."""
+    for _ in range(TRIES - 1):
+        try:
+            result = shell.run(command, timeout=timeout)
+            if result.status == 0 and expected in result.text:
+                return result
+        except GuestError:
+            if shell.lost:
+                raise
+    return shell.run(command, timeout=timeout, check=check)
+
+
+def _parts(total: int, done: int, move: Callable[[int, int], str]) -> Iterator[int]:
     """Move `total` bytes in parts of a size that passes, from `done` on.
 
-    `move` returns how far the other side is (-1 where it did not say) and what it said; the end of
-    each part that arrived is given out. Where only the answer to a part was lost, the other side is
-    further than we know: it is believed when it says so twice. Raises `InfrastructureError` when no
-    part passes any more.
+    `move` returns nothing for a part that arrived, else what was said of it; the end of each part that
+    arrived is given out. Raises `InfrastructureError` when none passes any more.
     """
-    size, good, bad, claimed = LARGEST, 0, 0, -1
+    size, good, bad = LARGEST, 0, 0
     while done < total:
         end = min(total, done + size)
         try:
-            reached, said = move(done, end)
+            said = move(done, end)
         except CommandTimeout as error:
             if not error.recovered:
                 raise
-            reached, said = -1, error.message
+            said = error.message
         except GuestError as error:
-            reached, said = -1, error.message
-        if reached == end or done < reached == claimed <= total:
-            yield reached
-            done, good, bad, claimed = reached, good + 1, 0, -1
+            said = error.message
+        if not said:
+            yield end
+            done, good, bad = end, good + 1, 0
             if good >= GOOD_IN_A_ROW:
                 size, good = min(LARGEST, size * 2), 0
             continue
-        good, bad, claimed = 0, bad + 1, reached
+        good, bad = 0, bad + 1
         if bad == BAD_IN_A_ROW:
             raise InfrastructureError(
                 f"a part of {end - done} bytes did not pass in {bad} tries; the last said {said!r}",
                 hint="is the line losing bytes, or the guest's file system full?",
             )
-        size = max(SMALLEST, size // 4)
+        size = max(SMALLEST, size // 2)
 
 
-def _send(shell: Shell, part: bytes, temporary: str, offset: int) -> tuple[int, str]:
-    """Append a part in the guest, once, however often it is asked; returns the size there and what was said."""
+class _Pace:
+    """How long a part may take to begin: those that did tell."""
+
+    def __init__(self) -> None:
+        self._slowest = 0.0  # seconds a byte
+
+    def limit(self, size: int) -> float:
+        return 1 + 4 * size * self._slowest if self._slowest else START_LIMIT + size / RATE
+
+    def began(self, size: int, seconds: float) -> None:
+        self._slowest = max(self._slowest, seconds / size)
+
+
+def _send(shell: Shell, part: bytes, temporary: str, offset: int, pace: _Pace) -> str:
+    """Write a part to its place in the guest's file and read it back; returns what went wrong.
+
+    What is typed may arrive damaged and still run, in part even unframed: so writing a part twice, or
+    the part before in its place, must do no harm, and only what is read back counts.
+    """
     text = base64.b64encode(part).decode()
     lines = "\n".join(text[at : at + LINE] for at in range(0, len(text), LINE))
-    result = shell.run(
-        f"[ $(wc -c <{temporary}) = {offset} ]&&base64 -d >{temporary}p <<'.'&&"
-        f"[ \"$(md5sum <{temporary}p)\" = '{_md5(part)}  -' ]&&cat {temporary}p >>{temporary}\n"
-        f"{lines}\n.\nwc -c <{temporary}",
+    place, blocks = offset // BLOCK, -(-len(part) // BLOCK)
+    typed_ns = time.monotonic_ns()
+    result = shell.attempt(
+        f"base64 -d >{temporary}p <<'.'&&dd if={temporary}p of={temporary} bs={BLOCK} seek={place} conv=notrunc;"
+        f"dd if={temporary} bs={BLOCK} skip={place} count={blocks} 2>/dev/null|head -c {len(part)}|md5sum\n"
+        f"{lines}\n.",
         timeout=5 + len(text) / RATE,
+        start=pace.limit(len(text)),
     )
-    size = re.search(r"^(\d+)\s*\Z", result.text, re.MULTILINE)
-    return int(size[1]) if size else -1, result.text.strip()[-300:] or "nothing"
+    if result is None:
+        return "it did not arrive whole"
+    pace.began(len(text), (result.begin_ns - typed_ns) / 1e9)
+    arrived = result.lines[-1:] == [f"{_md5(part)}  -"]
+    return "" if arrived else result.text.strip()[-300:] or "nothing"
 
 
 def _fetch(shell: Shell, temporary: str, start: int, end: int) -> tuple[bytes, str]:

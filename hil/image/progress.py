@@ -11,8 +11,11 @@ from typing import Protocol, TextIO
 class Progress(Protocol):
     """Told by work that takes long; each step ends the one before."""
 
-    def step(self, name: str, total: float | None = None) -> None:
-        """Begin the step `name`; `total` is its size in any unit, None if unknown."""
+    def step(self, name: str, total: float | None = None, *, unit: str = "") -> None:
+        """Begin the step `name`; `total` is its size, None if unknown.
+
+        With `unit` ("B") the rate is shown, too.
+        """
 
     def advance(self, done: float) -> None:
         """Say how much of the current step's total is done."""
@@ -21,7 +24,7 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def step(self, name: str, total: float | None = None) -> None:
+    def step(self, name: str, total: float | None = None, *, unit: str = "") -> None:
         """Show nothing."""
 
     def advance(self, done: float) -> None:
@@ -35,18 +38,25 @@ class Lines:
         self._stream = stream
         self._every = every
         self._start = self._last = time.monotonic()
-        self._name = ""
+        self._name = self._unit = ""
         self._total: float | None = None
+        self._begin = self._start
 
-    def step(self, name: str, total: float | None = None) -> None:
+    def step(self, name: str, total: float | None = None, *, unit: str = "") -> None:
         """Write the line of a new step."""
-        self._name, self._total = name, total
+        self._name, self._total, self._unit, self._begin = name, total, unit, time.monotonic()
         self._write(name)
 
     def advance(self, done: float) -> None:
         """Write a line if the last one is old."""
-        if time.monotonic() - self._last >= self._every:
-            self._write(f"{self._name}: {done / self._total:.0%}" if self._total else self._name)
+        now = time.monotonic()
+        if now - self._last < self._every:
+            return
+        text = f"{self._name}: {done / self._total:.0%}" if self._total else self._name
+        if self._unit and self._total and done:
+            rate = done / (now - self._begin)
+            text += f", {rate:.3g} {self._unit}/s, {(self._total - done) / rate:.0f} s left"
+        self._write(text)
 
     def _write(self, text: str) -> None:
         self._last = time.monotonic()
@@ -60,19 +70,27 @@ def shown(stream: TextIO) -> Iterator[Progress]:
         yield Lines(stream)
         return
     from rich.console import Console  # slow to import and rarely needed
-    from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Display
+    from rich.text import Text
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    class Rate(ProgressColumn):
+        """Rate and time left, where the step has a unit."""
+
+        def render(self, task: Task) -> Text:
+            unit, left = task.fields.get("unit"), task.time_remaining
+            return Text(f"{task.speed:.3g} {unit}/s, {left:.0f} s left" if unit and task.speed and left else "")
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), Rate())
     with Display(*columns, console=Console(file=stream)) as display:
 
         class Bars:
             def __init__(self) -> None:
                 self._task: TaskID | None = None
 
-            def step(self, name: str, total: float | None = None) -> None:
+            def step(self, name: str, total: float | None = None, *, unit: str = "") -> None:
                 self.close()
-                self._task = display.add_task(name, total=total)
+                self._task = display.add_task(name, total=total, unit=unit)
 
             def advance(self, done: float) -> None:
                 if self._task is not None:

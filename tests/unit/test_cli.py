@@ -207,6 +207,9 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
         def __init__(self, *_: object) -> None:
             pass
 
+        def place(self, module: object) -> str:
+            return "/tmp/there"
+
         def run(self, module: object, *arguments: str, limit: float) -> object:
             assert (arguments, limit) == (("--flag", "10"), 2.5)
             verdict, intact = next(outcomes)

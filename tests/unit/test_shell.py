@@ -132,6 +132,21 @@ def test_a_command_that_does_not_end_is_interrupted_and_the_shell_is_back(shell:
     assert shell.run("echo back", timeout=QUICK).output == b"back\n"
 
 
+def test_a_question_that_the_line_damages_is_asked_again(
+    line: ShellLine, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell_module, "RECOVERY_LIMIT", 1.5)
+    damaged = iter([True])
+    line.to_shell = lambda data: data.replace(b"$_n", b"$_m") if b"=$_n" in data and next(damaged, False) else data
+    try:
+        with pytest.raises(CommandTimeout) as caught:
+            shell.run("sleep 60", timeout=0.2)
+    finally:
+        line.to_shell = lambda data: data
+    assert caught.value.recovered
+    assert next(damaged, None) is None
+
+
 def test_a_command_that_eats_the_input_is_interrupted(shell: Shell) -> None:
     with pytest.raises(CommandTimeout) as caught:
         shell.run("cat", timeout=0.3)
