@@ -62,6 +62,7 @@ class Transcript:
         self._ends = array("q")
         self._times = array("q")
         self._partial = b""
+        self._taken = 0  # bytes of the index
         opened: list[int] = []
         # closed with the last user at the latest: a console's end does not end the reading
         self._closer = weakref.finalize(self, _close, opened)
@@ -112,7 +113,9 @@ class Transcript:
     def refresh(self) -> bool:
         """Take in what the index has gained; true if there was something new."""
         fresh = False
-        while data := os.read(self._index, 1 << 20):
+        # by its own offset: what `sent` appends moves the file's, past what the pump wrote in between
+        while data := os.pread(self._index, 1 << 20, self._taken):
+            self._taken += len(data)
             fresh = True
             records = (self._partial + data).split(b"\n")
             self._partial = records.pop()

@@ -97,7 +97,7 @@ class Shell:
         # once a session: compiling them costs more than a round trip
         self._begun, self._ended, self._told = (
             re.compile(rb"@%s\.(\d+)%s\n" % (self._nonce.encode(), rest))
-            for rest in (rb"(<|!@)", rb">(\d{1,3})@", rb"=(\d+)=(\d*)@")
+            for rest in (rb"(<|!@)", rb">(\d{1,3})@", rb"=([^=\n]*)=(\d*)@")
         )
         patterns = "|".join(f"(?:{pattern})" for pattern in (*facts.foreign, *facts.runner)).encode()
         self._foreign = re.compile(rb"(?:%s)(?<!\r)\r+\n" % patterns) if patterns else None
@@ -233,7 +233,8 @@ class Shell:
             try:
                 self.console.write(question, timeout=max(0.0, deadline - now))
                 told = stream.find(self._told, self._count, now + max(0.0, deadline - now) / left)
-                return int(told[2]), int(told[3]) if told[3] else None
+                # a number that was typed and arrived damaged is none of ours
+                return int(told[2]) if told[2].isdigit() else -1, int(told[3]) if told[3] else None
             except LineTimeout:
                 continue
         return None

@@ -147,6 +147,18 @@ def test_a_question_that_the_line_damages_is_asked_again(
     assert next(damaged, None) is None
 
 
+def test_a_command_whose_number_arrives_damaged_is_typed_again(
+    line: ShellLine, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell_module, "START_LIMIT", 0.3)
+    damaged = iter([True])
+    line.to_shell = lambda data: data.replace(b"_h ", b"_h \xb4", 1) if b"_h" in data and next(damaged, 0) else data
+    try:
+        assert shell.run("echo fine", timeout=QUICK).output == b"fine\n"
+    finally:
+        line.to_shell = lambda data: data
+
+
 def test_a_command_that_eats_the_input_is_interrupted(shell: Shell) -> None:
     with pytest.raises(CommandTimeout) as caught:
         shell.run("cat", timeout=0.3)

@@ -72,6 +72,17 @@ def test_an_index_read_in_pieces_is_the_same_index(directory: Path, chunks: list
         made.close()
 
 
+def test_what_came_just_before_something_was_sent_is_not_lost(tmp_path: Path) -> None:
+    made = Transcript.create(tmp_path, "both")
+    with made.path.open("ab") as raw, made.index_path.open("ab") as index:
+        raw.write(b"came\n")
+        index.write(b"1000\t<\t5\n")
+    made.sent(b"typed\n")
+    made.refresh()
+    record(made, b"more\n", start_ns=2000)
+    assert made.size == 10
+
+
 @given(st.binary(max_size=200))
 def test_printable_hides_every_control_character(data: bytes) -> None:
     text = printable(data)
