@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -12,6 +13,7 @@ from labgrid.protocol import PowerProtocol
 
 from hil.board import boardfile
 from hil.board.drivers import HilQemuDriver, HilSerialDriver, manifest_of
+from hil.board.exact import Canary, Virtual, song
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu
 from hil.board.replay import HilReplayDriver
@@ -19,7 +21,7 @@ from hil.board.stages import BootReport
 from hil.board.strategy import HilStrategy
 from hil.console import Console
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.image import ensure, manifest
+from hil.image import ensure, manifest, tools
 from hil.image.progress import shown
 from hil.image.store import Image
 
@@ -28,12 +30,15 @@ class Board:
     """One board with the image it boots.
 
     `name` is a board's name or the path of an environment; `image` overrides the environment's image;
-    `transcripts` is the directory for its consoles. Nothing is switched on before `boot`. `dirty` says
-    why the board cannot be trusted any more, `boots` how often it was booted.
+    `transcripts` is the directory for its consoles; `seed` has an emulated board run in virtual time.
+    Nothing is switched on before `boot`. `dirty` says why the board cannot be trusted any more, `boots`
+    how often it was booted.
     An environment of labgrid's own drivers is completed with our console and strategy.
     """
 
-    def __init__(self, name: str, *, image: str | None = None, transcripts: Path | None = None) -> None:
+    def __init__(
+        self, name: str, *, image: str | None = None, transcripts: Path | None = None, seed: int | None = None
+    ) -> None:
         self.path = boardfile.find(name)
         self.name = self.path.stem
         self.dirty: str | None = None
@@ -43,6 +48,8 @@ class Board:
             path = Path(image) if image.endswith(".toml") else manifest.find(image).path
             self._env.config.data.setdefault("images", {})["main"] = str(path and path.absolute())
         self._complete(transcripts)
+        if seed is not None:
+            self._machine("virtual time").virtual = Virtual(seed)
 
     def _complete(self, transcripts: Path | None) -> None:
         """Make the target; find, or add, the drivers that we need."""
@@ -84,11 +91,26 @@ class Board:
     @property
     def qemu(self) -> Qemu:
         """The emulator's process and monitor. Raises `ConfigurationError` on a real board."""
-        if not isinstance(self.power, HilQemuDriver):
-            raise ConfigurationError(f"board {self.name} is not emulated", hint="choose a qemu-* board for this")
-        if self.power.qemu is None:
+        machine = self._machine("this")
+        if machine.qemu is None:
             raise InfrastructureError(f"board {self.name} is off")
-        return self.power.qemu
+        return machine.qemu
+
+    @property
+    def virtual(self) -> Virtual | None:
+        """The board's virtual time, and whether it is exact so far; None for a board in real time."""
+        virtual: Virtual | None = getattr(self.power, "virtual", None)
+        if virtual is None or not self.power.get() or self.console.lockstep is None:
+            return virtual
+        return replace(virtual, lost=virtual.lost or self.console.lockstep.lost)
+
+    def _machine(self, purpose: str) -> HilQemuDriver:
+        if not isinstance(self.power, HilQemuDriver):
+            raise ConfigurationError(
+                f"board {self.name} is not emulated, and {purpose} is for emulated ones",
+                hint="choose a qemu-* board with --board",
+            )
+        return self.power
 
     @property
     def console(self) -> Console:
@@ -126,6 +148,8 @@ class Board:
         self.boots += 1
         try:
             self.strategy.transition("shell")
+            if self.virtual is not None and not self.virtual.lost:
+                self._prove_exact()
         except BaseException as error:
             try:
                 self.off()
@@ -135,6 +159,25 @@ class Board:
         report = self.report
         assert report is not None
         return report
+
+    def _prove_exact(self) -> None:
+        """Compare this boot with those before it; the first of its kind is made twice."""
+        machine, virtual, image = self._machine("virtual time"), self.virtual, self.image()
+        assert virtual is not None
+        facts = image.manifest.machine
+        build = tools.version(self.qemu.command[0])
+        canary = Canary([image.digest, build, *facts.arguments, *facts.virtual_arguments, *machine.arguments])
+
+        def again() -> str:
+            self.strategy.status = "unknown"
+            self.strategy.transition("shell")
+            return self._song()
+
+        machine.virtual = canary.prove(virtual, self._song(), again)
+
+    def _song(self) -> str:
+        assert self.report is not None
+        return song(self.console, self.report.stages[-1].offset)
 
     def off(self) -> None:
         self.strategy.transition("off")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import random
 import socket
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import attr
@@ -17,9 +18,10 @@ from labgrid.protocol import ConsoleProtocol
 from labgrid.resource import NetworkSerialPort
 from labgrid.util.proxy import proxymanager
 
-from hil.board.machine import MachineDriver
+from hil.board import exact
+from hil.board.machine import Line, MachineDriver
 from hil.board.protocol import HilConsoleProtocol
-from hil.board.qemu import Qemu
+from hil.board.qemu import Qemu, Stepping
 from hil.board.rfc2217 import Rfc2217
 from hil.console import Console, Transcript
 from hil.console.transcript import default_directory
@@ -50,7 +52,8 @@ class HilQemuDriver(MachineDriver):
     """Power and console of a machine under QEMU; off is a power cut.
 
     `image` is the key of the image's manifest in the environment's `images:`; the image is built first
-    where it is not there yet. `arguments` are added to QEMU's command line.
+    where it is not there yet. `arguments` are added to QEMU's command line. `virtual` is set where the
+    machine is to run in virtual time, before it is switched on; while it runs it tells how that went.
     """
 
     image: str = attr.ib(default="main", validator=attr.validators.instance_of(str))
@@ -63,16 +66,45 @@ class HilQemuDriver(MachineDriver):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self.qemu: Qemu | None = None
+        self.virtual: exact.Virtual | None = None
 
-    def start(self, transcript: Path) -> tuple[int, Callable[[], str]]:
+    def start(self, transcript: Path) -> Line:
         with shown(sys.stderr) as progress:
             image = ensure(manifest_of(self, self.image), progress)
+        command, stepping = image.command(), None
+        machine = image.manifest.machine
+        if self.virtual is not None:
+            command += [*machine.virtual_arguments, *self.virtual.arguments()]
+            stepping = self._stepping(image.manifest, transcript)
         self.qemu = Qemu(
-            [*image.command(), *self.arguments],
+            [*command, *self.arguments],
             log=transcript.with_suffix(".qemu.log"),
-            oldest=image.manifest.machine.emulator_version,
+            oldest=machine.emulator_version,
+            stepping=stepping,
         )
-        return self.qemu.console_port, self.qemu.obituary
+        if self.virtual is None:
+            return Line(self.qemu.console_port, self.qemu.obituary)
+        chance = random.Random(self.virtual.seed)  # what is typed must repeat, too
+        return Line(
+            self.qemu.console_port, self.qemu.obituary, self.qemu.lockstep, lambda size: chance.randbytes(size).hex()
+        )
+
+    def _stepping(self, manifest: Manifest, transcript: Path) -> Stepping | None:
+        """How the machine is kept in lock step; None where this QEMU cannot be, which `virtual` then tells."""
+        assert self.virtual is not None
+        if self.tap is not None:
+            raise ConfigurationError(
+                "a tapped line cannot be kept in lock step with virtual time",
+                hint="use the fault proxy without --clock virtual",
+            )
+        library = exact.library()
+        why = exact.refusal(manifest.machine.emulator, library)
+        self.virtual = replace(self.virtual, proof="", lost=why)
+        if why:
+            return None
+        facts = manifest.console
+        prompts = [facts.login, facts.prompt] + (["Password: "] if facts.password is not None else [])
+        return Stepping(library, tuple(prompt.encode() for prompt in prompts), transcript.with_suffix(".virtual.tsv"))
 
     def stop(self) -> None:
         if self.qemu is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,8 +16,19 @@ from labgrid.step import step
 
 from hil.board.protocol import HilConsoleProtocol
 from hil.console import Console, Transcript
+from hil.console.lockstep import Lockstep
 from hil.console.transcript import default_directory
 from hil.errors import InfrastructureError
+
+
+@dataclass(frozen=True)
+class Line:
+    """The line of a machine that was started: what a `Console` is made of."""
+
+    port: int
+    explain_end: Callable[[], str]
+    lockstep: Lockstep | None = None
+    token: Callable[[int], str] = secrets.token_hex
 
 
 @attr.s(eq=False)
@@ -31,8 +44,8 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         self._console: Console | None = None
 
     @abc.abstractmethod
-    def start(self, transcript: Path) -> tuple[int, Callable[[], str]]:
-        """Start the machine; returns its line and who explains the line's end. Others use `on`."""
+    def start(self, transcript: Path) -> Line:
+        """Start the machine and return its line. Others use `on`."""
 
     @abc.abstractmethod
     def stop(self) -> None:
@@ -61,13 +74,15 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         name = Path(str(self.target.env.config.filename)).stem
         transcript = Transcript.create(self.transcripts or default_directory(), name)
         try:
-            port, explain = self.start(transcript.path)
-            port = self.tapped(port)
+            line = self.start(transcript.path)
+            port = self.tapped(line.port)
         except BaseException:
             transcript.close()
             self._end()
             raise
-        self._console = Console(port, transcript, explain_end=explain)
+        self._console = Console(
+            port, transcript, explain_end=line.explain_end, lockstep=line.lockstep, token=line.token
+        )
 
     @Driver.check_active
     @step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -10,13 +11,24 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hil.board import keeper
 from hil.board.qmp import Monitor
+from hil.console.lockstep import Lockstep
 from hil.errors import ConfigurationError, InfrastructureError
 
 DEATH_LIMIT = 5.0  # seconds for a killed QEMU to be gone (it unmaps some GB)
+
+
+@dataclass(frozen=True)
+class Stepping:
+    """What keeps a machine's console in lock step: the preload library, prompts, and the file for its stamps."""
+
+    library: Path
+    prompts: tuple[bytes, ...]
+    stamps: Path
 
 
 class Qemu:
@@ -25,9 +37,12 @@ class Qemu:
     Both are socket pairs handed over at start: no path, no port, nothing to clean up. `command` is
     the machine's command line; `log` takes QEMU's own output. Raises `ConfigurationError` where the
     emulator is missing or older than `oldest` ("7.2"), `InfrastructureError` where it does not start.
+    With `stepping` its console is kept in lock step with virtual time, see `lockstep`.
     """
 
-    def __init__(self, command: Sequence[str], *, log: Path, oldest: str) -> None:
+    def __init__(
+        self, command: Sequence[str], *, log: Path, oldest: str, stepping: Stepping | None = None
+    ) -> None:
         emulator = shutil.which(command[0])
         if emulator is None:
             raise ConfigurationError(
@@ -40,9 +55,21 @@ class Qemu:
         console, guest_end = socket.socketpair()
         monitor, qmp_end = socket.socketpair()
         self._lifeline, theirs = socket.socketpair()
+        self.lockstep: Lockstep | None = None
         fds = [guest_end.fileno(), qmp_end.fileno()]
         argv = [emulator, *command[1:], *self._plumbing(*map(str, fds))]
-        with guest_end, qmp_end, theirs, log.open("wb") as output:
+        with contextlib.ExitStack() as handed_over:
+            for end in (guest_end, qmp_end, theirs):
+                handed_over.enter_context(end)
+            output = handed_over.enter_context(log.open("wb"))
+            if stepping is not None:
+                control, step_end = socket.socketpair()
+                handed_over.enter_context(step_end)
+                stamps = handed_over.enter_context(stepping.stamps.open("ab"))
+                self.lockstep = Lockstep(control, stepping.stamps)
+                fds += [step_end.fileno(), stamps.fileno()]
+                words = [str(fds[0]), *map(str, fds[2:]), *(prompt.hex() for prompt in stepping.prompts)]
+                argv = ["env", f"LD_PRELOAD={stepping.library}", f"HIL_LOCKSTEP={' '.join(words)}", *argv]
             self._keeper = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", str(Path(keeper.__file__))),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import attr
 from labgrid.driver import Driver
 from labgrid.factory import target_factory
 
-from hil.board.machine import MachineDriver
+from hil.board.machine import Line, MachineDriver
 from hil.console.recording import Recording
 from hil.console.replay import Player
 from hil.image.manifest import Manifest
@@ -55,9 +54,9 @@ class HilReplayDriver(MachineDriver):
         record = {"files": {"transcript": facts}, "digest": digest}
         return Image(manifest, path.parent, {"transcript": path}, digest, record)
 
-    def start(self, transcript: Path) -> tuple[int, Callable[[], str]]:
+    def start(self, transcript: Path) -> Line:
         self._player = Player(self.recording, self.speed)
-        return self._player.port, self._player.explain_end
+        return Line(self._player.port, self._player.explain_end)
 
     def stop(self) -> None:
         if self._player is not None:

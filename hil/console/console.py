@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import secrets
 import select
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pexpect
 from pexpect.spawnbase import SpawnBase
 
 from hil.console import pump
+from hil.console.lockstep import Lockstep
 from hil.console.transcript import Line, Transcript
 from hil.errors import Evidence, HilError, InfrastructureError
 
@@ -61,11 +63,23 @@ class Console:
 
     Takes over the file descriptor `port` (a connected socket, a tty or a pty). A process of its own
     reads it (see `pump`); this object follows the transcript that it writes. `explain_end` is asked
-    for a sentence when the line ends, for example how QEMU died.
+    for a sentence when the line ends, for example how QEMU died. `lockstep` is there where the line's other
+    end keeps virtual time: it takes what is typed then. `token` gives what must not be guessed of what is
+    typed, so many bytes in hexadecimal.
     """
 
-    def __init__(self, port: int, transcript: Transcript, *, explain_end: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        transcript: Transcript,
+        *,
+        explain_end: Callable[[], str] | None = None,
+        lockstep: Lockstep | None = None,
+        token: Callable[[int], str] = secrets.token_hex,
+    ) -> None:
         self.transcript = transcript
+        self.lockstep = lockstep
+        self.token = token
         self.position = 0
         self._port = port
         self._explain_end = explain_end
@@ -85,6 +99,8 @@ class Console:
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
         self._poll.register(self._lifeline, select.POLLIN)
+        if lockstep is not None:
+            self._poll.register(lockstep, select.POLLIN)
         self._expecter: _Expecter | None = None
 
     def __enter__(self) -> Console:
@@ -107,6 +123,8 @@ class Console:
             self._pump.wait()
         for fd in (self._port, self._wake):
             os.close(fd)
+        if self.lockstep is not None:
+            self.lockstep.close()
         self._port = -1
         self.transcript.refresh()
 
@@ -179,6 +197,9 @@ class Console:
         if self.closed:
             raise self._closed("it was closed by this side")
         self.transcript.sent(data)
+        if self.lockstep is not None:
+            self.lockstep.type(data, timeout)
+            return
         deadline = time.monotonic() + timeout
         view = memoryview(data)
         writable = select.poll()
@@ -196,6 +217,11 @@ class Console:
                     ) from None
             except OSError as error:
                 raise self._closed(os.strerror(error.errno or 0)) from error
+
+    def stamp(self, offset: int) -> int:
+        """When the byte at `offset` came, in ns: by virtual time where there is one, else by the host's monotonic."""
+        virtual = self.lockstep.stamp(offset) if self.lockstep is not None else None
+        return self.transcript.time_at(offset) if virtual is None else virtual
 
     def sendline(self, line: str) -> None:
         """Send `line` and a line feed, as the Enter key does."""
@@ -223,6 +249,8 @@ class Console:
         transcript = self.transcript
         while True:
             self._drain_wake()  # before the refresh, so that no chunk is missed
+            if self.lockstep is not None:
+                self.lockstep.take()
             transcript.refresh()
             while offset < transcript.size:
                 block = transcript.read(offset, min(transcript.size, offset + BLOCK))
@@ -234,7 +262,11 @@ class Console:
                 raise self._closed("it was closed by this side")
             remaining = deadline - time.monotonic()
             if remaining <= 0:
+                if self.lockstep is not None:
+                    self.lockstep.expire()
                 return
+            if self.lockstep is not None and self.lockstep.paused_at == offset:
+                self.lockstep.go_on()
             ready = dict(self._poll.poll(remaining * 1000))
             if self._wake not in ready and self._lifeline.fileno() in ready and not transcript.refresh():
                 raise self._closed("the process that reads it has died")

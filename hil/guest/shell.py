@@ -10,7 +10,6 @@ processing are off: output arrives byte for byte, and what others print is known
 from __future__ import annotations
 
 import re
-import secrets
 import shlex
 import time
 from collections.abc import Sequence
@@ -92,7 +91,7 @@ class Shell:
         self.console = console
         self.lost = False
         self.retyped = 0
-        self._nonce = secrets.token_hex(4)
+        self._nonce = console.token(4)
         self._count = 0
         # once a session: compiling them costs more than a round trip
         self._begun, self._ended, self._told = (

@@ -13,7 +13,6 @@ import hashlib
 import lzma
 import posixpath
 import re
-import secrets
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -104,7 +103,7 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
     the line damages every part.
     """
     progress = progress or Silent()
-    name, temporary = shlex.quote(path), f"/tmp/hil-{secrets.token_hex(4)}"
+    name, temporary = shlex.quote(path), f"/tmp/hil-{shell.console.token(4)}"
     told = shell.run(f"wc -c <{name}")
     if told.status:
         raise GuestError(f"cannot read {path} in the guest: {told.text.strip()}", evidence=shell.console.evidence())

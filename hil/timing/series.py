@@ -2,86 +2,108 @@
 
 from __future__ import annotations
 
-import math
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hil.errors import ConfigurationError
+from hil.timing.units import shown
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time where it is used: a collection must stay quick
+    import numpy as np
+    from numpy.typing import NDArray
+
     from hil.timing.bounds import Bound, Check
 
-s = 1.0
-ms = 1e-3
-us = 1e-6
-ns = 1e-9
-UNITS = {"s": s, "ms": ms, "us": us, "ns": ns}
+    Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Clock:
-    """What took the time: its name, its resolution in seconds, and what limits it.
+    """What took the time.
 
-    `floor` is its noise floor in seconds where it was measured on this link, else None.
+    `resolution` is its smallest step in seconds. `floor` is its noise floor in seconds, as measured on
+    this link in this session; None where it was not measured, 0 for a clock without noise. `exact` says
+    that figures repeat to the bit, as they do in virtual time. `remark` tells what limits the clock.
     """
 
     name: str
     resolution: float
     remark: str = ""
     floor: float | None = None
+    exact: bool = False
+
+    @property
+    def uncertainty(self) -> float:
+        """What a figure may be off by, in seconds: the floor, at least the resolution."""
+        return max(self.resolution, self.floor or 0.0)
 
     def __str__(self) -> str:
-        floor = "not measured" if self.floor is None else shown(self.floor)
-        return f"{self.name}, resolution {shown(self.resolution)}, noise floor {floor}"
+        floor = "not measured" if self.floor is None else "none" if self.floor == 0 else shown(self.floor)
+        exact = ", exact" if self.exact else ""
+        return f"{self.name}, resolution {shown(self.resolution)}, noise floor {floor}{exact}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
-    """Samples in seconds of `quantity` ("response time") of `subject` ("hello.wasm"), in order.
+    """Samples, in order, of `quantity` ("response time") of `subject` ("nbody-c.wasm 10").
 
-    `provenance` holds what a reader needs to repeat it: board, image digest, module digest.
+    `samples` are in `unit`, `"s"` or `"1"` (a ratio). `times` says when each began, in seconds by the same
+    clock from any zero; `offsets` where in the transcript each is spoken of. `provenance` holds what a
+    reader needs to repeat it: board, image, digests, QEMU, seed, transcript. Given as any sequences of
+    numbers, the arrays are kept as read-only float64.
+
+    Raises `ConfigurationError` for no samples, one that is not finite, or arrays of different lengths.
     """
 
     quantity: str
     subject: str
-    samples: tuple[float, ...]
+    samples: Floats
     clock: Clock
-    provenance: dict[str, str] = field(default_factory=dict)
+    unit: str = "s"
+    times: Floats | None = None
+    offsets: Sequence[int] | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.samples:
-            raise ConfigurationError(f"the series {self.quantity} of {self.subject} has no samples")
-        if bad := [value for value in self.samples if not math.isfinite(value)]:
-            raise ConfigurationError(f"the series {self.quantity} of {self.subject} holds {bad[0]}")
+        import numpy as np
+
+        name = f"the series {self.quantity} of {self.subject}"
+        for key in ("samples", "times"):
+            given: Any = getattr(self, key)
+            if given is None:
+                continue
+            array = np.array(given, dtype=np.float64)
+            array.setflags(write=False)
+            object.__setattr__(self, key, array)
+            if array.ndim != 1:
+                raise ConfigurationError(f"{name}: its {key} have {array.ndim} dimensions, not one")
+            if not np.isfinite(array).all():
+                bad = int(np.flatnonzero(~np.isfinite(array))[0])
+                raise ConfigurationError(f"{name}: number {bad + 1} of its {key} is {array[bad]}")
+        if not len(self.samples):
+            raise ConfigurationError(f"{name} has no samples")
+        for key in ("times", "offsets"):
+            other: Any = getattr(self, key)
+            if other is not None and len(other) != len(self.samples):
+                raise ConfigurationError(f"{name} has {len(self.samples)} samples, but {len(other)} {key}")
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
     def check(self, *bounds: Bound) -> tuple[Check, ...]:
-        """Check against `bounds`, as `series.check(p99 <= 2 * ms)`; raises `BoundsNotKept` unless all pass."""
+        """Check against `bounds`, as `series.check(p99 <= 2 * ms)`; raises `BoundsNotKept` unless all are kept."""
         from hil.timing.bounds import check
 
         return check(self, bounds)
 
-    @property
-    def ordered(self) -> list[float]:
-        return sorted(self.samples)
+    @functools.cached_property
+    def ordered(self) -> Floats:
+        """The samples in ascending order."""
+        import numpy as np
+
+        return np.sort(self.samples)
 
     def __str__(self) -> str:
-        return f"{self.quantity} of {self.subject}, n={len(self.samples)}, clock: {self.clock}"
-
-
-def shown(seconds: float) -> str:
-    """A time with a unit that suits it and four digits: `1.234 ms`."""
-    for name, unit in UNITS.items():
-        if abs(seconds) >= unit:
-            return f"{seconds / unit:.4g} {name}"
-    return f"{seconds / ns:.4g} ns"
-
-
-def parse_time(text: str) -> float:
-    """Seconds from `"1.5 ms"`. Raises `ValueError` for another form or unit."""
-    number, _, unit = text.strip().partition(" ")
-    if unit not in UNITS:
-        raise ValueError(f"{text!r} is not a time: write a number, a space and one of {', '.join(UNITS)}")
-    value = float(number)
-    if not math.isfinite(value):
-        raise ValueError(f"{text!r} is not a finite time")
-    return value * UNITS[unit]
+        return f"{self.quantity} of {self.subject}, n={len(self)}, clock: {self.clock}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +117,7 @@ class Runner:
     ) -> Execution:
         facts = self.facts
         place = self.place(module)
-        nonce = secrets.token_hex(8) if facts.seal_option else None
+        nonce = self.guest.shell.console.token(8) if facts.seal_option else None
         command = [facts.command]
         if facts.seal_option and nonce:
             command.append(facts.seal_option.format(nonce=nonce))

@@ -1,0 +1,141 @@
+"""Virtual time that repeats to the bit: how QEMU is started for it, and the proof that it does.
+
+Every boot is a canary: its console, with the virtual stamp of every line, must be that of the boots before
+it of the same image, machine, seed and QEMU. The first of a kind is booted twice. Where they differ, the
+figures are not called exact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hil.console import Console
+from hil.errors import ConfigurationError, InfrastructureError
+from hil.image import store, tools
+
+SOURCE = Path(__file__).with_name("lockstep.c")
+COMPILER = "cc"
+FLAGS = ("-shared", "-fPIC", "-O2", "-fvisibility=hidden")
+# 2 ns an instruction; each of these is needed, see docs/timing.md
+ICOUNT = ("-icount", "shift=1,sleep=off", "-rtc", "base=2026-01-01T00:00:00,clock=vm")
+NO_LOCKSTEP = 3  # exit status of a QEMU that does not export what the lock step needs
+
+
+@dataclass(frozen=True)
+class Virtual:
+    """A machine in virtual time: the `seed` of its boot, and whether its figures are exact.
+
+    `proof` says what its boot was compared with; `lost` why figures cannot be called exact.
+    """
+
+    seed: int = 1
+    proof: str = ""
+    lost: str = ""
+
+    @property
+    def exact(self) -> bool:
+        return bool(self.proof) and not self.lost
+
+    def arguments(self) -> list[str]:
+        """QEMU's arguments for virtual time."""
+        return [*ICOUNT, "-seed", str(self.seed)]
+
+    def __str__(self) -> str:
+        state = f"not exact: {self.lost}" if self.lost else f"exact: {self.proof}" if self.proof else "not proven"
+        return f"virtual time, seed {self.seed}, {state}"
+
+
+def library() -> Path:
+    """The preload library of the lock step, compiled on first use. Raises `InfrastructureError`."""
+    if shutil.which(COMPILER) is None:
+        raise ConfigurationError(
+            "virtual time needs a C compiler", hint="apt-get install gcc libc6-dev, or run ./bootstrap setup"
+        )
+    recipe = [tools.version(COMPILER), *FLAGS, SOURCE.read_text()]
+    key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
+    made = store.cache_root() / "lockstep" / f"{key}.so"
+    if not made.exists():
+        with tools.disk(made.parent, tools.MIB), tempfile.TemporaryDirectory(dir=made.parent) as work:
+            fresh = Path(work) / made.name
+            tools.run([COMPILER, *FLAGS, "-o", str(fresh), SOURCE.name], limit=60, directory=SOURCE.parent)
+            fresh.replace(made)
+    return made
+
+
+def refusal(emulator: str, preload: Path) -> str:
+    """Why this emulator cannot be kept in lock step; empty where it can."""
+    try:
+        done = subprocess.run(
+            ["env", f"LD_PRELOAD={preload}", "HIL_LOCKSTEP=probe", emulator, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{emulator} cannot be asked: {error}"
+    return done.stderr.strip() if done.returncode == NO_LOCKSTEP else ""
+
+
+class Canary:
+    """The boots of one kind: image, machine, QEMU. `key` lists what makes them one."""
+
+    def __init__(self, key: Sequence[str]) -> None:
+        digest = hashlib.sha256("\0".join((*key, SOURCE.read_text())).encode()).hexdigest()[:16]
+        self._directory = store.cache_root() / "canary" / digest
+
+    def prove(self, virtual: Virtual, boot: str, again: Callable[[], str]) -> Virtual:
+        """Hold `boot`, as `song` gives it, against those before it of its seed; the first of its kind against `again`."""
+        before, times = self._recall(virtual.seed)
+        proof = f"this boot is the same to the bit as {times} before it"
+        if before is None and self._directory.is_dir():
+            proof = "boots of other seeds were seen to repeat; this is the first of this one"
+        elif before is None:
+            proof = "this boot was made twice, the same to the bit"
+            before, boot, times = boot, again(), 1
+        if before is not None and before != boot:
+            return replace(virtual, lost=f"this boot differs from one before it: {difference(before, boot)}")
+        self._remember(virtual.seed, boot, times + 1)
+        return replace(virtual, proof=proof)
+
+    def _recall(self, seed: int) -> tuple[str | None, int]:
+        try:
+            record = json.loads(self._file(seed).read_text())
+            return str(record["boot"]), int(record["times"])
+        except (OSError, ValueError, KeyError):
+            return None, 0
+
+    def _remember(self, seed: int, boot: str, times: int) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self._directory, delete=False) as fresh:
+            json.dump({"boot": boot, "times": times}, fresh)
+        Path(fresh.name).replace(self._file(seed))
+
+    def _file(self, seed: int) -> Path:
+        return self._directory / f"{seed}.json"
+
+
+def song(console: Console, end: int) -> str:
+    """The console up to offset `end`: each line behind the virtual ns of its first byte.
+
+    Raises `InfrastructureError` where the console keeps no virtual time.
+    """
+    if console.lockstep is None:
+        raise InfrastructureError("the console is not in lock step with virtual time")
+    return "".join(f"{console.stamp(line.offset)}\t{line.text}\n" for line in console.lines(0, end))
+
+
+def difference(before: str, now: str) -> str:
+    """The first line in which two boots differ."""
+    old, new = before.splitlines(), now.splitlines()
+    for number, (a, b) in enumerate(zip(old, new, strict=False), 1):
+        if a != b:
+            return f"line {number} was {a[:160]!r} and is {b[:160]!r}"
+    return f"one has {len(old)} lines, the other {len(new)}"

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A console in lock step with virtual time, inside QEMU's own process (LD_PRELOAD; stock QEMU, -icount).
+ *
+ * QEMU sends each byte that the guest's UART puts out with sendmsg(), in the thread of the virtual CPU and at an
+ * exact virtual instant. After a byte that ends a line or a prompt this function does not return until the host
+ * has said what to type, if anything. So virtual time stands still while the host thinks, and what is typed
+ * arrives at a virtual instant that depends on nothing but the guest. It reaches the UART at the pace of a line
+ * of 115200 baud, by a timer of virtual time.
+ *
+ * Environment: HIL_LOCKSTEP="CONSOLE_FD CONTROL_FD STAMPS_FD [PROMPT...]", prompts in hexadecimal; "probe" only
+ * tells, by status 3 and a text, that this QEMU does not export what is needed.
+ * CONTROL_FD, a stream socket: to the host a `struct pause` for each pause; from the host a u32, the number of
+ * bytes to type (0: just go on), and these bytes. What comes at any other time is typed as soon as possible and
+ * counted: the run is not exact any more.
+ * STAMPS_FD: text, `virtual ns <TAB> offset` for the first and the last byte of each line.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	VIRTUAL = 1,          /* QEMU_CLOCK_VIRTUAL */
+	BYTE_NS = 86806,      /* 10 bits at 115200 baud */
+	LOOK_NS = 10000000,   /* so often without output it is seen whether the host wants something */
+	PROMPTS = 16,
+	PROMPT_MAX = 64,
+};
+
+struct pause {
+	uint64_t offset;     /* bytes put out so far */
+	uint64_t virtual_ns;
+	uint64_t loose;      /* messages that were not awaited */
+};
+
+/* QEMU's own functions, the same in 7.2 and later except for the lock's names. */
+static int64_t (*clock_get_ns)(int);
+static void *(*chr_find)(const char *);
+static int (*chr_can_write)(void *);
+static void (*chr_write)(void *, const uint8_t *, int);
+static void (*timer_init)(void *, void *, int, int, int, void (*)(void *), void *);
+static void (*timer_set)(void *, int64_t);
+static void (*lock)(const char *, int);
+static void (*unlock)(void);
+static ssize_t (*next_sendmsg)(int, const struct msghdr *, int);
+
+static int console = -1, control = -1, stamps = -1;
+static void *chardev;
+static _Alignas(16) char feeder[256], watcher[256]; /* QEMUTimer */
+static char prompt[PROMPTS][PROMPT_MAX];
+static size_t prompt_length[PROMPTS], prompts;
+static char recent[PROMPT_MAX]; /* the last bytes put out */
+static uint64_t offset, loose;
+static bool line_start = true;
+static uint8_t *typed; /* still to be given to the UART */
+static size_t typed_at, typed_end;
+
+static _Noreturn void die(const char *what)
+{
+	fprintf(stderr, "lockstep: %s\n", what);
+	_exit(3);
+}
+
+static void *symbol(const char *name, const char *other)
+{
+	void *found = dlsym(RTLD_DEFAULT, name);
+	if (!found && other)
+		found = dlsym(RTLD_DEFAULT, other);
+	if (!found) {
+		fprintf(stderr, "this QEMU does not export %s\n", name);
+		_exit(3);
+	}
+	return found;
+}
+
+static void find_symbols(void)
+{
+	clock_get_ns = symbol("qemu_clock_get_ns", NULL);
+	chr_find = symbol("qemu_chr_find", NULL);
+	chr_can_write = symbol("qemu_chr_be_can_write", NULL);
+	chr_write = symbol("qemu_chr_be_write", NULL);
+	timer_init = symbol("timer_init_full", NULL);
+	timer_set = symbol("timer_mod_ns", NULL);
+	lock = symbol("bql_lock_impl", "qemu_mutex_lock_iothread_impl");
+	unlock = symbol("bql_unlock", "qemu_mutex_unlock_iothread");
+}
+
+static void read_exactly(void *to, size_t bytes)
+{
+	for (char *at = to; bytes;) {
+		ssize_t got = read(control, at, bytes);
+		if (got > 0) {
+			at += got;
+			bytes -= (size_t)got;
+		} else if (got == 0 || errno != EINTR) {
+			die("the host is gone");
+		}
+	}
+}
+
+static void stamp(uint64_t at)
+{
+	dprintf(stamps, "%lld\t%llu\n", (long long)clock_get_ns(VIRTUAL), (unsigned long long)at);
+}
+
+/* Takes one message of the host; waits for it. */
+static void take_message(void)
+{
+	uint32_t bytes;
+	read_exactly(&bytes, sizeof bytes);
+	if (!bytes)
+		return;
+	memmove(typed, typed + typed_at, typed_end - typed_at);
+	typed_end -= typed_at;
+	typed_at = 0;
+	typed = realloc(typed, typed_end + bytes);
+	if (!typed)
+		die("no memory for what is typed");
+	bool idle = !typed_end;
+	read_exactly(typed + typed_end, bytes);
+	typed_end += bytes;
+	if (idle)
+		timer_set(feeder, clock_get_ns(VIRTUAL) + BYTE_NS);
+}
+
+static bool message_waits(void)
+{
+	struct pollfd ready = {.fd = control, .events = POLLIN};
+	return poll(&ready, 1, 0) > 0;
+}
+
+/* What nobody waited for: at some virtual instant, not at a certain one. */
+static void take_loose(void)
+{
+	while (message_waits()) {
+		loose++;
+		take_message();
+	}
+}
+
+static void feed(void *unused)
+{
+	(void)unused;
+	int room = chr_can_write(chardev), left = (int)(typed_end - typed_at);
+	int bytes = room < left ? room : left;
+	if (bytes > 0) {
+		typed_at += (size_t)bytes;
+		chr_write(chardev, typed + typed_at - bytes, bytes);
+	}
+	if (typed_at < typed_end)
+		timer_set(feeder, clock_get_ns(VIRTUAL) + BYTE_NS * (int64_t)(bytes > 0 ? bytes : 1));
+}
+
+static void watch(void *unused)
+{
+	(void)unused;
+	take_loose();
+	timer_set(watcher, clock_get_ns(VIRTUAL) + LOOK_NS);
+}
+
+static void start(void)
+{
+	chardev = chr_find("hil-console");
+	if (!chardev)
+		die("there is no console hil-console");
+	timer_init(feeder, NULL, VIRTUAL, 1, 0, feed, NULL);
+	timer_init(watcher, NULL, VIRTUAL, 1, 0, watch, NULL);
+	timer_set(watcher, clock_get_ns(VIRTUAL) + LOOK_NS);
+}
+
+static bool decision_point(char byte)
+{
+	if (byte == '\n')
+		return true;
+	for (size_t i = 0; i < prompts; i++)
+		if (offset >= prompt_length[i] &&
+		    memcmp(recent + sizeof recent - prompt_length[i], prompt[i], prompt_length[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Virtual time stands still in here. Without QEMU's lock, so that its monitor answers meanwhile. */
+static void wait_for_host(void)
+{
+	struct pause pause = {offset, (uint64_t)clock_get_ns(VIRTUAL), loose};
+	if (write(control, &pause, sizeof pause) != sizeof pause)
+		die("the host is gone");
+	struct pollfd ready = {.fd = control, .events = POLLIN};
+	unlock();
+	while (poll(&ready, 1, -1) < 0 && errno == EINTR)
+		;
+	lock(__FILE__, __LINE__);
+	take_message();
+}
+
+static void put_out(char byte)
+{
+	if (!chardev)
+		start();
+	if (line_start)
+		stamp(offset);
+	struct iovec piece = {&byte, 1};
+	struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+	while (next_sendmsg(console, &message, 0) != 1) { /* a full socket: the reader is slow, the guest is not told */
+		struct pollfd room = {.fd = console, .events = POLLOUT};
+		if (errno != EAGAIN && errno != EINTR)
+			return;
+		poll(&room, 1, -1);
+	}
+	memmove(recent, recent + 1, sizeof recent - 1);
+	recent[sizeof recent - 1] = byte;
+	if (byte == '\n')
+		stamp(offset);
+	offset++;
+	line_start = byte == '\n';
+	if (decision_point(byte))
+		wait_for_host();
+}
+
+__attribute__((visibility("default"))) ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	if (fd != console || fd < 0)
+		return next_sendmsg(fd, message, flags);
+	ssize_t sent = 0;
+	for (size_t i = 0; i < message->msg_iovlen; i++) {
+		const char *bytes = message->msg_iov[i].iov_base;
+		for (size_t k = 0; k < message->msg_iov[i].iov_len; k++, sent++)
+			put_out(bytes[k]);
+	}
+	return sent;
+}
+
+static void read_prompt(const char *digits)
+{
+	size_t length = strlen(digits) / 2;
+	if (!length || length > PROMPT_MAX || prompts == PROMPTS)
+		die("a prompt is too long, or there are too many");
+	for (size_t i = 0; i < length; i++) {
+		char two[3] = {digits[2 * i], digits[2 * i + 1], 0};
+		prompt[prompts][i] = (char)strtoul(two, NULL, 16);
+	}
+	prompt_length[prompts++] = length;
+}
+
+__attribute__((constructor)) static void load(void)
+{
+	char *setting = getenv("HIL_LOCKSTEP"), *rest;
+	next_sendmsg = dlsym(RTLD_NEXT, "sendmsg");
+	if (!setting)
+		return;
+	if (!dlsym(RTLD_DEFAULT, "qemu_chr_find") && strcmp(setting, "probe") != 0)
+		return; /* a program on the way to QEMU */
+	find_symbols();
+	if (strcmp(setting, "probe") == 0)
+		return;
+	setting = strdup(setting);
+	int *fds[] = {&console, &control, &stamps};
+	size_t word = 0;
+	for (char *next = strtok_r(setting, " ", &rest); next; next = strtok_r(NULL, " ", &rest), word++) {
+		if (word < 3)
+			*fds[word] = atoi(next);
+		else
+			read_prompt(next);
+	}
+	free(setting);
+	if (word < 3)
+		die("HIL_LOCKSTEP names too little");
+	unsetenv("LD_PRELOAD");
+	unsetenv("HIL_LOCKSTEP");
+}

@@ -1,0 +1,122 @@
+"""The host's end of a console in lock step with a machine's virtual time.
+
+The machine stops its virtual time after each line end and each prompt that it puts out, and goes on when
+it is told to, with something typed or without. So what is typed arrives at a virtual instant that only the
+machine decides, and a run repeats to the bit. `hil/board/lockstep.c` is the machine's end.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from bisect import bisect_right
+from pathlib import Path
+
+from hil.errors import InfrastructureError
+
+PAUSE = struct.Struct("<QQQ")  # bytes put out, virtual ns, messages that were not awaited
+LENGTH = struct.Struct("<I")
+LARGEST = 1 << 20  # bytes of one message
+PAUSE_LIMIT = 1.0  # seconds for the word of a pause to follow the byte before it
+
+
+class Lockstep:
+    """`control` is the connection to the machine, `stamps` the file of virtual stamps that it writes."""
+
+    def __init__(self, control: socket.socket, stamps: Path) -> None:
+        control.setblocking(False)
+        self.path = stamps
+        self.paused_at: int | None = None
+        self.virtual_ns = 0
+        self._control = control
+        self._said = b""
+        self._loose = 0
+        self._loose_told = 0
+        self._expired = False
+        self._offsets: list[int] = []
+        self._times: list[int] = []
+        self._read = 0
+
+    def fileno(self) -> int:
+        """Readable when the machine has paused."""
+        return self._control.fileno()
+
+    @property
+    def lost(self) -> str:
+        """Why the run cannot repeat to the bit any more; empty while it can."""
+        if count := max(self._loose, self._loose_told):
+            return f"{count} times something was typed that the machine did not wait for"
+        return ""
+
+    def take(self) -> None:
+        """Take in what the machine has said; of its end the line tells."""
+        while True:
+            try:
+                data = self._control.recv(4096)
+            except OSError:
+                return
+            if not data:
+                return
+            self._said += data
+            while len(self._said) >= PAUSE.size:
+                self.paused_at, self.virtual_ns, self._loose_told = PAUSE.unpack_from(self._said)
+                self._said = self._said[PAUSE.size :]
+                self._expired = False
+
+    def go_on(self) -> None:
+        """Let virtual time run until the next pause."""
+        self._send(b"", 10.0)
+
+    def expire(self) -> None:
+        """A wait has ended by the host's time: what is typed now depends on the host."""
+        self._expired = True
+
+    def type(self, data: bytes, timeout: float) -> None:
+        """Type `data` at the pause, and let virtual time run. Raises `InfrastructureError` where it is not taken."""
+        ready = select.poll()
+        ready.register(self._control, select.POLLIN)
+        self.take()
+        # the byte that it pauses after may be here before the word of the pause
+        if self.paused_at is None and not self._expired and ready.poll(PAUSE_LIMIT * 1000):
+            self.take()
+        if self.paused_at is None or self._expired:
+            self._loose += 1
+        for at in range(0, len(data), LARGEST):
+            self._send(data[at : at + LARGEST], timeout)
+
+    def stamp(self, offset: int) -> int | None:
+        """Virtual ns of the line that holds the byte at `offset`, or of its end; None before the first."""
+        self._refresh()
+        place = bisect_right(self._offsets, offset)
+        return self._times[place - 1] if place else None
+
+    def close(self) -> None:
+        self._control.close()
+
+    def _send(self, data: bytes, timeout: float) -> None:
+        self.paused_at = None
+        view = memoryview(LENGTH.pack(len(data)) + data)
+        poll = select.poll()
+        poll.register(self._control, select.POLLOUT)
+        deadline = time.monotonic() + timeout
+        while view:
+            try:
+                view = view[self._control.send(view) :]
+            except BlockingIOError:
+                if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                    raise InfrastructureError(f"the machine took no input in {timeout:g} s") from None
+            except OSError:  # it has ended, and the line tells how
+                return
+
+    def _refresh(self) -> None:
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for record in whole.splitlines():
+            virtual, offset = record.split(b"\t")
+            self._times.append(int(virtual))
+            self._offsets.append(int(offset))

@@ -1,0 +1,107 @@
+"""Amounts with a unit, so that a time is never taken for a ratio or a bare number: `2 * ms`, `0.5 * percent`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hil.errors import ConfigurationError
+
+
+@dataclass(frozen=True, order=False)
+class Amount:
+    """A finite number of `unit`: `"s"` (time) or `"1"` (ratio, count).
+
+    Amounts of one unit add and compare; a bare number scales. Raises `ConfigurationError` where units
+    would be mixed, for a number that is not finite, and where a number should have had a unit.
+    """
+
+    value: float
+    unit: str
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ConfigurationError(f"{self.value} is not a finite amount")
+
+    def __mul__(self, factor: float) -> Amount:
+        return Amount(self.value * factor, self.unit) if isinstance(factor, int | float) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: float | Amount) -> Amount | float:
+        if isinstance(other, Amount):
+            return self.value / self._same(other)
+        return Amount(self.value / other, self.unit) if isinstance(other, int | float) else NotImplemented
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.value + self._same(other), self.unit)
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(self.value - self._same(other), self.unit)
+
+    def __lt__(self, other: Amount) -> bool:
+        return self.value < self._same(other)
+
+    def __le__(self, other: Amount) -> bool:
+        return self.value <= self._same(other)
+
+    def __gt__(self, other: Amount) -> bool:
+        return self.value > self._same(other)
+
+    def __ge__(self, other: Amount) -> bool:
+        return self.value >= self._same(other)
+
+    def __str__(self) -> str:
+        return shown(self.value, self.unit)
+
+    def _same(self, other: object) -> float:
+        if not isinstance(other, Amount):
+            raise ConfigurationError(f"{other!r} has no unit", hint="write a time as 2 * ms, a share as 1 * percent")
+        if other.unit != self.unit:
+            raise ConfigurationError(f"{self} and {other} are amounts of different units")
+        return other.value
+
+
+s, ms, us, ns = (Amount(factor, "s") for factor in (1.0, 1e-3, 1e-6, 1e-9))
+ratio, percent = Amount(1.0, "1"), Amount(1e-2, "1")
+
+NAMES = {"s": s, "ms": ms, "us": us, "ns": ns, "%": percent}
+"""The units that text may name; a number alone is a ratio or a count."""
+
+
+def amount(value: object, unit: str, what: str) -> float:
+    """The number behind `value`. Raises `ConfigurationError`, naming `what`, unless it is an amount of `unit`."""
+    if not isinstance(value, Amount):
+        example = "2 * ms" if unit == "s" else "1 * percent"
+        raise ConfigurationError(f"{what} is compared with {value!r}, which has no unit", hint=f"write {example}")
+    if value.unit != unit:
+        kinds = {"s": "a time", "1": "a ratio"}
+        raise ConfigurationError(f"{what} is {kinds[unit]}, but {value} is {kinds[value.unit]}")
+    return value.value
+
+
+def parse(text: str) -> Amount:
+    """An amount from `"1.5 ms"`, `"2 %"` or `"0.5"`. Raises `ValueError` for another form or unit."""
+    number, _, unit = text.strip().partition(" ")
+    if unit and unit not in NAMES:
+        raise ValueError(f"{text!r} is no amount: write a number, a space and one of {', '.join(NAMES)}")
+    try:
+        value = float(number)
+    except ValueError:
+        raise ValueError(f"{text!r} is no amount: {number!r} is not a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not finite")
+    return value * (NAMES[unit] if unit else ratio)
+
+
+def shown(value: float, unit: str = "s") -> str:
+    """The number with a unit that suits it and four digits: `1.234 ms`, `2.5 %`."""
+    if not math.isfinite(value):
+        return str(value)
+    if unit == "1":
+        return f"{value * 100:.4g} %" if 0 < abs(value) < 1 else f"{value:.6g}"
+    for name in ("s", "ms", "us"):
+        factor = NAMES[name].value
+        if abs(value) >= factor:
+            return f"{value / factor:.4g} {name}"
+    return f"{value / ns.value:.4g} ns"
