@@ -21,7 +21,7 @@ from hil.board.stages import BootReport
 from hil.board.strategy import HilStrategy
 from hil.console import Console
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.image import ensure, manifest, tools
+from hil.image import ensure, manifest
 from hil.image.progress import shown
 from hil.image.store import Image
 
@@ -165,8 +165,7 @@ class Board:
         machine, virtual, image = self._machine("virtual time"), self.virtual, self.image()
         assert virtual is not None
         facts = image.manifest.machine
-        build = tools.version(self.qemu.command[0])
-        canary = Canary([image.digest, build, *facts.arguments, *facts.virtual_arguments, *machine.arguments])
+        canary = Canary([image.digest, self.qemu.build, *facts.arguments, *facts.virtual_arguments, *machine.arguments])
 
         def again() -> str:
             self.strategy.status = "unknown"

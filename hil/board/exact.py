@@ -92,7 +92,7 @@ class Canary:
         self._directory = store.cache_root() / "canary" / digest
 
     def prove(self, virtual: Virtual, boot: str, again: Callable[[], str]) -> Virtual:
-        """Hold `boot`, as `song` gives it, against those before it of its seed; the first of its kind against `again`."""
+        """Hold `boot`, as `song` gives it, against earlier ones of its seed, the first of its kind against `again`."""
         before, times = self._recall(virtual.seed)
         proof = f"this boot is the same to the bit as {times} before it"
         if before is None and self._directory.is_dir():

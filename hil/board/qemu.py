@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import shutil
@@ -18,6 +19,7 @@ from hil.board import keeper
 from hil.board.qmp import Monitor
 from hil.console.lockstep import Lockstep
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.image import tools
 
 DEATH_LIMIT = 5.0  # seconds for a killed QEMU to be gone (it unmaps some GB)
 
@@ -40,9 +42,7 @@ class Qemu:
     With `stepping` its console is kept in lock step with virtual time, see `lockstep`.
     """
 
-    def __init__(
-        self, command: Sequence[str], *, log: Path, oldest: str, stepping: Stepping | None = None
-    ) -> None:
+    def __init__(self, command: Sequence[str], *, log: Path, oldest: str, stepping: Stepping | None = None) -> None:
         emulator = shutil.which(command[0])
         if emulator is None:
             raise ConfigurationError(
@@ -133,6 +133,11 @@ class Qemu:
     @property
     def version(self) -> str:
         return ".".join(map(str, self.monitor.version))
+
+    @functools.cached_property
+    def build(self) -> str:
+        """QEMU's own word of its version, with its distributor's."""
+        return tools.version(self.command[0])
 
     def obituary(self, timeout: float = 1.0) -> str:
         """How QEMU ended and the last it said; empty while it lives (waits `timeout` seconds for its end)."""

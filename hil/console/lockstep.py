@@ -7,6 +7,7 @@ machine decides, and a run repeats to the bit. `hil/board/lockstep.c` is the mac
 
 from __future__ import annotations
 
+import hashlib
 import select
 import socket
 import struct
@@ -32,6 +33,7 @@ class Lockstep:
         self.virtual_ns = 0
         self._control = control
         self._said = b""
+        self._typed = hashlib.sha256()
         self._loose = 0
         self._loose_told = 0
         self._expired = False
@@ -49,6 +51,11 @@ class Lockstep:
         if count := max(self._loose, self._loose_told):
             return f"{count} times something was typed that the machine did not wait for"
         return ""
+
+    @property
+    def history(self) -> str:
+        """A digest, in hexadecimal, of all that was typed since power-on and where: what the machine's state hangs on."""
+        return self._typed.hexdigest()[:16]
 
     def take(self) -> None:
         """Take in what the machine has said; of its end the line tells."""
@@ -83,6 +90,7 @@ class Lockstep:
             self.take()
         if self.paused_at is None or self._expired:
             self._loose += 1
+        self._typed.update(b"%d\n%s" % (self.paused_at or -1, data))
         for at in range(0, len(data), LARGEST):
             self._send(data[at : at + LARGEST], timeout)
 

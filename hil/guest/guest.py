@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from hil.board.board import Board
 from hil.console import Console, LineTimeout
 from hil.errors import ConfigurationError
-from hil.guest import transfer
+from hil.guest import load, transfer
 from hil.guest.shell import CommandTimeout, Result, Shell
 from hil.image.progress import Progress
 
@@ -42,6 +43,10 @@ class Guest:
         except LineTimeout:
             self.board.dirty = "the guest does not take what is typed"
             raise
+
+    def load(self, kind: str) -> AbstractContextManager[None]:
+        """Keep the guest under load while entered: `cpu`, `memory`, `fork` or `console`; see `hil.guest.load`."""
+        return load.load(self, kind)
 
     def put(self, source: Path | bytes, path: str) -> bool:
         """Copy a file, or bytes, to `path` in the guest; false where it was there already."""

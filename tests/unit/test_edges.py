@@ -1,0 +1,504 @@
+"""Edges from VCD files and raw samples, the series that they give, and captures with a stand-in for sigrok-cli."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hil.board.analyser import Instant, capture
+from hil.errors import ConfigurationError, InfrastructureError
+from hil.timing.edges import Edges, read_samples, read_vcd
+from hil.timing.series import Clock
+from hil.timing.units import ratio, us
+
+HEADER = """\
+$date today $end
+$timescale {scale} $end
+$scope module top $end
+$var wire 1 ! clk $end
+$var wire 1 " data $end
+$upscope $end
+$enddefinitions $end
+"""
+HOST = Clock("host monotonic", 1e-9, floor=1e-3)
+
+
+@pytest.fixture
+def vcd(tmp_path: Path):
+    """Writes a VCD file with the channels clk (!) and data (")."""
+
+    def write(body: str, scale: str = "1 us", header: str = HEADER) -> Path:
+        path = tmp_path / "capture.vcd"
+        path.write_text(header.replace("{scale}", scale) + body)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def clk(vcd):
+    """The edges of clk, of a file with this body."""
+    return lambda body, scale="1 us": read_vcd(vcd(body, scale), ["clk"])["clk"]
+
+
+def rising_at(times: np.ndarray, high: float, rate: float = 1e12) -> Edges:
+    """A channel that rises at `times` and falls `high` seconds later."""
+    ticks = np.rint(np.column_stack([times, times + high]).ravel() * rate).astype(np.int64)
+    levels = np.tile([1, 0], len(times)).astype(np.uint8)
+    ticks, levels = np.append(0, ticks), np.append(0, levels).astype(np.uint8)
+    return Edges("clk", ticks, levels, int(ticks[-1]) + 1, rate, Clock("logic analyser", 1 / rate, floor=1 / rate))
+
+
+def pack(*levels: str) -> bytes:
+    """Samples of one byte: the first string is bit 0."""
+    return bytes(sum(int(bit) << place for place, bit in enumerate(bits)) for bits in zip(*levels, strict=True))
+
+
+# ---- series ----
+
+SQUARE = "#0 0!\n#10 1!\n#13 0!\n#20 1!\n#24 0!\n#31 1!\n#40\n"
+
+
+def test_each_series_of_a_square_wave(clk) -> None:
+    edges = clk(SQUARE)
+    assert edges.rising.tolist() == [10e-6, 20e-6, 31e-6]
+    assert edges.falling.tolist() == [13e-6, 24e-6]
+    assert edges.period().samples.tolist() == [10e-6, 11e-6]
+    assert edges.period().times.tolist() == [10e-6, 20e-6]
+    assert edges.high_time().samples.tolist() == [3e-6, 4e-6]
+    assert edges.low_time().samples.tolist() == [7e-6, 7e-6]
+    assert edges.duty_cycle().samples.tolist() == [3 / 10, 4 / 11]
+    assert edges.duty_cycle().unit == "1"
+    assert edges.cycle_to_cycle_jitter().samples.tolist() == [1e-6]
+    assert edges.period_jitter(10 * us).samples == pytest.approx([0, 1e-6], abs=1e-15)
+    assert edges.period_jitter().samples == pytest.approx([-0.5e-6, 0.5e-6])
+    assert edges.period_jitter().provenance["nominal period"] == "10.5 us (mean)"
+    assert edges.period().subject == "clk"
+    assert edges.period().provenance["capture"].endswith("capture.vcd")
+
+
+def test_equal_intervals_give_equal_samples(clk) -> None:
+    body = "#0 0!\n" + "".join(f"#{n} 1!\n#{n + 3} 0!\n" for n in range(10**9, 10**9 + 7000, 7))
+    assert set(clk(body).period().samples) == {7e-6}
+
+
+def test_jitter_of_noisy_edges_is_what_theory_says() -> None:
+    sigma, nominal, n = 20e-9, 10e-6, 200_000
+    times = np.arange(1, n + 1) * nominal + np.random.default_rng(1).normal(0, sigma, n)
+    edges = rising_at(times, 3e-6)
+    period, cycles = edges.period_jitter(nominal * 1e6 * us), edges.cycle_to_cycle_jitter()
+    assert np.sqrt(np.mean(period.samples**2)) == pytest.approx(math.sqrt(2) * sigma, rel=0.01)
+    assert np.sqrt(np.mean(cycles.samples**2)) == pytest.approx(math.sqrt(6) * sigma, rel=0.01)
+    assert edges.duty_cycle().samples.mean() == pytest.approx(0.3, rel=1e-3)
+
+
+def test_latency_to_another_channel(vcd) -> None:
+    channels = read_vcd(vcd('#0 0! 0"\n#10 1!\n#12 1"\n#15 0! 0"\n#20 1!\n#25 0!\n#30 1!\n#31 1"\n#33 0" 0!\n#34 1"\n'))
+    latency = channels["clk"].latency_to(channels["data"])
+    assert latency.samples == pytest.approx([2e-6, 1e-6])  # the second edge has no answer before the third
+    assert latency.times == pytest.approx([10e-6, 30e-6])
+    assert latency.provenance["unanswered"] == "1 of 3"
+    assert latency.subject == "clk rising to data rising"
+    assert channels["clk"].latency_to(channels["data"], "falling", "falling").samples[0] == 0
+    with pytest.raises(ConfigurationError, match="no edge 'up'"):
+        channels["clk"].latency_to(channels["data"], "up")
+
+
+def test_latency_to_an_unanswered_channel_or_another_capture(vcd) -> None:
+    channels = read_vcd(vcd('#0 0! 0"\n#10 1!\n'))
+    with pytest.raises(ConfigurationError, match="none of the 1 edges was answered"):
+        channels["clk"].latency_to(channels["data"])
+    other = read_vcd(vcd('#0 0! 0"\n#10 1"\n', "10 us"))["data"]
+    with pytest.raises(ConfigurationError, match=r"clk and data are of different captures: 1e\+06 and 100000"):
+        channels["clk"].latency_to(other)
+
+
+def test_latency_to_the_console_carries_the_uncertainty_of_the_start(clk) -> None:
+    edges = clk("#0 0!\n#100 1!\n#150 0!\n#200 1!\n#250 0!\n#300 1!\n#400\n", "1 ms")
+    began = Instant(5_000_000_000, uncertainty=2e-3)
+    stamps = [5_110_000_000, 5_199_500_000, 5_220_000_000]  # the second is before its edge, within the uncertainty
+    series = edges.latency_to_console(stamps, began, HOST)
+    assert series.samples == pytest.approx([10e-3, -0.5e-3])
+    assert series.provenance["unanswered"] == "1 of 3"
+    assert series.clock.floor == pytest.approx(2e-3 + 1e-3 + 1e-3 + 0.3 * 100e-6)  # start, host, tick, drift
+    assert "start is known to 2 ms" in series.clock.remark
+    assert series.subject == "clk rising to the console"
+
+
+def test_edges_too_close_for_the_uncertainty_are_refused(clk) -> None:
+    edges = clk("#0 0!\n#100 1!\n#101 0!\n#105 1!\n", "1 ms")
+    with pytest.raises(ConfigurationError, match=r"come 5 ms apart, .* only known to 4.01\d* ms"):
+        edges.latency_to_console([1], Instant(0, 2e-3), HOST)
+
+
+@pytest.mark.parametrize(
+    ("body", "quantity"),
+    [
+        ("#0 0!\n", "period"),
+        ("#0 0!\n#5 1!\n", "period"),
+        ("#0 0!\n#5 1!\n#6 0!\n", "period"),
+        ("#0 0!\n#5 1!\n#6 0!\n#9 1!\n#10 0!\n", "cycle_to_cycle_jitter"),
+        ("#0 0!\n#5 1!\n", "duty_cycle"),
+        ("#0 0!\n#5 1!\n", "high_time"),
+        ("#0 1!\n#5 0!\n", "low_time"),
+        ("", "period"),
+    ],
+)
+def test_too_few_edges_are_told(clk, body: str, quantity: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"too few edges for a [\w -]+: clk: \d rising and \d falling.*\n.*probe"
+    ):
+        getattr(clk(body), quantity)()
+
+
+def test_a_nominal_period_needs_a_time(clk) -> None:
+    with pytest.raises(ConfigurationError, match="nominal period is a time"):
+        clk(SQUARE).period_jitter(10 * ratio)
+
+
+# ---- glitches ----
+
+
+def test_glitches_go_only_when_asked_and_are_counted(clk) -> None:
+    edges = clk("#0 0!\n#1000 1!\n#1400 0!\n#1401 1!\n#1500 0!\n#1700 1!\n#1701 0!\n#2000 1!\n#3000\n")
+    assert len(edges.period()) == 3
+    clean = edges.without_glitches(10 * us)
+    assert clean.period().samples.tolist() == [1e-3]
+    assert clean.high_time().samples.tolist() == [0.5e-3]
+    assert clean.period().provenance["glitches removed"] == "2 shorter than 10 us"
+    assert edges.without_glitches(1 * us).period().samples.tolist() == edges.period().samples.tolist()
+
+
+def test_a_bouncing_contact_has_its_edge_at_the_last_bounce(clk) -> None:
+    edges = clk("#0 0!\n#100 1!\n#102 0!\n#104 1!\n#106 0!\n#108 1!\n#300 0!\n#500\n")
+    assert edges.without_glitches(10 * us).rising.tolist() == [108e-6]
+
+
+def test_a_width_of_a_glitch_needs_a_time(clk) -> None:
+    with pytest.raises(ConfigurationError, match="the width of a glitch"):
+        clk(SQUARE).without_glitches(3)
+
+
+# ---- VCD files ----
+
+
+@pytest.mark.parametrize(
+    ("scale", "tick"), [("1s", 1), ("10 ms", 1e-2), ("100\n ns", 1e-7), ("1ps", 1e-12), ("10fs", 1e-14)]
+)
+def test_the_time_scale_counts(clk, scale: str, tick: float) -> None:
+    edges = clk(SQUARE, scale)
+    assert edges.period().samples == pytest.approx([10 * tick, 11 * tick], rel=1e-15)
+    assert edges.clock.resolution == pytest.approx(tick)
+    assert edges.clock.floor is None  # how often the instrument sampled is not in the file
+
+
+def test_what_passes_through_the_unknown_is_no_edge_and_no_interval(clk) -> None:
+    edges = clk("#0 x!\n#5 1!\n#8 0!\n#10 1!\n#12 z!\n#14 1!\n#15 0!\n#20 1!\n#22 0!\n#25 1!\n#26 X!\n#27 0!\n#30 1!\n")
+    assert edges.rising.tolist() == [10e-6, 20e-6, 25e-6, 30e-6]
+    assert edges.falling.tolist() == [8e-6, 15e-6, 22e-6]
+    assert edges.period().samples.tolist() == [5e-6]
+    assert edges.without_glitches(2 * us).rising.tolist() == [10e-6, 20e-6, 30e-6]
+
+
+def test_forms_that_instruments_write(tmp_path: Path) -> None:
+    path = tmp_path / "other.vcd"
+    path.write_bytes(
+        b"$version some instrument $end $timescale\r\n\t1\r\n ns $end\r\n"
+        b"$var wire 1\r\n a1 SCL $end $var wire 8 ! bus [7:0] $end $var real 64 r volts $end\r\n"
+        b"$var reg 1 b SDA [0] $end\r\n$enddefinitions $end\r\n"
+        b"$dumpvars 0a1 bxxxxxxxx ! r1.5 r b1 b $end\r\n"
+        b"$comment 1a1 #99 $end\r\n#10\r\n1a1\r\nb01 !\r\n#15 1a1 1a1 r0.5 r\r\n#20\r\n0a1 b0 b\r\n$dumpoff xa1 $end\r\n#25 0a1\r\n#30 1a1 0a1"
+    )
+    channels = read_vcd(path, ["SCL", "SDA[0]"])
+    assert channels["SCL"].rising.tolist() == [10e-9]  # written again at 15; no time passes at 30
+    assert channels["SCL"].falling.tolist() == []  # at 20 the dump went off
+    assert channels["SDA[0]"].falling.tolist() == [20e-9]
+    with pytest.raises(
+        ConfigurationError, match=r"(?s)not of one bit: bus\[7:0\], volts.*of one bit are: SCL, SDA\[0\]"
+    ):
+        read_vcd(path)
+    with pytest.raises(ConfigurationError, match=r"'bus\[7:0\]' is a wire of 8 bits.*\n.*SCL"):
+        read_vcd(path, ["bus[7:0]"])
+    with pytest.raises(ConfigurationError, match=r"'volts' is a real of 64 bits"):
+        read_vcd(path, ["volts"])
+
+
+def test_names_with_and_without_their_scope(vcd) -> None:
+    header = HEADER.replace(
+        '$var wire 1 " data', "$scope module sub $end $var wire 1 # clk $end $upscope $end $var wire 1 ! copy"
+    )
+    path = vcd("#0 0! 0#\n#5 1!\n#6 1#\n", header=header)
+    assert {name: edges.rising.tolist() for name, edges in read_vcd(path).items()} == {
+        "top.clk": [5e-6],
+        "top.sub.clk": [6e-6],
+        "copy": [5e-6],
+    }
+    assert list(read_vcd(path, ["copy", "top.sub.clk"])) == ["copy", "top.sub.clk"]
+    with pytest.raises(ConfigurationError, match="'clk' may be any of top.clk, top.sub.clk"):
+        read_vcd(path, ["clk"])
+
+
+def test_an_unknown_channel_is_told_with_the_near_one_and_all(vcd) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"no channel 'dta'\n.*did you mean 'data'\? the channels are: top.clk, top.data"
+    ):
+        read_vcd(vcd(SQUARE), ["clk", "dta"])
+
+
+SIGROK = HEADER.replace("$date today $end", "$comment\n  Acquisition with 2/8 channels at 24 MHz\n$end").format(
+    scale="100 ps"
+)
+
+
+def test_edges_of_a_sampling_instrument_lie_on_its_samples(vcd) -> None:
+    edges = read_vcd(vcd("#0 0!\n#417 1!\n#833 0!\n#1667 1!\n#2083 0!\n#2917 1!\n#5000\n", header=SIGROK), ["clk"])[
+        "clk"
+    ]
+    assert edges.period().samples.tolist() == [3 / 24e6, 3 / 24e6]  # not 125.0 and 125.1 ns, as in the file
+    assert edges.clock.resolution == edges.clock.floor == 1 / 24e6
+    assert edges.cycle_to_cycle_jitter().clock.floor == 2 / 24e6
+    assert edges.end == 12
+
+
+def test_a_sample_rate_that_is_given_counts_and_must_fit(vcd) -> None:
+    path = vcd("#0 0!\n#10 1!\n#20 0!\n#30 1!\n", "100 ns")
+    assert read_vcd(path, ["clk"], samplerate=1e6)["clk"].clock.floor == 1e-6
+    for wrong in (3e5, 1e9):
+        with pytest.raises(ConfigurationError, match=r"clk has edges that do not lie on samples at .* Hz"):
+            read_vcd(path, ["clk"], samplerate=wrong)
+    with pytest.raises(ConfigurationError, match="more than 0 Hz, not 0"):
+        read_vcd(path, ["clk"], samplerate=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("hello world\n", r"no \$enddefinitions"),
+        (HEADER[:60], r"no \$enddefinitions"),
+        (HEADER.replace("$timescale {scale} $end\n", ""), "tells no time scale"),
+        (HEADER.format(scale="2 us"), "the time scale '2us' is none"),
+        (HEADER.format(scale="1 us").replace("1 ! clk", "1"), "`.var wire 1` lacks"),
+        (HEADER.format(scale="1 us") + "#0 0!\n#10 1!\n#5 0!\n", "after #10: '#5' is no later time"),
+        (HEADER.format(scale="1 us") + "#0 0!\n#zz 1!\n", "after #0: '#zz' is no later time"),
+        (HEADER.format(scale="1 us") + "#99999999999999999999 1!\n", "is no later time"),
+        (HEADER.format(scale="1 us") + "#0 0!\n#10 1", "after #10: '1' changes no channel"),
+        (HEADER.format(scale="1 us") + "#0 0!\n#10 1%\n", "after #10: '1%' changes no channel"),
+        (HEADER.format(scale="1 us") + "#0 b01 %\n", "'b01 %' changes no channel"),
+        (HEADER.format(scale="1 us") + "#0 b", "'b ' changes no channel"),
+        (HEADER.format(scale="1 us") + "\x00\xff\n", "changes no channel"),
+        ("x" * (1 << 20) + "y" * (1 << 20), "is no VCD file: it has a word"),
+    ],
+)
+def test_a_broken_file_is_told(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "broken.vcd"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        read_vcd(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        read_vcd(tmp_path / "none.vcd")
+    with pytest.raises(ConfigurationError, match="Is a directory"):
+        read_vcd(tmp_path)
+
+
+def test_words_may_lie_across_the_pieces_that_a_file_is_read_in(clk) -> None:
+    count = 200_000
+    edges = clk("#0 0!\n" + "".join(f"#{10 * n} {n % 2}!\n" for n in range(1, count)))
+    assert len(edges.rising) == count // 2
+    assert set(edges.period().samples) == {20e-6}
+
+
+# ---- raw samples ----
+
+
+@pytest.mark.parametrize("unitsize", [1, 2, 3])
+def test_raw_samples(tmp_path: Path, unitsize: int) -> None:
+    path = tmp_path / "raw"
+    low, high = pack("0011010", "1111011"), pack("0101010")
+    path.write_bytes(b"".join(bytes([a]) + bytes([b] * (unitsize - 1)) for a, b in zip(low, high, strict=True)))
+    channels = {"A": 0, "B": 1} | ({"C": 8 * unitsize - 8} if unitsize > 1 else {})
+    found = read_samples(path, channels, 1e6, unitsize=unitsize)
+    assert found["A"].rising.tolist() == [2e-6, 5e-6]
+    assert found["A"].falling.tolist() == [4e-6, 6e-6]
+    assert found["B"].rising.tolist() == [5e-6]
+    assert found["B"].falling.tolist() == [4e-6]
+    assert found["A"].end == 7
+    if unitsize > 1:
+        assert found["C"].rising.tolist() == [1e-6, 3e-6, 5e-6]
+    assert found["A"].clock.floor == 1e-6
+
+
+def test_raw_samples_and_vcd_agree_across_the_pieces_of_a_file(tmp_path: Path) -> None:
+    bits = np.repeat(np.random.default_rng(2).integers(0, 2, 40_000), 60)
+    (tmp_path / "raw").write_bytes((bits.astype(np.uint8) << 3).tobytes())
+    changes = np.flatnonzero(np.diff(bits, prepend=1 - bits[0]))
+    body = "".join(f"#{at} {bits[at]}!\n" for at in changes) + f"#{len(bits)}\n"
+    (tmp_path / "vcd").write_text(HEADER.format(scale="1 us") + body)
+    raw, text = read_samples(tmp_path / "raw", {"clk": 3}, 1e6)["clk"], read_vcd(tmp_path / "vcd", ["clk"])["clk"]
+    assert raw.end == text.end > 1 << 21
+    assert raw.ticks.tolist() == text.ticks.tolist()
+    assert raw.levels.tolist() == text.levels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "channels", "rate", "unitsize", "said"),
+    [
+        (b"", {"A": 0}, 1e6, 1, "is empty"),
+        (b"abc", {"A": 0}, 1e6, 2, "ends within a sample of 2 bytes"),
+        (b"abc", {"A": 8}, 1e6, 1, "A is bit 8, but samples have bits 0 to 7"),
+        (b"abc", {"A": -1}, 1e6, 1, "A is bit -1"),
+        (b"abc", {}, 1e6, 1, "the bits of channels"),
+        (b"abc", {"A": 0}, 1e6, 0, "unit size of 1 or more"),
+        (b"abc", {"A": 0}, 0, 1, "more than 0 Hz"),
+        (b"abc", {"A": 0}, math.nan, 1, "more than 0 Hz"),
+    ],
+)
+def test_raw_samples_that_cannot_be(tmp_path: Path, data: bytes, channels, rate, unitsize, said: str) -> None:
+    (tmp_path / "raw").write_bytes(data)
+    with pytest.raises(ConfigurationError, match=said):
+        read_samples(tmp_path / "raw", channels, rate, unitsize=unitsize)
+
+
+# ---- captures ----
+
+SHOW = "demo - Demo device with 6 channels: D0 D1 D2 D3 A0 A1"
+CAPTURED = r"""
+printf 'sr: [00:00.020000] hwdriver: demo: Starting acquisition.\n' >&2
+sleep 0.15
+printf 'cli: Received SR_DF_LOGIC (%s bytes, unitsize = 1).\n' 60 40 >&2
+printf '$comment Acquisition with 1/4 channels at 1 kHz $end $timescale 1 ms $end $var wire 1 ! D0 $end $enddefinitions $end\n#0 0!\n#5 1!\n#100\n'
+"""
+
+
+@pytest.fixture
+def tool(tmp_path: Path):
+    """Makes a stand-in for sigrok-cli that shows a device and, asked to capture, runs `script`."""
+
+    def make(script: str, show: str = f"echo '{SHOW}'") -> str:
+        path = tmp_path / "sigrok-cli"
+        path.write_text(f'#!/bin/sh\necho "$@" >>"$0.calls"\ncase "$*" in *--show*) {show}; exit;; esac\n{script}\n')
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def run(tool: str, path: Path, channels=("D0",), samplerate=1000, seconds=0.1, device="demo", **more):
+    return capture(device, channels, samplerate, seconds, path, tool=tool, **more)
+
+
+def test_a_capture_and_what_it_knows_of_its_start(tool, tmp_path: Path) -> None:
+    before = time.monotonic_ns()
+    got = run(tool(CAPTURED), tmp_path / "c.vcd", ["D2=CLK", "D0"], options=["-g", "Logic"])
+    after = time.monotonic_ns()
+    assert (got.channels, got.samples, got.samplerate) == (("CLK", "D0"), 100, 1000)
+    assert read_vcd(got.path)["D0"].rising.tolist() == [5e-3]
+    earliest, latest = (got.began.ns + sign * got.began.uncertainty * 1e9 for sign in (-1, 1))
+    assert before + 20e6 <= earliest  # what the log says that passed before the start
+    assert before + 150e6 - 99e6 <= latest <= after - 99e6  # the last of 100 samples came, and was taken before
+    show, call = (tmp_path / "sigrok-cli.calls").read_text().splitlines()
+    assert show == "-d demo -g Logic --show"
+    # all up to the last that is wanted: libsigrok's VCD writer names the first bits
+    assert call == "-d demo -g Logic -l 4 -C D0,D1,D2=CLK --config samplerate=1000 --samples 100 -O vcd"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"channels": ["D00"]}, r"no channel 'D00'\n.*did you mean 'D0'\? its channels are: D0, D1, D2, D3, A0, A1"),
+        ({"channels": []}, r"needs a list of channels, not \[\]"),
+        ({"channels": "D0"}, "needs a list of channels, not 'D0'"),
+        ({"samplerate": 0}, "a whole number of Hz, not 0"),
+        ({"samplerate": 0.5}, "a whole number of Hz"),
+        ({"samplerate": math.nan}, "a whole number of Hz"),
+        ({"seconds": 0}, "two samples are the least"),
+        ({"seconds": 1e-9}, "two samples are the least"),
+        ({"seconds": math.inf}, "two samples are the least"),
+    ],
+)
+def test_a_capture_that_cannot_be(tool, tmp_path: Path, wrong, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        run(tool(CAPTURED), tmp_path / "c.vcd", **wrong)
+    assert not (tmp_path / "c.vcd").exists()
+
+
+@pytest.mark.parametrize(
+    ("show", "kind", "said"),
+    [
+        ("echo Driver nope not found. >&2; exit 1", ConfigurationError, r"status 1; it said: Driver nope .*\n.*-L"),
+        ("echo No devices found. >&2; exit 1", InfrastructureError, r"No devices found\.\n.*plugged in"),
+        ("exit 127", InfrastructureError, r"status 127\n.*apt-get install sigrok-cli"),
+        ("exit 0", InfrastructureError, "failed with status 0"),
+    ],
+)
+def test_a_device_that_is_not_there(tool, tmp_path: Path, show: str, kind, said: str) -> None:
+    with pytest.raises(kind, match=said):
+        run(tool(CAPTURED, show), tmp_path / "c.vcd")
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "said"),
+    [
+        (
+            "echo \"Failed to set device option 'samplerate': invalid argument.\" >&2; exit 1",
+            ConfigurationError,
+            "option 'samplerate'.*\n.*--show",
+        ),
+        ("exit 3", InfrastructureError, "failed with status 3"),
+        ("kill -9 $$", InfrastructureError, "failed with status -9"),
+        ("true", InfrastructureError, "gave no samples\n.*trigger"),
+        (CAPTURED.replace("60 40", "60"), InfrastructureError, "not all of the 100 samples, 60 came"),
+        (
+            CAPTURED.replace(r"\n#100\n", r"\n#7"),
+            InfrastructureError,
+            "not all of the 100 samples, 100 came(.|\n)*disk is full",
+        ),
+        (CAPTURED.replace("at 1 kHz", "at 500 Hz"), ConfigurationError, "demo samples at 500 Hz, not at 1000"),
+    ],
+)
+def test_a_capture_that_fails(tool, tmp_path: Path, script: str, kind, said: str) -> None:
+    with pytest.raises(kind, match=said):
+        run(tool(script), tmp_path / "c.vcd")
+
+
+@pytest.mark.parametrize("close", ["", "exec 2>&-;"])
+def test_a_capture_that_hangs_ends_with_its_children(
+    tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, close: str
+) -> None:
+    monkeypatch.setattr("hil.board.analyser.GRACE", 0.9)
+    with pytest.raises(InfrastructureError, match=r"did not end within 1 s; it said: waiting for it"):
+        run(tool(f"echo waiting for it >&2; sleep 100 & echo $! >{tmp_path}/pid; {close} wait"), tmp_path / "c.vcd")
+    child = int((tmp_path / "pid").read_text())
+    with suppress(FileNotFoundError, ProcessLookupError):
+        until = time.monotonic() + 20
+        # a zombie is dead; who waits for it is up to the system
+        while (state := Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]) != "Z":
+            assert time.monotonic() < until, state
+            time.sleep(0.01)
+
+
+def test_a_device_that_hangs_when_it_is_looked_for(tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hil.board.analyser.SCAN_LIMIT", 0.2)
+    with pytest.raises(InfrastructureError, match=r"--show` did not end within 0.2 s"):
+        run(tool(CAPTURED, "exec sleep 30"), tmp_path / "c.vcd")
+
+
+def test_sigrok_that_is_not_installed(tmp_path: Path) -> None:
+    with pytest.raises(
+        InfrastructureError, match=r"the tool /nowhere/sigrok-cli is missing\n.*apt-get install sigrok-cli"
+    ):
+        run("/nowhere/sigrok-cli", tmp_path / "c.vcd")
+
+
+def test_a_capture_that_cannot_be_written(tool, tmp_path: Path) -> None:
+    with pytest.raises(InfrastructureError, match="cannot write the capture .*: No such file"):
+        run(tool(CAPTURED), tmp_path / "none" / "c.vcd")

@@ -1,0 +1,142 @@
+"""Virtual time: a real QEMU in lock step, and the proof that boots repeat."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from support import stub_board
+
+from hil.board import exact
+from hil.board.board import Board
+from hil.board.exact import Canary, Virtual
+from hil.console import LineTimeout
+from hil.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Path:
+    return stub_board(tmp_path)
+
+
+def board(path: Path, seed: int = 1) -> Board:
+    return Board(str(path), transcripts=path.parent / "transcripts", seed=seed)
+
+
+def conversation(one: Board) -> list[int]:
+    """Type three lines, each after the prompt; the virtual ns of each answer."""
+    stamps = []
+    for text in ("a\n", "bb\n", "ccc\n"):
+        one.console.write(text.encode())
+        stamps.append(one.console.stamp(one.console.wait_for(b"# ", timeout=20).start))
+    return stamps
+
+
+def test_a_run_in_virtual_time_repeats_to_the_bit(stub: Path) -> None:
+    runs = []
+    for _ in range(2):
+        with board(stub) as one:
+            one.boot()
+            runs.append((conversation(one), one.console.lockstep.history))
+            assert one.virtual.exact
+            assert one.qemu.monitor.execute("query-status")["running"], "QEMU answers while virtual time stands"
+    assert runs[0] == runs[1]
+    stamps, _ = runs[0]
+    assert sorted(set(stamps)) == stamps
+
+
+def test_the_first_boot_of_a_kind_is_made_twice_and_the_next_ones_are_compared(stub: Path) -> None:
+    proofs = []
+    for seed in (1, 1, 2, 2):
+        with board(stub, seed) as one:
+            one.boot()
+            proofs.append(str(one.virtual))
+    assert proofs[0] == "virtual time, seed 1, exact: this boot was made twice, the same to the bit"
+    assert proofs[1] == "virtual time, seed 1, exact: this boot is the same to the bit as 2 before it"
+    assert "the first of this one" in proofs[2]
+    assert proofs[3].endswith("as 1 before it")
+
+
+def test_what_is_typed_at_no_pause_is_told(stub: Path) -> None:
+    with board(stub) as one:
+        one.boot()
+        one.console.write(b"a\n")
+        with pytest.raises(LineTimeout):  # a wait that ends by the host's time
+            one.console.wait_for(b"never", timeout=0.3)
+        one.console.write(b"b\n")
+        assert not one.virtual.exact
+        assert "1 times something was typed that the machine did not wait for" in str(one.virtual)
+
+
+def test_a_machine_killed_in_lock_step_ends_the_line(stub: Path) -> None:
+    with board(stub) as one:
+        one.boot()
+        one.qemu.kill()
+        with pytest.raises(Exception, match="the line has ended"):
+            one.console.wait_for(b"# ", timeout=20)
+
+
+def test_virtual_time_is_for_emulated_boards(tmp_path: Path) -> None:
+    path = tmp_path / "real.yaml"
+    path.write_text(
+        "imports: [hil.labgrid]\nimages: {main: stub.toml}\ntargets:\n  main:\n"
+        "    resources:\n      RawSerialPort: {port: /dev/null}\n      NetworkPowerPort: {model: netio, host: x, index: 1}\n"
+        "    drivers:\n      NetworkPowerDriver: {}\n      HilSerialDriver: {}\n      HilStrategy: {}\n"
+    )
+    stub_board(tmp_path)
+    with pytest.raises(ConfigurationError, match="board real is not emulated, and virtual time is for emulated ones"):
+        Board(str(path), seed=1)
+
+
+def test_a_tapped_line_is_refused(stub: Path) -> None:
+    with board(stub) as one:
+        one.line.tap = lambda port: port
+        with pytest.raises(ConfigurationError, match="cannot be kept in lock step"):
+            one.boot()
+
+
+def test_no_compiler_is_said_with_the_remedy(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "COMPILER", "no-such-compiler")
+    with board(stub) as one, pytest.raises(ConfigurationError, match=r"apt-get install gcc"):
+        one.boot()
+
+
+def test_an_emulator_without_the_functions_is_not_called_exact(stub: Path, tmp_path: Path) -> None:
+    """Any program that is not QEMU exports nothing; the machine runs on, without lock step."""
+    assert exact.refusal(shutil.which("true") or "", exact.library()) == "this QEMU does not export qemu_clock_get_ns"
+    with board(stub) as one:
+        emulator = Path(shutil.which("qemu-system-aarch64") or "")
+        assert exact.refusal(str(emulator), exact.library()) == ""
+        one.power.virtual = Virtual(1)
+        patched = pytest.MonkeyPatch()
+        with patched.context() as patch:
+            patch.setattr(exact, "refusal", lambda *_: "this QEMU does not export x")
+            one.boot()
+        assert one.console.lockstep is None
+        assert str(one.virtual) == "virtual time, seed 1, not exact: this QEMU does not export x"
+
+
+def test_the_canary_names_the_first_difference() -> None:
+    canary = Canary(["image", "QEMU"])
+    lost = canary.prove(Virtual(1), "1\tone\n2\ttwo\n", lambda: "1\tone\n3\ttwo\n")
+    assert lost.lost == "this boot differs from one before it: line 2 was '2\\ttwo' and is '3\\ttwo'"
+    assert not lost.exact
+    proven = canary.prove(Virtual(1), "same\n", lambda: "same\n")
+    assert proven.exact, "a boot that was not proven is not what the next ones are compared with"
+    later = canary.prove(Virtual(1), "same\nand more\n", lambda: "")
+    assert "one has 1 lines, the other 2" in later.lost
+    assert canary.prove(Virtual(2), "another seed\n", lambda: "not asked").exact
+
+
+def test_a_damaged_record_of_boots_is_made_anew(tmp_path: Path) -> None:
+    canary = Canary(["image"])
+    canary.prove(Virtual(1), "same\n", lambda: "same\n")
+    for file in (tmp_path / "cache").rglob("1.json"):
+        file.write_text("{")
+    assert canary.prove(Virtual(1), "same\n", lambda: "other\n").exact
