@@ -22,6 +22,9 @@ TOOLS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("dtc", "device-tree-compiler", ()),
     ("lz4", "lz4", ()),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", ()),
+    ("qemu-aarch64", "qemu-user", ()),
+    ("cc", "gcc", ()),
+    ("sigrok-cli", "sigrok-cli", ()),
 )
 
 

@@ -48,6 +48,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="session",
         help="boot the board afresh for each test, each module, or once (default; a spoilt board is always rebooted)",
     )
+    group.addoption(
+        "--clock",
+        choices=("real", "virtual"),
+        default="real",
+        help="virtual: emulated boards run in virtual time, in which figures repeat to the bit",
+    )
+    group.addoption("--seed", type=int, default=1, metavar="K", help="seed of a board in virtual time (1)")
+    group.addoption(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="run every test with the seeds 1 to N, on as many processors as there are, and pool the figures",
+    )
+    group.addoption(
+        "--results", type=Path, metavar="FILE", help="results file instead of results.jsonl beside the transcripts"
+    )
     group.addoption("--bounds", type=Path, metavar="FILE", help="bounds file instead of boards/NAME.bounds.toml")
     group.addoption(
         "--keep-going-on-dead-board",
@@ -59,6 +75,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    option = config.option
+    if option.clock != "virtual" and (option.seeds is not None or option.seed != 1):
+        raise pytest.UsageError("--seed and --seeds are for boards in virtual time: add --clock virtual")
+    if option.seeds is not None and option.seeds < 1:
+        raise pytest.UsageError(f"--seeds {option.seeds}: give at least 1")
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     config.stash[SESSION] = Session(config)
@@ -89,9 +110,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "hil_session_board" in metafunc.fixturenames:
-        names = metafunc.config.stash[SESSION].names
-        ids = [Path(name).stem or "no-board" for name in names or [""]]
-        metafunc.parametrize("hil_session_board", names or [""], indirect=True, scope="session", ids=ids)
+        chosen = metafunc.config.stash[SESSION].chosen
+        metafunc.parametrize("hil_session_board", chosen, indirect=True, scope="session", ids=map(str, chosen))
 
 
 @dataclass
@@ -110,6 +130,18 @@ class Seen:
             yield self.board.console.transcript, 0
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A board to test on, by name or path, and its seed where it runs in virtual time."""
+
+    name: str
+    seed: int | None = None
+    one_of: int = 1
+
+    def __str__(self) -> str:
+        return (Path(self.name).stem or "no-board") + (f"-seed{self.seed}" if self.one_of > 1 else "")
+
+
 def chosen_boards(config: pytest.Config) -> list[str]:
     """The names or paths of the boards to test on: by --board, else --lg-env, else the ini file's."""
     lg_env = getattr(config.option, "lg_env", None)
@@ -123,13 +155,23 @@ class Session:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.names = chosen_boards(config)
+        option = config.option
+        seeds = range(1, option.seeds + 1) if option.seeds else [option.seed]
+        self.chosen = [
+            Chosen(name, seed if option.clock == "virtual" else None, len(seeds))
+            for name in self.names or [""]
+            for seed in seeds
+        ]
         worker = os.environ.get("PYTEST_XDIST_WORKER", "")
         self.directory = config.rootpath / "reports" / "transcripts" / time.strftime(f"%Y%m%d-%H%M%S{worker}")
-        self.series: list[tuple[Series, tuple[Check, ...]]] = []
+        self.results_file: Path = option.results or self.directory / "results.jsonl"
+        self.result_files: list[Path] = []  # of the workers, where there are some
+        self.pooled: list[tuple[Series, tuple[Check, ...]]] = []
         self.facts: dict[str, str] = {}
-        self._guests: dict[str, Guest] = {}
-        self._dead: dict[str, HilError] = {}
-        self._module: dict[str, object] = {}
+        self._guests: dict[Board, Guest] = {}
+        self._measures: dict[Board, Measure] = {}
+        self._dead: dict[Board, HilError] = {}
+        self._module: dict[Board, object] = {}
 
     @property
     def results(self) -> Path | None:
@@ -137,30 +179,50 @@ class Session:
         directory = getattr(self.config.option, "allure_report_dir", None)
         return Path(directory) if directory else None
 
-    def open(self, name: str) -> Board:
+    def open(self, chosen: Chosen) -> Board:
         from hil.board.board import Board
 
-        if not name:
+        if not chosen.name:
             raise ConfigurationError("no board was chosen", hint="pass --board NAME; `pytest --hil-boards` lists them")
-        return Board(name, image=self.config.option.image, transcripts=self.directory)
+        return Board(chosen.name, image=self.config.option.image, transcripts=self.directory, seed=chosen.seed)
 
     def guest(self, board: Board) -> Guest:
         """The guest of `board`; one for all tests, so that a shell is opened once a boot."""
         from hil.guest import Guest
 
-        if board.name not in self._guests:
-            self._guests[board.name] = Guest(board)
-        return self._guests[board.name]
+        if board not in self._guests:
+            self._guests[board] = Guest(board)
+        return self._guests[board]
+
+    def measure(self, board: Board) -> Measure:
+        """What takes series on `board`; one for all tests, so that clocks and probe are made ready once a boot."""
+        from hil.timing import Measure
+
+        if board not in self._measures:
+            bounds = self.config.option.bounds or board.path.with_suffix(".bounds.toml")
+            self._measures[board] = Measure(bounds, self._record)
+        return self._measures[board]
+
+    def _record(self, series: Series, checks: tuple[Check, ...]) -> None:
+        from hil.timing import results
+
+        results.write(self.results_file, series, checks, facts=self.facts)
+        if self.results_file not in self.result_files:
+            self.result_files.append(self.results_file)
+        if self.results:
+            from hil.report import evidence
+
+            evidence.attach_series(series, checks)
 
     def make_ready(self, board: Board, item: pytest.Item) -> None:
         """Bring `board` up as fresh as --fresh asks. Raises what a boot raises."""
         fresh = self.config.option.fresh
         module = item.getparent(pytest.Module)
-        stale = fresh == "test" or (fresh == "module" and self._module.get(board.name) is not module)
-        self._module[board.name] = module
+        stale = fresh == "test" or (fresh == "module" and self._module.get(board) is not module)
+        self._module[board] = module
         if board.up and not stale:
             return
-        dead = self._dead.get(board.name)
+        dead = self._dead.get(board)
         if dead and not self.config.option.keep_going_on_dead_board:
             raise type(dead)(
                 f"board {board.name} is dead since an earlier test: {dead.message}",
@@ -176,11 +238,41 @@ class Session:
             except HilError as error:
                 if attempt < BOOT_TRIES and isinstance(error, InfrastructureError):
                     continue
-                self._dead[board.name] = error
+                self._dead[board] = error
                 raise
-            self._dead.pop(board.name, None)
+            self._dead.pop(board, None)
             self._note(board, image)
             return
+
+    def judge_pooled(self) -> None:
+        """Hold the figures of all seeds together against the bounds, where there are some for them."""
+        from hil.timing import Bounds, results
+        from hil.timing.seeds import pool
+
+        every = [one for path in self.result_files for one in results.read(path)]
+        for series in pool(every):
+            path = self.config.option.bounds or bounds_file(series.provenance.get("board", ""))
+            checks = tuple(bound.decide(series) for bound in (Bounds(path).of(series) if path.exists() else ()))
+            self.pooled.append((series, checks))
+
+    @property
+    def pooled_kept(self) -> bool:
+        return all(check.outcome.kept for _, checks in self.pooled for check in checks)
+
+    def told(self) -> Iterator[str]:
+        """What was measured and what became of it, for a terminal."""
+        from hil.timing import results
+
+        loaded = [results.load(path) for path in self.result_files]
+        for record in (record for one in loaded for record in one.records if record.checks):
+            yield str(record.series)
+            yield from (f"  {check.text}" for check in record.checks)
+        for series, checks in self.pooled:
+            yield f"all seeds: {series}"
+            yield from (f"  {check}" for check in checks)
+        every = [series for one in loaded for series in one.series]
+        names = " ".join(os.path.relpath(path) for path in self.result_files)
+        yield f"results: {names}, {len(every)} series, digest {results.digest(every)}"
 
     def _uncaptured(self) -> AbstractContextManager[None]:
         capture: Any = self.config.pluginmanager.getplugin("capturemanager")
@@ -193,6 +285,8 @@ class Session:
             "image sha256": image.digest,
             "hypervisor": board.manifest.hypervisor,
         }
+        if board.virtual is not None:
+            self.facts["clock"] = str(board.virtual)
         if board.emulated:
             self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}
         if self.results:
@@ -202,6 +296,12 @@ class Session:
             report = board.report
             assert report is not None
             evidence.attach_boot(report)
+
+
+def bounds_file(board: str) -> Path:
+    from hil.board import boardfile
+
+    return boardfile.BOARDS_DIR / f"{board}.bounds.toml"
 
 
 def _fail(error: HilError) -> None:
@@ -292,23 +392,22 @@ def sample() -> Samples:
 
 
 @pytest.fixture
-def measure(request: pytest.FixtureRequest, board: Board) -> Measure:
+def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
     """Takes series and checks them against the board's bounds."""
-    from hil.timing import Measure
+    measure = request.config.stash[SESSION].measure(board)
+    node: Any = request.node
+    measure.test = node.nodeid.replace(str(node.callspec.params["hil_session_board"]), board.name)
+    yield measure
+    measure.flush()
 
-    session = request.config.stash[SESSION]
 
-    def record(series: Series, checks: tuple[Check, ...]) -> None:
-        if not checks:
-            return
-        session.series.append((series, checks))
-        if session.results:
-            from hil.report import evidence
-
-            evidence.attach_series(series, checks)
-
-    bounds = request.config.option.bounds or board.path.with_suffix(".bounds.toml")
-    return Measure(bounds, record)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of one board and seed in one worker of xdist: each has a machine of its own."""
+    for item in items:
+        chosen = getattr(item, "callspec", None)
+        if chosen is not None and "hil_session_board" in chosen.params:
+            item.add_marker(pytest.mark.xdist_group(str(chosen.params["hil_session_board"])))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -348,13 +447,30 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         return (yield)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a worker of xdist has measured."""
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[SESSION].result_files += [Path(name) for name in output.get("hil_results", [])]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    ours = session.config.stash[SESSION]
+    output: Any = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["hil_results"] = [str(path.absolute()) for path in ours.result_files]
+        return
+    if session.config.option.seeds and ours.result_files:
+        ours.judge_pooled()
+        if session.exitstatus == pytest.ExitCode.OK and not ours.pooled_kept:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     session = config.stash[SESSION]
-    if session.series:
+    if session.result_files:
         terminalreporter.section("timing")
-        for series, checks in session.series:
-            terminalreporter.write_line(str(series))
-            for check in checks:
-                terminalreporter.write_line(f"  {check}")
+        for line in session.told():
+            terminalreporter.write_line(line)
     if session.directory.is_dir():
         terminalreporter.write_line(f"transcripts: {os.path.relpath(session.directory)}")

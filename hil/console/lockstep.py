@@ -54,7 +54,7 @@ class Lockstep:
 
     @property
     def history(self) -> str:
-        """A digest, in hexadecimal, of all that was typed since power-on and where: what the machine's state hangs on."""
+        """A digest, in hexadecimal, of what was typed since power-on and where: what the machine's state hangs on."""
         return self._typed.hexdigest()[:16]
 
     def take(self) -> None:

@@ -18,7 +18,7 @@ LOADS = {
     "fork": "while :;do /bin/true;done",
     # as the kernel's own messages, which the shell knows how to live with; some 50 lines a second
     "console": "echo on >/proc/sys/kernel/printk_devkmsg;"
-    "while :;do echo '<1>hil: load on the console, a line of some length, as drivers write them' >/dev/kmsg;usleep 20000;done",
+    "while :;do echo '<1>hil: load on the console, a line as long as drivers write them' >/dev/kmsg;usleep 20000;done",
 }
 """What each load runs, in a session of its own."""
 

@@ -6,13 +6,11 @@ that is the part of `hil.image.store`.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,10 +18,10 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
     model_validator,
 )
 
+from hil import toml
 from hil.errors import ConfigurationError
 
 IMAGES_DIR = Path(__file__).resolve().parents[2] / "images"
@@ -110,12 +108,13 @@ class Machine(_Model):
 
     `arguments` are the emulator's, with `{file}` for the path of the image's file of that name; the
     manifest of an image that is added has none, they come with it. `emulator_version` is the oldest
-    that works.
+    that works. `virtual_arguments` are added where the machine runs in virtual time.
     """
 
     emulator: str = "qemu-system-aarch64"
     emulator_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")] = "7.2"
     arguments: tuple[str, ...] = ()
+    virtual_arguments: tuple[str, ...] = ()
     load: tuple[Load, ...] = ()
     reserved: tuple[Area, ...] = ()
 
@@ -268,18 +267,7 @@ def check_overlaps(areas: dict[str, tuple[int, int]]) -> None:
 
 def load(path: Path) -> Manifest:
     """Read and check the manifest in the file `path`; ConfigurationError says what is wrong and where."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigurationError(f"cannot read the image manifest {path}: {reason}") from error
-    try:
-        manifest = Manifest.model_validate(_frozen(tomllib.loads(text)))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
-    except ValidationError as error:
-        problems = [_explain(path, text, problem) for problem in error.errors(include_url=False)]
-        raise ConfigurationError("\n".join(problems), hint=f"correct {path}") from error
+    manifest = toml.load(path, Manifest, "image manifest")
     manifest._path = path
     return manifest
 
@@ -290,7 +278,7 @@ def find(name: str, root: Path = IMAGES_DIR) -> Manifest:
     if name not in names:
         raise ConfigurationError(
             f"there is no image {name!r} in {root}",
-            hint=f"{_near(name, names)}the images are: {', '.join(names) or 'none'}",
+            hint=f"{toml.near(name, names)}the images are: {', '.join(names) or 'none'}",
         )
     manifest = load(root / f"{name}.toml")
     if manifest.name != name:
@@ -301,78 +289,3 @@ def find(name: str, root: Path = IMAGES_DIR) -> Manifest:
 def available(root: Path = IMAGES_DIR) -> list[str]:
     """Return the names of all images in `root`, sorted."""
     return sorted(path.stem for path in root.glob("*.toml"))
-
-
-def _frozen(value: Any) -> Any:
-    """TOML arrays are lists, the models hold tuples, and strict validation takes no one for the other."""
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return value
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {near[0]!r}? " if near else ""
-
-
-def _explain(path: Path, text: str, problem: Any) -> str:
-    """One problem found by pydantic as `FILE:LINE: KEY: what`."""
-    location: tuple[str | int, ...] = problem["loc"]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    if problem["type"] == "extra_forbidden":
-        known = sorted(_keys(location[:-1]))
-        what = f"unknown key; {_near(str(location[-1]), known)}known keys: {', '.join(known)}"
-    elif problem["type"] == "missing":
-        what = "this key is missing"
-    else:
-        what = str(problem["msg"]).removeprefix("Value error, ")
-    line = _line(text, location)
-    return f"{path}:{line}: {key or 'manifest'}: {what}" if line else f"{path}: {key or 'manifest'}: {what}"
-
-
-def _keys(location: tuple[str | int, ...]) -> Iterator[str]:
-    """The keys that may stand in the table at `location`."""
-    model: Any = Manifest
-    for part in location:
-        if isinstance(part, str) and hasattr(model, "model_fields") and part in model.model_fields:
-            model = _model_in(model.model_fields[part].annotation)
-    for name, field in getattr(model, "model_fields", {}).items():
-        yield field.alias or name
-
-
-def _model_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
-
-
-_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
-_KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
-
-
-def _line(text: str, location: tuple[str | int, ...]) -> int | None:
-    """The number of the line that is nearest to `location`: tomllib keeps no positions."""
-    best, found = 0, None
-    table: tuple[str | int, ...] = ()
-    counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
-            name = header[2]
-            table = _split(name)
-            if header[1] == "[[":
-                counts[name] = counts.get(name, -1) + 1
-                table += (counts[name],)
-            here = table
-        elif key := _KEY.match(line):
-            here = table + _split(key[1])
-        else:
-            continue
-        if len(here) > best and location[: len(here)] == here:
-            best, found = len(here), number
-    return found
-
-
-def _split(dotted: str) -> tuple[str | int, ...]:
-    return tuple(part.strip(" \"'") for part in dotted.split("."))

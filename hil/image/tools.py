@@ -21,6 +21,7 @@ DEBIAN_PACKAGES = {
     "dtc": "device-tree-compiler",
     "lz4": "lz4",
     "mmdebstrap": "mmdebstrap",
+    "qemu-aarch64": "qemu-user",
 }
 """Tools of the build and the Debian packages they are in."""
 

@@ -16,7 +16,8 @@ from labgrid.step import StepEvent, steps
 from hil.board.stages import BootReport
 from hil.console import Transcript
 from hil.timing.bounds import Check
-from hil.timing.series import Series, shown
+from hil.timing.series import Series
+from hil.timing.units import shown
 from hil.wasm import Execution
 
 CONSOLE_LINES = 2000  # the last so many lines of a test's console go into its page; the file has them all

@@ -1,39 +1,73 @@
 """Series of measurements, the bounds they must keep, and the honest decision between them."""
 
-from hil.timing.bounds import Bound, Bounds, Check, Outcome
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hil.timing.bounds import Bound, Bounds, BoundsNotKept, Check, Outcome, looks, needed
 from hil.timing.figures import (
     Figure,
     maximum,
     mean,
     minimum,
+    miss_count,
+    misses,
     p50,
     p90,
     p99,
     p999,
     peak_to_peak,
+    rms,
 )
-from hil.timing.measure import Measure
-from hil.timing.series import Clock, Series, ms, ns, s, us
+from hil.timing.jitter import cycle_to_cycle_jitter, interarrival_jitter, period_jitter, release_jitter
+from hil.timing.series import Clock, Series
+from hil.timing.tails import pwcet
+from hil.timing.units import Amount, ms, ns, percent, ratio, s, us
+
+if TYPE_CHECKING:
+    from hil.timing.measure import Measure
 
 __all__ = [
+    "Amount",
     "Bound",
     "Bounds",
+    "BoundsNotKept",
     "Check",
     "Clock",
     "Figure",
     "Measure",
     "Outcome",
     "Series",
+    "cycle_to_cycle_jitter",
+    "interarrival_jitter",
+    "looks",
     "maximum",
     "mean",
     "minimum",
+    "miss_count",
+    "misses",
     "ms",
+    "needed",
     "ns",
     "p50",
     "p90",
     "p99",
     "p999",
     "peak_to_peak",
+    "percent",
+    "period_jitter",
+    "pwcet",
+    "ratio",
+    "release_jitter",
+    "rms",
     "s",
     "us",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Measure":  # brings the boards: when a test measures, not when suites are collected
+        from hil.timing.measure import Measure
+
+        return Measure
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,127 +1,260 @@
-"""Bounds and the decision whether a series keeps them: pass, fail or inconclusive, never a lucky pass."""
+"""Bounds and the decision whether a series keeps them: never a lucky pass.
+
+With L and U the figure's confidence limits, u the clock's uncertainty and B the bound: pass where
+U + u <= B, fail where L - u > B, else inconclusive (the guard band of ILAC-G8).
+"""
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import enum
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from hil.errors import ConfigurationError
-from hil.timing.figures import FIGURES, Estimate, Figure
-from hil.timing.series import Series, parse_time, shown
+from hil import toml
+from hil.console import Transcript
+from hil.errors import ConfigurationError, HilError
+from hil.timing.figures import CONFIDENCE, DEADLINE_FIGURES, FIGURES, Estimate, Figure
+from hil.timing.series import Series
+from hil.timing.units import Amount, amount, parse, shown
 
-FLOORS = 3  # a bound finer than this many noise floors or resolutions cannot be judged
+FINEST = 4  # a bound below so many uncertainties of the clock cannot be judged; three noise floors are within
 WORST_SHOWN = 5
+CLOCKS = ("virtual time", "guest counter", "host monotonic", "module (WASI)", "logic analyser")
+MOST = 100_000  # samples that a top-up may ask for, when nobody says
 
 
 class Outcome(enum.StrEnum):
+    """What became of a bound; `MARGINAL` is kept, but not the tighter limit that warns."""
+
     PASS = "pass"
+    MARGINAL = "marginal"
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
+
+    @property
+    def kept(self) -> bool:
+        return self in (Outcome.PASS, Outcome.MARGINAL)
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A limit, in seconds, that a figure must not exceed, and why it is what it is."""
+    """A limit that a figure must not exceed, and why it is what it is.
+
+    A figure above `marginal`, which is below the limit, is kept but shown. `clock` names the clock that
+    the bound is for; None for any. Raises `ConfigurationError` for an amount without its unit or of
+    the wrong one, a negative limit, and a marginal limit that is not below it.
+    """
 
     figure: Figure
-    limit: float
+    limit: Amount
+    marginal: Amount | None = None
     reason: str = ""
+    clock: str | None = None
+
+    def __post_init__(self) -> None:
+        for limit in filter(lambda given: given is not None, (self.limit, self.marginal)):
+            unit = self.figure.unit or (limit.unit if isinstance(limit, Amount) else "s")
+            if amount(limit, unit, self.figure.name) < 0:
+                raise ConfigurationError(f"{self.figure.name} <= {limit}: a limit is not negative")
+        if self.marginal is not None and not self.marginal < self.limit:
+            raise ConfigurationError(f"{self}: the marginal limit {self.marginal} is not below the limit")
 
     def __str__(self) -> str:
-        return f"{self.figure.name} <= {shown(self.limit)}"
+        return f"{self.figure.name} <= {self.limit}"
 
-    def decide(self, series: Series) -> Check:
-        """Pass when the figure's upper confidence limit keeps the bound, fail when the lower one exceeds it."""
-        estimate = self.figure.estimate(series)
-        clock = series.clock
-        finest = FLOORS * max(clock.resolution, clock.floor or 0.0)
-        if self.limit < finest:
-            return Check(
-                self, estimate, Outcome.INCONCLUSIVE, f"the bound is finer than {shown(finest)}, {FLOORS} floors"
-            )
-        if estimate.lower is not None and estimate.lower > self.limit:
+    def decide(self, series: Series, confidence: float = CONFIDENCE) -> Check:
+        """Whether `series` keeps the bound. Raises `ConfigurationError` where their units differ."""
+        unit = self.figure.unit or series.unit
+        limit = amount(self.limit, unit, f"{self.figure.name} of {series.quantity}")
+        estimate = self.figure.estimate(series, confidence)
+        unsure = series.clock.uncertainty
+        judged = self.figure.deadline or self.limit
+        if judged.unit == "s" and judged.value < FINEST * unsure:
+            finest = shown(FINEST * unsure)
+            why = f"{judged} is finer than {finest}, {FINEST} times what the clock may be off by"
+            return Check(self, estimate, Outcome.INCONCLUSIVE, why, hopeless=True)
+        guard = unsure if unit == "s" else 0.0
+        if estimate.lower is not None and estimate.lower - guard > limit:
             return Check(self, estimate, Outcome.FAIL)
         if estimate.upper is None:
-            why = (
-                f"{len(series.samples)} samples, {estimate.wanted} are needed for an upper limit of {self.figure.name}"
-            )
+            why = f"{len(series)} samples, {estimate.wanted} are needed for the limits of {self.figure.name}"
             return Check(self, estimate, Outcome.INCONCLUSIVE, why)
-        if estimate.upper <= self.limit:
-            return Check(self, estimate, Outcome.PASS)
-        return Check(self, estimate, Outcome.INCONCLUSIVE, "the bound lies within the confidence interval")
+        if estimate.upper + guard > limit:
+            if estimate.lower == estimate.upper:
+                why = f"the bound is nearer than the {shown(guard)} that the clock may be off by"
+                return Check(self, estimate, Outcome.INCONCLUSIVE, why, hopeless=True)
+            return Check(self, estimate, Outcome.INCONCLUSIVE, "the bound lies within the confidence interval")
+        if self.marginal is not None and estimate.upper + guard > self.marginal.value:
+            return Check(self, estimate, Outcome.MARGINAL, f"above the marginal limit {self.marginal}")
+        return Check(self, estimate, Outcome.PASS)
 
 
 @dataclass(frozen=True)
 class Check:
-    """What became of one bound."""
+    """What became of one bound, and why; `hopeless` where no number of samples could decide it."""
 
     bound: Bound
     estimate: Estimate
     outcome: Outcome
     why: str = ""
+    hopeless: bool = False
 
     def __str__(self) -> str:
-        lower, upper = (("?" if x is None else shown(x)) for x in (self.estimate.lower, self.estimate.upper))
-        interval = "" if lower == upper else f" (95 % limits {lower} .. {upper})"
-        because = "; ".join(filter(None, (self.why, self.bound.reason and f"bound's reason: {self.bound.reason}")))
-        return f"{self.outcome}: {self.bound}: {shown(self.estimate.value)}{interval}" + (
-            f"; {because}" if because and self.outcome is not Outcome.PASS else ""
-        )
+        one = self.estimate
+        lower, upper = ("?" if limit is None else shown(limit, one.unit) for limit in (one.lower, one.upper))
+        interval = "" if lower == upper != "?" else f" ({100 * one.confidence:.4g} % limits {lower} .. {upper})"
+        because = [self.why, f"bound's reason: {self.bound.reason}" if self.bound.reason else ""]
+        text = f"{self.outcome}: {self.bound}: {shown(one.value, one.unit)}{interval}"
+        return text if self.outcome is Outcome.PASS else "; ".join(filter(None, (text, *because)))
 
 
 class BoundsNotKept(AssertionError):
     """Some bound failed or could not be judged; the text shows figures, clock and the worst samples."""
 
     def __init__(self, series: Series, checks: Sequence[Check]) -> None:
-        worst = sorted(enumerate(series.samples, 1), key=lambda pair: -pair[1])[:WORST_SHOWN]
-        text = [str(series), *map(str, checks)]
-        text.append("worst samples: " + ", ".join(f"#{number} {shown(value)}" for number, value in worst))
-        super().__init__("\n".join(text))
+        super().__init__("\n".join([str(series), *map(str, checks), "worst samples:", *_worst(series)]))
         self.series = series
         self.checks = tuple(checks)
 
 
-def check(series: Series, bounds: Sequence[Bound]) -> tuple[Check, ...]:
-    """Decide each bound. Raises `BoundsNotKept` unless all pass, `ConfigurationError` without any bound."""
+def check(series: Series, bounds: Sequence[Bound], confidence: float = CONFIDENCE) -> tuple[Check, ...]:
+    """Decide each bound. Raises `BoundsNotKept` unless all are kept, `ConfigurationError` without any bound."""
     if not bounds:
         raise ConfigurationError(
-            f"no bounds for {series.quantity} of {series.subject}: a check that cannot fail",
+            f"no bounds for {series.quantity} of {series.subject} by {series.clock.name}: a check that cannot fail",
             hint="add one to the board's bounds file, boards/NAME.bounds.toml",
         )
-    checks = tuple(bound.decide(series) for bound in bounds)
-    if any(one.outcome is not Outcome.PASS for one in checks):
+    checks = tuple(bound.decide(series, confidence) for bound in bounds)
+    if not all(one.outcome.kept for one in checks):
         raise BoundsNotKept(series, checks)
     return checks
 
 
-def _time(text: Any) -> float:
-    if not isinstance(text, str):
-        raise ValueError('a time is written with its unit, as "2 ms"')
-    value = parse_time(text)
-    if value <= 0:
-        raise ValueError("a limit is more than 0")
-    return value
+def looks(first: int, limit: int) -> tuple[int, ...]:
+    """The sample counts at which to decide, each at most twice the one before: planned before anything runs.
+
+    Decide at each with `confidence=1 - 0.05 / len(looks)`: then all of them together are wrong in at most 5 %
+    of cases (Bonferroni), whichever of them are made. Raises `ConfigurationError` unless 1 <= first <= limit.
+    """
+    if not 1 <= first <= limit:
+        raise ConfigurationError(f"from {first} to {limit} samples: the first is 1 or more, the limit no less")
+    planned = [first]
+    while planned[-1] < limit:
+        planned.append(min(2 * planned[-1], limit))
+    return tuple(planned)
+
+
+def needed(series: Series, bounds: Sequence[Bound], confidence: float = CONFIDENCE, limit: int = MOST) -> int:
+    """How many samples in all would decide the inconclusive bounds, if more of them were like these; at most `limit`.
+
+    0 where nothing is to be gained: all is decided, a bound has failed already, the clock is too coarse, or
+    there are `limit` samples.
+    """
+    import numpy as np
+
+    def undecided(taken: Series) -> list[Bound]:
+        checks = [bound.decide(taken, confidence) for bound in bounds]
+        if any(one.outcome is Outcome.FAIL for one in checks):
+            return []
+        return [one.bound for one in checks if one.outcome is Outcome.INCONCLUSIVE and not one.hopeless]
+
+    if not undecided(series) or len(series) >= limit:
+        return 0
+    number = len(series)
+    while number < limit:
+        number = min(number * 3 // 2 + 1, limit)
+        more = replace(series, samples=np.resize(series.samples, number), times=None, offsets=None)
+        if not undecided(more):
+            break
+    return number
+
+
+def _worst(series: Series) -> Iterator[str]:
+    """The largest samples: number, value, time, and the console's line where the series knows it."""
+    import numpy as np
+
+    with contextlib.ExitStack() as stack:
+        transcript = None
+        if series.offsets is not None and (path := series.provenance.get("transcript")):
+            with contextlib.suppress(HilError):  # moved or deleted since: the figures stand without it
+                transcript = Transcript(Path(path))
+                stack.callback(transcript.close)
+                transcript.refresh()
+        for index in np.argsort(-series.samples, kind="stable")[:WORST_SHOWN]:
+            text = f"  #{index + 1} {shown(float(series.samples[index]), series.unit)}"
+            if series.times is not None:
+                text += f" at {series.times[index]:.6f} s"
+            if transcript and series.offsets is not None:
+                text += _console(transcript, int(series.offsets[index]))
+            yield text
+
+
+def _console(transcript: Transcript, offset: int) -> str:
+    if not 0 <= offset < transcript.size:
+        return ""
+    start = max(0, offset - 4096)
+    start += transcript.read(start, offset).rfind(b"\n") + 1
+    line = next(transcript.lines(start, min(start + 8192, transcript.size), first=transcript.line_number(offset)))
+    return f", {transcript.path}:{line.number}: {line.text[:200]}"
+
+
+def _amount(given: Any) -> Amount:
+    if not isinstance(given, str):
+        raise ValueError('write an amount with its unit, as "2 ms" or "0.1 %"')
+    return parse(given)
+
+
+def _clock(name: str | None) -> str | None:
+    if name is not None and name not in CLOCKS:
+        raise ValueError(f"there is no clock {name!r}; {toml.near(name, CLOCKS)}the clocks are: {', '.join(CLOCKS)}")
+    return name
+
+
+def _figure(name: str) -> str:
+    if name not in (known := [*FIGURES, *DEADLINE_FIGURES]):
+        raise ValueError(f"there is no figure {name!r}; {toml.near(name, known)}the figures are: {', '.join(known)}")
+    return name
+
+
+_AmountText = Annotated[Amount, BeforeValidator(_amount)]
 
 
 class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    quantity: str
-    subject: str
-    figure: str
-    limit: Annotated[str, AfterValidator(lambda text: (_time(text), text)[1])]
+    quantity: str = Field(min_length=1)
+    subject: str = Field(min_length=1)
+    figure: Annotated[str, AfterValidator(_figure)]
+    limit: _AmountText
+    marginal: _AmountText | None = None
+    clock: Annotated[str | None, AfterValidator(_clock)] = None
+    deadline: _AmountText | None = None
     reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _makes_a_bound(self) -> _Row:
+        try:
+            self.bound()
+        except ConfigurationError as error:
+            raise ValueError(error.message) from None
+        return self
+
+    def bound(self) -> Bound:
+        if (self.deadline is not None) != (self.figure in DEADLINE_FIGURES):
+            raise ConfigurationError(
+                f"deadline goes with the figures {' and '.join(DEADLINE_FIGURES)}, and only with them"
+            )
+        figure = DEADLINE_FIGURES[self.figure](self.deadline) if self.deadline else FIGURES[self.figure]
+        return Bound(figure, self.limit, self.marginal, self.reason, self.clock)
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     bound: tuple[_Row, ...]
 
@@ -129,50 +262,21 @@ class _File(BaseModel):
 class Bounds:
     """The bounds of a board, from its bounds file.
 
-    Each `[[bound]]` has `quantity`, `subject` (a module and its arguments), `figure`, `limit`
-    (`"2 ms"`) and `reason`. Raises `ConfigurationError` naming file, entry and key.
+    Each `[[bound]]` has `quantity`, `subject` (a module and its arguments), `figure`, `limit` (`"2 ms"`),
+    `reason`; where wanted `marginal` and `clock`, for deadline misses `deadline`. Raises
+    `ConfigurationError` naming file, line and key.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            rows = _File.model_validate(tomllib.loads(path.read_text("utf-8"))).bound
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot read the bounds file {path}: {error.strerror}",
-                hint="write one beside the board's file, or pass --bounds FILE",
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
-        except ValidationError as error:
-            problems = [f"{path}: {_where(problem)}: {_what(problem)}" for problem in error.errors(include_url=False)]
-            raise ConfigurationError("\n".join(problems), hint=f"correct {path}") from error
-        for number, row in enumerate(rows, 1):
-            if row.figure not in FIGURES:
-                near = difflib.get_close_matches(row.figure, FIGURES, n=1)
-                raise ConfigurationError(
-                    f"{path}: bound {number}: figure: there is no figure {row.figure!r}",
-                    hint=(f"did you mean {near[0]!r}? " if near else "") + f"the figures are: {', '.join(FIGURES)}",
-                )
-        self._rows = rows
+        hint = "write one beside the board's file, or pass --bounds FILE"
+        self._rows = toml.load(path, _File, "bounds file", hint).bound
 
     def of(self, series: Series) -> tuple[Bound, ...]:
-        """The bounds for what `series` measured."""
+        """The bounds for what `series` measured, by its clock."""
         return tuple(
-            Bound(FIGURES[row.figure], parse_time(row.limit), row.reason)
+            row.bound()
             for row in self._rows
             if (row.quantity, row.subject) == (series.quantity, series.subject)
+            and row.clock in (None, series.clock.name)
         )
-
-
-def _where(problem: Any) -> str:
-    place = list(problem["loc"])
-    if len(place) > 1 and isinstance(place[1], int):
-        return f"bound {place[1] + 1}" + (f": {'.'.join(map(str, place[2:]))}" if place[2:] else "")
-    return ".".join(map(str, place)) or "file"
-
-
-def _what(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key; the keys are: {', '.join(_Row.model_fields)}"
-    return "this key is missing" if problem["type"] == "missing" else str(problem["msg"]).removeprefix("Value error, ")

@@ -51,8 +51,9 @@ class Series:
 
     `samples` are in `unit`, `"s"` or `"1"` (a ratio). `times` says when each began, in seconds by the same
     clock from any zero; `offsets` where in the transcript each is spoken of. `provenance` holds what a
-    reader needs to repeat it: board, image, digests, QEMU, seed, transcript. Given as any sequences of
-    numbers, the arrays are kept as read-only float64.
+    reader needs to repeat it: board, image, digests, QEMU, seed, transcript. `looks` is how often it was
+    planned to decide on it while it grew. Given as any sequences of numbers, the arrays are kept as
+    read-only float64.
 
     Raises `ConfigurationError` for no samples, one that is not finite, or arrays of different lengths.
     """
@@ -65,6 +66,7 @@ class Series:
     times: Floats | None = None
     offsets: Sequence[int] | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    looks: int = 1
 
     def __post_init__(self) -> None:
         import numpy as np
@@ -89,6 +91,11 @@ class Series:
             if other is not None and len(other) != len(self.samples):
                 raise ConfigurationError(f"{name} has {len(self.samples)} samples, but {len(other)} {key}")
 
+    @property
+    def confidence(self) -> float:
+        """Of each decision, so that all planned looks together are wrong in at most 5 % of cases (Bonferroni)."""
+        return 1 - 0.05 / self.looks
+
     def __len__(self) -> int:
         return len(self.samples)
 
@@ -96,7 +103,7 @@ class Series:
         """Check against `bounds`, as `series.check(p99 <= 2 * ms)`; raises `BoundsNotKept` unless all are kept."""
         from hil.timing.bounds import check
 
-        return check(self, bounds)
+        return check(self, bounds, self.confidence)
 
     @functools.cached_property
     def ordered(self) -> Floats:

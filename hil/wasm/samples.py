@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hil.errors import ConfigurationError
+from hil.image.store import Image, remedy
 from hil.wasm.module import Module
 from hil.wasm.runner import DEFAULT_LIMIT, Execution
 from hil.wasm.verdict import Exited, Failed, Faulted, Verdict
@@ -127,6 +128,22 @@ class Samples:
                 f"{module.path} is not the sample that samples.toml describes: its SHA-256 is {module.sha256}",
                 hint="restore it, or record it with wasm_samples/build --record",
             )
+        return module
+
+    def aot(self, file: str, image: Image) -> Module:
+        """The sample in `file` ("nbody-c.wasm") with native code for the runner of `image`.
+
+        Raises `ConfigurationError` where the image holds none, or one without native code.
+        """
+        name = f"{self[file].name}.aot.wasm"
+        if name not in image.files:
+            held = ", ".join(sorted(key for key in image.files if key.endswith(".aot.wasm"))) or "none"
+            raise ConfigurationError(
+                f"image {image.manifest.name} holds no {name}", hint=f"native modules that it holds: {held}"
+            )
+        module = Module.load(image.files[name])
+        if module.kind != "aot":
+            raise ConfigurationError(f"{module.path} has no native code", hint=f"{remedy(image.manifest)} --force")
         return module
 
     def __getitem__(self, file: str) -> Sample:

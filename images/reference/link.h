@@ -28,26 +28,31 @@ enum {
 	LINK_MODULE_MAX = 64 << 20,    /* bytes */
 	LINK_ARGUMENTS_MAX = 64 << 10, /* bytes of all arguments with their NULs */
 	LINK_ARGUMENTS = 256,          /* arguments without argv[0] */
+	LINK_CYCLES = LINK_BULK / 4,   /* of one CYCLE */
+	LINK_PERIOD_MIN = 10000,       /* nanoseconds */
+	LINK_PRIORITY_MAX = 98,        /* of CYCLE; the kernel's own threads have 99 */
 };
+#define LINK_PERIOD_MAX 10000000000ull /* nanoseconds */
 
 enum link_command {
 	LINK_RESET_BUFFER = 1, /* u64: size of the module; ends a run that nobody waits for */
 	LINK_SEND_PART = 2,    /* up to LINK_PART bytes of the module */
 	LINK_SEND_DONE = 3,
 	LINK_SET_ARG = 4, /* one argument without NUL */
-	LINK_RUN = 5,     /* answered when the run has ended */
-	LINK_HELLO = 6,   /* fills the info block */
-	LINK_ABORT = 7,   /* ends the run */
+	LINK_RUN = 5,     /* answered when the run has ended; may be repeated, all that was sent stays */
+	LINK_HELLO = 6,   /* fills the info block; answered when a RUN would find all prepared */
+	LINK_ABORT = 7,   /* ends the run and forgets the module */
 	LINK_SET_LIMIT = 8, /* u32 or u64: milliseconds, 0 for none */
 	LINK_SEND_BULK = 9, /* as SEND_PART, with 14 times as much: the bytes are in `bulk` */
+	LINK_CYCLE = 10,    /* struct link_cycle; forgets the module, answered as RUN, u32 ticks late each in `bulk` */
 };
 
 enum link_answer {
 	LINK_OK = 0,
 	LINK_BAD_COMMAND = 1,
-	LINK_BAD_SIZE = 2,
+	LINK_BAD_SIZE = 2,  /* of the request or of what it asks for */
 	LINK_BAD_ORDER = 3, /* no module announced, incomplete, or already complete */
-	LINK_TOO_LARGE = 4, /* module or arguments */
+	LINK_TOO_LARGE = 4, /* module, arguments, cycles or period */
 	LINK_BUSY = 5,      /* a module is running */
 };
 
@@ -59,6 +64,13 @@ enum link_verdict {
 	LINK_LIMIT,
 	LINK_ABORTED,
 	LINK_FAULTED, /* code: the signal that ended the worker */
+};
+
+/* A periodic task that does nothing but note how late it was released. */
+struct link_cycle {
+	uint64_t period_ns;
+	uint32_t count;
+	uint32_t priority; /* of SCHED_FIFO */
 };
 
 /* Fields are naturally aligned; each is accessed whole. */

@@ -24,6 +24,8 @@
 enum {
 	PRIORITY = 60,            /* above the interrupt threads (50) and the worker */
 	HEARTBEAT_MS = 500,       /* longest sleep */
+	PREPARE_MS = 1000,        /* a worker takes 20 to 30 */
+	CYCLE_SPARE_MS = 10000,   /* beyond its periods, for a loop that gets no CPU */
 	ANNOUNCE_MS = 10000,      /* the ready line waits so long for a first request */
 	LOG_MAX = 8 << 10,        /* bytes of the library's log that are kept of a run */
 	RESERVE = 64 << 20,       /* bytes of memory that no module gets */
@@ -39,11 +41,15 @@ static uint8_t *module;     /* the same */
 static uint64_t memory_max; /* bytes a worker may use */
 
 static enum state state;
+static bool cycling; /* what runs is no module but a loop */
 static bool announced;
 static uint32_t seen_seq, run_seq, runs;
-static uint64_t received, module_most; /* bytes; the largest module since the buffer was given back */
+static uint64_t module_bytes, received; /* announced, and of these so far */
+static uint64_t module_most;            /* bytes of the largest since the buffer was given back */
 static uint64_t limit_ms, started_ms, started_ticks, output_bytes;
 static uint32_t output_crc;
+static uint32_t arguments, argument_bytes, cycles;
+static char argument[LINK_ARGUMENTS_MAX]; /* the worker gets a copy */
 static char log_text[LOG_MAX + 1];
 static size_t log_bytes;
 
@@ -106,10 +112,16 @@ static void print_log(void)
 static void renew_worker(void)
 {
 	worker_end(&worker);
-	if (module_most > MODULE_KEPT && madvise(module, LINK_MODULE_MAX, MADV_REMOVE) == 0)
-		module_most = 0;
 	if (worker_fork(&worker, job, memory_max) < 0)
 		uart_log("error", "no worker for the next module: %s", strerror(errno));
+}
+
+/* Nobody can run it any more: gives its memory back. */
+static void forget_module(void)
+{
+	state = IDLE;
+	if (module_most > MODULE_KEPT && madvise(module, LINK_MODULE_MAX, MADV_REMOVE) == 0)
+		module_most = 0;
 }
 
 static void answer(uint32_t seq, enum link_answer value)
@@ -124,7 +136,9 @@ static void finish(enum link_verdict verdict, uint32_t code, const char *reason)
 	volatile struct link_page *page = peer.page;
 	page->end_ticks = link_ticks();
 	print_log();
-	if (verdict == LINK_EXITED)
+	if (cycling)
+		link_put(page->bulk, job->late, cycles * sizeof *job->late);
+	else if (verdict == LINK_EXITED)
 		uart_log("info", "execution success, exit code:%u", code);
 	else
 		uart_log("info", "execution failed:%s", reason);
@@ -134,8 +148,8 @@ static void finish(enum link_verdict verdict, uint32_t code, const char *reason)
 	page->output_crc = output_crc;
 	page->start_ticks = started_ticks;
 	link_put_text(page->reason, reason, sizeof page->reason);
-	state = IDLE;
-	runs++;
+	state = cycling ? IDLE : READY;
+	runs += !cycling;
 	if (seen_seq == run_seq)
 		answer(run_seq, LINK_OK);
 	renew_worker();
@@ -195,24 +209,54 @@ static int sleep_ms(void)
 	return end > now ? end - now : 0;
 }
 
+static void begin(uint32_t seq, enum work work)
+{
+	char byte = work;
+	cycling = work == WORK_CYCLE;
+	if (worker.pid < 0)
+		renew_worker();
+	output_bytes = output_crc = log_bytes = 0;
+	if (worker.pid > 0)
+		collect_log(); /* what it said while it was prepared */
+	job->verdict = job->done = 0;
+	run_seq = seq;
+	started_ticks = link_ticks();
+	started_ms = now_ms();
+	if (!cycling)
+		uart_log("info", "executing wasm file");
+	state = RUNNING;
+	if (worker.pid < 0)
+		finish(LINK_FAULTED, 0, "runner fault: no worker");
+	else if (write(worker.start, &byte, 1) != 1)
+		conclude();
+}
+
 static enum link_answer run(uint32_t seq)
 {
 	if (state != READY)
 		return LINK_BAD_ORDER;
-	if (worker.pid < 0)
-		renew_worker();
 	job->module_bytes = received;
-	job->verdict = job->done = 0;
-	output_bytes = output_crc = log_bytes = 0;
-	run_seq = seq;
-	started_ticks = link_ticks();
-	started_ms = now_ms();
-	uart_log("info", "executing wasm file");
-	state = RUNNING;
-	if (worker.pid < 0)
-		finish(LINK_FAULTED, 0, "runner fault: no worker");
-	else if (write(worker.start, "", 1) != 1)
-		conclude();
+	job->arguments = arguments;
+	memcpy(job->argument, argument, argument_bytes);
+	begin(seq, WORK_MODULE);
+	return LINK_OK;
+}
+
+static enum link_answer cycle(uint32_t seq, size_t size)
+{
+	struct link_cycle asked;
+	if (size != sizeof asked)
+		return LINK_BAD_SIZE;
+	link_get(&asked, peer.page->data, size);
+	if (!asked.count || !asked.priority || asked.priority > LINK_PRIORITY_MAX || asked.period_ns < LINK_PERIOD_MIN)
+		return LINK_BAD_SIZE;
+	if (asked.count > LINK_CYCLES || asked.period_ns > LINK_PERIOD_MAX)
+		return LINK_TOO_LARGE;
+	forget_module();
+	job->cycle = asked;
+	cycles = asked.count;
+	limit_ms = asked.period_ns * asked.count / 1000000 + CYCLE_SPARE_MS;
+	begin(seq, WORK_CYCLE);
 	return LINK_OK;
 }
 
@@ -234,6 +278,14 @@ static uint64_t free_bytes(void)
 {
 	struct sysinfo info;
 	return sysinfo(&info) < 0 ? 0 : (uint64_t)info.freeram * info.mem_unit;
+}
+
+/* Until then a run would take longer than the next one. */
+static void await_worker(void)
+{
+	struct pollfd prepared = {.fd = worker.log, .events = POLLIN};
+	if (state != RUNNING && worker.pid > 0)
+		poll(&prepared, 1, PREPARE_MS);
 }
 
 static void fill_info(void)
@@ -263,11 +315,11 @@ static enum link_answer reset(size_t size)
 	uint64_t announced_bytes = number(size);
 	if (state == RUNNING)
 		stop(LINK_ABORTED, "aborted: a new module came");
-	state = IDLE;
+	forget_module();
 	if (announced_bytes > LINK_MODULE_MAX)
 		return LINK_TOO_LARGE;
-	job->module_bytes = announced_bytes;
-	job->arguments = job->argument_bytes = 0;
+	module_bytes = announced_bytes;
+	arguments = argument_bytes = 0;
 	received = limit_ms = 0;
 	state = RECEIVING;
 	return LINK_OK;
@@ -277,7 +329,7 @@ static enum link_answer take_part(const volatile uint32_t *from, size_t size)
 {
 	if (state != RECEIVING)
 		return LINK_BAD_ORDER;
-	if (size == 0 || size > job->module_bytes - received)
+	if (size == 0 || size > module_bytes - received)
 		return LINK_BAD_SIZE;
 	link_get(module + received, from, size);
 	received += size;
@@ -288,17 +340,17 @@ static enum link_answer take_part(const volatile uint32_t *from, size_t size)
 
 static enum link_answer take_argument(size_t size)
 {
-	char *to = job->argument + job->argument_bytes;
+	char *to = argument + argument_bytes;
 	if (state != RECEIVING && state != READY)
 		return LINK_BAD_ORDER;
-	if (job->arguments == LINK_ARGUMENTS || size >= sizeof job->argument - job->argument_bytes)
+	if (arguments == LINK_ARGUMENTS || size >= sizeof argument - argument_bytes)
 		return LINK_TOO_LARGE;
 	link_get(to, peer.page->data, size);
 	if (memchr(to, 0, size))
 		return LINK_BAD_SIZE;
 	to[size] = 0;
-	job->argument_bytes += size + 1;
-	job->arguments++;
+	argument_bytes += size + 1;
+	arguments++;
 	return LINK_OK;
 }
 
@@ -319,7 +371,7 @@ static enum link_answer obey(uint32_t seq, uint32_t header)
 	case LINK_SEND_BULK:
 		return take_part(peer.page->bulk, size);
 	case LINK_SEND_DONE:
-		if (state != RECEIVING || received != job->module_bytes)
+		if (state != RECEIVING || received != module_bytes)
 			return LINK_BAD_ORDER;
 		state = READY;
 		return LINK_OK;
@@ -327,13 +379,16 @@ static enum link_answer obey(uint32_t seq, uint32_t header)
 		return take_argument(size);
 	case LINK_RUN:
 		return size ? LINK_BAD_SIZE : run(seq);
+	case LINK_CYCLE:
+		return cycle(seq, size);
 	case LINK_HELLO:
+		await_worker();
 		fill_info();
 		return LINK_OK;
 	case LINK_ABORT:
 		if (state == RUNNING)
 			stop(LINK_ABORTED, "aborted");
-		state = IDLE;
+		forget_module();
 		return LINK_OK;
 	case LINK_SET_LIMIT:
 		if (size != 4 && size != 8)
@@ -366,8 +421,7 @@ static void serve_request(void)
 		announce();
 	uint32_t header = peer.page->header;
 	enum link_answer value = obey(seq, header);
-	bool later = run_seq == seq && value == LINK_OK && (header & 0xffff) == LINK_RUN;
-	if (!later) /* a run is answered by its end */
+	if (run_seq != seq || value != LINK_OK) /* a run is answered by its end */
 		answer(seq, value);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
 #include "worker.h"
+#include "cycle.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -102,19 +103,39 @@ static void set_streams(int start, int output, int log)
 	setvbuf(stdout, NULL, _IOLBF, 4096);
 }
 
+static void run_module(WasmEdge_VMContext *machine, struct job *job)
+{
+	WasmEdge_Result result = execute(machine, job);
+	if (job->verdict == LINK_EXITED)
+		return;
+	job->code = WasmEdge_ResultGetCode(result);
+	snprintf(job->reason, sizeof job->reason, "%s", WasmEdge_ResultGetMessage(result));
+}
+
+static void run_cycle(struct job *job)
+{
+	struct sched_param priority = {.sched_priority = job->cycle.priority};
+	uint32_t done = 0;
+	sched_setscheduler(0, SCHED_FIFO, &priority);
+	memset(job->late, 0, sizeof job->late); /* touched, and so locked */
+	cycle_run(LINK_PERIOD_MIN, 2, job->late, &done); /* so is the code */
+	cycle_run(job->cycle.period_ns, job->cycle.count, job->late, &done);
+	job->verdict = LINK_EXITED;
+}
+
 static _Noreturn void work(struct job *job, uint64_t memory)
 {
-	char byte;
+	char what = 0;
 	set_limits(memory);
+	mprotect((void *)job->module, LINK_MODULE_MAX, PROT_READ); /* it may run again */
 	warm_up(memory);
 	WasmEdge_VMContext *machine = new_machine(memory);
-	if (read(START, &byte, 1) != 1)
+	if (write(LOG, "\n", 1) != 1 || read(START, &what, 1) != 1)
 		_exit(0);
-	WasmEdge_Result result = execute(machine, job);
-	if (job->verdict != LINK_EXITED) {
-		job->code = WasmEdge_ResultGetCode(result);
-		snprintf(job->reason, sizeof job->reason, "%s", WasmEdge_ResultGetMessage(result));
-	}
+	if (what == WORK_CYCLE)
+		run_cycle(job);
+	else
+		run_module(machine, job);
 	fflush(stdout);
 	link_barrier();
 	job->done = 1;

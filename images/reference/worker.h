@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The process that executes one module: forked ahead, warm and waiting, killed after the run. */
+/* The process that executes one module, or one periodic loop: forked ahead, warm and waiting, killed after the run. */
 #ifndef WORKER_H
 #define WORKER_H
 
@@ -12,19 +12,23 @@ struct job {
 	const uint8_t *module; /* mapped at the same address in both */
 	uint64_t module_bytes;
 	uint32_t arguments;      /* how many */
-	uint32_t argument_bytes; /* with their NULs */
 	uint32_t verdict;        /* what a failure now would be; LINK_EXITED at the end */
 	uint32_t code;
 	uint32_t done;           /* 1: verdict, code, reason and log are complete */
 	char reason[128];
 	char argument[LINK_ARGUMENTS_MAX];
+	struct link_cycle cycle;
+	uint32_t late[LINK_CYCLES]; /* ticks */
 };
+
+enum work { WORK_MODULE = 'm', WORK_CYCLE = 'c' };
 
 struct worker {
 	pid_t pid;
-	int start;  /* write end: one byte starts the run */
+	int start;  /* write end: one byte, an enum work, starts the run */
 	int output; /* read end, not blocking: what the module prints, stdout and stderr */
-	int log;    /* read end, not blocking: the library's log; wakes when the job is done, ends with the worker */
+	/* read end, not blocking: the library's log; wakes when all is prepared and when done, ends with the worker */
+	int log;
 };
 
 enum { WORKER_PRIORITY = 40 }; /* below the interrupt threads (50), or nothing could stop it */

@@ -18,6 +18,8 @@ from support import QUICK, STUB, children, stub_board, until
 from hil import checkup
 from hil.checkup import Finding
 from hil.cli import exit_status, main
+from hil.timing import Clock, Series, maximum, ms
+from hil.timing.results import write
 from hil.wasm import exited, failed, faulted, no_agent, silent, stuck
 
 HELLO = Path(__file__).resolve().parents[2] / "wasm_samples" / "hello.wasm"
@@ -61,6 +63,13 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
         (["image", "build", "nothing"], "the images are: "),
         (["image", "verify", "nothing"], "the images are: "),
         (["report", "/nowhere"], "there are no Allure results in /nowhere"),
+        (["results", "show", "/nowhere"], "cannot read the results file /nowhere: No such file"),
+        (["results", "show", __file__], "test_cli.py:1: "),
+        (["results", "digest"], "Missing argument 'RESULTS...'"),
+        (["plot", "/nowhere"], "cannot read the results file /nowhere"),
+        (["plot", "/nowhere", "--kind", "pie"], "'pie' is not one of 'histogram'"),
+        (["baseline", "record", "/nowhere"], "cannot read the results file /nowhere"),
+        (["baseline", "compare", "/nowhere", "--minimum", "-1"], "--minimum"),
     ],
 )
 def test_bad_input_is_told_on_standard_error_with_status_2(words: list[str], told: str) -> None:
@@ -236,7 +245,7 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
         def boot(self) -> None:
             pass
 
-    monkeypatch.setattr("hil.cli._board", lambda name, image: Held())
+    monkeypatch.setattr("hil.cli.runs.powered", lambda name, image: Held())
     monkeypatch.setattr("hil.wasm.Runner", Fake)
     words = ["run", "--limit", "2.5", str(HELLO), "--", "--flag", "10"]
     good = hil(*words)
@@ -251,3 +260,100 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
     garbled = hil(*words)
     assert "garbled" in garbled.stderr
     assert garbled.exit_code != 0, "output that nobody can trust is no success"
+
+
+def measured(
+    path: Path, *samples: float, exact: bool = True, module: str = "a" * 64, subject: str = "hello.wasm"
+) -> str:
+    clock = Clock("virtual time" if exact else "guest counter", 16e-9, floor=0.0, exact=exact)
+    told = {"board": "qemu-reference", "module": f"hello.wasm {module}"}
+    one = Series("response time", subject, samples, clock, provenance=told)  # type: ignore[arg-type]
+    write(path, one, [(maximum <= 2 * ms).decide(one)])
+    return str(path)
+
+
+def test_results_are_shown_for_people_and_machines(tmp_path: Path) -> None:
+    path = measured(tmp_path / "r", 1e-3, 1.5e-3)
+    shown = hil("results", "show", path)
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[1].split() == [
+        *("response", "time", "hello.wasm", "2", "1", "ms", "1", "ms", "1.5", "ms", "1.5", "ms", "virtual", "time")
+    ]
+    assert "pass: max <= 2 ms: 1.5 ms" in shown.stdout
+    (told,) = json.loads(hil("results", "show", path, "--json").stdout)
+    assert (told["n"], told["max"], told["checks"][0]["outcome"]) == (2, 1.5e-3, "pass")
+
+
+def test_a_torn_results_file_is_read_and_told(tmp_path: Path) -> None:
+    path = measured(tmp_path / "r", 1e-3)
+    (tmp_path / "r").write_text((tmp_path / "r").read_text() + '{"quan')
+    result = hil("results", "show", path)
+    assert result.exit_code == 0
+    assert f"{path}:3: half a line" in result.stderr
+    assert "half a line" not in result.stdout
+
+
+def test_digests_are_equal_for_equal_figures_only(tmp_path: Path) -> None:
+    paths = [measured(tmp_path / name, value) for name, value in (("a", 1e-3), ("b", 1e-3), ("c", 2e-3))]
+    result = hil("results", "digest", *paths)
+    assert result.exit_code == 0
+    one, two, three = (line.split("  ") for line in result.stdout.splitlines())
+    assert one[0] == two[0] != three[0]
+    assert [one[1], two[1], three[1]] == paths
+    (tmp_path / "empty").write_text('{"hil-results": 1}\n')
+    assert hil("results", "digest", str(tmp_path / "empty")).exit_code == 2, "no figures are equal to none"
+
+
+def test_plots_are_written_and_named(tmp_path: Path) -> None:
+    path = measured(tmp_path / "r", 1e-3, 2e-3)
+    measured(tmp_path / "r", 1e-3, 3e-3, subject="other.wasm")
+    result = hil("plot", path, "-o", str(tmp_path / "svg"))
+    assert result.exit_code == 0
+    made = result.stdout.splitlines()
+    assert [Path(name).name.rpartition("-")[2] for name in made] == [
+        *("histogram.svg", "percentiles.svg", "timeline.svg") * 2,
+        "comparison.svg",
+    ]
+    assert all(Path(name).read_text().startswith("<svg") for name in made)
+    only = hil("plot", path, "-o", str(tmp_path / "one"), "--kind", "timeline").stdout.splitlines()
+    assert len(only) == len(list((tmp_path / "one").iterdir())) == 2
+
+
+def test_a_baseline_s_status_is_its_outcome(tmp_path: Path) -> None:
+    where = ("--baselines", str(tmp_path / "baselines"))
+    good = measured(tmp_path / "good", 1e-3, 2e-3)
+    none = hil("baseline", "compare", good, *where)
+    assert none.exit_code == 3
+    assert "no baseline: response time of hello.wasm" in none.stdout
+    recorded = hil("baseline", "record", good, *where)
+    assert recorded.exit_code == 0
+    assert Path(recorded.stdout.strip()).parent == tmp_path / "baselines"
+    same = hil("baseline", "compare", good, *where)
+    assert (same.exit_code, same.stdout.splitlines()[-1]) == (0, "1 same")
+    changed = hil("baseline", "compare", measured(tmp_path / "new", 1e-3, 2.1e-3, module="b" * 64), *where)
+    assert changed.exit_code == 1
+    assert "module hello.wasm: sha256 aaaaaaaaaaaa -> bbbbbbbbbbbb" in changed.stdout
+    assert "the first change: repetition 2, response time of hello.wasm" in changed.stdout
+    (told,) = json.loads(hil("baseline", "compare", str(tmp_path / "new"), *where, "--json").stdout)
+    assert (told["outcome"], told["first"]["repetition"]) == ("different", 2)
+
+
+def test_the_smallest_effect_is_in_percent(tmp_path: Path) -> None:
+    where = ("--baselines", str(tmp_path / "baselines"))
+    hil("baseline", "record", measured(tmp_path / "a", *[1e-3] * 400, exact=False), *where)
+    slower = measured(tmp_path / "b", *[1.1e-3] * 400, exact=False)
+    assert hil("baseline", "compare", slower, *where).exit_code == 1
+    assert hil("baseline", "compare", slower, *where, "--minimum", "11").exit_code == 0
+    few = measured(tmp_path / "c", 1e-3, exact=False)
+    hil("baseline", "record", few, *where)
+    assert hil("baseline", "compare", few, *where).exit_code == 3
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from hil.cli import main\n"
+        "try: main(['--help'])\n"
+        "finally: print({'numpy', 'scipy', 'matplotlib', 'labgrid', 'pydantic'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("set()\n")

@@ -219,20 +219,23 @@ def test_executions_are_recorded(line: ShellLine, runner: Runner) -> None:
     assert seen == [run]
 
 
-def test_series_take_the_guest_s_clock_where_there_is_one(line: ShellLine, runner: Runner, tmp_path: Path) -> None:
-    series = Measure(tmp_path / "b.toml").executions(runner, module("end()"), "10", repeats=3)
-    assert series.samples == (0.002,) * 3
-    assert (series.clock.name, series.clock.resolution) == ("guest counter", 1 / 62500)
-    assert series.subject == "m.wasm 10"
-    runner.guest.board.manifest.agent = AgentFacts()  # type: ignore[misc]
-    series = Measure(tmp_path / "b.toml").executions(runner, module("end()"), repeats=2)
-    assert series.clock.name == "host monotonic"
-    assert all(0 < sample < 10 for sample in series.samples)
+def test_deployments_are_timed_by_the_console_and_recorded_once(runner: Runner, tmp_path: Path) -> None:
+    seen = []
+    measure = Measure(tmp_path / "b.toml", lambda series, checks: seen.append((series, checks)))
+    series = measure.deployments(runner, module("end()"), "10", repeats=3)
+    assert (series.quantity, series.subject, len(series)) == ("deployment time", "m.wasm 10", 3)
+    assert (series.clock.name, series.clock.exact) == ("host monotonic", False)
+    assert series.clock.floor is not None, "it is measured on the link"
+    assert ((series.samples > 0) & (series.samples < 10)).all()
+    assert list(series.offsets) == sorted(series.offsets)
+    measure.flush()
+    measure.flush()
+    assert seen == [(series, ())]
 
 
 def test_a_series_of_failures_has_no_meaning(runner: Runner, tmp_path: Path) -> None:
     with pytest.raises(RunnerError, match=r"execution 1 of 3 went wrong: m\.wasm: exited\(3\)"):
-        Measure(tmp_path / "b.toml").executions(runner, module("end(code=3)"), repeats=2)
+        Measure(tmp_path / "b.toml").deployments(runner, module("end(code=3)"), repeats=2)
 
 
 # an agent that cannot seal, whose runner dies without a word

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from hil.errors import ConfigurationError
+from hil.image import manifest
+from hil.image.store import Image
 from hil.wasm import Case, Execution, Module, Samples, exited, failed, faulted
 from hil.wasm.samples import SAMPLES_DIR
 
@@ -79,6 +81,30 @@ def test_a_wrong_table_is_told(directory: Path, old: str, new: str, told: str) -
 def test_a_table_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot read .*samples\.toml"):
         Samples(tmp_path)
+
+
+def image(directory: Path, **files: bytes) -> Image:
+    """The reference image with these native modules, by the name of their sample."""
+    for name, data in files.items():
+        (directory / f"{name}.aot.wasm").write_bytes(data)
+    held = {f"{name}.aot.wasm": directory / f"{name}.aot.wasm" for name in files}
+    return Image(manifest.find("reference"), directory, held, "d", {})
+
+
+def test_a_native_sample_comes_from_the_image(tmp_path: Path) -> None:
+    native = b"\0asm\1\0\0\0\0\x0a\x08wasmedge\0"
+    held = image(tmp_path, hello=native, args=native[:8])
+    for name in ("hello.wasm", "hello"):
+        module = Samples().aot(name, held)
+        assert (module.name, module.kind, module.data) == ("hello.aot.wasm", "aot", native)
+    with pytest.raises(ConfigurationError, match=r"holds no nbody-c\.aot\.wasm\n.*holds: args\.aot\.wasm, hello\.aot"):
+        Samples().aot("nbody-c.wasm", held)
+    with pytest.raises(ConfigurationError, match=r"args\.aot\.wasm has no native code\n.*build reference --force"):
+        Samples().aot("args.wasm", held)
+    with pytest.raises(ConfigurationError, match=r"no sample 'helo'"):
+        Samples().aot("helo", held)
+    with pytest.raises(ConfigurationError, match=r"holds no hello\.aot\.wasm\n.*that it holds: none"):
+        Samples().aot("hello", image(tmp_path))
 
 
 def run(output: bytes, verdict: Any, intact: bool | None = True) -> Execution:

@@ -11,6 +11,20 @@ enum { REALTIME = 0, MONOTONIC = 1 };
 
 struct piece { void *at; size_t size; };  // an iovec
 
+// WASI's subscription to a clock, and the event that answers it.
+struct subscription {
+  uint64_t user;
+  uint64_t kind;  // 0: a clock
+  uint32_t clock;
+  uint64_t instant, precision;  // in nanoseconds
+  uint16_t flags;  // 1: the instant is absolute
+};
+struct event {
+  uint64_t user;
+  uint16_t error, kind;
+  uint64_t size, flags;
+};
+
 #define WASI(name) __attribute__((import_module("wasi_snapshot_preview1"), import_name(#name))) name
 
 int WASI(fd_write)(int fd, const struct piece *pieces, size_t count, size_t *written);
@@ -18,6 +32,7 @@ int WASI(fd_read)(int fd, const struct piece *pieces, size_t count, size_t *got)
 int WASI(args_sizes_get)(size_t *count, size_t *bytes);
 int WASI(args_get)(char **argument, char *bytes);
 int WASI(clock_time_get)(int clock, uint64_t precision, uint64_t *nanoseconds);
+int WASI(poll_oneoff)(const struct subscription *in, struct event *out, size_t count, size_t *events);
 _Noreturn void WASI(proc_exit)(int code);
 
 // Writes all bytes; ends the module with 70 when the runner refuses.

@@ -1,0 +1,57 @@
+"""`hil`: images, boards, single runs, figures and reports from the command line. What it does is done elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.markup import escape
+
+from hil.cli.boards import board
+from hil.cli.common import Group, as_json, json_option, out
+from hil.cli.figures import baseline, plot, results
+from hil.cli.images import image
+from hil.cli.runs import exit_status, run
+from hil.cli.transcripts import transcript
+
+__all__ = ["exit_status", "main"]
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wasm-hil")
+def main() -> None:
+    """Hardware-in-the-loop tests of WebAssembly on real-time partitioned systems."""
+
+
+@main.command()
+@json_option
+def doctor(json_: bool) -> None:
+    """Show what is missing on this machine and how to get it."""
+    from hil import checkup
+
+    findings = checkup.run()
+    if json_:
+        as_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark = "[green]ok     [/]" if finding.good else "[bold red]missing[/]"
+            out.print(f"{mark} {escape(finding.name)}: {escape(finding.found)}")
+            if not finding.good:
+                out.print(f"        what to do: {escape(finding.remedy)}")
+    raise SystemExit(0 if all(finding.good for finding in findings) else 1)
+
+
+@main.command()
+@click.argument("results", type=click.Path(path_type=Path), required=False)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="The HTML file [reports/report.html].")
+@click.option("--title", default="Hardware-in-the-loop tests", show_default=True)
+def report(results: Path | None, output: Path | None, title: str) -> None:
+    """Make one HTML file of the Allure results in RESULTS [reports/results]."""
+    from hil.report import build
+
+    made = build.build(results or build.RESULTS_DIR, output or build.REPORTS_DIR / "report.html", title=title)
+    out.print(escape(str(made)))
+
+
+for command in (image, board, transcript, run, results, plot, baseline):
+    main.add_command(command)

@@ -1,0 +1,81 @@
+"""What the command groups share: the error's way to a terminal, options, tables and a booted board."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console as Terminal
+from rich.markup import escape
+from rich.table import Table
+
+from hil.errors import ConfigurationError, HilError
+
+if TYPE_CHECKING:
+    from hil.board.board import Board
+    from hil.board.stages import BootReport
+
+DEFAULT_BOARD = "qemu-reference"
+
+# in a pipe a table is as wide as it wants: lines are for grep
+out = Terminal(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+err = Terminal(highlight=False, soft_wrap=True, stderr=True)
+
+
+class Group(click.Group):
+    """Shows the framework's errors without a traceback and turns them into exit statuses."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except HilError as error:
+            tell(error)
+            raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
+
+
+def tell(error: HilError) -> None:
+    err.print(f"[bold red]hil: {type(error).__name__}[/] ({error.fault}): {escape(str(error))}")
+
+
+def as_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+json_option = click.option("--json", "json_", is_flag=True, help="Print JSON, for machines.")
+board_option = click.option(
+    "--board", "name", default=DEFAULT_BOARD, show_default=True, metavar="NAME", help="A name in boards/, or a path."
+)
+image_option = click.option("--image", metavar="NAME", help="Boot this image instead of the board's own.")
+
+
+@contextmanager
+def powered(name: str, image: str | None) -> Iterator[Board]:
+    from hil.board.board import Board
+
+    with Board(name, image=image) as chosen:
+        chosen.image()
+        yield chosen
+
+
+def booted(chosen: Board) -> BootReport:
+    what = f"booting {chosen.manifest.title} on {chosen.name}"
+    with err.status(escape(what)) if err.is_terminal else nullcontext():
+        return chosen.boot()
+
+
+def show(rows: list[dict[str, Any]], json_: bool) -> None:
+    if json_:
+        as_json(rows)
+        return
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for key in rows[0]:
+        table.add_column(key, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row.values()))
+    out.print(table)

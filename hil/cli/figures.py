@@ -1,0 +1,137 @@
+"""`hil results`, `hil plot`, `hil baseline`: what was measured, drawn, and held against what it once was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from rich.markup import escape
+
+from hil.cli.common import as_json, err, json_option, out, show
+
+if TYPE_CHECKING:
+    from hil.timing.results import Results
+
+KINDS = ("histogram", "percentiles", "timeline", "comparison")
+
+results_argument = click.argument("path", metavar="RESULTS", type=click.Path(path_type=Path))
+several_argument = click.argument(
+    "paths", metavar="RESULTS...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+baselines_option = click.option(
+    "--baselines",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where baselines are kept [among the user's data: $XDG_DATA_HOME/hil/baselines].",
+)
+
+
+@click.group()
+def results() -> None:
+    """Results files: series of measurements, as JSON lines."""
+
+
+@results.command("show")
+@results_argument
+@json_option
+def results_show(path: Path, json_: bool) -> None:
+    """List the series in RESULTS with their main figures and what became of their bounds."""
+    loaded = _load(path)
+    if json_:
+        as_json([record.facts for record in loaded.records])
+        return
+    show([record.row for record in loaded.records], False)
+    for record in loaded.records:
+        for check in record.checks:
+            out.print(escape(check.text))
+
+
+@results.command("digest")
+@several_argument
+def results_digest(paths: tuple[Path, ...]) -> None:
+    """Print the SHA-256 of the figures in each RESULTS, which leaves times of day and paths out.
+
+    Two runs with the same digest have the same figures to the bit.
+    """
+    from hil.timing.results import digest
+
+    for path in paths:
+        click.echo(f"{digest(_load(path).series)}  {path}")
+
+
+@click.command()
+@several_argument
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where to [this directory]."
+)
+@click.option(
+    "--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only this picture (repeatable) [all that apply]."
+)
+def plot(paths: tuple[Path, ...], output: Path, kinds: tuple[str, ...]) -> None:
+    """Draw the series in RESULTS as SVG files and print their names.
+
+    A histogram, percentiles and a timeline of each series; a comparison for each quantity that
+    several series measured, with several RESULTS for each quantity of the same subject.
+    """
+    from hil.timing import plots
+
+    for made in plots.write(output, [_load(path) for path in paths], kinds or KINDS):
+        out.print(escape(str(made)))
+
+
+@click.group()
+def baseline() -> None:
+    """Baselines: what series were when they were good, by board, image, module, clock and QEMU."""
+
+
+@baseline.command("record")
+@results_argument
+@baselines_option
+def baseline_record(path: Path, baselines: Path | None) -> None:
+    """Keep each series in RESULTS as the baseline of its kind, in place of an older one."""
+    from hil.timing.baseline import Baselines
+
+    for made in Baselines(baselines).record(_load(path).series):
+        out.print(escape(str(made)))
+
+
+@baseline.command("compare")
+@results_argument
+@baselines_option
+@click.option(
+    "--minimum",
+    type=click.FloatRange(0, 1000),
+    default=5.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="The smallest effect that counts where the clock is not exact.",
+)
+@json_option
+def baseline_compare(path: Path, baselines: Path | None, minimum: float, json_: bool) -> NoReturn:
+    """Hold each series in RESULTS against its baseline.
+
+    In virtual time figures must be equal to the bit; else medians and p99 are compared with
+    confidence limits and a minimum effect. The exit status is 0 where all are the same (or better),
+    1 where one differs, 2 for an error in the input, 3 where one is inconclusive, not comparable or
+    has no baseline.
+    """
+    from hil.timing.baseline import Baselines, exit_status, summary
+
+    comparisons = Baselines(baselines).compare(_load(path).series, minimum=minimum / 100)
+    if json_:
+        as_json([comparison.facts for comparison in comparisons])
+    else:
+        for comparison in comparisons:
+            out.print(escape(str(comparison)))
+        out.print(f"[bold]{escape(summary(comparisons))}[/]")
+    raise SystemExit(exit_status(comparisons))
+
+
+def _load(path: Path) -> Results:
+    from hil.timing.results import load
+
+    loaded = load(path)
+    if loaded.torn:
+        err.print(f"[yellow]{escape(loaded.torn)}[/]")
+    return loaded

@@ -1,0 +1,119 @@
+"""`hil image`: the images that boards boot."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+
+from hil.cli.common import as_json, json_option, out, show
+from hil.errors import HilError
+
+if TYPE_CHECKING:
+    from hil.image.store import Image
+
+DEFAULT_ADDED = "wasmedge-sel4"
+
+
+@click.group()
+def image() -> None:
+    """The images that boards boot."""
+
+
+@image.command("list")
+@json_option
+def image_list(json_: bool) -> None:
+    """List the images and whether they are ready."""
+    from hil.image import manifest as manifests
+    from hil.image import store
+
+    rows = []
+    for name in manifests.available():
+        row = {"name": name, "title": "", "hypervisor": "", "state": ""}
+        rows.append(row)
+        try:
+            manifest = manifests.find(name)
+            row |= {"title": manifest.title, "hypervisor": manifest.hypervisor}
+            row["state"] = store.state(manifest)
+        except HilError as error:
+            row["state"] = error.message
+    show(rows, json_)
+
+
+@image.command("build")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Build again even if it is there.")
+@click.option("--mirror", metavar="URL", help="Package mirror instead of the default one.")
+def image_build(name: str, force: bool, mirror: str | None) -> None:
+    """Build the image NAME, unless it is there."""
+    from hil.image import build, manifest
+    from hil.image.progress import shown
+
+    with shown(sys.stderr) as progress:
+        built = build.build(manifest.find(name), mirror=mirror, progress=progress, force=force)
+    out.print(f"{escape(built.manifest.title)}: {built.digest}\n{escape(str(built.directory))}")
+
+
+@image.command("add")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", default=DEFAULT_ADDED, show_default=True, help="The manifest in images/ that describes it.")
+@click.option("--arguments", metavar="'...'", help="QEMU's arguments, in place of those in the build's simulate.")
+@click.option("--force", is_flag=True, help="Replace the image that was added under this name before.")
+def image_add(path: Path, name: str, arguments: str | None, force: bool) -> None:
+    """Add the image of a WasmEdge-on-seL4 build, or of another CAmkES VM for QEMU.
+
+    PATH is a build directory with `simulate` and `images/`, the directory above it, or an archive of
+    it, as the upstream release is one. Nothing of it is run.
+    """
+    from hil.image import manifest
+    from hil.image.add import add
+    from hil.image.progress import shown
+
+    described = manifest.find(name)
+    with shown(sys.stderr) as progress:
+        added = add(path, described, arguments=arguments, force=force, progress=progress)
+    out.print(f"{escape(added.manifest.title)}: {added.digest}\n{escape(str(added.directory))}")
+
+
+@image.command("info")
+@click.argument("name")
+@json_option
+def image_info(name: str, json_: bool) -> None:
+    """Show what the image NAME is made of."""
+    found = stored(name)
+    if json_:
+        as_json(
+            {"name": name, "digest": found.digest, "directory": found.directory, "command": found.command()}
+            | found.record
+        )
+        return
+    out.print(f"{escape(found.manifest.title)} ({found.manifest.hypervisor})\ndigest {found.digest}\n{found.directory}")
+    show([{"file": file, **facts} for file, facts in sorted(found.record["files"].items())], False)
+    if origin := found.record.get("origin"):
+        show([{"origin": key, "is": value} for key, value in origin.items() if value], False)
+    if packages := found.record.get("packages"):
+        show([{"package": package, "version": version} for package, version in sorted(packages.items())], False)
+
+
+@image.command("verify")
+@click.argument("name")
+def image_verify(name: str) -> None:
+    """Read all files of the image NAME again and compare their digests."""
+    from hil.image import store
+
+    found = stored(name)
+    store.verify(found)
+    out.print(f"{len(found.files)} files of {escape(name)} are as recorded, digest {found.digest}")
+
+
+def stored(name: str) -> Image:
+    from hil.image import manifest, store
+
+    described = manifest.find(name)
+    found = store.open(described)
+    if found is None:
+        raise store.absent(described)
+    return found

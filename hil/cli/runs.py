@@ -1,0 +1,75 @@
+"""`hil run`: one module on one board."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from rich.markup import escape
+
+from hil.cli.common import as_json, board_option, booted, err, image_option, json_option, powered
+
+if TYPE_CHECKING:
+    from hil.wasm import Verdict
+
+STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
+GARBLED = 70  # exited with 0, but the output is not what the module wrote
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("module", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@board_option
+@image_option
+@click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, show_default=True, help="Seconds it may run.")
+@json_option
+def run(module: Path, arguments: tuple[str, ...], name: str, image: str | None, limit: float, json_: bool) -> NoReturn:
+    """Boot, deploy MODULE with ARGUMENTS, print its output and verdict.
+
+    The exit status is the module's own where it exited, else 65 failed, 66 faulted, 67 silent,
+    68 stuck, 69 no agent, 70 exited with 0 but garbled on the line; 1 and 2 without a
+    verdict mean that there was no run.
+    """
+    from hil.guest import Guest
+    from hil.image.progress import shown
+    from hil.wasm import Module, Runner
+
+    loaded = Module.load(module)  # before a boot is paid for
+    with powered(name, image) as chosen:
+        booted(chosen)
+        with shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
+            runner = Runner(Guest(chosen, progress=progress))
+            runner.place(loaded)
+        done = runner.run(loaded, *arguments, limit=limit)
+    if json_:
+        as_json(
+            {
+                "module": loaded.name,
+                "sha256": loaded.sha256,
+                "verdict": str(done.verdict),
+                "intact": done.intact,
+                "output": done.text,
+                "diagnostics": done.diagnostics,
+                "transcript": done.transcript,
+            }
+        )
+    else:
+        sys.stdout.buffer.write(done.output)
+        sys.stdout.buffer.flush()
+        for line in () if done.good else done.diagnostics:
+            err.print(f"[dim]{escape(line)}[/]")
+        colour = "green" if done.good else "bold red"
+        err.print(f"[{colour}]{escape(loaded.name)}: {escape(str(done.verdict))}[/]", end="")
+        err.print(" (output garbled on the line)" if done.intact is False else "")
+    raise SystemExit(exit_status(done.verdict) or (0 if done.good else GARBLED))
+
+
+def exit_status(verdict: Verdict) -> int:
+    """What a shell is told of a verdict; a module's code beyond a byte is told as 255."""
+    code = getattr(verdict, "code", None)
+    if verdict.name == "exited" and code is not None:
+        return code if 0 <= code <= 255 else 255
+    return STATUS[verdict.name]

@@ -1,0 +1,119 @@
+"""`hil transcript`: the recorded consoles of boards."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.markup import escape
+
+from hil.cli.common import as_json, json_option, out, tell
+from hil.errors import HilError
+
+
+@click.group()
+def transcript() -> None:
+    """The recorded consoles of boards; FILE is NAME.raw, NAME.tsv or NAME."""
+
+
+class Place(click.ParamType):  # type: ignore[type-arg]
+    """A place in a transcript: a line's number, or seconds since the first byte."""
+
+    name = "LINE|SECONDSs"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        try:
+            place = float(value[:-1]) if value.endswith("s") else int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a line's number (12) nor seconds (3.5s)", param, context)
+        return place
+
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+
+
+@transcript.command("show")
+@file_argument
+@click.option("--from", "begin", type=Place(), help="First line: its number, or seconds as 3.5s.")
+@click.option("--to", "end", type=Place(), help="Last line, in the same way.")
+@click.option("--sent", is_flag=True, help="Show what was sent, too, marked >.")
+@click.option("--times", is_flag=True, help="Show the seconds since the line before as well.")
+@json_option
+def transcript_show(file: Path, begin: float | None, end: float | None, sent: bool, times: bool, json_: bool) -> None:
+    """Print the lines of FILE: number, seconds since the first byte, text without control characters."""
+    from hil.console import listing
+
+    rows = listing.rows(file, begin=begin, end=end, sent=sent)
+    if json_:
+        as_json([row.facts for row in rows])
+        return
+    for line in listing.table(rows, gaps=times):
+        click.echo(line)
+
+
+@transcript.command("grep")
+@click.argument("pattern")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-i", "--ignore-case", is_flag=True, help="Make no difference between a and A.")
+@click.option("-C", "--context", type=click.IntRange(0), default=0, metavar="N", help="N lines before and after, too.")
+def transcript_grep(pattern: str, files: tuple[Path, ...], ignore_case: bool, context: int) -> NoReturn:
+    """Print the lines that hold PATTERN, a regular expression of Python's: FILE:LINE:SECONDS:text.
+
+    The exit status is grep's: 0 found, 1 not found, 2 for an error.
+    """
+    from hil.console import listing
+
+    found = failed = False
+    expression = listing.expression(pattern, ignore_case=ignore_case)
+    for file in files:
+        try:
+            for line in listing.grep(file, expression, context=context):
+                click.echo(line)
+                found = True
+        except HilError as error:  # as grep does: on with the others
+            tell(error)
+            failed = True
+    raise SystemExit(2 if failed else 0 if found else 1)
+
+
+@transcript.command("export")
+@file_argument
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="The asciicast [NAME.cast in this directory].")
+@click.option("--title", help="The title that a player shows [NAME].")
+@click.option(
+    "--idle-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Let players cut longer pauses."
+)
+def transcript_export(file: Path, output: Path | None, title: str | None, idle_limit: float | None) -> None:
+    """Write FILE as an asciicast (version 2), which terminal players show; `-o -` is standard output."""
+    from hil.console import asciicast
+    from hil.console.recording import Recording
+
+    recording = Recording(file)
+    lines = asciicast.lines(recording, title=title, idle_limit=idle_limit)
+    if output == Path("-"):
+        for line in lines:
+            click.echo(line)
+        return
+    made = output or Path(recording.path.with_suffix(".cast").name)
+    asciicast.write(made, lines)
+    out.print(escape(str(made)))
+
+
+@transcript.command("replay")
+@file_argument
+@click.option(
+    "--speed", type=click.FloatRange(0), default=1.0, show_default=True, help="2 is twice as fast, 0 at once."
+)
+def transcript_replay(file: Path, speed: float) -> None:
+    """Play what came in FILE to the terminal, as fast as it came; Ctrl-C ends it."""
+    from hil.console.recording import Recording
+    from hil.console.replay import paced
+
+    try:
+        for data in paced(Recording(file), speed):
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,29 @@
+"""Does the partition notice what the guest does? The same figures with the guest idle and under load."""
+
+import pytest
+
+from hil.guest.load import LOADS
+from hil.timing import ms
+
+pytestmark = [pytest.mark.board, pytest.mark.timing]
+
+PERIOD, COUNT = 5 * ms, 300
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_releases_in_the_partition_under_load(guest, measure, load):
+    idle = measure.releases(guest, PERIOD, count=COUNT, partition=True)
+    with measure.under(guest, load):
+        loaded = measure.releases(guest, PERIOD, count=COUNT, partition=True)
+    measure.check(loaded)
+    measure.check(measure.added(loaded, idle))
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_executions_in_the_partition_under_load(runner, guest, sample, measure, load):
+    module = sample("nbody-c.wasm")
+    idle = measure.parts(runner, module, "10", repeats=60).execution
+    with measure.under(guest, load):
+        loaded = measure.parts(runner, module, "10", repeats=60).execution
+    measure.check(loaded)
+    measure.check(measure.added(loaded, idle))
