@@ -34,8 +34,10 @@ def load(guest: Guest, kind: str) -> Iterator[None]:
         raise ConfigurationError(f"there is no load {kind!r}", hint=f"the loads are: {', '.join(LOADS)}")
     mark = f"/tmp/hil-load-{kind}"
     script = f"echo $$ >{mark};{LOADS[kind]}"
+    # in a subshell: a child of its own that ends while BusyBox' shell waits for input would leave an error mark on
+    # the shell's stdin, of which `head` and others then complain
     guest.run(
-        f"rm -f {mark};setsid sh -c {shlex.quote(script)} </dev/null >/dev/null 2>&1 & "
+        f"rm -f {mark};(setsid sh -c {shlex.quote(script)} </dev/null >/dev/null 2>&1 &);"
         f"while ! test -s {mark};do usleep 1000;done",
         check=True,
     )

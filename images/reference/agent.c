@@ -139,6 +139,11 @@ static void drain_terminal(void)
 		close(terminal);
 }
 
+static void close_event(void)
+{
+	close(peer.event);
+}
+
 /* Ends the run and goes, as the signal wants it. */
 static _Noreturn void leave(void)
 {
@@ -147,6 +152,10 @@ static _Noreturn void leave(void)
 	drain_terminal(); /* of the ^C */
 	request(LINK_ABORT, NULL, 0);
 	wait_answer(ANSWER_MS);
+	close_event();
+	signal(number, SIG_DFL); /* the shell shall see that it was a signal */
+	raise(number);
+	sigprocmask(SIG_SETMASK, &unblocked, NULL);
 	exit(128 + number);
 }
 
@@ -174,11 +183,6 @@ static void must(enum link_command command, const void *data, size_t size)
 	if (answer != LINK_OK)
 		die(STATUS_NO_ANSWER, "the runner refused request %d with answer %u: does another program use the page?",
 		    command, answer);
-}
-
-static void close_event(void)
-{
-	close(peer.event);
 }
 
 /*

@@ -186,5 +186,6 @@ def test_runner_reports_failed_with_its_error_number(runner, sample):
     assert verdict.code
 
 
+@pytest.mark.destructive  # a second shell on the line leaves the first without its frame
 def test_fresh_guest_object_takes_over_the_line(board):
     assert Guest(board).run("echo mine").lines == ["mine"]

@@ -79,7 +79,13 @@ def make(line: ShellLine, facts: AgentFacts | None = SEALING) -> Runner:
         console=ConsoleFacts(foreign=(r"\[ *\d+\.\d{6}\] .*", "partition: .*"), runner=RUNNER_LINES),
     )
     board: Any = SimpleNamespace(
-        name="board", console=line.console, manifest=manifest, dirty=None, image=lambda: SimpleNamespace(digest="d")
+        name="board",
+        console=line.console,
+        manifest=manifest,
+        dirty=None,
+        image=lambda: SimpleNamespace(digest="d"),
+        emulated=False,
+        virtual=None,
     )
     guest = Guest(board)
     guest.run(f"PATH={line.home}:$PATH", check=True)
