@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,9 +80,21 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--seed and --seeds are for boards in virtual time: add --clock virtual")
     if option.seeds is not None and option.seeds < 1:
         raise pytest.UsageError(f"--seeds {option.seeds}: give at least 1")
+    if option.seeds and not hasattr(config, "workerinput"):
+        _share_out(config)
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     config.stash[SESSION] = Session(config)
+
+
+def _share_out(config: pytest.Config) -> None:
+    """Give each processor seeds of its own, by xdist where it is installed, unless -n says how many."""
+    option = config.option
+    if getattr(option, "numprocesses", 0) is None and not option.collectonly:
+        workers = min(os.cpu_count() or 1, option.seeds)
+        option.numprocesses, option.tx = workers, ["popen"] * workers
+    if getattr(option, "numprocesses", None):
+        option.dist = "loadgroup"
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -200,7 +212,7 @@ class Session:
 
         if board not in self._measures:
             bounds = self.config.option.bounds or board.path.with_suffix(".bounds.toml")
-            self._measures[board] = Measure(bounds, self._record)
+            self._measures[board] = Measure(bounds, self._record, self._compared)
         return self._measures[board]
 
     def _record(self, series: Series, checks: tuple[Check, ...]) -> None:
@@ -244,6 +256,12 @@ class Session:
             self._note(board, image)
             return
 
+    def _compared(self, several: Sequence[Series]) -> None:
+        if self.results:
+            from hil.report import evidence
+
+            evidence.attach_comparison(several)
+
     def judge_pooled(self) -> None:
         """Hold the figures of all seeds together against the bounds, where there are some for them."""
         from hil.timing import Bounds, results
@@ -256,8 +274,9 @@ class Session:
             self.pooled.append((series, checks))
 
     @property
-    def pooled_kept(self) -> bool:
-        return all(check.outcome.kept for _, checks in self.pooled for check in checks)
+    def pooled_failed(self) -> bool:
+        """Whether a bound that each seed kept does not hold for all together; too few samples are told, no more."""
+        return any(check.outcome == "fail" for _, checks in self.pooled for check in checks)
 
     def told(self) -> Iterator[str]:
         """What was measured and what became of it, for a terminal."""
@@ -271,6 +290,7 @@ class Session:
             yield f"all seeds: {series}"
             yield from (f"  {check}" for check in checks)
         every = [series for one in loaded for series in one.series]
+        yield from sorted({one.provenance["exactness"] for one in every if "exactness" in one.provenance})
         names = " ".join(os.path.relpath(path) for path in self.result_files)
         yield f"results: {names}, {len(every)} series, digest {results.digest(every)}"
 
@@ -462,7 +482,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if session.config.option.seeds and ours.result_files:
         ours.judge_pooled()
-        if session.exitstatus == pytest.ExitCode.OK and not ours.pooled_kept:
+        if session.exitstatus == pytest.ExitCode.OK and ours.pooled_failed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

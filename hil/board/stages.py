@@ -38,7 +38,7 @@ class StageTime:
 
 @dataclass(frozen=True)
 class BootReport:
-    """What a boot went through. Times are seconds since power-on by `clock`."""
+    """What a boot went through. Times are seconds since power-on by `clock`; `power_on_ns` is the host's stamp."""
 
     board: str
     image: str
@@ -114,8 +114,8 @@ def walk(
             raise LineClosed(
                 f"{aim}; {so_far()}; {error.message}", stage=stage.name, hint=error.hint, evidence=error.evidence
             ) from error
-        stamp = console.transcript.time_at(end - 1)
-        reached.append(StageTime(stage.name, (stamp - power_on_ns) / 1e9, end))
+        zero = power_on_ns if console.lockstep is None else 0  # virtual time begins with the machine
+        reached.append(StageTime(stage.name, (console.stamp(end - 1) - zero) / 1e9, end))
         if stage.marker in answers:
             console.sendline(answers[stage.marker])
     return tuple(reached)

@@ -14,7 +14,7 @@ from labgrid.strategy import Strategy, StrategyError
 
 from hil.board.drivers import manifest_of
 from hil.board.protocol import HilConsoleProtocol
-from hil.board.stages import BootReport, walk
+from hil.board.stages import CLOCK, BootReport, walk
 
 
 @target_factory.reg_driver
@@ -84,6 +84,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             power_on_ns,
             stages,
             console.transcript.path,
+            CLOCK if console.lockstep is None else "virtual time",
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, board_option, booted, err, image_option, json_option, out, powered, show
+from hil.cli.common import as_json, board_option, booted, err, image_option, json_option, out, powered, seed_option, show
 from hil.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -39,17 +39,19 @@ def board_list(json_: bool) -> None:
 @board.command("boot")
 @board_option
 @image_option
+@seed_option
 @json_option
-def board_boot(name: str, image: str | None, json_: bool) -> None:
+def board_boot(name: str, image: str | None, seed: int | None, json_: bool) -> None:
     """Boot a board once and show how long each stage took."""
-    with powered(name, image) as chosen:
+    with powered(name, image, seed) as chosen:
         report = booted(chosen)
+        clock = report.clock if chosen.virtual is None else str(chosen.virtual)
         rows = [{"stage": stage.name, "seconds": round(stage.seconds, 3)} for stage in report.stages]
     if json_:
-        as_json({"board": name, "image": report.image, "clock": report.clock, "stages": rows})
+        as_json({"board": name, "image": report.image, "clock": clock, "stages": rows})
         return
     show(rows, False)
-    out.print(f"clock: {report.clock}\ntranscript: {escape(str(report.transcript))}")
+    out.print(f"clock: {clock}\ntranscript: {escape(str(report.transcript))}")
 
 
 @board.command("console")

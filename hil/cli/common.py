@@ -50,13 +50,16 @@ board_option = click.option(
     "--board", "name", default=DEFAULT_BOARD, show_default=True, metavar="NAME", help="A name in boards/, or a path."
 )
 image_option = click.option("--image", metavar="NAME", help="Boot this image instead of the board's own.")
+seed_option = click.option(
+    "--seed", type=int, metavar="K", help="Run in virtual time, in which all repeats to the bit, with this seed."
+)
 
 
 @contextmanager
-def powered(name: str, image: str | None) -> Iterator[Board]:
+def powered(name: str, image: str | None, seed: int | None = None) -> Iterator[Board]:
     from hil.board.board import Board
 
-    with Board(name, image=image) as chosen:
+    with Board(name, image=image, seed=seed) as chosen:
         chosen.image()
         yield chosen
 

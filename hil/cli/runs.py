@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, board_option, booted, err, image_option, json_option, powered
+from hil.cli.common import as_json, board_option, booted, err, image_option, json_option, powered, seed_option
 
 if TYPE_CHECKING:
     from hil.wasm import Verdict
@@ -24,9 +24,18 @@ GARBLED = 70  # exited with 0, but the output is not what the module wrote
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @board_option
 @image_option
+@seed_option
 @click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, show_default=True, help="Seconds it may run.")
 @json_option
-def run(module: Path, arguments: tuple[str, ...], name: str, image: str | None, limit: float, json_: bool) -> NoReturn:
+def run(
+    module: Path,
+    arguments: tuple[str, ...],
+    name: str,
+    image: str | None,
+    seed: int | None,
+    limit: float,
+    json_: bool,
+) -> NoReturn:
     """Boot, deploy MODULE with ARGUMENTS, print its output and verdict.
 
     The exit status is the module's own where it exited, else 65 failed, 66 faulted, 67 silent,
@@ -38,7 +47,7 @@ def run(module: Path, arguments: tuple[str, ...], name: str, image: str | None, 
     from hil.wasm import Module, Runner
 
     loaded = Module.load(module)  # before a boot is paid for
-    with powered(name, image) as chosen:
+    with powered(name, image, seed) as chosen:
         booted(chosen)
         with shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
             runner = Runner(Guest(chosen, progress=progress))

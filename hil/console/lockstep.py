@@ -49,7 +49,7 @@ class Lockstep:
     def lost(self) -> str:
         """Why the run cannot repeat to the bit any more; empty while it can."""
         if count := max(self._loose, self._loose_told):
-            return f"{count} times something was typed that the machine did not wait for"
+            return f"{count} times something was typed that the machine did not wait for, or after a wait that timed out"
         return ""
 
     @property
@@ -70,15 +70,14 @@ class Lockstep:
             while len(self._said) >= PAUSE.size:
                 self.paused_at, self.virtual_ns, self._loose_told = PAUSE.unpack_from(self._said)
                 self._said = self._said[PAUSE.size :]
-                self._expired = False
 
     def go_on(self) -> None:
         """Let virtual time run until the next pause."""
         self._send(b"", 10.0)
 
     def expire(self) -> None:
-        """A wait has ended by the host's time: what is typed now depends on the host."""
-        self._expired = True
+        """A wait has ended by the host's time: what is typed from now on depends on the host."""
+        self._expired = self._expired or self.paused_at is None
 
     def type(self, data: bytes, timeout: float) -> None:
         """Type `data` at the pause, and let virtual time run. Raises `InfrastructureError` where it is not taken."""

@@ -110,12 +110,25 @@ def _facts(run: Execution) -> dict[str, Any]:
     return facts
 
 
-def attach_series(series: Series, checks: Iterable[Check]) -> None:
-    """Attach a series: its samples, clock and what became of its bounds."""
-    text = "\n".join([str(series), *map(str, checks)])
-    allure.attach(text, f"{series.quantity} of {series.subject}", allure.attachment_type.TEXT)
-    rows = "\n".join(f"{number},{value!r}" for number, value in enumerate(series.samples, 1))
-    allure.attach(f"sample,seconds\n{rows}\n", f"samples of {series.subject}", allure.attachment_type.CSV)
+def attach_series(series: Series, checks: Sequence[Check]) -> None:
+    """Attach a series: its clock, what became of its bounds, its samples, and pictures where it was judged."""
+    from hil.timing import plots
+
+    name = f"{series.quantity} of {series.subject}"
+    origin = [f"{key}: {value}" for key, value in series.provenance.items()]
+    allure.attach("\n".join([str(series), *map(str, checks), "", *origin]), name, allure.attachment_type.TEXT)
+    for kind, draw in plots.ONE.items() if checks else ():
+        allure.attach(draw(series, checks), f"{kind}: {name}", allure.attachment_type.SVG)
+    rows = "\n".join(f"{number},{value!r}" for number, value in enumerate(series.samples.tolist(), 1))
+    allure.attach(f"sample,{series.unit}\n{rows}\n", f"samples: {name}", allure.attachment_type.CSV)
+
+
+def attach_comparison(several: Sequence[Series]) -> None:
+    """Attach series of one quantity in one picture."""
+    from hil.timing import plots
+
+    names = " | ".join(series.subject for series in several)
+    allure.attach(plots.compare(several), f"compared: {names}", allure.attachment_type.SVG)
 
 
 def write_environment(results: Path, facts: dict[str, str]) -> None:

@@ -62,13 +62,19 @@ class Parts:
 class Measure:
     """Takes series on a board and checks them against the board's bounds.
 
-    `bounds_file` is read when first needed; `record` is told each series once, with its checks. `test` names
-    the test that measures, by which a series finds its baseline.
+    `bounds_file` is read when first needed; `record` is told each series once, with its checks, `compared`
+    series that belong side by side. `test` names the test that measures, by which a series finds its baseline.
     """
 
-    def __init__(self, bounds_file: Path, record: Record = lambda series, checks: None) -> None:
+    def __init__(
+        self,
+        bounds_file: Path,
+        record: Record = lambda series, checks: None,
+        compared: Callable[[Sequence[Series]], None] = lambda several: None,
+    ) -> None:
         self._file = bounds_file
         self._record = record
+        self._compared = compared
         self._bounds: Bounds | None = None
         self._open: list[Series] = []
         self._clocks: dict[Guest, Clocks] = {}
@@ -194,6 +200,7 @@ class Measure:
         import numpy as np
 
         more = replace(loaded, quantity=ADDED, samples=loaded.samples - float(np.median(idle.samples)))
+        self._compared((idle, loaded))
         return self.derived(more)
 
     def derived(self, series: Series) -> Series:

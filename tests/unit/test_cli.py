@@ -245,7 +245,7 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
         def boot(self) -> None:
             pass
 
-    monkeypatch.setattr("hil.cli.runs.powered", lambda name, image: Held())
+    monkeypatch.setattr("hil.cli.runs.powered", lambda name, image, seed: Held())
     monkeypatch.setattr("hil.wasm.Runner", Fake)
     words = ["run", "--limit", "2.5", str(HELLO), "--", "--flag", "10"]
     good = hil(*words)

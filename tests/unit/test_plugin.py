@@ -8,14 +8,20 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+# a run within this process forgets what it imported itself, but labgrid remembers our drivers, and numpy is there once
+import matplotlib.figure  # noqa: F401
+import numpy  # noqa: F401
 import pytest
+import scipy.special  # noqa: F401
 from support import children, stub_board, until
 
-# a run within this process forgets what it imported itself, but labgrid remembers our drivers
 import hil.board.board
 import hil.labgrid
 import hil.report.evidence
 import hil.timing
+import hil.timing.bounds
+import hil.timing.measure
+import hil.timing.results
 import hil.wasm  # noqa: F401
 
 pytest_plugins = ["pytester"]
