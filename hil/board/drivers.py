@@ -104,7 +104,8 @@ class HilQemuDriver(MachineDriver):
             return None
         facts = manifest.console
         prompts = [facts.login, facts.prompt] + (["Password: "] if facts.password is not None else [])
-        return Stepping(library, tuple(prompt.encode() for prompt in prompts), transcript.with_suffix(".virtual.tsv"))
+        encoded = tuple(prompt.encode() for prompt in prompts)
+        return Stepping(library, self.virtual.seed, encoded, transcript.with_suffix(".virtual.tsv"))
 
     def stop(self) -> None:
         if self.qemu is not None:

@@ -5,11 +5,12 @@
  * QEMU sends each byte that the guest's UART puts out with sendmsg(), in the thread of the virtual CPU and at an
  * exact virtual instant. After a byte that ends a line or a prompt this function does not return until the host
  * has said what to type, if anything. So virtual time stands still while the host thinks, and what is typed
- * arrives at a virtual instant that depends on nothing but the guest. It reaches the UART at the pace of a line
- * of 115200 baud, by a timer of virtual time.
+ * arrives at a virtual instant that depends on nothing but the guest and the seed: up to 10 ms after the pause, so
+ * that other seeds meet other phases of the guest's timers. It reaches the UART at the pace of a line of 115200
+ * baud, by a timer of virtual time.
  *
- * Environment: HIL_LOCKSTEP="CONSOLE_FD CONTROL_FD STAMPS_FD [PROMPT...]", prompts in hexadecimal; "probe" only
- * tells, by status 3 and a text, that this QEMU does not export what is needed.
+ * Environment: HIL_LOCKSTEP="CONSOLE_FD CONTROL_FD STAMPS_FD SEED [PROMPT...]", prompts in hexadecimal; "probe"
+ * only tells, by status 3 and a text, that this QEMU does not export what is needed.
  * CONTROL_FD, a stream socket: to the host a `struct pause` for each pause; from the host a u32, the number of
  * bytes to type (0: just go on), and these bytes. What comes at any other time is typed as soon as possible and
  * counted: the run is not exact any more.
@@ -30,6 +31,7 @@
 enum {
 	VIRTUAL = 1,          /* QEMU_CLOCK_VIRTUAL */
 	BYTE_NS = 86806,      /* 10 bits at 115200 baud */
+	THINK_NS = 10000000,  /* what is typed comes at most so long after the pause */
 	LOOK_NS = 10000000,   /* so often without output it is seen whether the host wants something */
 	PROMPTS = 16,
 	PROMPT_MAX = 64,
@@ -58,7 +60,7 @@ static _Alignas(16) char feeder[256], watcher[256]; /* QEMUTimer */
 static char prompt[PROMPTS][PROMPT_MAX];
 static size_t prompt_length[PROMPTS], prompts;
 static char recent[PROMPT_MAX]; /* the last bytes put out */
-static uint64_t offset, loose;
+static uint64_t offset, loose, chance;
 static bool line_start = true;
 static uint8_t *typed; /* still to be given to the UART */
 static size_t typed_at, typed_end;
@@ -111,6 +113,15 @@ static void stamp(uint64_t at)
 	dprintf(stamps, "%lld\t%llu\n", (long long)clock_get_ns(VIRTUAL), (unsigned long long)at);
 }
 
+/* The next of the seed's numbers (SplitMix64, Steele et al. 2014). */
+static uint64_t next_chance(void)
+{
+	uint64_t z = chance += 0x9e3779b97f4a7c15;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
+}
+
 /* Takes one message of the host; waits for it. */
 static void take_message(void)
 {
@@ -128,7 +139,7 @@ static void take_message(void)
 	read_exactly(typed + typed_end, bytes);
 	typed_end += bytes;
 	if (idle)
-		timer_set(feeder, clock_get_ns(VIRTUAL) + BYTE_NS);
+		timer_set(feeder, clock_get_ns(VIRTUAL) + BYTE_NS + (int64_t)(next_chance() % THINK_NS));
 }
 
 static bool message_waits(void)
@@ -267,11 +278,13 @@ __attribute__((constructor)) static void load(void)
 	for (char *next = strtok_r(setting, " ", &rest); next; next = strtok_r(NULL, " ", &rest), word++) {
 		if (word < 3)
 			*fds[word] = atoi(next);
+		else if (word == 3)
+			chance = strtoull(next, NULL, 10);
 		else
 			read_prompt(next);
 	}
 	free(setting);
-	if (word < 3)
+	if (word < 4)
 		die("HIL_LOCKSTEP names too little");
 	unsetenv("LD_PRELOAD");
 	unsetenv("HIL_LOCKSTEP");

@@ -26,9 +26,10 @@ DEATH_LIMIT = 5.0  # seconds for a killed QEMU to be gone (it unmaps some GB)
 
 @dataclass(frozen=True)
 class Stepping:
-    """What keeps a machine's console in lock step: the preload library, prompts, and the file for its stamps."""
+    """What keeps a machine's console in lock step: the preload library, seed, prompts, and the file for its stamps."""
 
     library: Path
+    seed: int
     prompts: tuple[bytes, ...]
     stamps: Path
 
@@ -68,7 +69,7 @@ class Qemu:
                 stamps = handed_over.enter_context(stepping.stamps.open("ab"))
                 self.lockstep = Lockstep(control, stepping.stamps)
                 fds += [step_end.fileno(), stamps.fileno()]
-                words = [str(fds[0]), *map(str, fds[2:]), *(prompt.hex() for prompt in stepping.prompts)]
+                words = [str(fds[0]), *map(str, fds[2:]), str(stepping.seed), *(prompt.hex() for prompt in stepping.prompts)]
                 argv = ["env", f"LD_PRELOAD={stepping.library}", f"HIL_LOCKSTEP={' '.join(words)}", *argv]
             self._keeper = subprocess.Popen(
                 [
