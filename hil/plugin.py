@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--seed and --seeds are for boards in virtual time: add --clock virtual")
     if option.seeds is not None and option.seeds < 1:
         raise pytest.UsageError(f"--seeds {option.seeds}: give at least 1")
+    if option.seeds is not None and option.seed != 1:
+        raise pytest.UsageError("--seeds runs the seeds from 1 on: leave --seed out")
     if option.seeds and not hasattr(config, "workerinput"):
         _share_out(config)
     for name, text in MARKERS.items():
@@ -90,11 +93,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def _share_out(config: pytest.Config) -> None:
     """Give each processor seeds of its own, by xdist where it is installed, unless -n says how many."""
     option = config.option
-    if getattr(option, "numprocesses", 0) is None and not option.collectonly:
+    if getattr(option, "numprocesses", 0) is None and not (option.collectonly or option.usepdb):
         workers = min(os.cpu_count() or 1, option.seeds)
-        option.numprocesses, option.tx = workers, ["popen"] * workers
-    if getattr(option, "numprocesses", None):
-        option.dist = "loadgroup"
+        option.numprocesses, option.tx, option.dist = workers, ["popen"] * workers, "load"
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -179,6 +180,7 @@ class Session:
         self.results_file: Path = option.results or self.directory / "results.jsonl"
         self.result_files: list[Path] = []  # of the workers, where there are some
         self.pooled: list[tuple[Series, tuple[Check, ...]]] = []
+        self.not_pooled = ""
         self.facts: dict[str, str] = {}
         self._guests: dict[Board, Guest] = {}
         self._measures: dict[Board, Measure] = {}
@@ -264,19 +266,22 @@ class Session:
 
     def judge_pooled(self) -> None:
         """Hold the figures of all seeds together against the bounds, where there are some for them."""
+        from hil.board import boardfile
         from hil.timing import Bounds, results
         from hil.timing.seeds import pool
 
+        places = {Path(name).stem: name for name in self.names}
         every = [one for path in self.result_files for one in results.read(path)]
         for series in pool(every):
-            path = self.config.option.bounds or bounds_file(series.provenance.get("board", ""))
-            checks = tuple(bound.decide(series) for bound in (Bounds(path).of(series) if path.exists() else ()))
-            self.pooled.append((series, checks))
+            board = boardfile.find(places.get(name := series.provenance["board"], name))
+            path = self.config.option.bounds or board.with_suffix(".bounds.toml")
+            bounds = Bounds(path).of(series) if path.exists() else ()
+            self.pooled.append((series, tuple(bound.decide(series, series.confidence) for bound in bounds)))
 
     @property
     def pooled_failed(self) -> bool:
         """Whether a bound that each seed kept does not hold for all together; too few samples are told, no more."""
-        return any(check.outcome == "fail" for _, checks in self.pooled for check in checks)
+        return bool(self.not_pooled) or any(check.outcome == "fail" for _, checks in self.pooled for check in checks)
 
     def told(self) -> Iterator[str]:
         """What was measured and what became of it, for a terminal."""
@@ -289,6 +294,8 @@ class Session:
         for series, checks in self.pooled:
             yield f"all seeds: {series}"
             yield from (f"  {check}" for check in checks)
+        if self.not_pooled:
+            yield f"all seeds: not judged: {self.not_pooled}"
         every = [series for one in loaded for series in one.series]
         yield from sorted({one.provenance["exactness"] for one in every if "exactness" in one.provenance})
         names = " ".join(os.path.relpath(path) for path in self.result_files)
@@ -305,8 +312,7 @@ class Session:
             "image sha256": image.digest,
             "hypervisor": board.manifest.hypervisor,
         }
-        if board.virtual is not None:
-            self.facts["clock"] = str(board.virtual)
+        self.facts["clock"] = "real time" if board.virtual is None else str(board.virtual)
         if board.emulated:
             self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}
         if self.results:
@@ -316,12 +322,6 @@ class Session:
             report = board.report
             assert report is not None
             evidence.attach_boot(report)
-
-
-def bounds_file(board: str) -> Path:
-    from hil.board import boardfile
-
-    return boardfile.BOARDS_DIR / f"{board}.bounds.toml"
 
 
 def _fail(error: HilError) -> None:
@@ -421,13 +421,19 @@ def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
     measure.flush()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one board and seed in one worker of xdist: each has a machine of its own."""
-    for item in items:
-        chosen = getattr(item, "callspec", None)
-        if chosen is not None and "hil_session_board" in chosen.params:
-            item.add_marker(pytest.mark.xdist_group(str(chosen.params["hil_session_board"])))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """In virtual time keep the tests of one board and seed in one worker: figures hang on what was done before."""
+    if config.option.clock != "virtual":
+        return None
+    names = [str(chosen) for chosen in config.stash[SESSION].chosen]
+
+    def machine(nodeid: str) -> str:
+        return max((name for name in names if name in nodeid.rpartition("[")[2]), key=len, default=nodeid)
+
+    scheduler = import_module("xdist.scheduler").LoadScopeScheduling(config, log)
+    scheduler._split_scope = machine  # its own `loadgroup` does nothing with pytest 9
+    return scheduler
 
 
 @pytest.hookimpl(wrapper=True)
@@ -470,8 +476,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Take over what a worker of xdist has measured."""
-    output = getattr(node, "workeroutput", {})
-    node.config.stash[SESSION].result_files += [Path(name) for name in output.get("hil_results", [])]
+    ours, told = node.config.stash[SESSION], getattr(node, "workeroutput", {}).get("hil_results", [])
+    ours.result_files = list(dict.fromkeys([*ours.result_files, *map(Path, told)]))  # --results is one file for all
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -481,7 +487,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output["hil_results"] = [str(path.absolute()) for path in ours.result_files]
         return
     if session.config.option.seeds and ours.result_files:
-        ours.judge_pooled()
+        try:
+            ours.judge_pooled()
+        except HilError as error:
+            ours.not_pooled = str(error)
         if session.exitstatus == pytest.ExitCode.OK and ours.pooled_failed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -164,8 +164,8 @@ class Board:
         """Compare this boot with those before it; the first of its kind is made twice."""
         machine, virtual, image = self._machine("virtual time"), self.virtual, self.image()
         assert virtual is not None
-        facts = image.manifest.machine
-        canary = Canary([image.digest, self.qemu.build, *facts.arguments, *facts.virtual_arguments, *machine.arguments])
+        facts = [part.model_dump_json() for part in (image.manifest.machine, image.manifest.console)]
+        canary = Canary([image.digest, self.qemu.build, *facts, *machine.arguments])
 
         def again() -> str:
             self.strategy.status = "unknown"

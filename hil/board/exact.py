@@ -32,12 +32,17 @@ NO_LOCKSTEP = 3  # exit status of a QEMU that does not export what the lock step
 class Virtual:
     """A machine in virtual time: the `seed` of its boot, and whether its figures are exact.
 
-    `proof` says what its boot was compared with; `lost` why figures cannot be called exact.
+    `proof` says what its boot was compared with; `lost` why figures cannot be called exact. Raises
+    `ConfigurationError` for a seed that is not of 0 to 2^64 - 1, which are QEMU's.
     """
 
     seed: int = 1
     proof: str = ""
     lost: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 64:
+            raise ConfigurationError(f"there is no seed {self.seed}", hint="give one from 0 to 2^64 - 1")
 
     @property
     def exact(self) -> bool:
@@ -81,7 +86,8 @@ def refusal(emulator: str, preload: Path) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{emulator} cannot be asked: {error}"
-    return done.stderr.strip() if done.returncode == NO_LOCKSTEP else ""
+    not_loaded = "cannot be preloaded" in done.stderr  # ld.so's words: a space in the path, another architecture
+    return done.stderr.strip() if not_loaded or done.returncode == NO_LOCKSTEP else ""
 
 
 class Canary:
@@ -101,7 +107,8 @@ class Canary:
             proof = "this boot was made twice, the same to the bit"
             before, boot, times = boot, again(), 1
         if before is not None and before != boot:
-            return replace(virtual, lost=f"this boot differs from one before it: {difference(before, boot)}")
+            what = f"this boot differs from one before it: {difference(before, boot)}"
+            return replace(virtual, lost=f"{what} (to forget those before it, remove {self._directory})")
         self._remember(virtual.seed, boot, times + 1)
         return replace(virtual, proof=proof)
 
@@ -113,10 +120,10 @@ class Canary:
             return None, 0
 
     def _remember(self, seed: int, boot: str, times: int) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self._directory, delete=False) as fresh:
-            json.dump({"boot": boot, "times": times}, fresh)
-        Path(fresh.name).replace(self._file(seed))
+        with tools.disk(self._directory, tools.MIB), tempfile.TemporaryDirectory(dir=self._directory) as work:
+            fresh = Path(work) / "boot"
+            fresh.write_text(json.dumps({"boot": boot, "times": times}))
+            fresh.replace(self._file(seed))
 
     def _file(self, seed: int) -> Path:
         return self._directory / f"{seed}.json"

@@ -69,8 +69,9 @@ class Qemu:
                 stamps = handed_over.enter_context(stepping.stamps.open("ab"))
                 self.lockstep = Lockstep(control, stepping.stamps)
                 fds += [step_end.fileno(), stamps.fileno()]
-                words = [str(fds[0]), *map(str, fds[2:]), str(stepping.seed), *(prompt.hex() for prompt in stepping.prompts)]
-                argv = ["env", f"LD_PRELOAD={stepping.library}", f"HIL_LOCKSTEP={' '.join(words)}", *argv]
+                numbers = (fds[0], *fds[2:], stepping.seed)
+                words = " ".join([*map(str, numbers), *(prompt.hex() for prompt in stepping.prompts)])
+                argv = ["env", f"LD_PRELOAD={stepping.library}", f"HIL_LOCKSTEP={words}", *argv]
             self._keeper = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", str(Path(keeper.__file__))),
@@ -89,7 +90,7 @@ class Qemu:
         except BaseException as error:
             story = self.obituary(1.0)
             self._end_keeper()
-            os.close(self.console_port)
+            self._close_console()
             monitor.close()
             if isinstance(error, InfrastructureError) and story:
                 raise InfrastructureError(f"QEMU did not start: {story}", hint=f"its output: {log}") from error
@@ -98,11 +99,17 @@ class Qemu:
         if self.monitor.version[: len(wanted)] < wanted:
             found = ".".join(map(str, self.monitor.version))
             self.kill()
-            os.close(self.console_port)
+            self._close_console()
             raise ConfigurationError(
                 f"{emulator} is version {found}; the image needs {oldest} or later",
                 hint="install a newer QEMU (Debian 12 has 7.2) or put it first in PATH",
             )
+
+    def _close_console(self) -> None:
+        """For a machine that nobody takes over."""
+        os.close(self.console_port)
+        if self.lockstep is not None:
+            self.lockstep.close()
 
     @staticmethod
     def _plumbing(console: str, monitor: str) -> list[str]:

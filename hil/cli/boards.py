@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, board_option, booted, err, image_option, json_option, out, powered, seed_option, show
+from hil.cli.common import (
+    as_json,
+    board_option,
+    booted,
+    err,
+    image_option,
+    json_option,
+    out,
+    powered,
+    seed_option,
+    show,
+)
 from hil.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -246,7 +246,7 @@ class Console:
 
     def _blocks(self, offset: int, deadline: float) -> Iterable[tuple[int, bytes]]:
         """Blocks of received bytes from `offset` on, as they come, until the deadline."""
-        transcript = self.transcript
+        transcript, begin = self.transcript, offset
         while True:
             self._drain_wake()  # before the refresh, so that no chunk is missed
             if self.lockstep is not None:
@@ -262,7 +262,8 @@ class Console:
                 raise self._closed("it was closed by this side")
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                if self.lockstep is not None:
+                # a machine that has paused where the wait began did not move in it
+                if self.lockstep is not None and self.lockstep.paused_at != begin:
                     self.lockstep.expire()
                 return
             if self.lockstep is not None and self.lockstep.paused_at == offset:

@@ -19,7 +19,6 @@ from hil.errors import InfrastructureError
 
 PAUSE = struct.Struct("<QQQ")  # bytes put out, virtual ns, messages that were not awaited
 LENGTH = struct.Struct("<I")
-LARGEST = 1 << 20  # bytes of one message
 PAUSE_LIMIT = 1.0  # seconds for the word of a pause to follow the byte before it
 
 
@@ -49,7 +48,7 @@ class Lockstep:
     def lost(self) -> str:
         """Why the run cannot repeat to the bit any more; empty while it can."""
         if count := max(self._loose, self._loose_told):
-            return f"{count} times something was typed that the machine did not wait for, or after a wait that timed out"
+            return f"{count} times something was typed that the machine did not wait for or after a wait that timed out"
         return ""
 
     @property
@@ -77,7 +76,7 @@ class Lockstep:
 
     def expire(self) -> None:
         """A wait has ended by the host's time: what is typed from now on depends on the host."""
-        self._expired = self._expired or self.paused_at is None
+        self._expired = True
 
     def type(self, data: bytes, timeout: float) -> None:
         """Type `data` at the pause, and let virtual time run. Raises `InfrastructureError` where it is not taken."""
@@ -90,8 +89,7 @@ class Lockstep:
         if self.paused_at is None or self._expired:
             self._loose += 1
         self._typed.update(b"%d\n%s" % (self.paused_at or -1, data))
-        for at in range(0, len(data), LARGEST):
-            self._send(data[at : at + LARGEST], timeout)
+        self._send(data, timeout)
 
     def stamp(self, offset: int) -> int | None:
         """Virtual ns of the line that holds the byte at `offset`, or of its end; None before the first."""

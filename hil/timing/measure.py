@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from hil.timing import probe as guest_probe
 from hil.timing.bounds import Bound, Bounds, Check, check, looks, needed
 from hil.timing.clocks import Clocks
 from hil.timing.series import Clock, Series
-from hil.timing.units import Amount, ms
+from hil.timing.units import Amount, amount, ms
 from hil.wasm import Execution, Module, Runner, periodic
 
 if TYPE_CHECKING:
@@ -104,14 +105,13 @@ class Measure:
         """Times of `repeats` executions, taken by a probe in the guest with its counter.
 
         The module is sent once; the first `warm_up` executions are not counted. Raises `RunnerError` for one that
-        does not end by itself: a series of failures has no meaning.
+        does not end by itself or not with exit code 0: a series of failures has no meaning.
         """
         planned = looks(repeats, up_to or repeats)
         taken: list[guest_probe.Executions] = []
         for total in planned:
             count = total - sum(len(one.answer) for one in taken)
-            place = runner.place(module)
-            taken.append(self._probe(runner.guest).executions(place, arguments, count=count, warm_up=warm_up))
+            taken.append(self._executions(runner, module, arguments, count, warm_up))
             parts = self._parts(runner.guest, module, arguments, taken, len(planned))
             if total == planned[-1] or not self._undecided(parts.response, planned[-1]):
                 break
@@ -119,9 +119,8 @@ class Measure:
         return parts
 
     def transfers(self, runner: Runner, module: Module, *, repeats: int) -> Series:
-        """Times of sending `module` from the guest to the runner, `repeats` times."""
-        place, probe = runner.place(module), self._probe(runner.guest)
-        taken = [probe.executions(place, count=1, warm_up=0) for _ in range(repeats)]
+        """Times of sending `module` from the guest to the runner, `repeats` times. Raises as `parts`."""
+        taken = [self._executions(runner, module, (), 1, 0) for _ in range(repeats)]
         times = [one.transfer / one.hz for one in taken]
         clock = self._clocks_of(runner.guest).guest_counter()
         return self._series(runner.guest, TRANSFER, module.name, times, clock, module=module)
@@ -244,6 +243,20 @@ class Measure:
     def _probe(self, guest: Guest) -> guest_probe.Probe:
         return self._probes.setdefault(guest, guest_probe.Probe(guest))
 
+    def _executions(
+        self, runner: Runner, module: Module, arguments: Sequence[str], count: int, warm_up: int
+    ) -> guest_probe.Executions:
+        place = runner.place(module)
+        taken = self._probe(runner.guest).executions(place, arguments, count=count, warm_up=warm_up)
+        if taken.code.any():
+            number = int(taken.code.astype(bool).argmax())
+            raise RunnerError(
+                f"execution {number + 1} of {_subject(module, arguments)} exited with {taken.code[number]}, not with 0",
+                hint="are its arguments right? A series of failures has no meaning",
+                evidence=runner.guest.board.console.evidence(),
+            )
+        return taken
+
     def _parts(
         self,
         guest: Guest,
@@ -273,8 +286,13 @@ class Measure:
         return Parts(response, transfer, (make(EXECUTION, known, times), make(OVERHEAD, rest, times)))
 
     def _periodic_run(self, runner: Runner, module: Module, period: Amount, count: int) -> Execution:
-        length = round(period.value * 1e6)
-        run = runner.run(module, str(length), str(count), limit=30 + 2 * count * period.value)
+        length = amount(period, "s", "the period") * 1e6
+        if count < 1 or not math.isclose(length, round(length)):
+            raise ConfigurationError(
+                f"{count} releases of {module.name}, one each {period}",
+                hint="a periodic module takes 1 release or more, and a period of whole microseconds",
+            )
+        run = runner.run(module, str(round(length)), str(count), limit=30 + 2 * count * period.value)
         if not run.good:
             raise RunnerError(f"the periodic module went wrong: {run}", evidence=runner.guest.board.console.evidence())
         return run

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import stub_board
+from support import Wire, arrived, make_wire, stub_board
 
 from hil.board import exact
 from hil.board.board import Board
 from hil.board.exact import Canary, Virtual
 from hil.console import LineTimeout
+from hil.console.lockstep import PAUSE, Lockstep
 from hil.errors import ConfigurationError
+from hil.timing import results
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +132,9 @@ def test_an_emulator_without_the_functions_is_not_called_exact(stub: Path, tmp_p
 def test_the_canary_names_the_first_difference() -> None:
     canary = Canary(["image", "QEMU"])
     lost = canary.prove(Virtual(1), "1\tone\n2\ttwo\n", lambda: "1\tone\n3\ttwo\n")
-    assert lost.lost == "this boot differs from one before it: line 2 was '2\\ttwo' and is '3\\ttwo'"
+    assert lost.lost.startswith(
+        "this boot differs from one before it: line 2 was '2\\ttwo' and is '3\\ttwo' (to forget"
+    )
     assert not lost.exact
     proven = canary.prove(Virtual(1), "same\n", lambda: "same\n")
     assert proven.exact, "a boot that was not proven is not what the next ones are compared with"
@@ -140,3 +149,89 @@ def test_a_damaged_record_of_boots_is_made_anew(tmp_path: Path) -> None:
     for file in (tmp_path / "cache").rglob("1.json"):
         file.write_text("{")
     assert canary.prove(Virtual(1), "same\n", lambda: "other\n").exact
+
+
+def test_a_path_that_the_preload_cannot_have_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a cache"))
+    assert "cannot be preloaded" in exact.refusal("qemu-system-aarch64", exact.library())
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 64])
+def test_a_seed_that_qemu_does_not_know_is_refused(stub: Path, seed: int) -> None:
+    with pytest.raises(ConfigurationError, match=rf"there is no seed {seed}\n.*0 to 2\^64 - 1"):
+        board(stub, seed)
+
+
+def test_other_prompts_are_another_kind_of_boot(stub: Path) -> None:
+    """A prompt is where the machine waits, so its boots are others, and no sign of lost determinism."""
+    manifest = stub.with_suffix(".toml")
+    for text in ("", 'prompt = "$ "\n'):
+        manifest.write_text(manifest.read_text() + text)
+        with board(stub) as one:
+            one.boot()
+            assert "made twice" in str(one.virtual)
+
+
+@pytest.fixture
+def stepped(tmp_path: Path) -> Iterator[tuple[Wire, socket.socket]]:
+    """A wire in lock step, and the machine's end of its control."""
+    (tmp_path / "stamps").touch()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        wire = make_wire(tmp_path, lockstep=Lockstep(ours, tmp_path / "stamps"))
+        wire.far.sendall(b"a line\n")
+        arrived(wire.console, 7)
+        theirs.sendall(PAUSE.pack(7, 1, 0))
+        yield wire, theirs
+        wire.close()
+
+
+def test_a_wait_that_ends_where_the_machine_has_moved_to_is_told(stepped: tuple[Wire, socket.socket]) -> None:
+    """It stands at a pause, but how many it had passed by then was for the host's time to say."""
+    console, lockstep = stepped[0].console, stepped[0].console.lockstep
+    with pytest.raises(LineTimeout):
+        console.wait_for(b"never", timeout=0)
+    console.write(b"x\n")
+    assert lockstep is not None
+    assert lockstep.lost
+
+
+def test_a_look_at_a_machine_that_has_paused_costs_nothing(stepped: tuple[Wire, socket.socket]) -> None:
+    wire, machine = stepped
+    assert wire.console.read(0) == b"a line\n"
+    assert wire.console.read(0) == b""
+    wire.console.write(b"x\n")
+    assert wire.console.lockstep is not None
+    assert not wire.console.lockstep.lost
+    assert machine.recv(64) == b"\2\0\0\0x\n", "typed in one message, and not told to go on before"
+
+
+SWEEP = """
+    import os
+    from hil.timing import Clock, Series
+
+    def take(board, measure):
+        told = {"board": board.name, "seed": str(board.virtual.seed), "by": os.environ["PYTEST_XDIST_WORKER"]}
+        measure.derived(Series("q", "s", [board.virtual.seed], Clock("virtual time", 1e-9), provenance=told))
+
+    def test_one(board, measure): take(board, measure)
+    def test_two(board, measure): take(board, measure)
+    def test_three(board, measure): take(board, measure)
+"""
+
+
+def test_a_seed_stays_with_one_worker_and_all_are_judged_together(stub: Path) -> None:
+    directory = stub.parent
+    (directory / "test_sweep.py").write_text(textwrap.dedent(SWEEP))
+    bound = '[[bound]]\nquantity="q"\nsubject="s"\nfigure="max"\nlimit="2 s"\nreason="r"\n'
+    (directory / "stub.bounds.toml").write_text(bound)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--board", "stub.yaml"]
+    options = ["--clock", "virtual", "--seeds", "3", "-n", "2", "--results", "r.jsonl"]
+    done = subprocess.run([*command, *options], cwd=directory, capture_output=True, text=True, timeout=60)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
+    assert "9 passed" in done.stdout
+    assert "all seeds: q of s, n=9" in done.stdout, "each sample once"
+    assert "fail: max <= 2 s: 3 s" in done.stdout
+    by = {(one.provenance["seed"], one.provenance["by"]) for one in results.read(directory / "r.jsonl")}
+    assert sorted(seed for seed, _ in by) == ["1", "2", "3"]
+    assert {worker for _, worker in by} == {"gw0", "gw1"}

@@ -1,0 +1,202 @@
+"""Taking series: on a guest, a probe and a runner that are not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hil.board.exact import Virtual
+from hil.errors import ConfigurationError, Evidence, RunnerError
+from hil.timing import measure as module
+from hil.timing import ms, percent, us
+from hil.timing.bounds import BoundsNotKept, Check
+from hil.timing.measure import Measure
+from hil.timing.probe import Executions
+from hil.timing.series import Series
+from hil.wasm import Exited, Failed, Module
+
+HZ = 62_500_000
+MODULE = Module.raw("m.wasm", b"")
+BOUND = """
+[[bound]]
+quantity = "response time"
+subject = "m.wasm"
+figure = "p90"
+limit = "1 ms"
+reason = "a test"
+"""
+
+
+class Line:
+    """A console whose byte at offset n came n ns after power-on."""
+
+    lockstep = None
+    transcript = SimpleNamespace(path=Path("t.raw"))
+
+    def stamp(self, offset: int) -> int:
+        return offset
+
+    def evidence(self) -> Evidence:
+        return Evidence(Path("t.raw"), (), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Guest:
+    board: Any
+
+
+class Runner:
+    """Every run is good, its output at bytes 1000 to 3000 of the line, unless told otherwise."""
+
+    def __init__(self) -> None:
+        image = SimpleNamespace(digest="d")
+        board = SimpleNamespace(
+            name="fake",
+            emulated=False,
+            console=Line(),
+            manifest=SimpleNamespace(name="none"),
+            image=lambda: image,
+            virtual=Virtual(1, proof="it was seen"),
+        )
+        self.guest: Any = Guest(board)
+        self.verdict: Any = Exited(0)
+        self.called: list[tuple[str, ...]] = []
+
+    def place(self, module: Module) -> str:
+        return f"/tmp/{module.name}"
+
+    def run(self, module: Module, *arguments: str, limit: float = 1.0) -> Any:
+        self.called.append(arguments)
+        return SimpleNamespace(good=self.verdict.good, verdict=self.verdict, start=1000, end=3000)
+
+
+class Probe:
+    """Executions of `ticks` each, exit code 0, no stamps of the partition's."""
+
+    ticks = 6250
+    codes: tuple[int, ...] = ()
+    asked: list[int]
+
+    def __init__(self, guest: object) -> None:
+        self.guest = guest
+
+    def executions(self, place: str, arguments: Any = (), *, count: int, warm_up: int = 1) -> Executions:
+        self.asked.append(count)
+        request = np.arange(count, dtype=np.uint64) * np.uint64(1_000_000)
+        zeros, words = np.zeros(count, np.uint64), np.ones(count, np.uint32)
+        codes = np.resize(np.array(self.codes or (0,), np.uint32), count)
+        answer = request + np.uint64(self.ticks)
+        return Executions(HZ, count, count, True, 625, request, zeros, zeros, answer, words, codes, zeros, words)
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(module.guest_probe, "Probe", type("FakeProbe", (Probe,), {"asked": []}))
+    return Runner()
+
+
+@pytest.fixture
+def kept() -> list[tuple[Series, tuple[Check, ...]]]:
+    return []
+
+
+@pytest.fixture
+def measure(tmp_path: Path, kept: Any) -> Measure:
+    (tmp_path / "bounds.toml").write_text(BOUND)
+    return Measure(tmp_path / "bounds.toml", lambda series, checks: kept.append((series, checks)))
+
+
+def probe() -> Any:
+    return module.guest_probe.Probe
+
+
+def test_a_series_carries_clock_and_origin_and_is_recorded_once(measure, runner, kept) -> None:
+    measure.test = "t.py::test_x[fake]"
+    series = measure.executions(runner, MODULE, repeats=40)
+    assert list(series.samples) == [pytest.approx(100e-6)] * 40
+    assert series.clock.exact
+    assert series.provenance["test"] == "t.py::test_x[fake]"
+    assert series.provenance["exactness"] == "virtual time, seed 1, exact: it was seen"
+    measure.check(series)
+    measure.flush()
+    assert [one.quantity for one, _ in kept] == ["response time", "transfer time"]
+    assert [str(check.outcome) for check in kept[0][1]] == ["pass"]
+
+
+def test_a_bound_that_is_not_kept_is_recorded_before_it_is_told(measure, runner, kept) -> None:
+    probe().ticks = HZ
+    with pytest.raises(BoundsNotKept, match=r"fail: p90 <= 1 ms: 1 s"):
+        measure.check(measure.executions(runner, MODULE, repeats=40))
+    assert [str(check.outcome) for check in kept[0][1]] == ["fail"]
+
+
+def test_no_bound_for_a_series_is_no_pass(measure, runner) -> None:
+    series = measure.executions(runner, MODULE, "other", repeats=40)
+    with pytest.raises(ConfigurationError, match=r"no bounds for response time of m\.wasm other"):
+        measure.check(series)
+
+
+def test_samples_are_topped_up_only_where_they_decide_nothing(measure, runner) -> None:
+    runner.guest.board.virtual = Virtual(1)  # not exact: limits need samples
+    measure.executions(runner, MODULE, repeats=10, up_to=400)
+    assert probe().asked == [10, 10, 20, 40], "p90 needs 47 samples where it is looked 7 times"
+
+
+@pytest.mark.parametrize(("repeats", "up_to"), [(0, None), (10, 5), (-1, None)])
+def test_numbers_of_executions_that_make_no_sense_are_told(measure, runner, repeats, up_to) -> None:
+    with pytest.raises(ConfigurationError, match="samples: the first is 1 or more"):
+        measure.executions(runner, MODULE, repeats=repeats, up_to=up_to)
+
+
+def test_executions_that_fail_make_no_series(measure, runner, kept) -> None:
+    """A program that refuses its arguments answers faster than any bound."""
+    probe().codes = (0, 0, 64)
+    with pytest.raises(RunnerError, match=r"execution 3 of m\.wasm x exited with 64, not with 0"):
+        measure.executions(runner, MODULE, "x", repeats=5)
+    probe().codes = (64,)
+    with pytest.raises(RunnerError, match="exited with 64"):
+        measure.transfers(runner, MODULE, repeats=2)
+    measure.flush()
+    assert not kept
+
+
+def test_deployments_that_go_wrong_make_no_series(measure, runner) -> None:
+    assert list(measure.deployments(runner, MODULE, repeats=3).samples) == [pytest.approx(2e-6)] * 3
+    runner.verdict = Failed("trapped")
+    with pytest.raises(RunnerError, match="execution 1 of 4 went wrong"):
+        measure.deployments(runner, MODULE, repeats=3)
+
+
+@pytest.mark.parametrize(
+    ("period", "count", "told"),
+    [
+        (5 * percent, 3, "the period is a time"),
+        (0.5 * us, 3, "a period of whole microseconds"),
+        (33.3333 * ms, 3, "a period of whole microseconds"),
+        (5 * ms, 0, "1 release or more"),
+    ],
+)
+def test_a_period_that_the_module_cannot_keep_is_refused(measure, runner, period, count, told) -> None:
+    """Rounded, it would drift away from the grid that its releases are held against."""
+    for take in (measure.periodic, measure.ticks):
+        with pytest.raises(ConfigurationError, match=told):
+            take(runner, MODULE, period, count=count)
+    assert not runner.called
+
+
+def test_parts_of_a_runner_that_takes_no_stamps_are_not_there(measure, runner) -> None:
+    parts = measure.parts(runner, MODULE, repeats=2)
+    with pytest.raises(ConfigurationError, match="does not stamp its runs"):
+        _ = parts.execution
+
+
+def test_what_is_measured_once_determinism_is_lost_says_so(measure, runner) -> None:
+    runner.guest.board.virtual = Virtual(1, proof="it was seen", lost="typed at random")
+    series = measure.executions(runner, MODULE, repeats=3)
+    assert not series.clock.exact
+    assert "NOT EXACT: typed at random" in series.clock.remark
