@@ -63,7 +63,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run every test with the seeds 1 to N, on as many processors as there are, and pool the figures",
     )
     group.addoption(
-        "--results", type=Path, metavar="FILE", help="results file instead of results.jsonl beside the transcripts"
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="results file instead of results.jsonl beside the transcripts; one that is there is replaced",
     )
     group.addoption("--bounds", type=Path, metavar="FILE", help="bounds file instead of boards/NAME.bounds.toml")
     group.addoption(
@@ -83,11 +86,26 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--seeds {option.seeds}: give at least 1")
     if option.seeds is not None and option.seed != 1:
         raise pytest.UsageError("--seeds runs the seeds from 1 on: leave --seed out")
-    if option.seeds and not hasattr(config, "workerinput"):
-        _share_out(config)
+    if not hasattr(config, "workerinput"):
+        _forget_results(option.results)
+        if option.seeds:
+            _share_out(config)
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     config.stash[SESSION] = Session(config)
+
+
+def _forget_results(path: Path | None) -> None:
+    """One run a file; what is no results file is nobody's to remove."""
+    if path is None or not path.exists():
+        return
+    from hil.timing import results
+
+    with path.open("rb") as file:
+        ours = file.read(len(results.START)) == results.START
+    if not ours:
+        raise pytest.UsageError(f"--results {path}: it is there and no results file; choose another name")
+    path.unlink()
 
 
 def _share_out(config: pytest.Config) -> None:

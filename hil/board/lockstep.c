@@ -10,7 +10,7 @@
  * baud, by a timer of virtual time.
  *
  * Environment: HIL_LOCKSTEP="CONSOLE_FD CONTROL_FD STAMPS_FD SEED [PROMPT...]", prompts in hexadecimal; "probe"
- * only tells, by status 3 and a text, that this QEMU does not export what is needed.
+ * only tells on stderr: "lock step", or with status 3 what this QEMU does not export.
  * CONTROL_FD, a stream socket: to the host a `struct pause` for each pause; from the host a u32, the number of
  * bytes to type (0: just go on), and these bytes. What comes at any other time is typed as soon as possible and
  * counted: the run is not exact any more.
@@ -270,8 +270,10 @@ __attribute__((constructor)) static void load(void)
 	if (!dlsym(RTLD_DEFAULT, "qemu_chr_find") && strcmp(setting, "probe") != 0)
 		return; /* a program on the way to QEMU */
 	find_symbols();
-	if (strcmp(setting, "probe") == 0)
+	if (strcmp(setting, "probe") == 0) {
+		fputs("lock step", stderr);
 		return;
+	}
 	setting = strdup(setting);
 	int *fds[] = {&console, &control, &stamps};
 	size_t word = 0;

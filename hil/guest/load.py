@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 LOADS = {
     "cpu": "while :;do :;done",
-    "memory": "while :;do dd if=/dev/zero of=/dev/shm/hil-load bs=64k count=512 2>/dev/null;done",  # 32 MiB
-    "fork": "while :;do /bin/true;done",
+    "memory": "while dd if=/dev/zero of=/dev/shm/hil-load bs=64k count=512 2>/dev/null;do :;done",  # 32 MiB
+    "fork": "while /bin/true;do :;done",
     # as the kernel's own messages, which the shell knows how to live with; some 50 lines a second
     "console": "echo on >/proc/sys/kernel/printk_devkmsg;"
-    "while :;do echo '<1>hil: load on the console, a line as long as drivers write them' >/dev/kmsg;usleep 20000;done",
+    "while echo '<1>hil: load on the console, a line as long as drivers write them' >/dev/kmsg&&usleep 20000;do :;done",
 }
-"""What each load runs, in a session of its own."""
+"""What each load runs, in a session of its own; it ends where it can do no work, and then nothing was measured."""
 
 
 @contextmanager

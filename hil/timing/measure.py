@@ -140,7 +140,8 @@ class Measure:
                 )
             runs.append(run)
         counted, console = runs[warm_up:], runner.guest.board.console
-        stamps = [(console.stamp(run.start), console.stamp(run.end)) for run in counted]
+        # the agent's start is the end of the mark before its output: the transfer comes before its first word
+        stamps = [(console.stamp(run.start - 1), console.stamp(run.end)) for run in counted]
         return self._series(
             runner.guest,
             DEPLOYMENT,

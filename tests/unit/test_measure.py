@@ -165,8 +165,9 @@ def test_executions_that_fail_make_no_series(measure, runner, kept) -> None:
     assert not kept
 
 
-def test_deployments_that_go_wrong_make_no_series(measure, runner) -> None:
-    assert list(measure.deployments(runner, MODULE, repeats=3).samples) == [pytest.approx(2e-6)] * 3
+def test_a_deployment_begins_before_the_agents_first_word(measure, runner) -> None:
+    series = measure.deployments(runner, MODULE, repeats=3)
+    assert list(series.samples) == [pytest.approx(2001e-9)] * 3, "from the end of the mark before the output"
     runner.verdict = Failed("trapped")
     with pytest.raises(RunnerError, match="execution 1 of 4 went wrong"):
         measure.deployments(runner, MODULE, repeats=3)

@@ -240,6 +240,20 @@ def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignor
     )
 
 
+def test_a_results_file_holds_one_run_and_other_files_are_left_alone(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
+    code = """
+        from hil.timing import Clock, Series, maximum, s
+        def test_x(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), maximum <= 1 * s)
+    """
+    for _ in range(2):
+        result = run(code, "--board", stub, "--results", "r.jsonl")
+        result.stdout.fnmatch_lines(["results: r.jsonl, 1 series, digest *"])
+    (pytester.path / "notes.txt").write_text("mine")
+    result = run(code, "--board", stub, "--results", "notes.txt")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert (pytester.path / "notes.txt").read_text() == "mine"
+
+
 def test_a_collection_imports_no_board_code(tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text(
         "import pytest\n@pytest.mark.board\ndef test_x(runner, sample, measure): pass\n"
