@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -13,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.errors import HilError
+from hil.plugin.session import Session, chosen_boards
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
     from hil.board.stages import BootReport
     from hil.console import Console, Transcript
     from hil.guest import Guest
-    from hil.image.store import Image
-    from hil.timing import Check, Measure, Series
+    from hil.timing import Measure
     from hil.wasm import Execution, Runner, Samples
 
 MARKERS = {
@@ -32,8 +30,7 @@ MARKERS = {
     "soak": "runs long",
     "destructive": "may leave the board unusable; it is booted afresh afterwards",
 }
-BOOT_TRIES = 2  # of which the second only after a failure of the infrastructure
-SESSION = pytest.StashKey["Session"]()
+SESSION = pytest.StashKey[Session]()
 SEEN = pytest.StashKey["Seen"]()
 
 
@@ -159,187 +156,6 @@ class Seen:
         yield self.console.transcript, self.start
         if self.board.report is not None and self.board.console is not self.console:
             yield self.board.console.transcript, 0
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A board to test on, by name or path, and its seed where it runs in virtual time."""
-
-    name: str
-    seed: int | None = None
-    one_of: int = 1
-
-    def __str__(self) -> str:
-        return (Path(self.name).stem or "no-board") + (f"-seed{self.seed}" if self.one_of > 1 else "")
-
-
-def chosen_boards(config: pytest.Config) -> list[str]:
-    """The names or paths of the boards to test on: by --board, else --lg-env, else the ini file's."""
-    lg_env = getattr(config.option, "lg_env", None)
-    ini = config.getini("hil_board")
-    return config.option.board or ([lg_env] if lg_env else [ini] if ini else [])
-
-
-class Session:
-    """The boards of a test run, opened when first used."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
-        self.names = chosen_boards(config)
-        option = config.option
-        seeds = range(1, option.seeds + 1) if option.seeds else [option.seed]
-        self.chosen = [
-            Chosen(name, seed if option.clock == "virtual" else None, len(seeds))
-            for name in self.names or [""]
-            for seed in seeds
-        ]
-        worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-        self.directory = config.rootpath / "reports" / "transcripts" / time.strftime(f"%Y%m%d-%H%M%S{worker}")
-        self.results_file: Path = option.results or self.directory / "results.jsonl"
-        self.result_files: list[Path] = []  # of the workers, where there are some
-        self.pooled: list[tuple[Series, tuple[Check, ...]]] = []
-        self.not_pooled = ""
-        self.facts: dict[str, str] = {}
-        self._guests: dict[Board, Guest] = {}
-        self._measures: dict[Board, Measure] = {}
-        self._dead: dict[Board, HilError] = {}
-        self._module: dict[Board, object] = {}
-
-    @property
-    def results(self) -> Path | None:
-        """Allure's directory, where it was asked for."""
-        directory = getattr(self.config.option, "allure_report_dir", None)
-        return Path(directory) if directory else None
-
-    def open(self, chosen: Chosen) -> Board:
-        from hil.board.board import Board
-
-        if not chosen.name:
-            raise ConfigurationError("no board was chosen", hint="pass --board NAME; `pytest --hil-boards` lists them")
-        return Board(chosen.name, image=self.config.option.image, transcripts=self.directory, seed=chosen.seed)
-
-    def guest(self, board: Board) -> Guest:
-        """The guest of `board`; one for all tests, so that a shell is opened once a boot."""
-        from hil.guest import Guest
-
-        if board not in self._guests:
-            self._guests[board] = Guest(board)
-        return self._guests[board]
-
-    def measure(self, board: Board) -> Measure:
-        """What takes series on `board`; one for all tests, so that clocks and probe are made ready once a boot."""
-        from hil.timing import Measure
-
-        if board not in self._measures:
-            bounds = self.config.option.bounds or board.path.with_suffix(".bounds.toml")
-            self._measures[board] = Measure(bounds, self._record, self._compared)
-        return self._measures[board]
-
-    def _record(self, series: Series, checks: tuple[Check, ...]) -> None:
-        from hil.timing import results
-
-        results.write(self.results_file, series, checks, facts=self.facts)
-        if self.results_file not in self.result_files:
-            self.result_files.append(self.results_file)
-        if self.results:
-            from hil.report import evidence
-
-            evidence.attach_series(series, checks)
-
-    def make_ready(self, board: Board, item: pytest.Item) -> None:
-        """Bring `board` up as fresh as --fresh asks. Raises what a boot raises."""
-        fresh = self.config.option.fresh
-        module = item.getparent(pytest.Module)
-        stale = fresh == "test" or (fresh == "module" and self._module.get(board) is not module)
-        self._module[board] = module
-        if board.up and not stale:
-            return
-        dead = self._dead.get(board)
-        if dead and not self.config.option.keep_going_on_dead_board:
-            raise type(dead)(
-                f"board {board.name} is dead since an earlier test: {dead.message}",
-                hint=dead.hint or "see that test; --keep-going-on-dead-board tries again for each",
-                stage=dead.stage,
-                evidence=dead.evidence,
-            )
-        for attempt in range(1, BOOT_TRIES + 1):
-            try:
-                with self._uncaptured():  # the first use builds the image: let the progress be seen
-                    image = board.image()
-                board.boot()
-            except HilError as error:
-                if attempt < BOOT_TRIES and isinstance(error, InfrastructureError):
-                    continue
-                self._dead[board] = error
-                raise
-            self._dead.pop(board, None)
-            self._note(board, image)
-            return
-
-    def _compared(self, several: Sequence[Series]) -> None:
-        if self.results:
-            from hil.report import evidence
-
-            evidence.attach_comparison(several)
-
-    def judge_pooled(self) -> None:
-        """Hold the figures of all seeds together against the bounds, where there are some for them."""
-        from hil.board import boardfile
-        from hil.timing import Bounds, results
-        from hil.timing.seeds import pool
-
-        places = {Path(name).stem: name for name in self.names}
-        every = [one for path in self.result_files for one in results.read(path)]
-        for series in pool(every):
-            board = boardfile.find(places.get(name := series.provenance["board"], name))
-            path = self.config.option.bounds or board.with_suffix(".bounds.toml")
-            bounds = Bounds(path).of(series) if path.exists() else ()
-            self.pooled.append((series, tuple(bound.decide(series, series.confidence) for bound in bounds)))
-
-    @property
-    def pooled_failed(self) -> bool:
-        """Whether a bound that each seed kept does not hold for all together; too few samples are told, no more."""
-        return bool(self.not_pooled) or any(check.outcome == "fail" for _, checks in self.pooled for check in checks)
-
-    def told(self) -> Iterator[str]:
-        """What was measured and what became of it, for a terminal."""
-        from hil.timing import results
-
-        loaded = [results.load(path) for path in self.result_files]
-        for record in (record for one in loaded for record in one.records if record.checks):
-            yield str(record.series)
-            yield from (f"  {check.text}" for check in record.checks)
-        for series, checks in self.pooled:
-            yield f"all seeds: {series}"
-            yield from (f"  {check}" for check in checks)
-        if self.not_pooled:
-            yield f"all seeds: not judged: {self.not_pooled}"
-        every = [series for one in loaded for series in one.series]
-        yield from sorted({one.provenance["exactness"] for one in every if "exactness" in one.provenance})
-        names = " ".join(os.path.relpath(path) for path in self.result_files)
-        yield f"results: {names}, {len(every)} series, digest {results.digest(every)}"
-
-    def _uncaptured(self) -> AbstractContextManager[None]:
-        capture: Any = self.config.pluginmanager.getplugin("capturemanager")
-        return capture.global_and_fixture_disabled() if capture else nullcontext()
-
-    def _note(self, board: Board, image: Image) -> None:
-        self.facts |= {
-            "board": board.name,
-            "image": board.manifest.title,
-            "image sha256": image.digest,
-            "hypervisor": board.manifest.hypervisor,
-        }
-        self.facts["clock"] = "real time" if board.virtual is None else str(board.virtual)
-        if board.emulated:
-            self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}
-        if self.results:
-            from hil.report import evidence
-
-            evidence.write_environment(self.results, self.facts)
-            report = board.report
-            assert report is not None
-            evidence.attach_boot(report)
 
 
 def _fail(error: HilError) -> None:
