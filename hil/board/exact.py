@@ -100,7 +100,7 @@ class Canary:
         """Hold `boot`, as `song` gives it, against earlier ones of its seed, the first of its kind against `again`."""
         before, times = self._recall(virtual.seed)
         proof = f"this boot is the same to the bit as {times} before it"
-        if before is None and self._directory.is_dir():
+        if before is None and any(self._directory.glob("*.json")):
             proof = "boots of other seeds were seen to repeat; this is the first of this one"
         elif before is None:
             proof = "this boot was made twice, the same to the bit"
