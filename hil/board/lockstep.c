@@ -9,6 +9,8 @@
  * that other seeds meet other phases of the guest's timers. It reaches the UART at the pace of a line of 115200
  * baud, by a timer of virtual time.
  *
+ * And QEMU's main thread is kept from a race that would let the host's scheduling into virtual time, see "turns".
+ *
  * Environment: HIL_LOCKSTEP="CONSOLE_FD CONTROL_FD STAMPS_FD SEED [PROMPT...]", prompts in hexadecimal; "probe"
  * only tells on stderr: "lock step", or with status 3 what this QEMU does not export.
  * CONTROL_FD, a stream socket: to the host a `struct pause` for each pause; from the host a u32, the number of
@@ -20,12 +22,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -53,6 +57,10 @@ static void (*timer_set)(void *, int64_t);
 static void (*lock)(const char *, int);
 static void (*unlock)(void);
 static ssize_t (*next_sendmsg)(int, const struct msghdr *, int);
+static int (*next_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
+static int (*next_cond_wait)(pthread_cond_t *, pthread_mutex_t *);
+static int (*next_cond_signal)(pthread_cond_t *);
+static int (*next_cond_broadcast)(pthread_cond_t *);
 
 static int console = -1, control = -1, stamps = -1;
 static void *chardev;
@@ -198,6 +206,103 @@ static bool decision_point(char byte)
 	return false;
 }
 
+/*
+ * Turns. When the guest waits for an interrupt, QEMU's main thread sets virtual time forward to the next timer. It sees
+ * that the processor has halted before the processor's thread has accounted for what it executed last; a main thread
+ * that happens to look in between sets time too far, by as much as that was (seen with 7.2, one long input in ten on an
+ * overloaded host). So the main thread may leave its poll only while the processor's thread waits, with all accounted
+ * for: until it is woken, or until the host has answered. While the guest computes, the monitor waits.
+ */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t turned = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t *halted; /* what the processor's thread waits for; NULL while it runs */
+static pid_t processor;        /* its thread */
+static bool pausing, main_at_work;
+
+static bool in_main_thread(void)
+{
+	return gettid() == getpid();
+}
+
+static void set_main_at_work(bool value)
+{
+	pthread_mutex_lock(&turn);
+	main_at_work = value;
+	next_cond_broadcast(&turned);
+	pthread_mutex_unlock(&turn);
+}
+
+/* The pause begins, or ends once the main thread has done what it may have begun meanwhile. */
+static void set_pausing(bool value)
+{
+	pthread_mutex_lock(&turn);
+	pausing = value;
+	next_cond_broadcast(&turned);
+	while (!value && main_at_work)
+		next_cond_wait(&turned, &turn);
+	pthread_mutex_unlock(&turn);
+}
+
+__attribute__((visibility("default"))) int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *limit,
+						 const sigset_t *mask)
+{
+	if (console < 0 || !in_main_thread())
+		return next_ppoll(fds, count, limit, mask);
+	set_main_at_work(false);
+	int ready = next_ppoll(fds, count, limit, mask), error = errno;
+	pthread_mutex_lock(&turn);
+	while (processor && !halted && !pausing)
+		next_cond_wait(&turned, &turn);
+	main_at_work = true;
+	pthread_mutex_unlock(&turn);
+	errno = error;
+	return ready;
+}
+
+__attribute__((visibility("default"))) int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
+{
+	if (console < 0)
+		return next_cond_wait(condition, mutex);
+	if (in_main_thread()) { /* for the processor to stop, for example */
+		set_main_at_work(false);
+		int result = next_cond_wait(condition, mutex);
+		set_main_at_work(true);
+		return result;
+	}
+	pthread_mutex_lock(&turn);
+	if (!processor)
+		processor = gettid(); /* the first to wait, for the machine's start */
+	if (processor == gettid()) {
+		halted = condition;
+		next_cond_broadcast(&turned);
+	}
+	pthread_mutex_unlock(&turn);
+	return next_cond_wait(condition, mutex);
+}
+
+/* Who wakes the processor's thread ends its turn here, not it itself when it comes to run. */
+static void note_wake(const pthread_cond_t *condition)
+{
+	pthread_mutex_lock(&turn);
+	if (halted == condition)
+		halted = NULL;
+	pthread_mutex_unlock(&turn);
+}
+
+__attribute__((visibility("default"))) int pthread_cond_signal(pthread_cond_t *condition)
+{
+	if (console >= 0)
+		note_wake(condition);
+	return next_cond_signal(condition);
+}
+
+__attribute__((visibility("default"))) int pthread_cond_broadcast(pthread_cond_t *condition)
+{
+	if (console >= 0)
+		note_wake(condition);
+	return next_cond_broadcast(condition);
+}
+
 /* Virtual time stands still in here. Without QEMU's lock, so that its monitor answers meanwhile. */
 static void wait_for_host(void)
 {
@@ -206,8 +311,10 @@ static void wait_for_host(void)
 		die("the host is gone");
 	struct pollfd ready = {.fd = control, .events = POLLIN};
 	unlock();
+	set_pausing(true);
 	while (poll(&ready, 1, -1) < 0 && errno == EINTR)
 		;
+	set_pausing(false);
 	lock(__FILE__, __LINE__);
 	take_message();
 }
@@ -261,10 +368,21 @@ static void read_prompt(const char *digits)
 	prompt_length[prompts++] = length;
 }
 
+/* The C library's own; of those of conditions there are two versions on some architectures. */
+static void *following(const char *name)
+{
+	void *found = dlvsym(RTLD_NEXT, name, "GLIBC_2.3.2");
+	return found ? found : dlsym(RTLD_NEXT, name);
+}
+
 __attribute__((constructor)) static void load(void)
 {
 	char *setting = getenv("HIL_LOCKSTEP"), *rest;
-	next_sendmsg = dlsym(RTLD_NEXT, "sendmsg");
+	next_sendmsg = following("sendmsg");
+	next_ppoll = following("ppoll");
+	next_cond_wait = following("pthread_cond_wait");
+	next_cond_signal = following("pthread_cond_signal");
+	next_cond_broadcast = following("pthread_cond_broadcast");
 	if (!setting)
 		return;
 	if (!dlsym(RTLD_DEFAULT, "qemu_chr_find") && strcmp(setting, "probe") != 0)
