@@ -56,6 +56,7 @@ static void (*timer_init)(void *, void *, int, int, int, void (*)(void *), void 
 static void (*timer_set)(void *, int64_t);
 static void (*lock)(const char *, int);
 static void (*unlock)(void);
+static bool (*locked)(void);
 static ssize_t (*next_sendmsg)(int, const struct msghdr *, int);
 static int (*next_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
 static int (*next_cond_wait)(pthread_cond_t *, pthread_mutex_t *);
@@ -101,6 +102,7 @@ static void find_symbols(void)
 	timer_set = symbol("timer_mod_ns", NULL);
 	lock = symbol("bql_lock_impl", "qemu_mutex_lock_iothread_impl");
 	unlock = symbol("bql_unlock", "qemu_mutex_unlock_iothread");
+	locked = symbol("bql_locked", "qemu_mutex_iothread_locked");
 }
 
 static void read_exactly(void *to, size_t bytes)
@@ -246,7 +248,7 @@ static void set_pausing(bool value)
 __attribute__((visibility("default"))) int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *limit,
 						 const sigset_t *mask)
 {
-	if (console < 0 || !in_main_thread())
+	if (console < 0 || !in_main_thread() || locked()) /* the last in the middle of its work */
 		return next_ppoll(fds, count, limit, mask);
 	set_main_at_work(false);
 	int ready = next_ppoll(fds, count, limit, mask), error = errno;
