@@ -76,7 +76,7 @@ class Qemu:
                 [
                     *(sys.executable, "-I", "-S", str(Path(keeper.__file__))),
                     *(str(theirs.fileno()), ",".join(map(str, fds)), "--"),
-                    *self._tie(argv),
+                    *tools.tied(argv),  # it dies even when the keeper itself is killed
                 ],
                 pass_fds=[*fds, theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -118,12 +118,6 @@ class Qemu:
             *("-chardev", f"socket,id=hil-console,fd={console}", "-serial", "chardev:hil-console"),
             *("-chardev", f"socket,id=hil-qmp,fd={monitor}", "-mon", "chardev=hil-qmp,mode=control"),
         ]
-
-    @staticmethod
-    def _tie(argv: list[str]) -> list[str]:
-        """With util-linux's setpriv the machine dies even when the keeper itself is killed."""
-        setpriv = shutil.which("setpriv")
-        return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else argv
 
     @property
     def pid(self) -> int:

@@ -57,7 +57,7 @@ def run(
         package = DEBIAN_PACKAGES.get(tool, tool)
         raise InfrastructureError(f"the tool {tool} is missing", hint=f"apt-get install {package}")
     process = subprocess.Popen(
-        command,
+        tied(command),
         cwd=directory,
         env={**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0", **(environment or {})},
         stdin=subprocess.PIPE if data is not None else subprocess.DEVNULL,
@@ -94,6 +94,12 @@ def run(
             hint=f"apt-get install {_LIBRARY}" if no_library else None,
         )
     return "\n".join(lines)
+
+
+def tied(command: Sequence[str]) -> list[str]:
+    """The command so that it dies with who starts it, kill -9 included, where util-linux's setpriv is there."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else [*command]
 
 
 @contextmanager
