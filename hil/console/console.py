@@ -198,7 +198,14 @@ class Console:
             raise self._closed("it was closed by this side")
         self.transcript.sent(data)
         if self.lockstep is not None:
-            self.lockstep.type(data, timeout)
+            try:
+                self.lockstep.type(data, timeout)
+            except TimeoutError:
+                raise LineTimeout(
+                    f"the machine in virtual time took no input in {timeout:.3g} s",
+                    hint="does its processor still run? The monitor's query-status and QEMU's log tell",
+                    evidence=self.evidence(),
+                ) from None
             return
         deadline = time.monotonic() + timeout
         view = memoryview(data)
