@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -17,11 +20,12 @@ from hil.board.exact import Canary, Virtual, song
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu
 from hil.board.replay import HilReplayDriver
-from hil.board.stages import BootReport
+from hil.board.snapshot import Shelf, Snapshot, limit
+from hil.board.stages import BootReport, StageTime
 from hil.board.strategy import HilStrategy
 from hil.console import Console
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.image import ensure, manifest
+from hil.image import ensure, manifest, tools
 from hil.image.progress import shown
 from hil.image.store import Image
 
@@ -31,18 +35,32 @@ class Board:
 
     `name` is a board's name or the path of an environment; `image` overrides the environment's image;
     `transcripts` is the directory for its consoles; `seed` has an emulated board run in virtual time.
-    Nothing is switched on before `boot`. `dirty` says why the board cannot be trusted any more, `boots`
-    how often it was booted.
+    With `snapshots` an emulated board is booted once and from then on restored, see `fresh`. `proof` is what finds
+    out whether guest and runner are alive, raising `HilError` where they are not.
+    Nothing is switched on before `fresh` or `boot`. `dirty` says why the board cannot be trusted any more, `boots` and
+    `restores` how often it came up, `not_restored` why restores failed, `unsaved` why there is no snapshot.
     An environment of labgrid's own drivers is completed with our console and strategy.
     """
 
     def __init__(
-        self, name: str, *, image: str | None = None, transcripts: Path | None = None, seed: int | None = None
+        self,
+        name: str,
+        *,
+        image: str | None = None,
+        transcripts: Path | None = None,
+        seed: int | None = None,
+        snapshots: bool = True,
+        proof: Callable[[Board], None] = lambda board: None,
     ) -> None:
         self.path = boardfile.find(name)
         self.name = self.path.stem
         self.dirty: str | None = None
-        self.boots = 0
+        self.proof = proof
+        self.boots = self.restores = 0
+        self.not_restored: list[str] = []
+        self.unsaved = "" if snapshots else "snapshots are switched off"
+        self._shelf: Shelf | None = None
+        self._snapshot: Snapshot | None = None
         self._env = boardfile.environment(self.path)
         if image is not None:
             path = Path(image) if image.endswith(".toml") else manifest.find(image).path
@@ -50,6 +68,8 @@ class Board:
         self._complete(transcripts)
         if seed is not None:
             self._machine("virtual time").virtual = Virtual(seed)
+        if not self.emulated:
+            self.unsaved = "a real board has none"
 
     def _complete(self, transcripts: Path | None) -> None:
         """Make the target; find, or add, the drivers that we need."""
@@ -138,6 +158,27 @@ class Board:
         with shown(sys.stderr) as progress:
             return ensure(self.manifest, progress)
 
+    def fresh(self) -> BootReport:
+        """Bring the board up as new and prove it: restored from a snapshot where it can have one, else booted.
+
+        The first time it is booted, proven and saved, unless another run has done so. A snapshot that cannot be
+        restored is made anew once; from then on the board is booted. Raises as `boot`, and what `proof` raises.
+        """
+        for _ in range(2):
+            if (snapshot := self._obtain()) is None:
+                break
+            try:
+                return self._restore(snapshot)
+            except HilError as error:
+                self.not_restored.append(error.message)
+                self._forget()
+        else:
+            self.unsaved = f"two of them could not be restored: {self.not_restored[-1]}"
+        if not (self.unsaved and self.up):  # it may have been booted to be saved
+            self._boot_and_prove()
+        assert self.report is not None
+        return self.report
+
     def boot(self) -> BootReport:
         """Boot from power-off to a shell, however the board is now.
 
@@ -146,41 +187,127 @@ class Board:
         self.dirty = None
         self.strategy.status = "unknown"
         self.boots += 1
-        try:
+        with self._off_after_failure():
             self.strategy.transition("shell")
             if self.virtual is not None and not self.virtual.lost:
-                self._prove_exact()
+                self._prove_exact("boot", self._boot_again)
+        report = self.report
+        assert report is not None
+        return report
+
+    def _boot_and_prove(self) -> None:
+        self.boot()
+        with self._off_after_failure():
+            self.proof(self)
+
+    @contextmanager
+    def _off_after_failure(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException as error:
             try:
                 self.off()
             except HilError as second:
                 error.add_note(f"and it could not be switched off: {second}")
             raise
-        report = self.report
+
+    def _obtain(self) -> Snapshot | None:
+        """The board's snapshot, made now where there is none; None where there cannot be one: `unsaved` says why."""
+        if self.unsaved or self._snapshot is not None:
+            return self._snapshot
+        if self._shelf is None:
+            self._shelf = Shelf(self._kind())
+        try:
+            if limit() == 0:
+                raise InfrastructureError("HIL_SNAPSHOTS_MIB is 0")
+            with self._shelf.alone():
+                self._snapshot = self._shelf.find() or self._save(self._shelf)
+        except InfrastructureError as error:
+            if not self.up:  # it was the boot
+                raise
+            self.unsaved = error.message
+        return self._snapshot
+
+    def _save(self, shelf: Shelf) -> Snapshot:
+        machine = self._machine("a snapshot")
+        machine.keeps = True
+        try:
+            self._boot_and_prove()
+        finally:
+            machine.keeps = False
+        report, lockstep = self.report, self.console.lockstep
         assert report is not None
+        facts = {
+            "board": self.name,
+            "image": self.manifest.name,
+            "made": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "stages": [asdict(stage) for stage in report.stages],
+            "clock": report.clock,
+            "lost": self.virtual.lost if self.virtual is not None else "",
+            "history": lockstep.history if lockstep is not None else "",
+        }
+        return machine.save(shelf, facts)
+
+    def _restore(self, snapshot: Snapshot) -> BootReport:
+        machine, facts = self._machine("a snapshot"), snapshot.facts
+        begin_ns = time.monotonic_ns()
+        self.dirty = None
+        self.restores += 1
+        stages = tuple(StageTime(**stage) for stage in facts["stages"])
+        report = BootReport(self.name, self.manifest.name, begin_ns, stages, snapshot.console, facts["clock"])
+
+        def up() -> str:
+            self.strategy.restore(report)
+            self.proof(self)
+            return self._song() if self.virtual is not None else ""
+
+        machine.snapshot = snapshot
+        try:
+            with self._off_after_failure():
+                up()
+                report = replace(report, restored=(time.monotonic_ns() - begin_ns) / 1e9)
+                self.strategy.report = report
+                if machine.virtual is not None and facts["lost"]:
+                    machine.virtual = replace(machine.virtual, lost=facts["lost"])
+                if self.virtual is not None and not self.virtual.lost:
+                    self._prove_exact("restore", up)
+        finally:
+            machine.snapshot = None
         return report
 
-    def _prove_exact(self) -> None:
-        """Compare this boot with those before it; the first of its kind is made twice."""
-        machine, virtual, image = self._machine("virtual time"), self.virtual, self.image()
-        assert virtual is not None
+    def _forget(self) -> None:
+        if self._snapshot is not None and self._shelf is not None:
+            self._snapshot.close()
+            self._snapshot = None
+            self._shelf.discard()
+
+    def _kind(self) -> list[str]:
+        """What the state of the machine hangs on after its boot."""
+        machine, image = self._machine("a snapshot"), self.image()
         facts = [part.model_dump_json() for part in (image.manifest.machine, image.manifest.console)]
-        canary = Canary([image.digest, self.qemu.build, *facts, *machine.arguments])
+        virtual = machine.virtual.arguments() if machine.virtual is not None else []
+        return [image.digest, tools.version(image.manifest.machine.emulator), *facts, *machine.arguments, *virtual]
 
-        def again() -> str:
-            self.strategy.status = "unknown"
-            self.strategy.transition("shell")
-            return self._song()
+    def _prove_exact(self, what: str, again: Callable[[], str]) -> None:
+        """Compare what the console has brought so far with earlier times; the first of its kind is made twice."""
+        machine, virtual = self._machine("virtual time"), self.virtual
+        assert virtual is not None
+        machine.virtual = Canary(self._kind(), what).prove(virtual, self._song(), again)
 
-        machine.virtual = canary.prove(virtual, self._song(), again)
+    def _boot_again(self) -> str:
+        self.strategy.status = "unknown"
+        self.strategy.transition("shell")
+        return self._song()
 
     def _song(self) -> str:
-        assert self.report is not None
-        return song(self.console, self.report.stages[-1].offset)
+        return song(self.console, self.console.position)
 
     def off(self) -> None:
         self.strategy.transition("off")
 
     def close(self) -> None:
         """Switch an emulated board off and let go of everything; a real one stays as it is."""
+        if self._snapshot is not None:
+            self._snapshot.close()
+            self._snapshot = None
         self._env.cleanup()

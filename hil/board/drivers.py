@@ -7,8 +7,10 @@ import os
 import random
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import attr
 import serial
@@ -21,8 +23,9 @@ from labgrid.util.proxy import proxymanager
 from hil.board import exact
 from hil.board.machine import Line, MachineDriver
 from hil.board.protocol import HilConsoleProtocol
-from hil.board.qemu import Qemu, Stepping
+from hil.board.qemu import Memory, Qemu, Stepping
 from hil.board.rfc2217 import Rfc2217
+from hil.board.snapshot import Shelf, Snapshot, memory_size
 from hil.console import Console, Transcript
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
@@ -52,8 +55,10 @@ class HilQemuDriver(MachineDriver):
     """Power and console of a machine under QEMU; off is a power cut.
 
     `image` is the key of the image's manifest in the environment's `images:`; the image is built first
-    where it is not there yet. `arguments` are added to QEMU's command line. `virtual` is set where the
-    machine is to run in virtual time, before it is switched on; while it runs it tells how that went.
+    where it is not there yet. `arguments` are added to QEMU's command line.
+
+    To be set before it is switched on: `virtual` where the machine is to run in virtual time, of which it tells while
+    it runs how that went; `snapshot` where it is to be restored; `keeps` where it is to be saved later.
     """
 
     image: str = attr.ib(default="main", validator=attr.validators.instance_of(str))
@@ -67,6 +72,9 @@ class HilQemuDriver(MachineDriver):
         super().__attrs_post_init__()
         self.qemu: Qemu | None = None
         self.virtual: exact.Virtual | None = None
+        self.snapshot: Snapshot | None = None
+        self.keeps = False
+        self._memory: int | None = None
 
     def start(self, transcript: Path) -> Line:
         with shown(sys.stderr) as progress:
@@ -76,18 +84,52 @@ class HilQemuDriver(MachineDriver):
         if self.virtual is not None:
             command += [*machine.virtual_arguments, *self.virtual.arguments()]
             stepping = self._stepping(image.manifest, transcript)
+        command += self.arguments
         self.qemu = Qemu(
-            [*command, *self.arguments],
+            command,
             log=transcript.with_suffix(".qemu.log"),
             oldest=machine.emulator_version,
             stepping=stepping,
+            memory=self._ram(command),
         )
+        if self.snapshot is not None:
+            try:
+                self.qemu.restore(self.snapshot.state)
+            except BaseException:
+                self.qemu.abandon()
+                raise
         if self.virtual is None:
             return Line(self.qemu.console_port, self.qemu.obituary)
         chance = random.Random(self.virtual.seed)  # what is typed must repeat, too
         return Line(
             self.qemu.console_port, self.qemu.obituary, self.qemu.lockstep, lambda size: chance.randbytes(size).hex()
         )
+
+    def _ram(self, command: list[str]) -> Memory | None:
+        """The memory of the snapshot, or one that can be saved; None for QEMU's own."""
+        if self.snapshot is not None:
+            return Memory(self.snapshot.size, self.snapshot.memory, private=True)
+        size = memory_size(command)
+        if not self.keeps or size is None:
+            return None
+        self._memory = os.memfd_create("hil-memory")
+        return Memory(size, self._memory)
+
+    def save(self, shelf: Shelf, facts: Mapping[str, Any]) -> Snapshot:
+        """Make a snapshot of the running machine, which stays stopped. Where that fails it goes on.
+
+        Raises `InfrastructureError`.
+        """
+        if self.qemu is None or self._memory is None:
+            raise InfrastructureError(
+                "the machine's memory cannot be saved", hint="give its size by -m, and set `keeps` before it is switched on"
+            )
+        self.qemu.stop()
+        try:
+            return shelf.keep(self._memory, self.qemu.monitor.state(), self.console.transcript, facts)
+        except BaseException:
+            self.qemu.go_on()
+            raise
 
     def _stepping(self, manifest: Manifest, transcript: Path) -> Stepping | None:
         """How the machine is kept in lock step; None where this QEMU cannot be, which `virtual` then tells."""
@@ -105,12 +147,16 @@ class HilQemuDriver(MachineDriver):
         facts = manifest.console
         prompts = [facts.login, facts.prompt] + (["Password: "] if facts.password is not None else [])
         encoded = tuple(prompt.encode() for prompt in prompts)
-        return Stepping(library, self.virtual.seed, encoded, transcript.with_suffix(".virtual.tsv"))
+        past = self.snapshot.facts["history"] if self.snapshot else ""
+        return Stepping(library, self.virtual.seed, encoded, transcript.with_suffix(".virtual.tsv"), past)
 
     def stop(self) -> None:
         if self.qemu is not None:
             self.qemu.kill()
         self.qemu = None
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
 
     @Driver.check_active
     def get(self) -> bool:

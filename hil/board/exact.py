@@ -90,23 +90,24 @@ def refusal(emulator: str, preload: Path) -> str:
 
 
 class Canary:
-    """The boots of one kind: image, machine, QEMU. `key` lists what makes them one."""
+    """The boots, or restores (`what`), of one kind: image, machine, QEMU. `key` lists what makes them one."""
 
-    def __init__(self, key: Sequence[str]) -> None:
+    def __init__(self, key: Sequence[str], what: str = "boot") -> None:
+        self._what = what
         digest = hashlib.sha256("\0".join((*key, SOURCE.read_text())).encode()).hexdigest()[:16]
         self._directory = store.cache_root() / "canary" / digest
 
     def prove(self, virtual: Virtual, boot: str, again: Callable[[], str]) -> Virtual:
         """Hold `boot`, as `song` gives it, against earlier ones of its seed, the first of its kind against `again`."""
         before, times = self._recall(virtual.seed)
-        proof = f"this boot is the same to the bit as {times} before it"
+        proof = f"this {self._what} is the same to the bit as {times} before it"
         if before is None and any(self._directory.glob("*.json")):
-            proof = "boots of other seeds were seen to repeat; this is the first of this one"
+            proof = f"{self._what}s of other seeds were seen to repeat; this is the first of this one"
         elif before is None:
-            proof = "this boot was made twice, the same to the bit"
+            proof = f"this {self._what} was made twice, the same to the bit"
             before, boot, times = boot, again(), 1
         if before is not None and before != boot:
-            what = f"this boot differs from one before it: {difference(before, boot)}"
+            what = f"this {self._what} differs from one before it: {difference(before, boot)}"
             return replace(virtual, lost=f"{what} (to forget those before it, remove {self._directory})")
         self._remember(virtual.seed, boot, times + 1)
         return replace(virtual, proof=proof)

@@ -11,10 +11,13 @@
  *
  * And QEMU's main thread is kept from a race that would let the host's scheduling into virtual time, see "turns".
  *
+ * A machine that was stopped, or restored, pauses before it goes on. The monitor's `stop` takes effect at an exact
+ * instant when it comes at a pause that the host answers with HOLD: right behind that byte.
+ *
  * Environment: HIL_LOCKSTEP="CONSOLE_FD CONTROL_FD STAMPS_FD SEED [PROMPT...]", prompts in hexadecimal; "probe"
  * only tells on stderr: "lock step", or with status 3 what this QEMU does not export.
  * CONTROL_FD, a stream socket: to the host a `struct pause` for each pause; from the host a u32, the number of
- * bytes to type (0: just go on), and these bytes. What comes at any other time is typed as soon as possible and
+ * bytes to type (0: just go on), and these bytes, or HOLD. What comes at any other time is typed as soon as possible and
  * counted: the run is not exact any more.
  * STAMPS_FD: text, `virtual ns <TAB> offset` for the first and the last byte of each line.
  */
@@ -40,6 +43,7 @@ enum {
 	PROMPTS = 16,
 	PROMPT_MAX = 64,
 };
+#define HOLD UINT32_MAX /* go on, but no further than to where the main thread stops the processor */
 
 struct pause {
 	uint64_t offset;     /* bytes put out so far */
@@ -57,6 +61,7 @@ static void (*timer_set)(void *, int64_t);
 static void (*lock)(const char *, int);
 static void (*unlock)(void);
 static bool (*locked)(void);
+static bool (*running)(void);
 static ssize_t (*next_sendmsg)(int, const struct msghdr *, int);
 static int (*next_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
 static int (*next_cond_wait)(pthread_cond_t *, pthread_mutex_t *);
@@ -103,6 +108,7 @@ static void find_symbols(void)
 	lock = symbol("bql_lock_impl", "qemu_mutex_lock_iothread_impl");
 	unlock = symbol("bql_unlock", "qemu_mutex_unlock_iothread");
 	locked = symbol("bql_locked", "qemu_mutex_iothread_locked");
+	running = symbol("runstate_is_running", NULL);
 }
 
 static void read_exactly(void *to, size_t bytes)
@@ -132,12 +138,56 @@ static uint64_t next_chance(void)
 	return z ^ z >> 31;
 }
 
+/*
+ * Turns. When the guest waits for an interrupt, QEMU's main thread sets virtual time forward to the next timer. It sees
+ * that the processor has halted before the processor's thread has accounted for what it executed last; a main thread
+ * that happens to look in between sets time too far, by as much as that was (seen with 7.2, one long input in ten on an
+ * overloaded host). So the main thread may leave its poll only while the processor's thread waits, with all accounted
+ * for: until it is woken, or until the host has answered. While the guest computes, the monitor waits.
+ */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t turned = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t *halted; /* what the processor's thread waits for; NULL while it runs */
+static pid_t processor;        /* its thread */
+static bool pausing, main_at_work;
+static bool main_waits;        /* for the processor to stop */
+
+static bool in_main_thread(void)
+{
+	return gettid() == getpid();
+}
+
+static void set_main(bool at_work, bool waits)
+{
+	pthread_mutex_lock(&turn);
+	main_at_work = at_work;
+	main_waits = waits;
+	next_cond_broadcast(&turned);
+	pthread_mutex_unlock(&turn);
+}
+
+/* The processor's thread holds on until the main thread waits for it to stop. Without QEMU's lock meanwhile. */
+static void await_stop(void)
+{
+	unlock();
+	pthread_mutex_lock(&turn);
+	pausing = true;
+	next_cond_broadcast(&turned);
+	while (!main_waits)
+		next_cond_wait(&turned, &turn);
+	pausing = false;
+	pthread_mutex_unlock(&turn);
+	lock(__FILE__, __LINE__);
+}
+
 /* Takes one message of the host; waits for it. */
 static void take_message(void)
 {
 	uint32_t bytes;
 	read_exactly(&bytes, sizeof bytes);
-	if (!bytes)
+	if (bytes == HOLD)
+		await_stop();
+	if (!bytes || bytes == HOLD)
 		return;
 	memmove(typed, typed + typed_at, typed_end - typed_at);
 	typed_end -= typed_at;
@@ -208,32 +258,6 @@ static bool decision_point(char byte)
 	return false;
 }
 
-/*
- * Turns. When the guest waits for an interrupt, QEMU's main thread sets virtual time forward to the next timer. It sees
- * that the processor has halted before the processor's thread has accounted for what it executed last; a main thread
- * that happens to look in between sets time too far, by as much as that was (seen with 7.2, one long input in ten on an
- * overloaded host). So the main thread may leave its poll only while the processor's thread waits, with all accounted
- * for: until it is woken, or until the host has answered. While the guest computes, the monitor waits.
- */
-static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t turned = PTHREAD_COND_INITIALIZER;
-static pthread_cond_t *halted; /* what the processor's thread waits for; NULL while it runs */
-static pid_t processor;        /* its thread */
-static bool pausing, main_at_work;
-
-static bool in_main_thread(void)
-{
-	return gettid() == getpid();
-}
-
-static void set_main_at_work(bool value)
-{
-	pthread_mutex_lock(&turn);
-	main_at_work = value;
-	next_cond_broadcast(&turned);
-	pthread_mutex_unlock(&turn);
-}
-
 /* The pause begins, or ends once the main thread has done what it may have begun meanwhile. */
 static void set_pausing(bool value)
 {
@@ -245,12 +269,30 @@ static void set_pausing(bool value)
 	pthread_mutex_unlock(&turn);
 }
 
+/* Virtual time stands still in here. Without QEMU's lock, so that its monitor answers meanwhile. */
+static void wait_for_host(void)
+{
+	if (!chardev)
+		start();
+	struct pause pause = {offset, (uint64_t)clock_get_ns(VIRTUAL), loose};
+	if (write(control, &pause, sizeof pause) != sizeof pause)
+		die("the host is gone");
+	struct pollfd ready = {.fd = control, .events = POLLIN};
+	unlock();
+	set_pausing(true);
+	while (poll(&ready, 1, -1) < 0 && errno == EINTR)
+		;
+	set_pausing(false);
+	lock(__FILE__, __LINE__);
+	take_message();
+}
+
 __attribute__((visibility("default"))) int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *limit,
 						 const sigset_t *mask)
 {
 	if (console < 0 || !in_main_thread() || locked()) /* the last in the middle of its work */
 		return next_ppoll(fds, count, limit, mask);
-	set_main_at_work(false);
+	set_main(false, false);
 	int ready = next_ppoll(fds, count, limit, mask), error = errno;
 	pthread_mutex_lock(&turn);
 	while (processor && !halted && !pausing)
@@ -265,21 +307,26 @@ __attribute__((visibility("default"))) int pthread_cond_wait(pthread_cond_t *con
 {
 	if (console < 0)
 		return next_cond_wait(condition, mutex);
-	if (in_main_thread()) { /* for the processor to stop, for example */
-		set_main_at_work(false);
+	if (in_main_thread()) {
+		set_main(false, true);
 		int result = next_cond_wait(condition, mutex);
-		set_main_at_work(true);
+		set_main(true, false);
 		return result;
 	}
 	pthread_mutex_lock(&turn);
 	if (!processor)
 		processor = gettid(); /* the first to wait, for the machine's start */
-	if (processor == gettid()) {
+	bool ours = processor == gettid();
+	if (ours) {
 		halted = condition;
 		next_cond_broadcast(&turned);
 	}
 	pthread_mutex_unlock(&turn);
-	return next_cond_wait(condition, mutex);
+	bool stopped = ours && !running();
+	int result = next_cond_wait(condition, mutex);
+	if (stopped && running())
+		wait_for_host();
+	return result;
 }
 
 /* Who wakes the processor's thread ends its turn here, not it itself when it comes to run. */
@@ -303,22 +350,6 @@ __attribute__((visibility("default"))) int pthread_cond_broadcast(pthread_cond_t
 	if (console >= 0)
 		note_wake(condition);
 	return next_cond_broadcast(condition);
-}
-
-/* Virtual time stands still in here. Without QEMU's lock, so that its monitor answers meanwhile. */
-static void wait_for_host(void)
-{
-	struct pause pause = {offset, (uint64_t)clock_get_ns(VIRTUAL), loose};
-	if (write(control, &pause, sizeof pause) != sizeof pause)
-		die("the host is gone");
-	struct pollfd ready = {.fd = control, .events = POLLIN};
-	unlock();
-	set_pausing(true);
-	while (poll(&ready, 1, -1) < 0 && errno == EINTR)
-		;
-	set_pausing(false);
-	lock(__FILE__, __LINE__);
-	take_message();
 }
 
 static void put_out(char byte)

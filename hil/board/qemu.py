@@ -26,12 +26,30 @@ DEATH_LIMIT = 5.0  # seconds for a killed QEMU to be gone (it unmaps some GB)
 
 @dataclass(frozen=True)
 class Stepping:
-    """What keeps a machine's console in lock step: the preload library, seed, prompts, and the file for its stamps."""
+    """What keeps a machine's console in lock step: the preload library, seed, prompts, and the file for its stamps.
+
+    `past` is the history of the snapshot that it is restored from.
+    """
 
     library: Path
     seed: int
     prompts: tuple[bytes, ...]
     stamps: Path
+    past: str = ""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """RAM of `size` bytes in the open `file`: shared with it, or a `private` copy of it, made page by page on write."""
+
+    size: int
+    file: int
+    private: bool = False
+
+    def arguments(self, file: str) -> list[str]:
+        share = "off" if self.private else "on"
+        backend = f"memory-backend-file,id=hil-memory,size={self.size},mem-path=/proc/self/fd/{file},share={share}"
+        return ["-object", backend, "-machine", "memory-backend=hil-memory"]
 
 
 class Qemu:
@@ -40,10 +58,19 @@ class Qemu:
     Both are socket pairs handed over at start: no path, no port, nothing to clean up. `command` is
     the machine's command line; `log` takes QEMU's own output. Raises `ConfigurationError` where the
     emulator is missing or older than `oldest` ("7.2"), `InfrastructureError` where it does not start.
-    With `stepping` its console is kept in lock step with virtual time, see `lockstep`.
+    With `stepping` its console is kept in lock step with virtual time, see `lockstep`. With `memory` its RAM is
+    there; a machine with a private one waits for its state, see `restore`.
     """
 
-    def __init__(self, command: Sequence[str], *, log: Path, oldest: str, stepping: Stepping | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        oldest: str,
+        stepping: Stepping | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         emulator = shutil.which(command[0])
         if emulator is None:
             raise ConfigurationError(
@@ -51,6 +78,7 @@ class Qemu:
                 hint="on Debian: apt-get install qemu-system-arm; `hil doctor` shows what else is missing",
             )
         self.log = log
+        self.memory = memory
         self.command = (emulator, *command[1:], *self._plumbing("FD", "FD"))
         self._status: str | None = None
         console, guest_end = socket.socketpair()
@@ -59,6 +87,9 @@ class Qemu:
         self.lockstep: Lockstep | None = None
         fds = [guest_end.fileno(), qmp_end.fileno()]
         argv = [emulator, *command[1:], *self._plumbing(*map(str, fds))]
+        if memory is not None:
+            fds.append(memory.file)
+            argv += memory.arguments(str(memory.file)) + ["-incoming", "defer"] * memory.private
         with contextlib.ExitStack() as handed_over:
             for end in (guest_end, qmp_end, theirs):
                 handed_over.enter_context(end)
@@ -67,9 +98,9 @@ class Qemu:
                 control, step_end = socket.socketpair()
                 handed_over.enter_context(step_end)
                 stamps = handed_over.enter_context(stepping.stamps.open("ab"))
-                self.lockstep = Lockstep(control, stepping.stamps)
+                self.lockstep = Lockstep(control, stepping.stamps, stepping.past)
                 fds += [step_end.fileno(), stamps.fileno()]
-                numbers = (fds[0], *fds[2:], stepping.seed)
+                numbers = (fds[0], *fds[-2:], stepping.seed)
                 words = " ".join([*map(str, numbers), *(prompt.hex() for prompt in stepping.prompts)])
                 argv = ["env", f"LD_PRELOAD={stepping.library}", f"HIL_LOCKSTEP={words}", *argv]
             self._keeper = subprocess.Popen(
@@ -98,15 +129,18 @@ class Qemu:
         wanted = tuple(int(part) for part in oldest.split("."))
         if self.monitor.version[: len(wanted)] < wanted:
             found = ".".join(map(str, self.monitor.version))
-            self.kill()
-            self._close_console()
+            self.abandon()
             raise ConfigurationError(
                 f"{emulator} is version {found}; the image needs {oldest} or later",
                 hint="install a newer QEMU (Debian 12 has 7.2) or put it first in PATH",
             )
 
+    def abandon(self) -> None:
+        """End a machine whose console nobody has taken over."""
+        self.kill()
+        self._close_console()
+
     def _close_console(self) -> None:
-        """For a machine that nobody takes over."""
         os.close(self.console_port)
         if self.lockstep is not None:
             self.lockstep.close()
@@ -151,6 +185,22 @@ class Qemu:
         except OSError:
             said = []
         return f"QEMU {status}" + ("; it said: " + " / ".join(said) if said else "")
+
+    def stop(self) -> None:
+        """Stop the machine; in virtual time at the instant of the pause that it is in. Raises `InfrastructureError`."""
+        stopped = self.monitor.begin("stop")
+        if self.lockstep is not None:
+            self.lockstep.hold()
+        stopped()
+
+    def go_on(self) -> None:
+        """Let a stopped machine go on; in virtual time it pauses first. Raises `InfrastructureError`."""
+        self.monitor.execute("cont")
+
+    def restore(self, state: bytes) -> None:
+        """Put a machine with private memory into `state`, and let it go on. Raises `InfrastructureError`."""
+        self.monitor.put_state(state)
+        self.go_on()
 
     def kill(self) -> None:
         """End QEMU at once, as a power cut would."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import concurrent.futures
+import contextlib
 import socket
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,6 +18,7 @@ from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
 from hil.errors import InfrastructureError
 
 T = TypeVar("T")
+STATE_LIMIT = 30.0  # seconds to take or give a machine's state, some 100 KB without its memory
 CONNECT_LIMIT = 20.0  # seconds: QEMU reads its images (some 100 MB) before it greets
 EVENTS_KEPT = 1000
 
@@ -70,6 +73,53 @@ class Monitor:
         """
         return self._call(self._client.execute(command, dict(arguments or {})), timeout, repr(command))
 
+    def begin(self, command: str) -> Callable[[], Any]:
+        """Send a QMP command; what is returned waits for its answer, as `execute` does."""
+        answer = asyncio.run_coroutine_threadsafe(self._client.execute(command), self._loop)
+        return lambda: self._answer(answer, 10.0, repr(command))
+
+    def state(self) -> bytes:
+        """The state of processors and devices of a stopped machine whose memory is in a file. Raises as `execute`."""
+        return self._call(self._take_state(), STATE_LIMIT, "the saving of the machine's state")
+
+    def put_state(self, state: bytes) -> None:
+        """Give a machine that was started for it (`-incoming defer`) a `state`. Raises as `execute`."""
+        self._call(self._give_state(state), STATE_LIMIT, "the restoring of the machine's state")
+
+    async def _take_state(self) -> bytes:
+        state = bytearray()
+        async with self._migration("migrate") as line:
+            while data := await self._loop.sock_recv(line, 1 << 20):
+                state += data
+        return bytes(state)
+
+    async def _give_state(self, state: bytes) -> None:
+        async with self._migration("migrate-incoming") as line:
+            await self._loop.sock_sendall(line, state)
+            line.shutdown(socket.SHUT_WR)
+
+    @contextlib.asynccontextmanager
+    async def _migration(self, command: str) -> AsyncIterator[socket.socket]:
+        """Begin a migration over the socket that is given, and see that it succeeds. Memory in files is left out."""
+        listener = EventListener("MIGRATION")
+        ours, theirs = socket.socketpair()
+        with ours, self._client.listen(listener):
+            ours.setblocking(False)
+            with theirs:
+                self._client.send_fd_scm(theirs.fileno())
+                await self._client.execute("getfd", {"fdname": "hil-state"})
+            wanted = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
+            await self._client.execute("migrate-set-capabilities", {"capabilities": wanted})
+            await self._client.execute(command, {"uri": "fd:hil-state"})
+            yield ours
+            async for message in listener:
+                data: Any = message["data"]
+                if data["status"] == "completed":
+                    return
+                if data["status"] in ("failed", "cancelled"):
+                    told: Any = await self._client.execute("query-migrate")
+                    raise QMPError(told.get("error-desc", data["status"]))
+
     def close(self) -> None:
         """End the session and its thread; harmless when QEMU is gone already."""
         if self._loop.is_closed():
@@ -96,7 +146,10 @@ class Monitor:
         if self._loop.is_closed():
             what.close()
             raise InfrastructureError(f"QEMU's monitor is closed; {name} cannot be run")
-        future = asyncio.run_coroutine_threadsafe(what, self._loop)
+        return self._answer(asyncio.run_coroutine_threadsafe(what, self._loop), timeout, name)
+
+    @staticmethod
+    def _answer(future: concurrent.futures.Future[T], timeout: float, name: str) -> T:
         try:
             return future.result(timeout)
         except TimeoutError:

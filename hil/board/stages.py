@@ -38,7 +38,11 @@ class StageTime:
 
 @dataclass(frozen=True)
 class BootReport:
-    """What a boot went through. Times are seconds since power-on by `clock`; `power_on_ns` is the host's stamp."""
+    """What a boot went through. Times are seconds since power-on by `clock`; `power_on_ns` is the host's stamp.
+
+    For a board that was restored it is the boot of its snapshot, and `restored` the seconds that the restore took until
+    the board was proven.
+    """
 
     board: str
     image: str
@@ -46,6 +50,7 @@ class BootReport:
     stages: tuple[StageTime, ...]
     transcript: Path
     clock: str = CLOCK
+    restored: float | None = None
 
     @property
     def seconds(self) -> float:

@@ -50,6 +50,14 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             self.boot()
         self.status = status
 
+    @step()
+    def restore(self, report: BootReport) -> None:
+        """Switch on a machine that is restored to a shell, from a snapshot of the boot that `report` tells of."""
+        self.report, self.status = None, "unknown"
+        self.target.activate(self.power)
+        self.power.cycle()
+        self.report, self.status = report, "shell"
+
     def force(self, status: str) -> None:
         self.target.activate(self.power)
         self.target.activate(self.line)

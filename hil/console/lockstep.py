@@ -18,19 +18,23 @@ from pathlib import Path
 
 PAUSE = struct.Struct("<QQQ")  # bytes put out, virtual ns, messages that were not awaited
 LENGTH = struct.Struct("<I")
+HOLD = LENGTH.pack(0xFFFFFFFF)
 PAUSE_LIMIT = 1.0  # seconds for the word of a pause to follow the byte before it
 
 
 class Lockstep:
-    """`control` is the connection to the machine, `stamps` the file of virtual stamps that it writes."""
+    """`control` is the connection to the machine, `stamps` the file of virtual stamps that it writes.
 
-    def __init__(self, control: socket.socket, stamps: Path) -> None:
+    `past` is the `history` that a restored machine comes from.
+    """
+
+    def __init__(self, control: socket.socket, stamps: Path, past: str = "") -> None:
         control.setblocking(False)
         self.path = stamps
         self.paused_at: int | None = None
         self._control = control
         self._said = b""
-        self._typed = hashlib.sha256()
+        self._typed = hashlib.sha256(past.encode())
         self._loose = 0
         self._loose_told = 0
         self._expired = False
@@ -51,7 +55,10 @@ class Lockstep:
 
     @property
     def history(self) -> str:
-        """A digest, in hexadecimal, of what was typed since power-on and where: what the machine's state hangs on."""
+        """A digest, in hexadecimal, of what was typed since power-on and where: what the machine's state hangs on.
+
+        A restored machine's is made of its snapshot's and of what was typed since.
+        """
         return self._typed.hexdigest()[:16]
 
     def take(self) -> None:
@@ -72,6 +79,16 @@ class Lockstep:
         """Let virtual time run until the next pause; of a machine that does not hear it the wait tells."""
         with suppress(TimeoutError):
             self._send(b"", 1.0)
+
+    def hold(self) -> None:
+        """Answer a pause so that the monitor's `stop`, which must be under way, takes effect right behind it.
+
+        A machine that does not pause is stopped wherever it is. Once it goes on it pauses first.
+        """
+        self.take()
+        if self.paused_at is not None:
+            with suppress(TimeoutError):
+                self._send_all(HOLD, 1.0)
 
     def expire(self) -> None:
         """A wait has ended by the host's time: what is typed from now on depends on the host."""
@@ -100,8 +117,11 @@ class Lockstep:
         self._control.close()
 
     def _send(self, data: bytes, timeout: float) -> None:
+        self._send_all(LENGTH.pack(len(data)) + data, timeout)
+
+    def _send_all(self, data: bytes, timeout: float) -> None:
         self.paused_at = None
-        view = memoryview(LENGTH.pack(len(data)) + data)
+        view = memoryview(data)
         poll = select.poll()
         poll.register(self._control, select.POLLOUT)
         deadline = time.monotonic() + timeout

@@ -31,7 +31,7 @@ def alone(root: Path, progress: Progress) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if not waiting:
-                    progress.step("waiting for another image to be made")
+                    progress.step("waiting for another process to make it")
                     waiting = True
                 if time.monotonic() > deadline:
                     raise InfrastructureError(

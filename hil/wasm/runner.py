@@ -89,7 +89,9 @@ class Runner:
             raise ConfigurationError(f"image {manifest.name} has no agent and no runner", hint="choose another image")
         return manifest.agent
 
-    def run(self, module: Module | Path | str, *arguments: str, limit: float = DEFAULT_LIMIT) -> Execution:
+    def run(
+        self, module: Module | Path | str, *arguments: str, limit: float = DEFAULT_LIMIT, restore: bool = True
+    ) -> Execution:
         """Deploy `module` with `arguments` and return what became of it; never raises for a bad module.
 
         `limit` is the seconds the module may run: kept by the image's watchdog where it has one, and
@@ -97,8 +99,8 @@ class Runner:
         image holds is used from there.
 
         Where the agent cannot tell of a dead runner, not one word from it means that it was dead before:
-        then the board is booted afresh and the module deployed once more (see `Execution.restored`).
-        Both deployments are recorded.
+        then, with `restore`, the board is made fresh and the module deployed once more (see
+        `Execution.restored`). Both deployments are recorded.
 
         Raises `ConfigurationError` for a module that cannot be read, what `guest.run` raises other than
         a time-out, and what that boot raises.
@@ -106,9 +108,9 @@ class Runner:
         if not isinstance(module, Module):
             module = Module.load(Path(module))
         run = self._deploy(module, arguments, limit)
-        if not run.heard:
-            why = f"the runner was dead before {module.name}: the board was booted afresh"
-            self.guest.board.boot()
+        if restore and not run.heard:
+            why = f"the runner was dead before {module.name}: the board was made fresh"
+            self.guest.board.fresh()
             run = self._deploy(module, arguments, limit, why)
         return run
 
@@ -149,18 +151,25 @@ class Runner:
         stamps, span = (result.begin_ns, result.end_ns), (result.start, result.end)
         return self._execution(module, arguments, reading, result.status, stamps, span, restored)
 
+    def assume(self, module: Module, path: str) -> None:
+        """Take `module` for being at `path` in the guest."""
+        self._session_places()[module.sha256] = path
+
     def place(self, module: Module) -> str:
         """The path of `module` in the guest, uploading it where the guest does not have it yet."""
-        shell = self.guest.shell
-        if self._session is not shell:
-            self._session, self._places = shell, {}
-        if module.sha256 not in self._places:
+        places = self._session_places()
+        if module.sha256 not in places:
             path = f"{self.facts.samples}/{module.name}"
-            if digest_in_guest(shell, path) != module.sha256:
+            if digest_in_guest(self.guest.shell, path) != module.sha256:
                 path = f"{MODULES}/{module.sha256[:16]}/{module.name}"
                 self.guest.put(module.data, path)
-            self._places[module.sha256] = path
-        return self._places[module.sha256]
+            places[module.sha256] = path
+        return places[module.sha256]
+
+    def _session_places(self) -> dict[str, str]:
+        if self._session is not self.guest.shell:
+            self._session, self._places = self.guest.shell, {}
+        return self._places
 
     def _execution(
         self,
