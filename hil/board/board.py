@@ -165,6 +165,7 @@ class Board:
         restored is made anew once; from then on the board is booted. Raises as `boot`, and what `proof` raises.
         """
         for _ in range(2):
+            boots = self.boots
             if (snapshot := self._obtain()) is None:
                 break
             try:
@@ -174,7 +175,7 @@ class Board:
                 self._forget()
         else:
             self.unsaved = f"two of them could not be restored: {self.not_restored[-1]}"
-        if not (self.unsaved and self.up):  # it may have been booted to be saved
+        if not self.up or boots == self.boots:  # else it was booted to be saved
             self._boot_and_prove()
         assert self.report is not None
         return self.report
@@ -292,7 +293,7 @@ class Board:
         """Compare what the console has brought so far with earlier times; the first of its kind is made twice."""
         machine, virtual = self._machine("virtual time"), self.virtual
         assert virtual is not None
-        machine.virtual = Canary(self._kind(), what).prove(virtual, self._song(), again)
+        machine.virtual = Canary([*self._kind(), what], what).prove(virtual, self._song(), again)
 
     def _boot_again(self) -> str:
         self.strategy.status = "unknown"

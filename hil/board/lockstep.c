@@ -36,10 +36,12 @@
 #include <unistd.h>
 
 enum {
+	REALTIME = 0,         /* QEMU_CLOCK_REALTIME */
 	VIRTUAL = 1,          /* QEMU_CLOCK_VIRTUAL */
 	BYTE_NS = 86806,      /* 10 bits at 115200 baud */
 	THINK_NS = 10000000,  /* what is typed comes at most so long after the pause */
 	LOOK_NS = 10000000,   /* so often without output it is seen whether the host wants something */
+	DUE_NS = 5000000,     /* so often the main thread looks for timers of the host's time */
 	PROMPTS = 16,
 	PROMPT_MAX = 64,
 };
@@ -62,6 +64,7 @@ static void (*lock)(const char *, int);
 static void (*unlock)(void);
 static bool (*locked)(void);
 static bool (*running)(void);
+static int64_t (*deadline_ns)(int, int);
 static ssize_t (*next_sendmsg)(int, const struct msghdr *, int);
 static int (*next_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
 static int (*next_cond_wait)(pthread_cond_t *, pthread_mutex_t *);
@@ -109,6 +112,7 @@ static void find_symbols(void)
 	unlock = symbol("bql_unlock", "qemu_mutex_unlock_iothread");
 	locked = symbol("bql_locked", "qemu_mutex_iothread_locked");
 	running = symbol("runstate_is_running", NULL);
+	deadline_ns = symbol("qemu_clock_deadline_ns_all", NULL);
 }
 
 static void read_exactly(void *to, size_t bytes)
@@ -143,7 +147,8 @@ static uint64_t next_chance(void)
  * that the processor has halted before the processor's thread has accounted for what it executed last; a main thread
  * that happens to look in between sets time too far, by as much as that was (seen with 7.2, one long input in ten on an
  * overloaded host). So the main thread may leave its poll only while the processor's thread waits, with all accounted
- * for: until it is woken, or until the host has answered. While the guest computes, the monitor waits.
+ * for: until it is woken, or until the host has answered. While the guest computes, the monitor waits. The processor
+ * executes nothing while a timer of the host's time is due, so the main thread may then serve that.
  */
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turned = PTHREAD_COND_INITIALIZER;
@@ -295,8 +300,14 @@ __attribute__((visibility("default"))) int ppoll(struct pollfd *fds, nfds_t coun
 	set_main(false, false);
 	int ready = next_ppoll(fds, count, limit, mask), error = errno;
 	pthread_mutex_lock(&turn);
-	while (processor && !halted && !pausing)
-		next_cond_wait(&turned, &turn);
+	while (processor && !halted && !pausing && deadline_ns(REALTIME, -1) != 0) {
+		struct timespec look;
+		clock_gettime(CLOCK_MONOTONIC, &look);
+		look.tv_nsec += DUE_NS;
+		look.tv_sec += look.tv_nsec / 1000000000;
+		look.tv_nsec %= 1000000000;
+		pthread_cond_clockwait(&turned, &turn, CLOCK_MONOTONIC, &look);
+	}
 	main_at_work = true;
 	pthread_mutex_unlock(&turn);
 	errno = error;

@@ -110,6 +110,8 @@ class Monitor:
                 await self._client.execute("getfd", {"fdname": "hil-state"})
             wanted = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
             await self._client.execute("migrate-set-capabilities", {"capabilities": wanted})
+            # a network is told of a move by timers of the host's time, which a machine in virtual time must not have
+            await self._client.execute("migrate-set-parameters", {"announce-rounds": 0})
             await self._client.execute(command, {"uri": "fd:hil-state"})
             yield ours
             async for message in listener:
