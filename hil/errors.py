@@ -46,6 +46,12 @@ class HilError(Exception):
         self.stage = stage
         self.evidence = evidence
 
+    @property
+    def brief(self) -> str:
+        """In one line, for tables: the stage, and what was wrong; of a boot what was on the line."""
+        what = self.message.rpartition("; on the line: ")[2].partition("\n")[0]
+        return f"stage {self.stage}: {what}" if self.stage else what
+
     def __str__(self) -> str:
         parts = [self.message]
         if self.stage:

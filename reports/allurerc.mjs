@@ -1,5 +1,9 @@
 // Settings of the HTML report; `hil report` names the title, the results and the place to write to.
-const named = (kind) => new RegExp(`\\b${kind}Error\\b`);
+const fault = (name) => ({ labels: { fault: new RegExp(`^${name}$`) } });
+const image = (kind) => {
+  const named = new RegExp(`\\b${kind}Error\\b`);
+  return [{ ...fault("image"), trace: named }, { ...fault("image"), message: named }];
+};
 
 export default {
   name: "Hardware-in-the-loop tests",
@@ -8,14 +12,14 @@ export default {
       options: { singleFile: true, reportLanguage: "en", groupBy: ["epic", "feature", "suite"] },
     },
   },
-  // whose fault it was; the first rule that fits counts
+  // whose fault it was, as the plugin has labelled it; of several the first rule that fits counts
   categories: [
-    { name: "Infrastructure: host, emulator, network or disk", matchers: [{ trace: named("Infrastructure") }, { message: named("Infrastructure") }] },
-    { name: "Configuration: manifest, option or file", matchers: [{ trace: named("Configuration") }, { message: named("Configuration") }] },
-    { name: "Boot: a stage never came", matchers: [{ trace: named("Boot") }, { message: named("Boot") }] },
-    { name: "Guest: shell or transfer", matchers: [{ trace: named("Guest") }, { message: named("Guest") }] },
-    { name: "Runner: WebAssembly runtime or agent", matchers: [{ trace: named("Runner") }, { message: named("Runner") }] },
-    { name: "Expectation not met", matchers: { statuses: ["failed"] } },
-    { name: "Error in a test", matchers: { statuses: ["broken"] } },
+    { name: "Image: boot, a stage never came", matchers: image("Boot") },
+    { name: "Image: guest, shell or transfer", matchers: image("Guest") },
+    { name: "Image: runner, WebAssembly runtime or agent", matchers: image("Runner") },
+    { name: "Image: expectation not met", matchers: [fault("image")] },
+    { name: "Test: an error in its own code", matchers: [fault("test")] },
+    { name: "Configuration: manifest, option or file", matchers: [fault("configuration")] },
+    { name: "Infrastructure: host, emulator, network or disk", matchers: [fault("infrastructure")] },
   ],
 };

@@ -20,7 +20,7 @@ from hil.board.exact import Canary, Virtual, song
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu
 from hil.board.replay import HilReplayDriver
-from hil.board.snapshot import Shelf, Snapshot, limit
+from hil.board.snapshot import Shelf, Snapshot
 from hil.board.stages import BootReport, StageTime
 from hil.board.strategy import HilStrategy
 from hil.console import Console
@@ -36,9 +36,10 @@ class Board:
     `name` is a board's name or the path of an environment; `image` overrides the environment's image;
     `transcripts` is the directory for its consoles; `seed` has an emulated board run in virtual time.
     With `snapshots` an emulated board is booted once and from then on restored, see `fresh`. `proof` is what finds
-    out whether guest and runner are alive, raising `HilError` where they are not.
+    out whether guest and runner are alive, raising `HilError` where they are not. `account` is told of each "boot" and
+    "restore", with the error of one that failed.
     Nothing is switched on before `fresh` or `boot`. `dirty` says why the board cannot be trusted any more, `boots` and
-    `restores` how often it came up, `not_restored` why restores failed, `unsaved` why there is no snapshot.
+    `restores` how often it came up, `unsaved` why there is no snapshot of it.
     An environment of labgrid's own drivers is completed with our console and strategy.
     """
 
@@ -51,13 +52,14 @@ class Board:
         seed: int | None = None,
         snapshots: bool = True,
         proof: Callable[[Board], None] = lambda board: None,
+        account: Callable[[str, HilError | None], None] = lambda kind, error: None,
     ) -> None:
         self.path = boardfile.find(name)
         self.name = self.path.stem
         self.dirty: str | None = None
         self.proof = proof
+        self.account = account
         self.boots = self.restores = 0
-        self.not_restored: list[str] = []
         self.unsaved = "" if snapshots else "snapshots are switched off"
         self._shelf: Shelf | None = None
         self._snapshot: Snapshot | None = None
@@ -144,6 +146,11 @@ class Board:
         return report
 
     @property
+    def origin(self) -> Path | None:
+        """The transcript of the boot that the board comes from: one for all restores of a snapshot."""
+        return self.report.transcript if self.report is not None else None
+
+    @property
     def up(self) -> bool:
         """Booted to a shell, as far as is known, and nothing has spoilt it since."""
         return self.report is not None and self.dirty is None and not self.console.ended
@@ -164,17 +171,16 @@ class Board:
         The first time it is booted, proven and saved, unless another run has done so. A snapshot that cannot be
         restored is made anew once; from then on the board is booted. Raises as `boot`, and what `proof` raises.
         """
-        for _ in range(2):
+        for left in (1, 0):
             boots = self.boots
             if (snapshot := self._obtain()) is None:
                 break
             try:
                 return self._restore(snapshot)
             except HilError as error:
-                self.not_restored.append(error.message)
                 self._forget()
-        else:
-            self.unsaved = f"two of them could not be restored: {self.not_restored[-1]}"
+                if not left:
+                    self.unsaved = f"two of them could not be restored: {error.message}"
         if not self.up or boots == self.boots:  # else it was booted to be saved
             self._boot_and_prove()
         assert self.report is not None
@@ -185,24 +191,27 @@ class Board:
 
         Raises `BootError`, `InfrastructureError`; the board is off then.
         """
+        with self._bringing_up("boot"):
+            self._boot()
+        assert self.report is not None
+        return self.report
+
+    def _boot(self) -> None:
         self.dirty = None
         self.strategy.status = "unknown"
         self.boots += 1
-        with self._off_after_failure():
-            self.strategy.transition("shell")
-            if self.virtual is not None and not self.virtual.lost:
-                self._prove_exact("boot", self._boot_again)
-        report = self.report
-        assert report is not None
-        return report
+        self.strategy.transition("shell")
+        if self.virtual is not None and not self.virtual.lost:
+            self._prove_exact("boot", self._boot_again)
 
     def _boot_and_prove(self) -> None:
-        self.boot()
-        with self._off_after_failure():
+        with self._bringing_up("boot"):
+            self._boot()
             self.proof(self)
 
     @contextmanager
-    def _off_after_failure(self) -> Iterator[None]:
+    def _bringing_up(self, kind: str) -> Iterator[None]:
+        """Account for it, and leave the board off where it fails."""
         try:
             yield
         except BaseException as error:
@@ -210,21 +219,28 @@ class Board:
                 self.off()
             except HilError as second:
                 error.add_note(f"and it could not be switched off: {second}")
+            if isinstance(error, HilError):
+                self.account(kind, error)
             raise
+        self.account(kind, None)
 
     def _obtain(self) -> Snapshot | None:
         """The board's snapshot, made now where there is none; None where there cannot be one: `unsaved` says why."""
         if self.unsaved or self._snapshot is not None:
             return self._snapshot
+        machine = self._machine("a snapshot")
+        self.unsaved = machine.unsavable()
+        if self.unsaved:
+            return None
         if self._shelf is None:
-            self._shelf = Shelf(self._kind())
+            seed = machine.virtual.arguments() if machine.virtual is not None else []
+            self._shelf = Shelf([*self._kind(), *seed])
+        boots = self.boots
         try:
-            if limit() == 0:
-                raise InfrastructureError("HIL_SNAPSHOTS_MIB is 0")
             with self._shelf.alone():
                 self._snapshot = self._shelf.find() or self._save(self._shelf)
         except InfrastructureError as error:
-            if not self.up:  # it was the boot
+            if boots != self.boots and not self.up:  # it was the boot
                 raise
             self.unsaved = error.message
         return self._snapshot
@@ -264,7 +280,7 @@ class Board:
 
         machine.snapshot = snapshot
         try:
-            with self._off_after_failure():
+            with self._bringing_up("restore"):
                 up()
                 report = replace(report, restored=(time.monotonic_ns() - begin_ns) / 1e9)
                 self.strategy.report = report
@@ -283,11 +299,10 @@ class Board:
             self._shelf.discard()
 
     def _kind(self) -> list[str]:
-        """What the state of the machine hangs on after its boot."""
+        """What the state of the machine hangs on after its boot, its seed aside."""
         machine, image = self._machine("a snapshot"), self.image()
         facts = [part.model_dump_json() for part in (image.manifest.machine, image.manifest.console)]
-        virtual = machine.virtual.arguments() if machine.virtual is not None else []
-        return [image.digest, tools.version(image.manifest.machine.emulator), *facts, *machine.arguments, *virtual]
+        return [image.digest, tools.version(image.manifest.machine.emulator), *facts, *machine.arguments]
 
     def _prove_exact(self, what: str, again: Callable[[], str]) -> None:
         """Compare what the console has brought so far with earlier times; the first of its kind is made twice."""

@@ -58,6 +58,14 @@ def environment(path: Path) -> Environment:
     return env
 
 
+def emulated(path: Path) -> bool:
+    """Whether the board in `path` is a machine under QEMU, as far as its text tells; see `environment` for errors."""
+    node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+    main = next((target for role, target in _section(node, "targets") if role.value == "main"), None)
+    entries = [entry for key, value in _items(main) for entry in _entries(key, value)]
+    return any(name.value == "HilQemuDriver" for entry in entries for name, _ in _items(entry))
+
+
 def _refuse(path: Path, problems: Iterable[str]) -> None:
     if text := "\n".join(problems):
         raise ConfigurationError(text, hint=f"correct {path}")

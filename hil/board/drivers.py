@@ -25,13 +25,13 @@ from hil.board.machine import Line, MachineDriver
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Memory, Qemu, Stepping
 from hil.board.rfc2217 import Rfc2217
-from hil.board.snapshot import Shelf, Snapshot, memory_size
+from hil.board.snapshot import Shelf, Snapshot, limit, memory_size
 from hil.console import Console, Transcript
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import ensure, manifest
 from hil.image.manifest import Manifest
-from hil.image.progress import shown
+from hil.image.progress import Silent, shown
 
 CONNECT_LIMIT = 10.0  # seconds to reach a serial server, and for it to set the port up
 PROTOCOLS = ("rfc2217", "raw")
@@ -115,6 +115,13 @@ class HilQemuDriver(MachineDriver):
         self._memory = os.memfd_create("hil-memory")
         return Memory(size, self._memory)
 
+    def unsavable(self) -> str:
+        """Why the machine cannot be saved, whatever the disk has room for; empty where it can."""
+        if limit() == 0:
+            return "HIL_SNAPSHOTS_MIB is 0"
+        arguments = [*ensure(manifest_of(self, self.image), Silent()).manifest.machine.arguments, *self.arguments]
+        return "" if memory_size(arguments) else "its memory is not given by -m, or is not one piece"
+
     def save(self, shelf: Shelf, facts: Mapping[str, Any]) -> Snapshot:
         """Make a snapshot of the running machine, which stays stopped. Where that fails it goes on.
 
@@ -122,7 +129,7 @@ class HilQemuDriver(MachineDriver):
         """
         if self.qemu is None or self._memory is None:
             raise InfrastructureError(
-                "the machine's memory cannot be saved", hint="give its size by -m, and set `keeps` before it is switched on"
+                "the machine's memory cannot be saved", hint="set `keeps` before it is switched on"
             )
         self.qemu.stop()
         try:

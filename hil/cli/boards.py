@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import select
+import statistics
 import sys
 import termios
 import tty
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
@@ -24,11 +25,13 @@ from hil.cli.common import (
     powered,
     seed_option,
     show,
+    tell,
 )
-from hil.errors import ConfigurationError
+from hil.errors import ConfigurationError, HilError
 
 if TYPE_CHECKING:
     from hil.board.board import Board
+    from hil.board.stages import BootReport
 
 QUIT = b"\x1d"  # Ctrl-], as telnet and labgrid's console have it
 
@@ -51,18 +54,93 @@ def board_list(json_: bool) -> None:
 @board_option
 @image_option
 @seed_option
+@click.option("--repeat", type=click.IntRange(min=1), metavar="N", help="Boot N times and show rates and spreads.")
 @json_option
-def board_boot(name: str, image: str | None, seed: int | None, json_: bool) -> None:
-    """Boot a board once and show how long each stage took."""
+def board_boot(name: str, image: str | None, seed: int | None, repeat: int | None, json_: bool) -> None:
+    """Boot a board once and show how long each stage took.
+
+    With --repeat each boot is a cold one, a failed one does not end the series, and the exit status is 1 when one
+    failed.
+    """
     with powered(name, image, seed) as chosen:
+        if repeat is not None:
+            raise SystemExit(_boot_often(chosen, repeat, json_))
         report = booted(chosen)
-        clock = report.clock if chosen.virtual is None else str(chosen.virtual)
+        clock = _clock(chosen, report)
         rows = [{"stage": stage.name, "seconds": round(stage.seconds, 3)} for stage in report.stages]
     if json_:
         as_json({"board": name, "image": report.image, "clock": clock, "stages": rows})
         return
     show(rows, False)
     out.print(f"clock: {clock}\ntranscript: {escape(str(report.transcript))}")
+
+
+def _clock(board: Board, report: BootReport) -> str:
+    return report.clock if board.virtual is None else str(board.virtual)
+
+
+def _boot_often(board: Board, count: int, json_: bool) -> int:
+    """Boot `count` times, show what became of it, and return the exit status."""
+    from hil.timing.rates import rate
+
+    reports: list[BootReport] = []
+    failures: list[dict[str, Any]] = []
+    clock = None
+    for number in range(1, count + 1):
+        try:
+            reports.append(booted(board))
+            clock = _clock(board, reports[-1])
+        except ConfigurationError:
+            raise
+        except HilError as error:
+            tell(error)
+            failures.append(_failure(number, error))
+    image = [failure for failure in failures if failure["fault"] == "image"]
+    judged = len(reports) + len(image)  # what the test bed failed says nothing of the image
+    found = rate(len(image), judged) if judged else None
+    rows = _stage_times(reports)
+    if json_:
+        facts = {"board": board.name, "image": board.manifest.name, "clock": clock, "boots": count}
+        limits = found and {"value": found.value, **vars(found)}
+        as_json({**facts, "failed": limits, "stages": rows, "failures": failures})
+        return bool(failures)
+    show(rows, False)
+    if clock:
+        out.print(f"clock: {clock}")
+    out.print(f"failed boots: {found or 'none of them says anything of the image'}")
+    if others := len(failures) - len(image):
+        out.print(f"beside {others} without the image's fault")
+    for failure in failures:
+        told = f"boot {failure['boot']}, {failure['fault']}: {failure['cause']}; transcript: {failure['transcript']}"
+        out.print(escape(told))
+    return bool(failures)
+
+
+def _failure(number: int, error: HilError) -> dict[str, Any]:
+    transcript = error.evidence and error.evidence.transcript
+    return {
+        "boot": number,
+        "fault": error.fault,
+        "stage": error.stage,
+        "cause": error.brief,
+        "transcript": transcript and str(transcript),
+    }
+
+
+def _stage_times(reports: Sequence[BootReport]) -> list[dict[str, Any]]:
+    """Of each stage the least, the middle and the greatest time since power-on, in seconds."""
+    times: dict[str, list[float]] = {}
+    for stage in (stage for report in reports for stage in report.stages):
+        times.setdefault(stage.name, []).append(stage.seconds)
+    return [
+        {
+            "stage": name,
+            "min": round(min(seconds), 3),
+            "median": round(statistics.median(seconds), 3),
+            "max": round(max(seconds), 3),
+        }
+        for name, seconds in times.items()
+    ]
 
 
 @board.command("console")

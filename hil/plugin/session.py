@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.errors import ConfigurationError, HilError
+from hil.plugin.flakes import BOOTS
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
     from hil.guest import Guest
     from hil.image.store import Image
     from hil.timing import Check, Measure, Series
-
-BOOT_TRIES = 2  # of which the second only after a failure of the infrastructure
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,26 @@ class Session:
 
         if not chosen.name:
             raise ConfigurationError("no board was chosen", hint="pass --board NAME; `pytest --hil-boards` lists them")
-        return Board(chosen.name, image=self.config.option.image, transcripts=self.directory, seed=chosen.seed)
+        option, boots = self.config.option, self.config.stash[BOOTS]
+        name = Path(chosen.name).stem
+
+        def account(kind: str, error: HilError | None) -> None:
+            boots.failed(name, error, kind) if error else boots.good(name, kind)
+
+        return Board(
+            chosen.name,
+            image=option.image,
+            transcripts=self.directory,
+            seed=chosen.seed,
+            snapshots=not option.no_snapshots,
+            proof=self._prove,
+            account=account,
+        )
+
+    def _prove(self, board: Board) -> None:
+        from hil.wasm.proof import prove
+
+        prove(self.guest(board))
 
     def guest(self, board: Board) -> Guest:
         """The guest of `board`; one for all tests, so that a shell is opened once a boot."""
@@ -109,34 +127,40 @@ class Session:
             evidence.attach_series(series, checks)
 
     def make_ready(self, board: Board, item: pytest.Item) -> None:
-        """Bring `board` up as fresh as --fresh asks. Raises what a boot raises."""
-        fresh = self.config.option.fresh
+        """Bring `board` up as fresh as --fresh asks, and proven. Raises what a boot raises."""
+        option, boots = self.config.option, self.config.stash[BOOTS]
+        fresh = option.fresh or ("session" if board.unsaved else "test")
         module = item.getparent(pytest.Module)
         stale = fresh == "test" or (fresh == "module" and self._module.get(board) is not module)
         self._module[board] = module
-        if board.up and not stale:
+        if board.up and not stale and self._healthy(board):
             return
         dead = self._dead.get(board)
-        if dead and not self.config.option.keep_going_on_dead_board:
+        if dead and boots.dead(board.name) and not option.keep_going_on_dead_board:
             raise type(dead)(
                 f"board {board.name} is dead since an earlier test: {dead.message}",
                 hint=dead.hint or "see that test; --keep-going-on-dead-board tries again for each",
                 stage=dead.stage,
                 evidence=dead.evidence,
             )
-        for attempt in range(1, BOOT_TRIES + 1):
-            try:
-                with self._uncaptured():  # the first use builds the image: let the progress be seen
-                    image = board.image()
-                board.boot()
-            except HilError as error:
-                if attempt < BOOT_TRIES and isinstance(error, InfrastructureError):
-                    continue
-                self._dead[board] = error
-                raise
-            self._dead.pop(board, None)
-            self._note(board, image)
-            return
+        told = board.unsaved
+        try:
+            with self._uncaptured():  # the first use builds the image: let the progress be seen
+                image = board.image()
+            board.fresh()
+        except HilError as error:
+            self._dead[board] = error
+            raise
+        if board.unsaved != told:
+            item.warn(pytest.PytestWarning(f"{board.name} is booted, not restored: no snapshot: {board.unsaved}"))
+        self._note(board, image)
+
+    def _healthy(self, board: Board) -> bool:
+        try:
+            board.proof(board)
+        except HilError as error:
+            board.dirty = f"it does not answer as it should: {error.message}"
+        return board.up
 
     def _compared(self, several: Sequence[Series]) -> None:
         if self.results:
@@ -192,6 +216,7 @@ class Session:
             "image sha256": image.digest,
             "hypervisor": board.manifest.hypervisor,
         }
+        self.facts["snapshots"] = f"none: {board.unsaved}" if board.unsaved else "restored by each test's need"
         self.facts["clock"] = "real time" if board.virtual is None else str(board.virtual)
         if board.emulated:
             self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}

@@ -12,7 +12,7 @@ INSTRUCTIONS = "a count of instructions with all timers on it: no caches, no bus
 
 
 class Clocks:
-    """The clocks of `guest`'s board; floors are measured when first needed in each boot."""
+    """The clocks of `guest`'s board; floors are measured when first needed in each boot, and hold for its restores."""
 
     def __init__(self, guest: Guest) -> None:
         self._guest = guest
@@ -52,9 +52,9 @@ class Clocks:
         return Clock(VIRTUAL, resolution, f"NOT EXACT: {virtual.lost or 'not proven'}")
 
     def _measured(self, name: str) -> tuple[float, float]:
-        shell = self._guest.shell
-        if self._boot is not shell:
-            self._boot, self._floors = shell, {}
+        boot = self._guest.board.origin
+        if self._boot != boot:
+            self._boot, self._floors = boot, {}
         if name not in self._floors:
             self._floors[name] = self._counter_floor() if name == "guest counter" else self._console_floor()
         return self._floors[name]

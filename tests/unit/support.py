@@ -252,6 +252,10 @@ targets:
 """
 
 
+UNPROVEN = "from hil.plugin.session import Session\nSession._prove = lambda session, board: None\n"
+"""A conftest for runs on the stub, which has no shell to prove."""
+
+
 def stub_board(directory: Path) -> Path:
     """A board whose machine boots to something like a prompt in a fraction of a second."""
     (directory / "stub.bin").write_bytes(STUB)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Wire, arrived, make_wire, stub_board
+from support import UNPROVEN, Wire, arrived, make_wire, stub_board
 
 from hil.board import exact
 from hil.board.board import Board
@@ -223,6 +223,7 @@ SWEEP = """
 def test_a_seed_stays_with_one_worker_and_all_are_judged_together(stub: Path) -> None:
     directory = stub.parent
     (directory / "test_sweep.py").write_text(textwrap.dedent(SWEEP))
+    (directory / "conftest.py").write_text(UNPROVEN)
     bound = '[[bound]]\nquantity="q"\nsubject="s"\nfigure="max"\nlimit="2 s"\nreason="r"\n'
     (directory / "stub.bounds.toml").write_text(bound)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--board", "stub.yaml"]

@@ -58,6 +58,7 @@ class Runner:
         board = SimpleNamespace(
             name="fake",
             emulated=False,
+            origin=Path("t.raw"),
             console=Line(),
             manifest=SimpleNamespace(name="none"),
             image=lambda: image,

@@ -13,7 +13,7 @@ import matplotlib.figure  # noqa: F401
 import numpy  # noqa: F401
 import pytest
 import scipy.special  # noqa: F401
-from support import children, stub_board, until
+from support import UNPROVEN, children, stub_board, until
 
 import hil.board.board
 import hil.labgrid
@@ -38,6 +38,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ig
 
     def act(code: str, *options: str) -> pytest.RunResult:
         pytester.makepyfile(code)
+        pytester.makeconftest(UNPROVEN)
         before = children(os.getpid())
         result = pytester.runpytest_inprocess("-p", "hil.plugin", "-p", "no:cacheprovider", *options)
         until(lambda: set(children(os.getpid())) <= set(before))
@@ -177,15 +178,14 @@ def test_several_boards_multiply_the_tests(run, stub, pytester) -> None:  # type
 def test_a_dead_board_is_told_once_and_then_in_short(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
     manifest = pytester.path / "stub.toml"
     manifest.write_text(manifest.read_text().replace('marker = "# "\nlimit = 20', 'marker = "never"\nlimit = 0.2'))
-    code = "def test_1(board): pass\ndef test_2(board): pass"
+    code = "def test_1(board): pass\ndef test_2(board): pass\ndef test_3(board): pass"
     result = run(code, "--board", stub)
-    result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines(
-        ["*BootError (image): the boot did not reach stage 'shell'*", "*board stub is dead since an earlier test*"]
-    )
-    assert len(list((pytester.path / "reports").rglob("*.raw"))) == 1, "an image's failure is not retried"
-    run(code, "--board", stub, "--keep-going-on-dead-board").assert_outcomes(errors=2)
-    assert len(list((pytester.path / "reports").rglob("*.raw"))) == 3
+    result.assert_outcomes(errors=3)
+    failed = "*BootError (image): the boot did not reach stage 'shell'*"
+    result.stdout.fnmatch_lines([failed, failed, "*board stub is dead since an earlier test*"])
+    assert len(list((pytester.path / "reports").rglob("*.raw"))) == 2, "an image's failure is not retried"
+    run(code, "--board", stub, "--keep-going-on-dead-board").assert_outcomes(errors=3)
+    assert len(list((pytester.path / "reports").rglob("*.raw"))) == 5
 
 
 def test_a_failing_test_shows_its_console(run, stub) -> None:  # type: ignore[no-untyped-def]

@@ -30,6 +30,7 @@ from hil.guest import Guest
 from hil.guest.shell import Shell
 from hil.image.manifest import ConsoleFacts
 from hil.wasm import Runner, exited
+from hil.wasm.proof import prove
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "recordings"
@@ -322,9 +323,12 @@ def test_a_wrong_command_is_told_with_the_place_in_the_recording(
     replayed: Callable[..., Board], tmp_path: Path
 ) -> None:
     board = replayed(SMOKE, ROOT / "images" / "reference.toml")
-    board.boot()
     guest = Guest(board)
+    board.proof = lambda _: prove(guest)
+    board.fresh()
+    prove(guest)
     assert guest.run("id -u").lines == ["0"]
+    prove(guest)
     row = next(row for row, text in enumerate(SMOKE.with_suffix(".tsv").open(), 1) if "command -v" in text)
     with pytest.raises(LineClosed) as caught:
         guest.run("ls /")
@@ -336,10 +340,13 @@ def test_a_wrong_command_is_told_with_the_place_in_the_recording(
 
 def test_a_deployment_is_judged_on_a_recording(replayed: Callable[..., Board]) -> None:
     board = replayed(SMOKE, ROOT / "images" / "reference.toml")
-    board.boot()
     guest = Guest(board)
-    guest.run("id -u")
-    guest.run("command -v wasmedge_emit")
+    board.proof = lambda _: prove(guest)
+    board.fresh()
+    for command in ("id -u", "command -v wasmedge_emit"):
+        prove(guest)  # as the suite did before each test
+        guest.run(command)
+    prove(guest)
     run = Runner(guest).run(HELLO)
     assert (run.verdict, run.intact) == (exited(0), True)
     assert run.lines == ["hello, sel4", "1+2-3*4 = -9"]

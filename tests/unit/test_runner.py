@@ -84,6 +84,7 @@ def make(line: ShellLine, facts: AgentFacts | None = SEALING) -> Runner:
         manifest=manifest,
         dirty=None,
         image=lambda: SimpleNamespace(digest="d"),
+        origin=Path("boot.raw"),
         emulated=False,
         virtual=None,
     )
@@ -259,7 +260,7 @@ def plain(line: ShellLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
         (line.home / "dead").unlink(missing_ok=True)
         runner.guest.board.dirty = None
 
-    runner.guest.board.boot = boot  # type: ignore[method-assign, assignment]
+    runner.guest.board.fresh = boot  # type: ignore[method-assign, assignment]
     runner.guest.board.boots = boots  # type: ignore[assignment]
     agent = line.home / "wasmedge_emit"
     dies = f"if os.path.exists({str(line.home / 'dead')!r}): sys.exit(0)\n"
@@ -278,7 +279,7 @@ def test_a_runner_that_was_dead_is_found_and_the_module_not_blamed(plain: Runner
     kill(plain, line)
     run = runner.run(module("write(b'one\\r\\n'); end()"))
     assert (run.verdict, run.output, run.heard) == (exited(0), b"one\n", True)
-    assert run.restored == "the runner was dead before m.wasm: the board was booted afresh"
+    assert run.restored == "the runner was dead before m.wasm: the board was made fresh"
     assert run.restored in str(run)
     assert [(one.verdict, one.heard) for one in seen] == [(exited(0), True), (silent(), False), (exited(0), True)]
     assert plain.guest.board.boots == ["boot"]
@@ -287,7 +288,7 @@ def test_a_runner_that_was_dead_is_found_and_the_module_not_blamed(plain: Runner
 
 def test_a_second_silence_is_the_module_s_own(plain: Runner, line: ShellLine) -> None:
     kill(plain, line)
-    plain.guest.board.boot = lambda: plain.guest.board.boots.append("in vain")  # type: ignore
+    plain.guest.board.fresh = lambda: plain.guest.board.boots.append("in vain")  # type: ignore
     run = plain.run(module("end()"))
     assert (run.verdict, run.heard) == (silent(), False)
     assert run.restored
@@ -327,14 +328,14 @@ def test_a_guest_that_boots_with_a_new_console_is_followed(plain: Runner, line: 
             plain.guest.board.console = other.console  # type: ignore[misc]
             plain.guest.run(f"PATH={other.home}:$PATH", check=True)
 
-        plain.guest.board.boot = boot  # type: ignore[method-assign, assignment]
+        plain.guest.board.fresh = boot  # type: ignore[method-assign, assignment]
         run = plain.run(module("end()"))
         assert (run.verdict, run.transcript) == (exited(0), other.console.transcript.path)
         assert run.restored
 
 
 def test_a_sealed_silence_boots_nothing(runner: Runner) -> None:
-    run = runner.run(module("sys.exit(0)"))  # the stand-in has no boot()
+    run = runner.run(module("sys.exit(0)"))  # the stand-in has no fresh()
     assert (run.verdict, run.restored) == (silent(), None)
 
 

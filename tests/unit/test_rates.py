@@ -1,0 +1,56 @@
+"""Rates of failures: known intervals, coverage by exact computation, and bad numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from hil.errors import ConfigurationError
+from hil.timing.rates import rate
+
+
+def binomial(k: int, n: int, p: float) -> float:
+    return math.comb(n, k) * p**k * (1 - p) ** (n - k)
+
+
+@pytest.mark.parametrize(
+    ("failed", "total", "lower", "upper"),
+    [
+        (0, 30, 0.0, 1 - 0.025 ** (1 / 30)),  # closed forms
+        (30, 30, 0.025 ** (1 / 30), 1.0),
+        (1, 1, 0.025, 1.0),
+        (1, 30, 0.000844, 0.172169),
+        (5, 10, 0.187086, 0.812914),
+    ],
+)
+def test_known_intervals(failed: int, total: int, lower: float, upper: float) -> None:
+    found = rate(failed, total)
+    assert found.lower == pytest.approx(lower, abs=1e-6)
+    assert found.upper == pytest.approx(upper, abs=1e-6)
+    assert found.lower <= found.value <= found.upper
+
+
+def test_limits_are_those_of_the_definition() -> None:
+    found = rate(3, 40, 0.9)
+    assert sum(binomial(k, 40, found.lower) for k in range(3, 41)) == pytest.approx(0.05)
+    assert sum(binomial(k, 40, found.upper) for k in range(4)) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("true", [0.001, 0.03, 0.2, 0.5, 0.97])
+def test_the_interval_holds_the_true_rate_as_often_as_it_says(true: float) -> None:
+    every = [rate(k, 25) for k in range(26)]
+    covered = sum(binomial(k, 25, true) for k, one in enumerate(every) if one.lower <= true <= one.upper)
+    assert covered >= 0.95
+
+
+def test_a_rate_says_all_of_it() -> None:
+    assert str(rate(1, 30)) == "1 of 30 (3.333 %, 95 % interval 0.08436 % .. 17.22 %)"
+
+
+@pytest.mark.parametrize(
+    ("failed", "total", "confidence"), [(-1, 3, 0.95), (4, 3, 0.95), (0, 0, 0.95), (1, 3, 1.0), (1, 3, 95)]
+)
+def test_what_is_no_rate_is_refused(failed: int, total: int, confidence: float) -> None:
+    with pytest.raises(ConfigurationError):
+        rate(failed, total, confidence)
