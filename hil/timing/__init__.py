@@ -22,20 +22,23 @@ from hil.timing.figures import (
 from hil.timing.jitter import cycle_to_cycle_jitter, interarrival_jitter, period_jitter, release_jitter
 from hil.timing.series import Clock, Series
 from hil.timing.tails import pwcet
-from hil.timing.units import Amount, ms, ns, percent, ratio, s, us
+from hil.timing.units import Amount, B, KiB, MiB, ms, ns, percent, ratio, s, us
 
 if TYPE_CHECKING:
     from hil.timing.measure import Measure
 
 __all__ = [
     "Amount",
+    "B",
     "Bound",
     "Bounds",
     "BoundsNotKept",
     "Check",
     "Clock",
     "Figure",
+    "KiB",
     "Measure",
+    "MiB",
     "Outcome",
     "Series",
     "cycle_to_cycle_jitter",

@@ -378,7 +378,7 @@ def _full(value: float | None, unit: str) -> str:
     """With all digits that a nanosecond needs: two values that differ must not look alike."""
     if value is None:
         return "none"
-    if unit == "1":
+    if unit != "s":
         return repr(value)
     name = next((name for name in ("s", "ms", "us") if abs(value) >= NAMES[name].value), "ns")
     return f"{value / NAMES[name].value:.12g} {name}"

@@ -261,10 +261,11 @@ class _Axis:
 
 
 def _suitable(size: float, unit: str) -> tuple[str, float]:
-    """The name and the seconds of the unit in which `size` is neither long nor below 1."""
+    """The name and the size of the unit in which `size` is neither long nor below 1."""
     if unit == "1":
         return "", 1.0
-    name = next((name for name in ("s", "ms", "us") if size >= NAMES[name].value or not size), "ns")
+    names = ("MiB", "KiB", "B") if unit == "B" else ("s", "ms", "us", "ns")
+    name = next((name for name in names[:-1] if size >= NAMES[name].value or not size), names[-1])
     return name, NAMES[name].value
 
 

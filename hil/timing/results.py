@@ -198,7 +198,7 @@ class _Line(BaseModel):
 
     quantity: str
     subject: str
-    unit: Literal["s", "1"]
+    unit: Literal["s", "B", "1"]
     samples: list[float]
     times: list[float] | None = None
     offsets: list[int] | None = None

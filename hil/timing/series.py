@@ -49,8 +49,8 @@ class Clock:
 class Series:
     """Samples, in order, of `quantity` ("response time") of `subject` ("nbody-c.wasm 10").
 
-    `samples` are in `unit`, `"s"` or `"1"` (a ratio). `times` says when each began, in seconds by the same
-    clock from any zero; `offsets` where in the transcript each is spoken of. `provenance` holds what a
+    `samples` are in `unit`, `"s"`, `"B"` (bytes) or `"1"` (a ratio). `times` says when each began, in seconds by
+    the same clock from any zero; `offsets` where in the transcript each is spoken of. `provenance` holds what a
     reader needs to repeat it: board, image, digests, QEMU, seed, transcript. `looks` is how often it was
     planned to decide on it while it grew. Given as any sequences of numbers, the arrays are kept as
     read-only float64.

@@ -10,7 +10,7 @@ from hil.errors import ConfigurationError
 
 @dataclass(frozen=True, order=False)
 class Amount:
-    """A finite number of `unit`: `"s"` (time) or `"1"` (ratio, count).
+    """A finite number of `unit`: `"s"` (time), `"B"` (bytes) or `"1"` (ratio, count).
 
     Amounts of one unit add and compare; a bare number scales. Raises `ConfigurationError` where units
     would be mixed, for a number that is not finite, and where a number should have had a unit.
@@ -64,18 +64,19 @@ class Amount:
 
 s, ms, us, ns = (Amount(factor, "s") for factor in (1.0, 1e-3, 1e-6, 1e-9))
 ratio, percent = Amount(1.0, "1"), Amount(1e-2, "1")
+B, KiB, MiB = (Amount(factor, "B") for factor in (1.0, 2.0**10, 2.0**20))
 
-NAMES = {"s": s, "ms": ms, "us": us, "ns": ns, "%": percent}
+NAMES = {"s": s, "ms": ms, "us": us, "ns": ns, "%": percent, "B": B, "KiB": KiB, "MiB": MiB}
 """The units that text may name; a number alone is a ratio or a count."""
 
 
 def amount(value: object, unit: str, what: str) -> float:
     """The number behind `value`. Raises `ConfigurationError`, naming `what`, unless it is an amount of `unit`."""
     if not isinstance(value, Amount):
-        example = "2 * ms" if unit == "s" else "1 * percent"
+        example = {"s": "2 * ms", "B": "2 * MiB"}.get(unit, "1 * percent")
         raise ConfigurationError(f"{what} is compared with {value!r}, which has no unit", hint=f"write {example}")
     if value.unit != unit:
-        kinds = {"s": "a time", "1": "a ratio"}
+        kinds = {"s": "a time", "B": "an amount of memory", "1": "a ratio"}
         raise ConfigurationError(f"{what} is {kinds[unit]}, but {value} is {kinds[value.unit]}")
     return value.value
 
@@ -95,13 +96,14 @@ def parse(text: str) -> Amount:
 
 
 def shown(value: float, unit: str = "s") -> str:
-    """The number with a unit that suits it and four digits: `1.234 ms`, `2.5 %`."""
+    """The number with a unit that suits it and four digits: `1.234 ms`, `2.5 %`, `1.5 MiB`."""
     if not math.isfinite(value):
         return str(value)
     if unit == "1":
         return f"{value * 100:.4g} %" if 0 < abs(value) < 1 else f"{value:.6g}"
-    for name in ("s", "ms", "us"):
+    names = ("MiB", "KiB", "B") if unit == "B" else ("s", "ms", "us", "ns")
+    for name in names[:-1]:
         factor = NAMES[name].value
         if abs(value) >= factor:
             return f"{value / factor:.4g} {name}"
-    return f"{value / ns.value:.4g} ns"
+    return f"{value / NAMES[names[-1]].value:.4g} {names[-1]}"

@@ -60,7 +60,11 @@ def held() -> tuple[int, int, int]:
 
 
 def children(pid: int) -> list[int]:
-    return [int(word) for task in Path(f"/proc/{pid}/task").glob("*/children") for word in task.read_text().split()]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread has ended meanwhile
+            found += map(int, task.read_text().split())
+    return found
 
 
 @dataclass

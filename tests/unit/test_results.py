@@ -191,7 +191,7 @@ def test_what_cannot_be_written_is_the_test_bed_s_fault(tmp_path: Path) -> None:
         (f"{HEADER}\n{LINE.replace('1e-09', 'NaN')}\n", ":2: clock: Value error, a clock has a resolution of more"),
         (
             f"{HEADER}\n{LINE.replace('unit' + chr(34) + ': ' + chr(34) + 's', 'unit' + chr(34) + ': ' + chr(34) + 'ms')}\n",
-            ":2: unit: Input should be 's' or '1'",
+            ":2: unit: Input should be 's', 'B' or '1'",
         ),
     ],
 )
