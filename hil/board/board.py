@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +20,16 @@ from hil.board.exact import Canary, Virtual, song
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu
 from hil.board.replay import HilReplayDriver
-from hil.board.snapshot import Shelf, Snapshot
+from hil.board.snapshot import Shelf, Snapshot, stamps
 from hil.board.stages import BootReport, StageTime
 from hil.board.strategy import HilStrategy
-from hil.console import Console
+from hil.console import Console, LineTimeout
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.image import ensure, manifest, tools
 from hil.image.progress import shown
 from hil.image.store import Image
+
+PROMPT_LIMIT = 2.0  # seconds for a shell to ask for more after a command
 
 
 class Board:
@@ -252,6 +254,7 @@ class Board:
             self._boot_and_prove()
         finally:
             machine.keeps = False
+        self._await_prompt()
         report, lockstep = self.report, self.console.lockstep
         assert report is not None
         facts = {
@@ -265,13 +268,20 @@ class Board:
         }
         return machine.save(shelf, facts)
 
+    def _await_prompt(self) -> None:
+        """See that the shell waits for input, so that it finds all that is typed to a restored one."""
+        console, prompt = self.console, self.manifest.console.prompt.encode()
+        if not console.transcript.read(max(0, console.position - len(prompt)), console.position).endswith(prompt):
+            with suppress(LineTimeout):
+                console.wait_for(prompt, timeout=PROMPT_LIMIT)
+
     def _restore(self, snapshot: Snapshot) -> BootReport:
         machine, facts = self._machine("a snapshot"), snapshot.facts
         begin_ns = time.monotonic_ns()
         self.dirty = None
         self.restores += 1
         stages = tuple(StageTime(**stage) for stage in facts["stages"])
-        report = BootReport(self.name, self.manifest.name, begin_ns, stages, snapshot.console, facts["clock"])
+        report = BootReport(self.name, self.manifest.name, begin_ns, stages, snapshot.console, facts["clock"], 0.0)
 
         def up() -> str:
             self.strategy.restore(report)
@@ -302,13 +312,14 @@ class Board:
         """What the state of the machine hangs on after its boot, its seed aside."""
         machine, image = self._machine("a snapshot"), self.image()
         facts = [part.model_dump_json() for part in (image.manifest.machine, image.manifest.console)]
-        return [image.digest, tools.version(image.manifest.machine.emulator), *facts, *machine.arguments]
+        facts += [*machine.arguments, *stamps(machine.arguments)]
+        return [image.digest, tools.version(image.manifest.machine.emulator), *facts]
 
     def _prove_exact(self, what: str, again: Callable[[], str]) -> None:
         """Compare what the console has brought so far with earlier times; the first of its kind is made twice."""
-        machine, virtual = self._machine("virtual time"), self.virtual
-        assert virtual is not None
-        machine.virtual = Canary([*self._kind(), what], what).prove(virtual, self._song(), again)
+        machine, virtual, lockstep = self._machine("virtual time"), self.virtual, self.console.lockstep
+        assert virtual is not None and lockstep is not None
+        machine.virtual = Canary([*self._kind(), lockstep.typed], what).prove(virtual, self._song(), again)
 
     def _boot_again(self) -> str:
         self.strategy.status = "unknown"

@@ -34,7 +34,8 @@ class Lockstep:
         self.paused_at: int | None = None
         self._control = control
         self._said = b""
-        self._typed = hashlib.sha256(past.encode())
+        self._history = hashlib.sha256(past.encode())
+        self._typed = self._history.copy()
         self._loose = 0
         self._loose_told = 0
         self._expired = False
@@ -59,6 +60,11 @@ class Lockstep:
 
         A restored machine's is made of its snapshot's and of what was typed since.
         """
+        return self._history.hexdigest()[:16]
+
+    @property
+    def typed(self) -> str:
+        """The same of what was typed alone, wherever that was: what a run that shall repeat is known by."""
         return self._typed.hexdigest()[:16]
 
     def take(self) -> None:
@@ -104,7 +110,8 @@ class Lockstep:
             self.take()
         if self.paused_at is None or self._expired:
             self._loose += 1
-        self._typed.update(b"%d\n%s" % (self.paused_at or -1, data))
+        self._history.update(b"%d\n%s" % (self.paused_at or -1, data))
+        self._typed.update(data)
         self._send(data, timeout)
 
     def stamp(self, offset: int) -> int | None:

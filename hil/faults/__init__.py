@@ -1,5 +1,7 @@
 """What we break on purpose."""
 
+from hil.faults.catalogue import Fault
+from hil.faults.finding import Finding, Injection
 from hil.faults.proxy import At, Counts, Cut, Drop, Duplicate, FaultProxy, Faults, Flip, Inject, Report, Stop, Tap
 
 __all__ = [
@@ -8,10 +10,13 @@ __all__ = [
     "Cut",
     "Drop",
     "Duplicate",
+    "Fault",
     "FaultProxy",
     "Faults",
+    "Finding",
     "Flip",
     "Inject",
+    "Injection",
     "Report",
     "Stop",
     "Tap",

@@ -26,7 +26,9 @@ class Guest:
         """The session of the current boot. Raises `InfrastructureError` when the board is off."""
         console: Console = self.board.console
         if self._shell is None or self._shell.console is not console:
-            self._shell = Shell(console, self.board.manifest.console)
+            report = self.board.report
+            idle = report is not None and report.restored is not None
+            self._shell = Shell(console, self.board.manifest.console, idle=idle)
         return self._shell
 
     def run(self, command: str, *, timeout: float = 30.0, check: bool = False) -> Result:

@@ -1,4 +1,4 @@
-"""Load in the guest, to see whether others notice: processor, memory, process creation, console."""
+"""Load and distress in the guest, to see whether others notice: processor, memory, processes, console, clock."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ LOADS = {
 }
 """What each load runs, in a session of its own; it ends where it can do no work, and then nothing was measured."""
 
+DISTRESS = {
+    # the memory is taken until the kernel kills who took it, again and again
+    "out-of-memory": "while tail /dev/zero;test $? -gt 128;do :;done",
+    # a day ahead and a day back, ten times a second
+    "clock": "d=86400;while date -s @$(($(date +%s)+d))>/dev/null;do d=$((-d));usleep 100000;done",
+    # an agent is killed in mid-transfer, or while it waits for the one that measures
+    "agents": "while test -s /usr/bin/hello.wasm;"
+    "do wasmedge_emit /usr/bin/hello.wasm & p=$!;usleep 10000;kill -9 $p;wait $p;done",
+    # 127 processes at once, again and again
+    "fork-bomb": "b(){ test $1 -gt 0||exit 0;b $(($1-1))& b $(($1-1))& wait;};while b 6;do :;done",
+}
+"""The same for what a guest suffers from."""
+
 
 @contextmanager
 def load(guest: Guest, kind: str) -> Iterator[None]:
@@ -30,10 +43,11 @@ def load(guest: Guest, kind: str) -> Iterator[None]:
     Raises `ConfigurationError` for an unknown kind, `GuestError` where the load cannot be started or did
     not last: then nothing was measured under it.
     """
-    if kind not in LOADS:
-        raise ConfigurationError(f"there is no load {kind!r}", hint=f"the loads are: {', '.join(LOADS)}")
+    known = {**LOADS, **DISTRESS}
+    if kind not in known:
+        raise ConfigurationError(f"there is no load {kind!r}", hint=f"the loads are: {', '.join(known)}")
     mark = f"/tmp/hil-load-{kind}"
-    script = f"echo $$ >{mark};{LOADS[kind]}"
+    script = f"echo $$ >{mark};{known[kind]}"
     # in a subshell: a child of its own that ends while BusyBox' shell waits for input would leave an error mark on
     # the shell's stdin, of which `head` and others then complain
     guest.run(

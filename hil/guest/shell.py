@@ -83,11 +83,11 @@ class Result:
 class Shell:
     """A session with the shell that shows its prompt on `console`.
 
-    Whatever is half typed, or runs in the foreground, is interrupted first. Raises `GuestError` when
-    no shell answers.
+    Whatever is half typed, or runs in the foreground, is interrupted first; of a shell that is `idle` only when it
+    does not answer. Raises `GuestError` when no shell answers.
     """
 
-    def __init__(self, console: Console, facts: ConsoleFacts) -> None:
+    def __init__(self, console: Console, facts: ConsoleFacts, *, idle: bool = False) -> None:
         self.console = console
         self.lost = False
         self.retyped = 0
@@ -100,8 +100,10 @@ class Shell:
         )
         patterns = "|".join(f"(?:{pattern})" for pattern in (*facts.foreign, *facts.runner)).encode()
         self._foreign = re.compile(rb"(?:%s)(?<!\r)\r+\n" % patterns) if patterns else None
-        for _ in range(TRIES):
-            if self._last(INTERRUPT + SETUP.replace("NONCE", self._nonce).encode() + b"\n") is not None:
+        setup = SETUP.replace("NONCE", self._nonce).encode() + b"\n"
+        for number in range(TRIES):
+            # a session without echo reads by stdio, in which a ^C leaves an error mark that `head` then complains of
+            if self._last(setup if idle and not number else INTERRUPT + setup) is not None:
                 return
         raise GuestError(
             f"no shell answered on the line, {TRIES} times in {RECOVERY_LIMIT:g} s each",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil.errors import HilError
+from hil.errors import ConfigurationError, HilError
+from hil.plugin import faults, flakes
 from hil.plugin.session import Session, chosen_boards
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
@@ -20,7 +21,8 @@ if TYPE_CHECKING:  # at run time only where a board is used: a collection must s
     from hil.console import Console, Transcript
     from hil.guest import Guest
     from hil.timing import Measure
-    from hil.wasm import Execution, Runner, Samples
+    from hil.timing.soak import Soak
+    from hil.wasm import Execution, Module, Runner, Samples
 
 MARKERS = {
     "board": "runs on whatever board was chosen with --board",
@@ -43,9 +45,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fresh",
         choices=("test", "module", "session"),
-        default="session",
-        help="boot the board afresh for each test, each module, or once (default; a spoilt board is always rebooted)",
+        help="a fresh board for each test, each module, or once: restored from a snapshot where it can be, else "
+        "booted; by default for each test where it is restored, else once (a spoilt board is always made fresh)",
     )
+    group.addoption("--no-snapshots", action="store_true", help="boot emulated boards instead of restoring them")
     group.addoption(
         "--clock",
         choices=("real", "virtual"),
@@ -71,6 +74,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="try to boot a dead board again for every test instead of failing the rest at once",
     )
+    flakes.add_options(group)
+    faults.add_options(group)
+    group.addoption(
+        "--soak-deployments", type=int, default=200, metavar="N", help="deployments of a soak, at least 20 (200)"
+    )
+    group.addoption("--soak-hours", type=float, metavar="H", help="length of a soak instead of its deployments")
+    group.addoption("--soak-boots", type=int, default=3, metavar="N", help="cold boots of the soak of boots (3)")
     group.addoption("--hil-boards", action="store_true", help="list boards and images, and exit")
     parser.addini("hil_board", "the board to test on when --board is not given", default="")
 
@@ -79,6 +89,12 @@ def pytest_configure(config: pytest.Config) -> None:
     option = config.option
     if option.clock != "virtual" and (option.seeds is not None or option.seed != 1):
         raise pytest.UsageError("--seed and --seeds are for boards in virtual time: add --clock virtual")
+    if (
+        option.soak_deployments < 20
+        or option.soak_boots < 1
+        or (option.soak_hours is not None and option.soak_hours <= 0)
+    ):
+        raise pytest.UsageError("a soak has at least 20 deployments, or more than 0 hours, or at least 1 boot")
     if option.seeds is not None and option.seeds < 1:
         raise pytest.UsageError(f"--seeds {option.seeds}: give at least 1")
     if option.seeds is not None and option.seed != 1:
@@ -89,7 +105,9 @@ def pytest_configure(config: pytest.Config) -> None:
             _share_out(config)
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
-    config.stash[SESSION] = Session(config)
+    session = config.stash[SESSION] = Session(config)
+    flakes.register(config, session.directory)
+    faults.register(config, session)
 
 
 def _forget_results(path: Path | None) -> None:
@@ -158,10 +176,6 @@ class Seen:
             yield self.board.console.transcript, 0
 
 
-def _fail(error: HilError) -> None:
-    pytest.fail(f"{type(error).__name__} ({error.fault}): {error}", pytrace=False)
-
-
 @pytest.fixture(scope="session")
 def hil_session_board(request: pytest.FixtureRequest) -> Iterator[Board | HilError]:
     """The board of the whole session; tests use `board`."""
@@ -178,18 +192,21 @@ def hil_session_board(request: pytest.FixtureRequest) -> Iterator[Board | HilErr
 def board(request: pytest.FixtureRequest, hil_session_board: Board | HilError) -> Iterator[Board]:
     """The board, booted to a shell and as fresh as --fresh asks."""
     if isinstance(hil_session_board, HilError):
-        _fail(hil_session_board)
+        flakes.refuse(hil_session_board)
     board: Any = hil_session_board
     item: Any = request.node
     if item.get_closest_marker("hardware") and board.emulated:
-        pytest.fail(f"this test needs a real board, {board.name} is emulated: choose another with --board", False)
+        told = f"this test needs a real board, {board.name} is emulated"
+        flakes.refuse(ConfigurationError(told, hint="choose another with --board"))
     if item.get_closest_marker("emulator") and not board.emulated:
-        pytest.fail(f"this test needs an emulated board, {board.name} is real: choose one with --board", False)
+        told = f"this test needs an emulated board, {board.name} is real"
+        flakes.refuse(ConfigurationError(told, hint="choose one with --board"))
     try:
         request.config.stash[SESSION].make_ready(board, item)
     except HilError as error:
-        _fail(error)
+        flakes.refuse(error)
     board.console.skip()
+    item.stash[flakes.BOARD] = board
     item.stash[SEEN] = Seen(board, board.console, board.console.position)
     if request.config.stash[SESSION].results:
         from hil.report import evidence
@@ -250,17 +267,51 @@ def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
     """Takes series and checks them against the board's bounds."""
     measure = request.config.stash[SESSION].measure(board)
     node: Any = request.node
-    measure.test = node.nodeid.replace(str(node.callspec.params["hil_session_board"]), board.name)
+    test = flakes.unnumbered(node.nodeid, flakes.repetition_of(node))
+    measure.test = test.replace(str(node.callspec.params["hil_session_board"]), board.name)
     yield measure
     measure.flush()
 
 
+@pytest.fixture
+def soak(request: pytest.FixtureRequest, guest: Guest, measure: Measure) -> Callable[..., Soak]:
+    """Deploys a module over and over on one boot, as long as --soak-deployments or --soak-hours say."""
+    option, executions = request.config.option, request.node.stash[SEEN].executions
+
+    def deploy(module: Module, *arguments: str, **options: Any) -> Soak:
+        from hil.timing.soak import soak as begin
+        from hil.wasm import Runner
+
+        # what went well is in the series; thousands of records would bury the rest
+        runner = Runner(guest, record=lambda run: None if run.good else executions.append(run))
+        if not {"deployments", "hours"} & set(options):
+            hours = option.soak_hours
+            options |= {"hours": hours, "deployments": option.soak_deployments if hours is None else None}
+        return begin(runner, module, *arguments, test=measure.test, **options)
+
+    return deploy
+
+
+def _is_one(config: pytest.Config, names: list[str]) -> bool:
+    """Whether each board is for one worker: real ones are, and in virtual time those whose state outlives a test."""
+    from hil.board import boardfile
+
+    option = config.option
+    if option.clock == "virtual" and (option.seeds or option.no_snapshots or option.fresh in ("module", "session")):
+        return True
+    try:
+        return not all(boardfile.emulated(boardfile.find(name)) for name in names)
+    except (HilError, OSError, ValueError):  # the tests will tell
+        return False
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """In virtual time keep the tests of one board and seed in one worker: figures hang on what was done before."""
-    if config.option.clock != "virtual":
+    """Keep the tests of a board in one worker where it cannot be shared out: see `_is_one`."""
+    session = config.stash[SESSION]
+    if not _is_one(config, session.names):
         return None
-    names = [str(chosen) for chosen in config.stash[SESSION].chosen]
+    names = [str(chosen) for chosen in session.chosen]
 
     def machine(nodeid: str) -> str:
         return max((name for name in names if name in nodeid.rpartition("[")[2]), key=len, default=nodeid)

@@ -62,6 +62,28 @@ def label(suite: str, board: str) -> None:
     plugin_manager.hook.add_label(label_type="tag", labels=(board,))
 
 
+def label_fault(fault: str) -> None:
+    """Say whose fault the running test's failure is, by which the report's categories are made."""
+    plugin_manager.hook.add_label(label_type="fault", labels=(fault,))
+
+
+def attach_rates(table: str, facts: str) -> None:
+    """Attach pass rates and boots of the whole run, to be read and as JSON."""
+    allure.global_attach(table, "pass rates and boots", allure.attachment_type.TEXT)
+    allure.global_attach(facts, "rates.json", allure.attachment_type.JSON)
+
+
+def attach_finding(fault: str, text: str) -> None:
+    """Attach what was found after a fault that was made on purpose."""
+    allure.attach(text, f"fault: {fault}", allure.attachment_type.TEXT)
+
+
+def attach_robustness(report: str, lines: str) -> None:
+    """Attach the findings of the whole run, to be read and as JSON lines."""
+    allure.global_attach(report, "robustness.md", allure.attachment_type.TEXT)
+    allure.global_attach(lines, "robustness.jsonl", allure.attachment_type.TEXT)
+
+
 def attach_console(transcript: Transcript, start: int, end: int, *, name: str = "console") -> None:
     """Attach the lines between two offsets as a page with line numbers and seconds since the first."""
     lines = list(transcript.lines(start, end, first=transcript.line_number(start)))[-CONSOLE_LINES:]
@@ -80,6 +102,8 @@ def attach_boot(boot: BootReport) -> None:
     """Attach the stages of a boot with their times."""
     rows = "\n".join(f"{stage.seconds:9.3f} s  {stage.name}" for stage in boot.stages)
     text = f"board {boot.board}, image {boot.image}\nclock: {boot.clock}\ntranscript: {boot.transcript}\n\n{rows}\n"
+    if boot.restored is not None:
+        text = f"restored and proven in {boot.restored:.3f} s, from a snapshot of this boot:\n{text}"
     allure.attach(text, "boot stages", allure.attachment_type.TEXT)
 
 

@@ -22,6 +22,7 @@ static const char USAGE[] =
 	"             [--device reference|/dev/uio0] MODULE [ARGS...]\n"
 	"       probe cycle --output FILE --period-ns NS [--count N] [--priority N] [--partition 1]\n"
 	"       probe counter --output FILE [--count N]\n"
+	"       probe requests [--limit-ms MS] [--device reference|/dev/uio0] COMMAND:SIZE[=NUMBER]...\n"
 	"\n"
 	"Exit status: 0 all was measured, 1 bad use, 240..244 the module ended otherwise than by itself (not loaded,\n"
 	"not instantiated, trap, limit, runner fault), 245 no answer from the runner, 246 another agent is busy,\n"
@@ -300,10 +301,11 @@ static void open_uio(const char *device)
 		fail(STATUS_NO_ANSWER, "does this machine have a partition? Cannot use ", device);
 }
 
-static void ask(enum link_command command, const void *data, size_t size)
+/* A request that says it has `size` bytes and has `bytes`. */
+static void send(uint32_t command, uint32_t size, const void *data, size_t bytes)
 {
 	volatile struct link_page *page = peer.page;
-	link_put(command == LINK_SEND_BULK ? page->bulk : page->data, data, size);
+	link_put(command == LINK_SEND_BULK && !doorbell ? page->bulk : page->data, data, bytes);
 	if (doorbell) {
 		asked = page->header = command | (command == LINK_RUN ? UNANSWERED : size) << 16;
 		link_barrier();
@@ -314,6 +316,11 @@ static void ask(enum link_command command, const void *data, size_t size)
 	seq = page->request_seq + 1;
 	page->header = command | size << 16;
 	link_publish(&peer, &page->request_seq, seq);
+}
+
+static void ask(enum link_command command, const void *data, size_t size)
+{
+	send(command, size, data, size);
 }
 
 /*
@@ -542,6 +549,80 @@ static int counter(const struct options *options)
 	return caught ? 128 + caught : 0;
 }
 
+/* The number that `text` begins with, `most` at most; sets `end` behind it, to `text` where there is none. */
+static uint64_t leading_number(const char *text, uint64_t most, const char **end)
+{
+	uint64_t value = 0;
+	for (*end = text; **end >= '0' && **end <= '9'; ++*end) {
+		uint64_t digit = **end - '0';
+		if (digit > most || value > (most - digit) / 10) {
+			*end = text;
+			return 0;
+		}
+		value = value * 10 + digit;
+	}
+	return value;
+}
+
+static void say(const char *text)
+{
+	if (write(STDOUT_FILENO, text, strlen(text)) < 0)
+		fail(STATUS_NO_OUTPUT, "cannot write ", "the answers");
+}
+
+struct request {
+	uint64_t command, size, number;
+	bool numbered;
+};
+
+static struct request request_of(const char *text)
+{
+	struct request made;
+	const char *colon, *equals, *end;
+	made.command = leading_number(text, UINT16_MAX, &colon);
+	if (colon == text || *colon != ':')
+		fail(STATUS_BAD_USE, "no COMMAND:SIZE[=NUMBER]: ", text);
+	made.size = leading_number(colon + 1, UINT16_MAX, &equals);
+	end = equals;
+	made.numbered = *equals == '=';
+	if (made.numbered)
+		made.number = leading_number(equals + 1, UINT64_MAX, &end);
+	if (equals == colon + 1 || *end || (made.numbered && end == equals + 1))
+		fail(STATUS_BAD_USE, "no COMMAND:SIZE[=NUMBER]: ", text);
+	return made;
+}
+
+/*
+ * Sends requests just as they are given, right or wrong, and tells the answers, a line each. SIZE goes into the
+ * header whatever it is; the data is NUMBER where there is one, else bytes of 0xa5. A run ends after --limit-ms
+ * (on the reference).
+ */
+static int requests(const struct options *options, char **wanted)
+{
+	static uint8_t pattern[LINK_BULK];
+	memset(pattern, 0xa5, sizeof pattern);
+	for (char **text = wanted; *text; text++)
+		request_of(*text); /* all is good before any is sent */
+	if (strcmp(options->device, "reference"))
+		open_uio(options->device);
+	else
+		open_reference();
+	for (char **text = wanted; *text; text++) {
+		struct request next = request_of(*text);
+		size_t room = next.command == LINK_SEND_BULK && !doorbell ? LINK_BULK : LINK_PART;
+		if (next.numbered)
+			room = sizeof next.number;
+		if (next.command == LINK_RUN && !doorbell)
+			must(LINK_SET_LIMIT, &options->limit_ms, sizeof options->limit_ms);
+		send(next.command, next.size, next.numbered ? (void *)&next.number : pattern,
+		     next.size < room ? next.size : room);
+		const char *answer = text_of(answer_of(next.command));
+		if (write(STDOUT_FILENO, answer, strlen(answer)) < 0 || write(STDOUT_FILENO, "\n", 1) < 0)
+			fail(STATUS_NO_OUTPUT, "cannot write ", "the answers");
+	}
+	return 0;
+}
+
 static void on_signal(int number)
 {
 	caught = number;
@@ -549,11 +630,9 @@ static void on_signal(int number)
 
 static uint64_t number_of(const char *text, uint64_t least, uint64_t most)
 {
-	uint64_t value = 0;
-	const char *digit = text;
-	for (; *digit >= '0' && *digit <= '9' && value <= most; digit++)
-		value = value * 10 + *digit - '0';
-	if (digit == text || *digit || value < least || value > most)
+	const char *end;
+	uint64_t value = leading_number(text, most, &end);
+	if (end == text || *end || value < least)
 		fail(STATUS_BAD_USE, "not a number, or out of range: ", text);
 	return value;
 }
@@ -605,6 +684,8 @@ __attribute__((used)) static _Noreturn void start(long *stack)
 		leave(cycle(&options));
 	if (options.output && !strcmp(command, "counter") && !rest[0])
 		leave(counter(&options));
+	if (!strcmp(command, "requests") && rest[0])
+		leave(requests(&options, rest));
 	fail(STATUS_BAD_USE, "", USAGE);
 }
 

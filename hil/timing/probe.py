@@ -135,6 +135,26 @@ class Counter(Record):
         return float(np.percentile(self.steps, 99)) / self.hz
 
 
+@dataclass(frozen=True)
+class Request:
+    """A request to the runner as it stands in the page, right or wrong.
+
+    `command` and `size` are 0 to 65535 and go into the header as they are; the data is `number`, 8 bytes
+    little-endian, or where there is none bytes of 0xA5. Raises `ConfigurationError` for what has no room.
+    """
+
+    command: int
+    size: int = 0
+    number: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.command < 1 << 16 and 0 <= self.size < 1 << 16 and 0 <= (self.number or 0) < 1 << 64):
+            raise ConfigurationError(f"{self} is no request", hint="command and size have 16 bits, the number 64")
+
+    def __str__(self) -> str:
+        return f"{self.command}:{self.size}" + (f"={self.number}" if self.number is not None else "")
+
+
 def seconds(begin: Ticks, end: Ticks, hz: int) -> Floats:
     """The times from stamps `begin` to stamps `end` of one counter.
 
@@ -273,6 +293,25 @@ class Probe:
         record = self._measure(command, count * length + SPARE)
         assert isinstance(record, Cycles)
         return record
+
+    def requests(self, wanted: Sequence[Request], *, limit: float = 1.0, timeout: float = 60.0) -> tuple[int, ...]:
+        """Send requests just as they are given, right or wrong, and return the runner's answers (0: obeyed).
+
+        They stop at the first without an answer: then fewer come back than were sent, and the board is marked.
+        `limit` is the seconds that a run may take, where the image has a watchdog. Raises `ConfigurationError`
+        for a request that cannot be sent, `GuestError` for a guest that does not do its part.
+        """
+        words = [str(request) for request in wanted]
+        command = [self.place(), "requests", "--limit-ms", str(max(1, round(limit * 1000)))]
+        result = self.guest.run(quote([*command, "--device", self._agent_device(), *words]), timeout=timeout)
+        answers = tuple(int(line) for line in result.lines if line.isdecimal())
+        if result.status == 0 and len(answers) == len(wanted):
+            return answers
+        said = "; ".join(line for line in result.lines if not line.isdecimal())
+        if result.status != _NO_ANSWER or len(answers) >= len(wanted):
+            raise self._error(result.status, said)
+        self.guest.board.dirty = "the runner does not answer"
+        return answers
 
     def _agent_device(self) -> str:
         facts = self.guest.board.manifest.agent

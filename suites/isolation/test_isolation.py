@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil.guest.load import LOADS
+from hil.guest.load import DISTRESS, LOADS
 from hil.timing import ms
 
 pytestmark = [pytest.mark.board, pytest.mark.timing]
@@ -17,6 +17,16 @@ def test_releases_in_the_partition_under_load(guest, measure, load):
         loaded = measure.releases(guest, PERIOD, count=COUNT, partition=True)
     measure.check(loaded)
     measure.check(measure.added(loaded, idle))
+
+
+@pytest.mark.destructive  # the clock may stay a day off, and the kernel's log is full
+@pytest.mark.parametrize("distress", DISTRESS)
+def test_releases_in_the_partition_while_the_guest_suffers(guest, measure, distress):
+    idle = measure.releases(guest, PERIOD, count=COUNT, partition=True)
+    with measure.under(guest, distress):
+        suffering = measure.releases(guest, PERIOD, count=COUNT, partition=True)
+    measure.check(suffering)
+    measure.check(measure.added(suffering, idle))
 
 
 @pytest.mark.parametrize("load", LOADS)

@@ -1,0 +1,91 @@
+"""`hil fault`: break a board on purpose, and see what becomes of it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from rich.markup import escape
+
+from hil.cli.common import as_json, board_option, err, image_option, json_option, out, show
+from hil.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from hil.faults.finding import Finding
+
+
+@click.group()
+def fault() -> None:
+    """Faults that are made on purpose."""
+
+
+@fault.command("list")
+@board_option
+@image_option
+@json_option
+def fault_list(name: str, image: str | None, json_: bool) -> None:
+    """List the faults that can be made on a board, what each does and what it needs."""
+    from hil.board.board import Board
+    from hil.faults.catalogue import faults_for
+
+    with Board(name, image=image) as board:
+        rows = [{"name": one.name, "does": one.about, "needs": one.needs} for one in faults_for(board.manifest)]
+    show(rows, json_)
+
+
+@fault.command("inject")
+@click.argument("names", metavar="NAME...", nargs=-1)
+@click.option("--all", "all_", is_flag=True, help="All faults that the board can have.")
+@board_option
+@image_option
+@click.option("--seed", type=int, default=1, show_default=True, metavar="K", help="Instants and contents by chance.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write a report in Markdown, too.")
+@json_option
+def fault_inject(
+    names: tuple[str, ...], all_: bool, name: str, image: str | None, seed: int, report: Path | None, json_: bool
+) -> NoReturn:
+    """Bring a board up, make the faults NAME... one after the other, and judge what is left after each.
+
+    The exit status is 0 where all came as from a good image, else 1; 2 for an error in the input.
+    """
+    from hil.board.board import Board
+    from hil.faults.aftermath import prove
+    from hil.faults.catalogue import EMULATED, fault, faults_for
+    from hil.faults.finding import HELD, markdown, ordered, summary
+    from hil.faults.injector import Injector
+    from hil.guest import Guest
+    from hil.wasm import Runner
+
+    with Board(name, image=image, snapshots=True, proof=lambda board: prove(Runner(Guest(board)))) as board:
+        if bool(names) == all_:
+            raise ConfigurationError("which faults?", hint="give names that `hil fault list` shows, or --all")
+        known = faults_for(board.manifest)
+        if all_:
+            chosen = [one for one in known if board.emulated or one.needs != EMULATED]
+        else:
+            chosen = [fault(word, board.manifest) for word in names]
+        board.image()
+        findings: list[Finding] = []
+        with err.status("a fresh board") if err.is_terminal else nullcontext() as status:
+            for one in chosen:
+                if status is not None:
+                    status.update(escape(f"{len(findings) + 1} of {len(chosen)}: {one.name}"))
+                if not board.up:
+                    board.fresh()
+                with Injector(Runner(Guest(board)), seed=seed) as injector:
+                    findings.append(injector.attempt(one))
+    facts = {"board": board.name, "image": board.manifest.title, "hypervisor": board.manifest.hypervisor}
+    if report is not None:
+        try:
+            report.write_text(markdown(findings, facts, report.parent), "utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"cannot write {report}: {error.strerror}") from error
+    if json_:
+        as_json([asdict(one) for one in findings])
+    else:
+        show([one.row for one in ordered(findings)], False)
+        out.print(f"[bold]{escape(summary(findings))}[/]")
+    raise SystemExit(0 if all(one.grade == HELD for one in findings) else 1)

@@ -1,0 +1,586 @@
+"""Faults on purpose: what is made, how it is judged, and what is told of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from support import QUICK, UNPROVEN, children, stub_board, until
+
+import hil.labgrid
+from hil.board.board import Board
+from hil.cli import main
+from hil.errors import ConfigurationError, GuestError, InfrastructureError
+from hil.faults import aftermath, catalogue, modules
+from hil.faults import held as held_module
+from hil.faults.aftermath import attempt, judge
+from hil.faults.catalogue import Fault, at_stage, fault, faults_for
+from hil.faults.finding import (
+    AT_ONCE,
+    BROKEN,
+    BY_ITSELF,
+    FRESH,
+    HELD,
+    NEVER,
+    RESET,
+    WRONG,
+    Finding,
+    from_facts,
+    markdown,
+    ordered,
+    summary,
+    table,
+    to_json,
+)
+from hil.faults.held import held, leaked
+from hil.faults.injector import BAD_REQUESTS, Injector
+from hil.faults.slow import Later, slowed
+from hil.guest import Guest
+from hil.image import manifest
+from hil.timing.probe import Probe, Request, build
+from hil.wasm import Module, Runner
+
+pytest_plugins = ["pytester"]
+FINDING = Finding(
+    "freeze",
+    "stood still",
+    "went on",
+    "exited",
+    AT_ONCE,
+    0.2,
+    1.0,
+    HELD,
+    "as it ought to be",
+    1,
+    "b",
+    "i",
+    "/t/x.raw",
+    3,
+    9,
+)
+
+
+# -- modules -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["greeting", "endless", "trapping", "allocating", "recursing", "flooding", "huge"])
+def test_each_module_is_a_module_and_small_on_the_line(kind, tmp_path):
+    made = modules.module(kind)
+    path = tmp_path / made.name
+    path.write_bytes(made.data)
+    assert Module.load(path).imports == ("wasi_snapshot_preview1.fd_write",)
+    assert len(made.data.rstrip(b"\0").replace(bytes(1024), b"")) < 2048
+
+
+def test_a_module_that_is_none_is_told():
+    with pytest.raises(ConfigurationError, match="no module 'small'"):
+        modules.module("small")
+
+
+def test_malformed_modules_repeat_by_their_seed_and_are_not_good():
+    good = modules.module("greeting").data
+    one, other = ([modules.malformed(random.Random(seed))[0].data for seed in range(200)] for _ in range(2))
+    assert one == other
+    assert good not in one
+    assert len(set(one)) > 150
+
+
+# -- the catalogue -------------------------------------------------------------------------------------
+
+
+def test_names_are_unique_and_each_stage_has_its_cut():
+    reference = manifest.find("reference")
+    names = [one.name for one in faults_for(reference)]
+    assert len(names) == len(set(names))
+    assert [name for name in names if "@" in name] == [f"power-cut@{stage.name}" for stage in reference.stages]
+
+
+def test_an_unknown_fault_is_told_with_the_nearest():
+    with pytest.raises(ConfigurationError, match="no fault 'freez'") as caught:
+        fault("freez")
+    assert "did you mean 'freeze'?" in str(caught.value)
+    with pytest.raises(ConfigurationError, match="no fault 'power-cut@shell'"):
+        fault("power-cut@shell")
+    assert fault("power-cut@shell", manifest.find("reference")).about == at_stage("shell").about
+
+
+# -- slow hosts and instants ---------------------------------------------------------------------------
+
+
+def ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.fixture
+def busy():
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_slowed_process_gets_its_share_and_runs_again(busy):
+    until(lambda: ticks(busy.pid) > 2)
+    stopped = 0
+    with slowed(busy.pid, 0.2):
+        for _ in range(100):
+            stopped += state(busy.pid) == "T"
+            time.sleep(0.01)
+    assert 50 < stopped < 97, f"stopped at {stopped} of 100 looks"
+    assert state(busy.pid) != "T"
+    before = ticks(busy.pid)
+    until(lambda: ticks(busy.pid) > before)
+
+
+def test_a_process_is_not_left_stopped_by_what_goes_wrong(busy):
+    def fail_when_stopped() -> None:
+        until(lambda: state(busy.pid) == "T")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), slowed(busy.pid, 0.05, period=1):
+        fail_when_stopped()
+    until(lambda: state(busy.pid) != "T", 1)
+
+
+def test_a_process_that_ends_meanwhile_is_no_error(busy):
+    with slowed(busy.pid, 0.5):
+        busy.kill()
+        busy.wait()
+    with pytest.raises(InfrastructureError, match="no process"), slowed(busy.pid, 0.5):
+        pass
+
+
+@pytest.mark.parametrize(("share", "period"), [(0, 0.1), (1, 0.1), (0.5, 0), (0.5, 2)])
+def test_shares_out_of_range_are_refused(share, period):
+    with pytest.raises(ConfigurationError, match="cannot give a process"), slowed(os.getpid(), share, period=period):
+        pass
+
+
+def test_an_act_comes_at_its_time_and_its_error_to_who_waits():
+    seen: list[float] = []
+    begun = time.monotonic()
+    with Later(0.05, lambda: seen.append(time.monotonic() - begun)) as later:
+        time.sleep(0.2)
+    assert later.early
+    assert 0.05 <= seen[0] < 0.2
+    with Later(0.05, lambda: seen.append(0)) as late:
+        pass
+    assert not late.early
+    assert len(seen) == 2, "it is done all the same"
+
+    def fails() -> None:
+        raise GuestError("no")
+
+    with pytest.raises(GuestError, match="no"), Later(0, fails):
+        pass
+
+
+def test_what_leaks_is_named(monkeypatch):
+    monkeypatch.setattr(held_module, "SETTLE", 0.1)
+    before = held()
+    assert not leaked(before)
+    ends = os.pipe()
+    try:
+        assert leaked(before) == "2 file descriptors"
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+# -- aftermath -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def injector(tmp_path):
+    with Board(str(stub_board(tmp_path)), transcripts=tmp_path, snapshots=False) as board:
+        board.boot()
+        yield Injector(Runner(Guest(board)), seed=7)
+
+
+@pytest.fixture
+def alive(monkeypatch):
+    """In the stub's place: it is alive while QEMU is; `alive.errors` are raised first."""
+    told = SimpleNamespace(errors=[])
+
+    def prove(runner: Any) -> None:
+        if told.errors and (error := told.errors.pop(0)):
+            raise error
+        runner.guest.board.qemu.monitor.execute("query-status")
+
+    monkeypatch.setattr(aftermath, "prove", prove)
+    return told
+
+
+KILL = Fault("kill", "", lambda make: make.kill_qemu(), "InfrastructureError", FRESH)
+FREEZE = Fault("freeze", "", lambda make: make.freeze(0.05), "unharmed")
+
+
+def test_a_board_that_holds_is_told_so(injector, alive):
+    finding = attempt(injector, FREEZE)
+    assert (finding.grade, finding.usable, finding.verdict) == (HELD, AT_ONCE, "unharmed"), finding
+    assert finding.done == "the machine was stopped for 0.05 s"
+    assert finding.seconds >= 0.05
+    assert finding.seed == 7
+    events = [event.name for event in injector.board.qemu.monitor.events]
+    assert events[-2:] == ["STOP", "RESUME"]
+
+
+def test_a_dead_machine_is_found_and_replaced(injector, alive):
+    finding = attempt(injector, KILL)
+    assert (finding.grade, finding.usable, finding.verdict) == (HELD, FRESH, "InfrastructureError"), finding
+    assert injector.board.boots == 2
+    assert injector.board.up
+
+
+def test_a_break_that_ought_not_be_is_broken_but_found(injector, alive):
+    finding = attempt(injector, replace(KILL, usable=AT_ONCE))
+    assert (finding.grade, finding.usable) == (BROKEN, FRESH), finding
+    assert finding.good
+    assert "ought to be at once" in finding.why
+
+
+def test_a_fault_without_effect_is_no_success(injector, alive):
+    finding = attempt(injector, replace(FREEZE, ought="LineClosed"))
+    assert finding.grade == WRONG
+    assert not finding.good
+    assert "unharmed: neither what ought to come of it" in finding.why
+
+
+def test_a_board_that_a_reset_of_the_runner_brings_back(injector, alive, monkeypatch):
+    monkeypatch.setattr(aftermath, "_reset", lambda runner: None)
+    alive.errors = [GuestError("the runner is stuck")]
+    finding = attempt(injector, FREEZE)
+    assert (finding.grade, finding.usable, finding.verdict) == (BROKEN, RESET, "GuestError"), finding
+    assert "the runner is stuck" in finding.did
+    assert injector.board.boots == 1
+
+
+def test_a_board_that_never_comes_back_is_wrong(injector, alive):
+    alive.errors = [GuestError("one"), GuestError("two"), GuestError("three")]
+    finding = attempt(injector, KILL)
+    assert (finding.grade, finding.usable) == (WRONG, NEVER), finding
+
+
+def test_a_leak_is_wrong(injector, alive, monkeypatch):
+    monkeypatch.setattr(held_module, "SETTLE", 0.1)
+    ends: list[int] = []
+
+    def leak(make: Injector) -> Any:
+        ends.extend(os.pipe())
+        return make.freeze(0)
+
+    try:
+        finding = attempt(injector, replace(FREEZE, inject=leak))
+    finally:
+        for end in ends:
+            os.close(end)
+    assert finding.grade == WRONG
+    assert finding.why == "the framework leaked 2 file descriptors"
+
+
+def test_a_machine_that_booted_by_itself_is_told_so(injector, alive, monkeypatch):
+    finding = judge(injector, replace(injector.freeze(0), restarted=True, words=("rebooted",)), fault("reset"))
+    assert (finding.grade, finding.usable) == (HELD, BY_ITSELF)
+
+
+def test_the_power_is_cut_in_a_boot(injector):
+    told: list[Any] = []
+    injector.board.account = account = lambda *words: told.append(words)
+    with pytest.raises(ConfigurationError, match="no stage 'never'"):
+        injector.cut_power(stage="never")
+    injection = injector.cut_power(stage="login")
+    assert injection.words == ("LineClosed",), injection
+    assert injection.start == 0
+    assert not injector.board.up
+    assert told == [], "it says nothing of the image's boots"
+    assert injector.board.account is account
+
+
+def test_a_line_is_tapped_when_needed_and_free_again(injector, alive, monkeypatch):
+    def cut(make: Injector) -> Any:
+        with make._injecting("cut", before=make._through_proxy) as account:
+            make._tap.proxy.cut()
+            account.done = "cut"
+            with account.watching():
+                make.board.console.wait_for(b"never", timeout=QUICK)
+        return make.injections[-1]
+
+    finding = attempt(injector, Fault("cut", "", cut, "LineClosed", FRESH))
+    assert finding.grade == HELD, finding
+    assert injector.board.line.tap is None
+    assert injector.board.boots == 4, "first, tapped, fresh, and without the tap"
+
+
+def test_faults_out_of_range_and_on_boards_that_cannot_are_refused(injector):
+    with pytest.raises(ConfigurationError, match="out of range"):
+        injector.freeze(61)
+    with pytest.raises(ConfigurationError, match="out of range"):
+        injector.malformed(0)
+    real: Any = SimpleNamespace(emulated=False, name="rack-3")
+    with pytest.raises(ConfigurationError, match="needs QEMU, and board rack-3 is real") as caught:
+        Injector(SimpleNamespace(guest=SimpleNamespace(board=real))).kill_qemu()  # type: ignore[arg-type]
+    assert "--board" in str(caught.value)
+
+
+def test_a_real_board_is_cut_by_its_power_driver():
+    calls: list[str] = []
+    power = SimpleNamespace(off=lambda: calls.append("off"))
+    target = SimpleNamespace(activate=lambda driver: calls.append("active" if driver is power else "?"))
+    real: Any = SimpleNamespace(emulated=False, name="rack-3", power=power, target=target)
+    Injector(SimpleNamespace(guest=SimpleNamespace(board=real)))._power_off()  # type: ignore[arg-type]
+    assert calls == ["active", "off"]
+
+
+def test_what_the_user_must_correct_is_not_what_the_image_did(injector, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise ConfigurationError("no agent")
+
+    monkeypatch.setattr(injector.runner, "run", refuse)
+    with pytest.raises(ConfigurationError, match="no agent"):
+        injector.module("endless")
+    assert injector.injections[-1].words == (), "it was made, and nothing came of it"
+
+
+# -- findings ------------------------------------------------------------------------------------------
+
+
+def test_the_worst_comes_first():
+    wrong, broken = replace(FINDING, grade=WRONG), replace(FINDING, grade=BROKEN, usable=RESET)
+    worse, slow = replace(broken, usable=FRESH), replace(FINDING, recovery=9.0)
+    assert ordered([FINDING, broken, slow, worse, wrong]) == [wrong, worse, broken, slow, FINDING]
+    assert summary([FINDING, broken, wrong]) == "3 faults: 1 held, 1 broken and found, 1 not found or beyond repair"
+
+
+def test_findings_survive_json():
+    one = replace(FINDING, tail=("a", "b"))
+    assert from_facts(json.loads(to_json(one))) == one
+    with pytest.raises(ConfigurationError, match="no finding"):
+        from_facts({"name": "x"})
+
+
+def test_the_report_says_where_to_read_on(tmp_path):
+    broken = replace(FINDING, fault="two|agents", grade=BROKEN, why="silent", tail=("last ```words",), test="t.py::x")
+    text = markdown([FINDING, broken], {"board": "b"}, Path("/t"))
+    assert text.index("## Broken, and found") < text.index("## Held")
+    assert "- read on: `x.raw`, lines 3 to 9; test `t.py::x`" in text
+    assert "| two\\|agents |" in text
+    assert "last '''words" in text
+    assert text.count("```") == 2, "what held needs no console"
+    assert any("silent" in line for line in table([broken]))
+    assert len(table([FINDING])) == 2
+
+
+# -- requests ------------------------------------------------------------------------------------------
+
+
+class FakeGuest:
+    def __init__(self, status: int, text: str) -> None:
+        self.status, self.text, self.ran = status, text, ""
+        self.board = SimpleNamespace(dirty=None, manifest=SimpleNamespace(agent=SimpleNamespace(device="/dev/uio0")))
+        self.shell = SimpleNamespace(console=SimpleNamespace(evidence=lambda: None))
+
+    def run(self, command: str, **_: object) -> Any:
+        self.ran = command
+        return SimpleNamespace(status=self.status, text=self.text, lines=self.text.splitlines())
+
+
+def asked(status: int, text: str) -> tuple[FakeGuest, tuple[int, ...]]:
+    guest: Any = FakeGuest(status, text)
+    probe = Probe(guest)
+    probe.place = lambda: "probe"  # type: ignore[method-assign]
+    return guest, probe.requests([Request(1, 8, 100), Request(5)], limit=0.5)
+
+
+def test_requests_are_sent_as_they_are():
+    guest, answers = asked(0, "0\n3\n")
+    assert answers == (0, 3)
+    assert guest.ran == "probe requests --limit-ms 500 --device /dev/uio0 1:8=100 5:0"
+    assert guest.board.dirty is None
+
+
+def test_a_runner_that_stops_answering_is_noticed():
+    guest, answers = asked(245, "0\nprobe: no answer from the runner: it is dead\n")
+    assert answers == (0,)
+    assert guest.board.dirty == "the runner does not answer"
+
+
+@pytest.mark.parametrize(("status", "text"), [(0, "0\n"), (1, "probe: bad"), (127, "sh: no probe"), (137, "0\n")])
+def test_a_probe_that_fails_is_an_error(status, text):
+    with pytest.raises((GuestError, ConfigurationError)):
+        asked(status, text)
+
+
+@pytest.mark.parametrize("words", [(-1,), (65536,), (1, 65536), (1, 8, 1 << 64), (1, 8, -1)])
+def test_what_is_no_request_is_refused(words):
+    with pytest.raises(ConfigurationError, match="is no request"):
+        Request(*words)
+
+
+def test_the_wrong_requests_are_said_to_be_wrong():
+    assert sum(wrong for _, wrong in BAD_REQUESTS) > 10
+    assert not all(wrong for _, wrong in BAD_REQUESTS)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    for tool in ("aarch64-linux-gnu-gcc", "qemu-aarch64"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"there is no {tool}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        build.cache_clear()
+        yield build()
+    build.cache_clear()
+
+
+def probe(program: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = ["qemu-aarch64", program, "requests", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        (["1:8=100"], struct.pack("<HHQ", 1, 8, 100) + bytes(4)),
+        (["99:3=1"], struct.pack("<HHI", 99, 3, 1)),
+        (["2:6"], struct.pack("<HH", 2, 6) + b"\xa5" * 6 + bytes(2)),
+        (["65535:65535"], b"\xff" * 4 + b"\xa5" * 4092),
+        (["5:0"], struct.pack("<HHI", 5, 0xFFFF, 0)),
+    ],
+)
+def test_the_program_sends_what_it_is_told(program, tmp_path, words, page):
+    device = tmp_path / "uio"
+    device.write_bytes(bytes(8192))
+    ended = probe(program, "--device", str(device), *words, "7:0")
+    assert (ended.returncode, ended.stdout) == (245, ""), "it stops where nobody answers"
+    assert device.read_bytes()[4096 : 4096 + len(page)] == page
+    assert device.read_bytes()[0] == 1, "the doorbell"
+
+
+@pytest.mark.parametrize(
+    "word", ["5", ":", "5:", ":5", "1:8=", "1:8=x", "1:8x", "65536:0", "1:65536", "1:8=18446744073709551616"]
+)
+def test_the_program_refuses_what_is_no_request(program, tmp_path, word):
+    device = tmp_path / "uio"
+    device.write_bytes(bytes(8192))
+    ended = probe(program, "--device", str(device), "7:0", word)
+    assert (ended.returncode, ended.stderr) == (1, f"probe: no COMMAND:SIZE[=NUMBER]: {word}\n")
+    assert device.read_bytes() == bytes(8192), "nothing is sent"
+
+
+# -- pytest and the command line -----------------------------------------------------------------------
+
+CONFTEST = """
+import hil.faults.aftermath
+hil.faults.aftermath.prove = lambda runner: runner.guest.board.qemu.monitor.execute("query-status")
+"""
+TESTS = """
+    import dataclasses, pytest
+    from hil.faults.catalogue import Fault
+    FREEZE = Fault("freeze", "", lambda make: make.freeze(0.01), "unharmed")
+    KILL = Fault("kill", "", lambda make: make.kill_qemu(), "InfrastructureError", "on a fresh board")
+    def test_holds(faults): assert faults.attempt(FREEZE).good
+    def test_dies(faults, board):
+        assert faults.attempt(KILL).good
+        assert faults.seed == 5
+    def test_breaks(faults): assert faults.attempt(dataclasses.replace(KILL, usable="at once")).good
+    def test_fails(faults):
+        faults.freeze(0.02)
+        assert False
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "xdist"])
+def test_findings_are_told_and_reported(pytester, monkeypatch, workers):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    pytester.makeconftest(UNPROVEN + CONFTEST)
+    pytester.makepyfile(TESTS)
+    board = stub_board(pytester.path)
+    options = ("--board", str(board), "--fault-seed", "5", "--no-snapshots", *workers)
+    result = pytester.runpytest_subprocess("-p", "hil.plugin", "-p", "no:cacheprovider", *options, timeout=120)
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*faults made on purpose*",
+            "freeze (seed 5): the machine was stopped for 0.02 s; nothing came of it yet",
+            "*= robustness =*",
+            "fault * finding *",
+            "qemu-killed * broken * on a fresh board *",
+            "3 faults: 2 held, 1 broken and found, 0 not found or beyond repair",
+            "report: *robustness.md*",
+        ]
+    )
+    (report,) = (pytester.path / "reports").rglob("robustness.md")
+    text = report.read_text()
+    assert "- fault seed: 5" in text
+    assert "test `test_findings_are_told_and_reported.py::test_breaks[stub]`" in text
+    lines = (report.parent / "robustness.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["fault"] for line in lines) == ["freeze", "qemu-killed", "qemu-killed"]
+
+
+def hil(*words: str) -> Any:
+    before = children(os.getpid())
+    result = CliRunner().invoke(main, ["fault", *words])
+    until(lambda: set(children(os.getpid())) <= set(before))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_the_faults_of_a_board_are_listed():
+    rows = json.loads(hil("list", "--json").output)
+    assert {"name", "does", "needs"} == set(rows[0])
+    assert "power-cut@login" in [row["name"] for row in rows]
+    assert {row["needs"] for row in rows} == {"any board", "QEMU"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["inject"], "which faults?"),
+        (["inject", "freeze", "--all"], "which faults?"),
+        (["inject", "freez"], "did you mean 'freeze'?"),
+        (["inject", "freeze", "--board", "nothing"], "the boards are: "),
+    ],
+)
+def test_bad_use_of_the_command_is_told(words, told):
+    result = hil(*words)
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+@pytest.mark.parametrize(("chosen", "status"), [([FREEZE], 0), ([FREEZE, replace(KILL, usable=AT_ONCE)], 1)])
+def test_the_command_injects_and_judges(tmp_path, monkeypatch, alive, chosen, status):
+    monkeypatch.setattr(catalogue, "faults_for", lambda manifest: tuple(chosen))
+    monkeypatch.setenv("HIL_SNAPSHOTS_MIB", "0")
+    monkeypatch.setenv("HIL_TRANSCRIPTS", str(tmp_path / "transcripts"))
+    board = str(stub_board(tmp_path))
+    report = tmp_path / "report.md"
+    result = hil("inject", "--all", "--board", board, "--seed", "3", "--report", str(report), "--json")
+    assert result.exit_code == status, result.output
+    facts = json.loads(result.output)
+    assert [one["fault"] for one in facts] == ["freeze", "qemu-killed"][: len(chosen)]
+    assert {one["seed"] for one in facts} == {3}
+    assert report.read_text().startswith("# Robustness")
+    shown = hil("inject", "freeze", "--board", board)
+    assert shown.exit_code == 0
+    assert "what the image did" in shown.output
+    assert "1 faults: 1 held" in shown.output
