@@ -133,6 +133,9 @@ class HilQemuDriver(MachineDriver):
             )
         self.qemu.stop()
         try:
+            blocks = self.qemu.monitor.execute("query-block")
+            if disks := [one["device"] for one in blocks if not one.get("inserted", {"ro": True})["ro"]]:
+                raise InfrastructureError(f"it can write to {', '.join(disks)}, which a snapshot does not hold")
             return shelf.keep(self._memory, self.qemu.monitor.state(), self.console.transcript, facts)
         except BaseException:
             self.qemu.go_on()

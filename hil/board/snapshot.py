@@ -31,7 +31,8 @@ from hil.image.progress import Silent
 FORMAT = "1"
 LIMIT_MIB = 4096  # of all snapshots together; HIL_SNAPSHOTS_MIB sets another
 BLOCK = 1 << 16  # bytes that are kept or left out together
-SUFFIXES = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}  # of QEMU's -m, powers of two
+SUFFIXES = {"": 20, "B": 0, "K": 10, "M": 20, "G": 30, "T": 40}  # of QEMU's -m, powers of two
+ALIGNED = 1 << 13  # bytes: QEMU rounds up
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,15 @@ def root() -> Path:
 
 
 def shelves() -> list[tuple[Path, int, Mapping[str, Any]]]:
-    """The directory, the bytes on the disk and the facts of each snapshot that is there, those used last first."""
+    """The directory, the bytes on the disk and the facts of each snapshot that is there, those used last first.
+
+    A damaged one has no facts.
+    """
     found = []
-    for directory in root().glob("*/"):
-        with suppress(OSError, ValueError):
-            facts = json.loads((directory / "whole" / "facts.json").read_text())
-            size = sum(path.stat().st_blocks * 512 for path in (directory / "whole").iterdir())
-            found.append((directory.stat().st_mtime, directory, size, facts))
+    for whole in root().glob("*/whole/"):
+        with suppress(OSError):  # another run has removed it meanwhile
+            size = sum(path.stat().st_blocks * 512 for path in whole.iterdir())
+            found.append((whole.parent.stat().st_mtime, whole.parent, size, _facts(whole)))
     return [(directory, size, facts) for _, directory, size, facts in sorted(found, key=lambda one: -one[0])]
 
 
@@ -152,11 +155,17 @@ def trim(spared: Path | None = None, most: int | None = None) -> None:
 
 def memory_size(arguments: Sequence[str]) -> int | None:
     """The bytes of RAM that QEMU's `arguments` ask for; None where they do not tell or bring a memory of their own."""
-    if any("memory-backend" in argument or argument == "-numa" for argument in arguments):
+    if any("memory-backend" in argument or argument in ("-numa", "-mem-path") for argument in arguments):
         return None
     told = [value for option, value in itertools.pairwise(arguments) if option == "-m"]
-    found = re.match(r"(?:size=)?(\d+)([KMGT]?)B?(?:,|$)", told[-1], re.I) if told else None
-    return int(found[1]) << SUFFIXES[found[2].upper()] if found else None
+    found = re.match(r"(?:size=)?(\d+)([BKMGT]?)(?:,|$)", told[-1], re.I) if told else None
+    return -(-(int(found[1]) << SUFFIXES[found[2].upper()]) // ALIGNED) * ALIGNED if found else None
+
+
+def stamps(arguments: Sequence[str]) -> list[str]:
+    """Size and time of each file that `arguments` name: what tells when one is changed."""
+    parts = (Path(part) for argument in arguments for part in re.split("[,=]", argument))
+    return [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in parts if path.is_file()]
 
 
 def _copy(memory: int, target: Path) -> None:
@@ -179,6 +188,14 @@ def _copy(memory: int, target: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _facts(whole: Path) -> Mapping[str, Any]:
+    try:
+        facts = json.loads((whole / "facts.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
 def _write(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
@@ -189,6 +206,7 @@ def _write(path: Path, data: bytes) -> None:
 def _remove(directory: Path) -> None:
     """At once for those who look, whoever is killed meanwhile."""
     old = directory / f"old-{os.getpid()}"
+    shutil.rmtree(old, ignore_errors=True)  # of one that was killed and had our number
     with suppress(OSError):
         (directory / "whole").rename(old)
     shutil.rmtree(old, ignore_errors=True)

@@ -9,9 +9,11 @@ from rich.markup import escape
 
 from hil.cli.boards import board
 from hil.cli.common import Group, as_json, json_option, out
+from hil.cli.faults import fault
 from hil.cli.figures import baseline, plot, results
 from hil.cli.images import image
 from hil.cli.runs import exit_status, run
+from hil.cli.snapshots import snapshot
 from hil.cli.transcripts import transcript
 
 __all__ = ["exit_status", "main"]
@@ -53,5 +55,5 @@ def report(results: Path | None, output: Path | None, title: str) -> None:
     out.print(escape(str(made)))
 
 
-for command in (image, board, transcript, run, results, plot, baseline):
+for command in (image, board, snapshot, transcript, run, results, plot, baseline, fault):
     main.add_command(command)

@@ -17,7 +17,9 @@ from rich.markup import escape
 from hil.cli.common import (
     as_json,
     board_option,
+    boot_option,
     booted,
+    brought_up,
     err,
     image_option,
     json_option,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from hil.board.stages import BootReport
 
 QUIT = b"\x1d"  # Ctrl-], as telnet and labgrid's console have it
+BY_HAND = b"stty sane;PS2='> '\n"  # after the proof's session, which needs no echo
 
 
 @click.group()
@@ -146,13 +149,17 @@ def _stage_times(reports: Sequence[BootReport]) -> list[dict[str, Any]]:
 @board.command("console")
 @board_option
 @image_option
-def board_console(name: str, image: str | None) -> None:
-    """Boot a board and talk to its console by hand; Ctrl-] ends it and switches the board off."""
+@boot_option
+def board_console(name: str, image: str | None, boot: bool) -> None:
+    """Bring a board up and talk to its console by hand; Ctrl-] ends it and switches the board off."""
     if not sys.stdin.isatty():
         raise ConfigurationError("the console needs a terminal", hint="for scripts there is `hil run` and pytest")
-    with powered(name, image) as chosen:
-        booted(chosen)
-        err.print("[dim]booted; Ctrl-] ends[/]")
+    with powered(name, image, snapshots=not boot) as chosen:
+        report = brought_up(chosen, boot=boot)
+        if not boot:
+            chosen.console.write(BY_HAND)
+            chosen.console.skip()
+        err.print(f"[dim]{'booted' if report.restored is None else 'restored'}; Ctrl-] ends[/]")
         interact(chosen)
 
 

@@ -1,4 +1,4 @@
-"""What the command groups share: the error's way to a terminal, options, tables and a booted board."""
+"""What the command groups share: the error's way to a terminal, options, tables and a board that is up."""
 
 from __future__ import annotations
 
@@ -55,11 +55,14 @@ seed_option = click.option(
 )
 
 
+boot_option = click.option("--boot", is_flag=True, help="Boot from power-off even where a snapshot could be restored.")
+
+
 @contextmanager
-def powered(name: str, image: str | None, seed: int | None = None) -> Iterator[Board]:
+def powered(name: str, image: str | None, seed: int | None = None, *, snapshots: bool = False) -> Iterator[Board]:
     from hil.board.board import Board
 
-    with Board(name, image=image, seed=seed) as chosen:
+    with Board(name, image=image, seed=seed, snapshots=snapshots) as chosen:
         chosen.image()
         yield chosen
 
@@ -68,6 +71,23 @@ def booted(chosen: Board) -> BootReport:
     what = f"booting {chosen.manifest.title} on {chosen.name}"
     with err.status(escape(what)) if err.is_terminal else nullcontext():
         return chosen.boot()
+
+
+def brought_up(chosen: Board, *, boot: bool) -> BootReport:
+    """Restore the board, or boot it where it has no snapshot, and prove it; with `boot` boot it, no more."""
+    from hil.guest import Guest
+    from hil.wasm.proof import prove
+
+    if boot:
+        return booted(chosen)
+    guest = Guest(chosen)
+    chosen.proof = lambda _: prove(guest)
+    what = f"bringing up {chosen.manifest.title} on {chosen.name}"
+    with err.status(escape(what)) if err.is_terminal else nullcontext():
+        report = chosen.fresh()
+    if chosen.emulated and chosen.unsaved:
+        err.print(f"[dim]{escape(chosen.name)} is booted, not restored: no snapshot: {escape(chosen.unsaved)}[/]")
+    return report
 
 
 def show(rows: list[dict[str, Any]], json_: bool) -> None:

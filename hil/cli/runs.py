@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, board_option, booted, err, image_option, json_option, powered, seed_option
+from hil.cli.common import (
+    as_json,
+    board_option,
+    boot_option,
+    brought_up,
+    err,
+    image_option,
+    json_option,
+    powered,
+    seed_option,
+)
 
 if TYPE_CHECKING:
     from hil.wasm import Verdict
@@ -25,6 +35,7 @@ GARBLED = 70  # exited with 0, but the output is not what the module wrote
 @board_option
 @image_option
 @seed_option
+@boot_option
 @click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, show_default=True, help="Seconds it may run.")
 @json_option
 def run(
@@ -33,10 +44,13 @@ def run(
     name: str,
     image: str | None,
     seed: int | None,
+    boot: bool,
     limit: float,
     json_: bool,
 ) -> NoReturn:
-    """Boot, deploy MODULE with ARGUMENTS, print its output and verdict.
+    """Deploy MODULE with ARGUMENTS on a fresh board, print its output and verdict.
+
+    An emulated board is restored from its snapshot, which the first run makes.
 
     The exit status is the module's own where it exited, else 65 failed, 66 faulted, 67 silent,
     68 stuck, 69 no agent, 70 exited with 0 but garbled on the line; 1 and 2 without a
@@ -46,9 +60,9 @@ def run(
     from hil.image.progress import shown
     from hil.wasm import Module, Runner
 
-    loaded = Module.load(module)  # before a boot is paid for
-    with powered(name, image, seed) as chosen:
-        booted(chosen)
+    loaded = Module.load(module)  # before a board is paid for
+    with powered(name, image, seed, snapshots=not boot) as chosen:
+        brought_up(chosen, boot=boot)
         with shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
             runner = Runner(Guest(chosen, progress=progress))
             runner.place(loaded)

@@ -30,7 +30,7 @@ MARKERS = {
     "emulator": "needs QEMU's powers; an error on a real board",
     "timing": "judges times; its figures are in the report",
     "soak": "runs long",
-    "destructive": "may leave the board unusable; it is booted afresh afterwards",
+    "destructive": "may leave the board unusable; the next test gets a fresh one",
 }
 SESSION = pytest.StashKey[Session]()
 SEEN = pytest.StashKey["Seen"]()
@@ -235,7 +235,7 @@ def console(board: Board) -> Console:
 
 @pytest.fixture
 def power(board: Board) -> Iterator[Any]:
-    """labgrid's power driver of the board; the board is booted afresh for the next test."""
+    """labgrid's power driver of the board; the next test gets a fresh one."""
     yield board.power
     board.dirty = "a test had its hand on the power"
 

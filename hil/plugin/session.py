@@ -216,7 +216,7 @@ class Session:
             "image sha256": image.digest,
             "hypervisor": board.manifest.hypervisor,
         }
-        self.facts["snapshots"] = f"none: {board.unsaved}" if board.unsaved else "restored by each test's need"
+        self.facts["snapshots"] = f"none: {board.unsaved}" if board.unsaved else "restored from a snapshot"
         self.facts["clock"] = "real time" if board.virtual is None else str(board.virtual)
         if board.emulated:
             self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}

@@ -28,7 +28,7 @@ class Execution:
     this image's agent cannot prove it). `request_ns` and `answer_ns` are host monotonic stamps of the
     agent's start and end as seen on the line; `seal` holds the guest counter's ticks where there are any.
     `start` and `end` are offsets in the transcript. `heard` is false where nothing at all came back;
-    `restored` says why the board was booted afresh for this deployment, None where it was not.
+    `restored` says why the board was made fresh for this deployment, None where it was not.
     """
 
     module: Module

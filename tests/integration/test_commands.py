@@ -58,6 +58,12 @@ def test_run(arguments, status, out, err):
     assert err in done.stderr
 
 
+def test_run_in_a_forced_boot_and_from_a_snapshot_print_the_same():
+    hello = [*HIL, "run", "wasm_samples/hello.wasm"]
+    restored, booted = (run([*hello, *more]) for more in ([], ["--boot"]))
+    assert (restored.returncode, restored.stdout, restored.stderr) == (0, booted.stdout, booted.stderr)
+
+
 def test_boot_as_json():
     done = run([*HIL, "board", "boot", "--json"])
     stages = [row["stage"] for row in json.loads(done.stdout)["stages"]]
@@ -94,7 +100,7 @@ def test_no_emulator_is_said_with_the_remedy(tmp_path):
 def test_nothing_is_left_behind(number, moment, tmp_path):
     mark = f"hil-mark-{os.getpid()}-{number}-{moment}"
     env = {**os.environ, "HIL_MARK": mark, "TMPDIR": str(tmp_path)}
-    command = [*PYTEST, "suites/deploy", "-q"]
+    command = [*PYTEST, "suites/deploy", "-q", "--no-snapshots"]  # of those: test_snapshots.py
     child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(moment)

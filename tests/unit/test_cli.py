@@ -235,6 +235,8 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
     class Held:
         manifest = SimpleNamespace(title="t")
         name = "b"
+        emulated = True
+        unsaved = ""
 
         def __enter__(self) -> Held:
             return self
@@ -242,10 +244,10 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
         def __exit__(self, *_: object) -> None:
             pass
 
-        def boot(self) -> None:
+        def fresh(self) -> None:
             pass
 
-    monkeypatch.setattr("hil.cli.runs.powered", lambda name, image, seed: Held())
+    monkeypatch.setattr("hil.cli.runs.powered", lambda name, image, seed, snapshots: Held())
     monkeypatch.setattr("hil.wasm.Runner", Fake)
     words = ["run", "--limit", "2.5", str(HELLO), "--", "--flag", "10"]
     good = hil(*words)

@@ -1,0 +1,56 @@
+"""`hil snapshot`: the saved machines that emulated boards are restored from."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from rich.markup import escape
+
+from hil.cli.common import json_option, out, show
+
+
+@click.group()
+def snapshot() -> None:
+    """The snapshots from which emulated boards are restored."""
+
+
+@snapshot.command("list")
+@json_option
+def snapshot_list(json_: bool) -> None:
+    """List the snapshots, those used last first.
+
+    `size` is what one takes on the disk: in MiB, with --json in bytes.
+    """
+    from hil.board import snapshot as snapshots
+    from hil.image.tools import MIB
+
+    rows = [
+        {
+            "board": facts.get("board", "damaged"),
+            "image": facts.get("image", ""),
+            "time": "virtual" if facts.get("clock") == "virtual time" else "real",
+            "made": facts.get("made", ""),
+            "used": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(directory.stat().st_mtime)),
+            "size": size if json_ else f"{size / MIB:.0f} MiB",
+            "place": str(directory),
+        }
+        for directory, size, facts in snapshots.shelves()
+    ]
+    show(rows, json_)
+
+
+@snapshot.command("clear")
+@click.option("--keep-mib", type=click.IntRange(min=0), default=0, metavar="N", help="Keep N MiB, those used last [0].")
+def snapshot_clear(keep_mib: int) -> None:
+    """Remove the snapshots. Boards that are up do not notice, the next ones are booted and saved anew."""
+    from hil.board import snapshot as snapshots
+    from hil.image.tools import MIB
+
+    before = snapshots.shelves()
+    snapshots.trim(most=keep_mib * MIB)
+    after = snapshots.shelves()
+    freed = sum(size for _, size, _ in before) - sum(size for _, size, _ in after)
+    out.print(f"{len(before) - len(after)} removed, {freed / MIB:.0f} MiB; {len(after)} left")
+    if after:
+        out.print(escape(f"in {snapshots.root()}"))
