@@ -238,7 +238,8 @@ def main(kills: int, seed: int) -> int:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         cache(root / "cache")
-        directory, output, transcripts = suite(root / "suite", TESTS, "usleep 300000", TELL), root / "output", root / "ours"
+        directory = suite(root / "suite", TESTS, "usleep 300000", TELL)
+        output, transcripts = root / "output", root / "ours"
         scratch = root / "tmp"
         scratch.mkdir()
         os.environ["TMPDIR"] = str(scratch)

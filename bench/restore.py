@@ -41,19 +41,19 @@ class Peer:
         for marker, answer in ((b"reference login: ", b"root\n"), (b"# ", b"")):
             self._console.wait_for(marker, timeout=LIMIT)
             self._console.write(answer)
-        self._prove()
+        self._prove(None)
         self._monitor("savevm hil")
 
     def process(self) -> None:
         self.close()
         self._start("-loadvm", "hil")
-        self._prove()
+        self._prove(0.0)
 
     def within(self) -> None:
         self._monitor("loadvm hil")
         self._machine.go_on()
         self._console.skip()
-        self._prove()
+        self._prove(0.0)
 
     def rest(self) -> None:
         """Take no processor's time."""
@@ -70,8 +70,9 @@ class Peer:
         self._machine = Qemu([*self._command, "-drive", drive, *arguments], log=log, oldest="7.2")
         self._console = Console(self._machine.console_port, Transcript.create(self._directory, "peer"))
 
-    def _prove(self) -> None:
-        board = SimpleNamespace(console=self._console, manifest=self._manifest, dirty=None)
+    def _prove(self, restored: float | None) -> None:
+        report = SimpleNamespace(restored=restored)
+        board = SimpleNamespace(console=self._console, manifest=self._manifest, report=report, dirty=None)
         prove(Guest(cast(Board, board)))
 
     def _monitor(self, command: str) -> None:
