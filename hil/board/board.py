@@ -143,9 +143,12 @@ class Board:
 
     @property
     def report(self) -> BootReport | None:
-        """What the last boot went through, None where the board is not up."""
+        """What the last boot went through, None where the board is not up, its power cut by hand for example."""
         report: BootReport | None = self.strategy.report
-        return report
+        try:
+            return report if report is not None and self.console else None
+        except InfrastructureError:
+            return None
 
     @property
     def origin(self) -> Path | None:
@@ -171,7 +174,8 @@ class Board:
         """Bring the board up as new and prove it: restored from a snapshot where it can have one, else booted.
 
         The first time it is booted, proven and saved, unless another run has done so. A snapshot that cannot be
-        restored is made anew once; from then on the board is booted. Raises as `boot`, and what `proof` raises.
+        restored is made anew once; from then on the board is booted. Raises as `boot`, and what `proof` raises; over a
+        tapped line at once, which may be to blame.
         """
         for left in (1, 0):
             boots = self.boots
@@ -180,13 +184,22 @@ class Board:
             try:
                 return self._restore(snapshot)
             except HilError as error:
+                if isinstance(error, ConfigurationError) or self.line.tap is not None:  # the snapshot is not to blame
+                    raise
                 self._forget()
                 if not left:
                     self.unsaved = f"two of them could not be restored: {error.message}"
-        if not self.up or boots == self.boots:  # else it was booted to be saved
+        if boots == self.boots or not self._alive():  # else it was booted to be saved, and goes on
             self._boot_and_prove()
         assert self.report is not None
         return self.report
+
+    def _alive(self) -> bool:
+        try:
+            self.proof(self)
+        except HilError as error:
+            self.dirty = f"it did not go on when it could not be saved: {error.message}"
+        return self.up
 
     def boot(self) -> BootReport:
         """Boot from power-off to a shell, however the board is now.
@@ -264,7 +277,7 @@ class Board:
             "stages": [asdict(stage) for stage in report.stages],
             "clock": report.clock,
             "lost": self.virtual.lost if self.virtual is not None else "",
-            "history": lockstep.history if lockstep is not None else "",
+            "history": f"{lockstep.history} {self.console.transcript.size}" if lockstep is not None else "",
         }
         return machine.save(shelf, facts)
 
@@ -318,7 +331,8 @@ class Board:
     def _prove_exact(self, what: str, again: Callable[[], str]) -> None:
         """Compare what the console has brought so far with earlier times; the first of its kind is made twice."""
         machine, virtual, lockstep = self._machine("virtual time"), self.virtual, self.console.lockstep
-        assert virtual is not None and lockstep is not None
+        assert virtual is not None
+        assert lockstep is not None
         machine.virtual = Canary([*self._kind(), lockstep.typed], what).prove(virtual, self._song(), again)
 
     def _boot_again(self) -> str:

@@ -43,12 +43,7 @@ def find(name: str, root: Path = BOARDS_DIR) -> Path:
 
 def environment(path: Path) -> Environment:
     """The labgrid environment in `path`. Raises `ConfigurationError` naming file, line and key."""
-    try:
-        node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the board file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
+    node = _composed(path)
     _refuse(path, _shape_problems(path, node))
     try:
         env = Environment(str(path))  # its imports may register drivers
@@ -60,10 +55,19 @@ def environment(path: Path) -> Environment:
 
 def emulated(path: Path) -> bool:
     """Whether the board in `path` is a machine under QEMU, as far as its text tells; see `environment` for errors."""
-    node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+    node = _composed(path)
     main = next((target for role, target in _section(node, "targets") if role.value == "main"), None)
     entries = [entry for key, value in _items(main) for entry in _entries(key, value)]
     return any(name.value == "HilQemuDriver" for entry in entries for name, _ in _items(entry))
+
+
+def _composed(path: Path) -> yaml.Node | None:
+    try:
+        return yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the board file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
 
 
 def _refuse(path: Path, problems: Iterable[str]) -> None:

@@ -75,7 +75,7 @@ class Monitor:
 
     def begin(self, command: str) -> Callable[[], Any]:
         """Send a QMP command; what is returned waits for its answer, as `execute` does."""
-        answer = asyncio.run_coroutine_threadsafe(self._client.execute(command), self._loop)
+        answer = self._run(self._client.execute(command), repr(command))
         return lambda: self._answer(answer, 10.0, repr(command))
 
     def state(self) -> bytes:
@@ -145,10 +145,13 @@ class Monitor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _call(self, what: Coroutine[Any, Any, T], timeout: float, name: str) -> T:
+        return self._answer(self._run(what, name), timeout, name)
+
+    def _run(self, what: Coroutine[Any, Any, T], name: str) -> concurrent.futures.Future[T]:
         if self._loop.is_closed():
             what.close()
             raise InfrastructureError(f"QEMU's monitor is closed; {name} cannot be run")
-        return self._answer(asyncio.run_coroutine_threadsafe(what, self._loop), timeout, name)
+        return asyncio.run_coroutine_threadsafe(what, self._loop)
 
     @staticmethod
     def _answer(future: concurrent.futures.Future[T], timeout: float, name: str) -> T:

@@ -5,7 +5,8 @@ hangs on: `memory` (the RAM, a sparse file), `state` (processors and devices, as
 `boot.tsv` (the console of its boot) and `facts.json`. It appears there whole, by one rename, or not at all.
 
 A machine is restored as a new process that maps `memory` privately: nothing is read before it is touched, any number of
-machines share it, and none changes it. That takes a fifth of the time that QEMU's loadvm needs (bench/restore.py).
+machines share it, and none changes it. QEMU's own loadvm, which reads all of it, needs several times as long
+(bench/restore.py).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,13 @@ class Shelf:
         digest = hashlib.sha256("\0".join((FORMAT, *key)).encode()).hexdigest()[:16]
         self.directory = root() / digest
 
-    def alone(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def alone(self) -> Iterator[None]:
         """Keep others from making the same snapshot. Raises `InfrastructureError`."""
-        with tools.disk(self.directory, 0):
-            return workshop.alone(self.directory, Silent())
+        with ExitStack() as lock:
+            with tools.disk(self.directory, 0):
+                lock.enter_context(workshop.alone(self.directory, Silent()))
+            yield
 
     def find(self) -> Snapshot | None:
         """The snapshot, None where there is none that is whole."""

@@ -11,7 +11,7 @@ import click
 from rich.markup import escape
 
 from hil.cli.common import as_json, board_option, err, image_option, json_option, out, show
-from hil.errors import ConfigurationError
+from hil.errors import ConfigurationError, HilError
 
 if TYPE_CHECKING:
     from hil.faults.finding import Finding
@@ -67,25 +67,36 @@ def fault_inject(
             chosen = [one for one in known if board.emulated or one.needs != EMULATED]
         else:
             chosen = [fault(word, board.manifest) for word in names]
+        if report is not None and not report.parent.is_dir():  # not after all the work
+            raise ConfigurationError(f"cannot write {report}: there is no directory {report.parent}")
         board.image()
         findings: list[Finding] = []
+        ended: HilError | None = None
         with err.status("a fresh board") if err.is_terminal else nullcontext() as status:
             for one in chosen:
                 if status is not None:
                     status.update(escape(f"{len(findings) + 1} of {len(chosen)}: {one.name}"))
-                if not board.up:
-                    board.fresh()
-                with Injector(Runner(Guest(board)), seed=seed) as injector:
-                    findings.append(injector.attempt(one))
+                try:
+                    if not board.up:
+                        board.fresh()
+                    with Injector(Runner(Guest(board)), seed=seed) as injector:
+                        findings.append(injector.attempt(one))
+                except HilError as error:  # what was found before is worth telling
+                    ended = error
+                    break
+    if ended is not None and not findings:
+        raise ended
     facts = {"board": board.name, "image": board.manifest.title, "hypervisor": board.manifest.hypervisor}
-    if report is not None:
-        try:
-            report.write_text(markdown(findings, facts, report.parent), "utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"cannot write {report}: {error.strerror}") from error
     if json_:
         as_json([asdict(one) for one in findings])
     else:
         show([one.row for one in ordered(findings)], False)
         out.print(f"[bold]{escape(summary(findings))}[/]")
+    if report is not None:
+        try:
+            report.write_text(markdown(findings, facts, report.parent), "utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"cannot write {report}: {error.strerror}") from error
+    if ended is not None:
+        raise ended
     raise SystemExit(0 if all(one.grade == HELD for one in findings) else 1)

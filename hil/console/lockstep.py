@@ -91,7 +91,7 @@ class Lockstep:
 
         A machine that does not pause is stopped wherever it is. Once it goes on it pauses first.
         """
-        self.take()
+        self._await_pause()
         if self.paused_at is not None:
             with suppress(TimeoutError):
                 self._send_all(HOLD, 1.0)
@@ -102,12 +102,9 @@ class Lockstep:
 
     def type(self, data: bytes, timeout: float) -> None:
         """Type `data` at the pause, and let virtual time run. Raises `TimeoutError` where it is not taken."""
-        ready = select.poll()
-        ready.register(self._control, select.POLLIN)
         self.take()
-        # the byte that it pauses after may be here before the word of the pause
-        if self.paused_at is None and not self._expired and ready.poll(PAUSE_LIMIT * 1000):
-            self.take()
+        if not self._expired:
+            self._await_pause()
         if self.paused_at is None or self._expired:
             self._loose += 1
         self._history.update(b"%d\n%s" % (self.paused_at or -1, data))
@@ -122,6 +119,14 @@ class Lockstep:
 
     def close(self) -> None:
         self._control.close()
+
+    def _await_pause(self) -> None:
+        """The byte that it pauses after may be here before the word of the pause."""
+        ready = select.poll()
+        ready.register(self._control, select.POLLIN)
+        self.take()
+        if self.paused_at is None and ready.poll(PAUSE_LIMIT * 1000):
+            self.take()
 
     def _send(self, data: bytes, timeout: float) -> None:
         self._send_all(LENGTH.pack(len(data)) + data, timeout)

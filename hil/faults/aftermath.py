@@ -93,14 +93,21 @@ def judge(injector: Injector, injection: Injection, fault: Fault) -> Finding:
 
 
 def attempt(injector: Injector, fault: Fault) -> Finding:
-    """Make `fault`, judge what is left, and see that nothing leaked. Raises `ConfigurationError` as the fault does."""
+    """Make `fault`, judge what is left, and see that nothing leaked. A board that is off is brought up first.
+
+    Raises `ConfigurationError` as the fault does, and what `Board.fresh` raises.
+    """
     board = injector.board
+    if board.report is None:  # nothing brought it back from the fault before
+        board.fresh()
     old = weakref.ref(board.console.transcript)
     before = held()
     finding = judge(injector, fault.inject(injector), fault)
     if injector.tapped:
         injector.close()
-        _attempted(lambda: _afresh(board, injector.runner))
+        if error := _attempted(lambda: _afresh(board, injector.runner)):
+            why = f"without the proxy, a fresh board does not work: {error.message}"
+            finding = replace(finding, usable=NEVER, grade=WRONG, why=why)
     if board.up and old() is not None and board.console.transcript is not old():
         before["file descriptors"] += 2  # somebody still reads the transcript that it had
     if board.up and (more := leaked(before)):

@@ -35,7 +35,7 @@ FAULTS = (
     Fault(
         "power-cut",
         "the power goes in the middle of a deployment",
-        lambda make: make.cut_power(during=make.long_module()),
+        lambda make: make.cut_power(during=make.long_module(ends=False)),
         "LineClosed|stuck",
         FRESH,
     ),
@@ -50,7 +50,7 @@ FAULTS = (
     Fault(
         "qemu-killed",
         "QEMU is killed in the middle of a deployment",
-        lambda make: make.kill_qemu(during=make.long_module()),
+        lambda make: make.kill_qemu(during=make.long_module(ends=False)),
         "LineClosed",
         FRESH,
         EMULATED,

@@ -23,8 +23,8 @@ WRONG, BROKEN, HELD = GRADES
 _VERDICTS = ("failed", "faulted", "silent", "stuck", "no-agent", "garbled")
 _ERRORS = ("LineClosed", "LineTimeout", "CommandTimeout", "BootError", "GuestError", "RunnerError")
 _PROTOCOL = ("obeyed", "unserved")  # a wrong request, a right one
-BREAKS = frozenset((*_VERDICTS, *_ERRORS, *_PROTOCOL, "InfrastructureError"))
-"""The words by which a break is found: verdicts and errors."""
+BREAKS = frozenset((*_VERDICTS, *_ERRORS, *_PROTOCOL, "InfrastructureError", "no-boot"))
+"""The words by which a break is found: verdicts, errors, and a boot that failed before it could be cut."""
 
 
 @dataclass(frozen=True)

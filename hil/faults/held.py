@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 SETTLE = 3.0  # seconds for threads and processes that are ending
@@ -15,7 +16,10 @@ def held() -> dict[str, int]:
     """How many file descriptors, threads and child processes this process has, garbage aside."""
     gc.collect()
     pid = os.getpid()
-    children = [word for task in Path(f"/proc/{pid}/task").glob("*/children") for word in task.read_text().split()]
+    children: list[str] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread has ended meanwhile
+            children += task.read_text().split()
     return {
         "file descriptors": sum(1 for _ in Path("/proc/self/fd").iterdir()),
         "threads": threading.active_count(),

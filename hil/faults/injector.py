@@ -33,12 +33,14 @@ if TYPE_CHECKING:
 LATEST = 0.4  # seconds into a deployment, for a fault whose instant is left to chance
 PANIC_LIMIT = 2.0  # seconds for a shell whose kernel was told to panic
 OOM_LIMIT = 120.0  # seconds to fill the memory
+JUMPED, JUMP_LIMIT = "/tmp/hil-jumped", 10.0  # there once the clock was set; seconds for it
 SHORT = 1.0  # seconds that a bad module may run
+STILL = "it may stand still"
 RESET_BUFFER, SEND_PART, SEND_DONE, SET_ARG, RUN = range(1, 6)  # the protocol of both images
 PART = 4092  # data bytes of a request
 # each with whether it has to be refused
 BAD_REQUESTS = (
-    (Request(0), True),
+    (Request(0, 4), True),
     (Request(99), True),
     (Request(65535, 65535), True),
     (Request(RESET_BUFFER, 4, 1), True),
@@ -193,7 +195,11 @@ class Injector:
             console.skip()
             begun = time.monotonic_ns()
             if self.board.emulated:
-                self.board.qemu.monitor.execute("system_reset")
+                answered = self.board.qemu.monitor.begin("system_reset")
+                if console.lockstep is not None:  # in a pause it would not hear; when it does hangs on the host
+                    console.lockstep.expire()
+                    console.lockstep.go_on()
+                answered()
             else:
                 self.board.target.activate(self.board.power)
                 self.board.power.cycle()
@@ -219,16 +225,18 @@ class Injector:
         """Stop the machine for `seconds` (0 to 60) and let it go on, by QEMU's monitor."""
         self._range("freeze", seconds, 0, 60)
         with self._injecting("freeze", emulated=True) as account:
-            monitor = self.board.qemu.monitor
+            qemu = self.board.qemu
 
             def act() -> None:
-                monitor.execute("stop")
-                dirty, self.board.dirty = self.board.dirty, "it may stand still"
+                # from another thread the console's pauses are not ours to answer
+                qemu.stop() if during is None else qemu.monitor.execute("stop")
+                dirty, self.board.dirty = self.board.dirty, STILL
                 try:
                     time.sleep(seconds)
                 finally:
-                    monitor.execute("cont")
-                self.board.dirty = dirty
+                    qemu.go_on()
+                if self.board.dirty == STILL:  # else the deployment has found something meanwhile
+                    self.board.dirty = dirty
 
             self._during(account, f"the machine was stopped for {seconds:g} s", act, during, at)
         return self.injections[-1]
@@ -286,14 +294,22 @@ class Injector:
         name = "clock-forward" if seconds > 0 else "clock-back"
         with self._injecting(name) as account, account.watching():
             account.done = f"the guest's clock was set {abs(seconds)} s {'ahead' if seconds > 0 else 'back'}"
-            module = modules.module("endless" if self.runner.facts.limit_option else "greeting")
+            module = self.long_module()
             self.runner.place(module)
             before = self.guest.run("date +%s", check=True)
-            self.guest.run(f"(usleep 300000;date -s @$(($(date +%s)+({seconds})))) >/dev/null 2>&1 &", check=True)
+            # a clock that began with 1970 has no day to go back
+            ahead = -2 * seconds if int(before.text) + seconds < 0 else 0
+            if ahead:
+                before = self.guest.run(f"date -s @$(($(date +%s)+{ahead})) >/dev/null;date +%s", check=True)
+            jump = f"usleep 300000;date -s @$(($(date +%s)+({seconds})));echo >{JUMPED}"
+            self.guest.run(f"rm -f {JUMPED};({{ {jump};}} >/dev/null 2>&1 &)", check=True)
             account.run(self.runner.run(module, limit=SHORT, restore=False))
-            after = self.guest.run("date +%s", check=True)
+            # a short module has ended before
+            after = self.guest.run(
+                f"while ! test -e {JUMPED};do usleep 10000;done;date +%s", timeout=JUMP_LIMIT, check=True
+            )
             told = int(after.text) - int(before.text) - (after.end_ns - before.end_ns) / 1e9
-            self.guest.run(f"date -s @$(($(date +%s)-({seconds}))) >/dev/null", check=True)
+            self.guest.run(f"date -s @$(($(date +%s)-({seconds + ahead}))) >/dev/null", check=True)
             if abs(told - seconds) > 5:
                 account.note("refused", f"the clock went {told:+.0f} s instead of {seconds:+d} s")
         return self.injections[-1]
@@ -361,7 +377,8 @@ class Injector:
         self._range("requests by chance", count, 0, 1000)
         with self._injecting("bad-requests") as account, account.watching():
             chance = self._chance("bad-requests")
-            at_random = [Request(chance.randint(0, 12), chance.choice((0, 4, 8, PART, 65535))) for _ in range(count)]
+            # with a size of 0, 0 would stand in a header that holds the answer 0, too, where the two share their place
+            at_random = [Request(chance.randint(1, 12), chance.choice((0, 4, 8, PART, 65535))) for _ in range(count)]
             sent = [*(request for request, _ in BAD_REQUESTS), *at_random]
             account.done = f"{len(BAD_REQUESTS)} wrong and odd requests and {count} by chance were sent to the runner"
             answers = Probe(self.guest).requests(sent, limit=SHORT)
@@ -423,7 +440,7 @@ class Injector:
         """Cut the line `at` seconds (None: by chance) into a deployment."""
         with self._injecting("line-cut", before=self._through_proxy) as account:
             assert self._tap is not None
-            self._during(account, "the line was cut", self._tap.proxy.cut, self.long_module(), at)
+            self._during(account, "the line was cut", self._tap.proxy.cut, self.long_module(ends=False), at)
             self.board.dirty = "its line was cut"
         return self.injections[-1]
 
@@ -437,9 +454,9 @@ class Injector:
         if not least <= value <= most:
             raise ConfigurationError(f"{what}: {value:g} is out of range", hint=f"give {least:g} to {most:g}")
 
-    def long_module(self) -> Module:
-        """A module that still runs when something is done to it, where the image ends it by a limit."""
-        return modules.module("endless" if self.runner.facts.limit_option else "greeting")
+    def long_module(self, *, ends: bool = True) -> Module:
+        """A module that runs until something is done to it; a short one if it has to end and the image has no limit."""
+        return modules.module("endless" if self.runner.facts.limit_option or not ends else "greeting")
 
     def _power_off(self) -> None:
         """Also from another thread: QEMU dies, and the console tells so, who reads it is not disturbed."""
@@ -451,6 +468,11 @@ class Injector:
 
     def _through_proxy(self) -> None:
         """See that the line goes through a proxy, by a fresh board where it does not yet."""
+        if self.board.virtual is not None:
+            raise ConfigurationError(
+                "a line in virtual time cannot go through the fault proxy",
+                hint="make its faults without --clock virtual",
+            )
         if self._tap is None:
             self._tap = Tap(seed=self.seed)
             self.board.line.tap = self._tap
@@ -463,13 +485,19 @@ class Injector:
                 f"image {self.board.manifest.name} has no stage {stage!r}", hint=f"its stages are: {', '.join(names)}"
             )
 
+        cut: list[str] = []
+        tries: list[tuple[str, HilError | None]] = []
+
         def watch(event: StepEvent) -> None:
-            if event.data.get("state") == "start" and event.step.title == f"stage {stage}":
-                account.transcript, account.start = self.board.console.transcript, 0
+            if event.data.get("state") != "start" or not str(event.step.title).startswith("stage "):
+                return
+            account.transcript, account.start = self.board.console.transcript, 0
+            if event.step.title == f"stage {stage}":
+                cut.append(stage)
                 self._power_off()
 
         account.done = f"the power was cut while a boot waited for stage {stage!r}"
-        told, self.board.account = self.board.account, lambda kind, error: None  # it says nothing of the image's boots
+        told, self.board.account = self.board.account, lambda kind, error: tries.append((kind, error))
         steps.subscribe(watch)
         try:
             with account.watching():
@@ -478,6 +506,15 @@ class Injector:
         finally:
             steps.unsubscribe(watch)
             self.board.account = told
+            if (
+                not cut and "booted" not in account.words
+            ):  # it says something of the image, a boot that was cut does not
+                account.done = (
+                    f"the power was to be cut while a boot waited for stage {stage!r}, which it did not reach"
+                )
+                account.words = ["no-boot"]
+                for kind, error in tries:
+                    told(kind, error)
 
     def _during(
         self, account: _Account, done: str, act: Callable[[], object], module: Module | None, at: float | None

@@ -14,9 +14,10 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hil.console import Console, LineTimeout
-from hil.errors import ConfigurationError, Evidence, GuestError
+from hil.errors import ConfigurationError, GuestError
 from hil.image.manifest import ConsoleFacts
 
 RECOVERY_LIMIT = 5.0  # seconds for the shell to answer after an interrupt
@@ -39,9 +40,16 @@ class CommandTimeout(GuestError):
     """
 
     def __init__(
-        self, message: str, *, recovered: bool, output: bytes, start: int, end: int, evidence: Evidence
+        self,
+        message: str,
+        *,
+        recovered: bool = False,
+        output: bytes = b"",
+        start: int = 0,
+        end: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(message, evidence=evidence)
+        super().__init__(message, **options)
         self.recovered = recovered
         self.output = output
         self.start = start

@@ -93,10 +93,13 @@ def _split(tries: Sequence[Boot]) -> tuple[list[Boot], list[Boot]]:
 
 
 def _causes(failed: Sequence[Boot]) -> str:
-    """The causes, the first of each stage, the most frequent first."""
-    first = {one.stage: one.cause for one in reversed(failed)}
-    counts = Counter(one.stage for one in failed).most_common()
-    return "; ".join(first[stage] + (f" ({count} times at this stage)" if count > 1 else "") for stage, count in counts)
+    """The causes, of those at one stage the first, the most frequent first."""
+    first = {one.stage or one.cause: one for one in reversed(failed)}
+    told = []
+    for key, count in Counter(one.stage or one.cause for one in failed).most_common():
+        one = first[key]
+        told.append(one.cause + (f" ({count} times{' at this stage' * bool(one.stage)})" if count > 1 else ""))
+    return "; ".join(told)
 
 
 def _rate(failed: int, total: int) -> Rate:

@@ -141,6 +141,7 @@ class Flakes:
         self.config = config
         self.boots = config.stash[BOOTS]
         self.file = directory / "rates.json"
+        self.written = ""
         self.repeat: int | None = option.repeat
         self.retries = 0 if option.usepdb or option.setuponly or option.setupshow else option.infra_retries
         self.is_worker = hasattr(config, "workerinput")
@@ -303,8 +304,12 @@ class Flakes:
         if self.is_worker or option.collectonly or not self.runs or not (self.repeat or self.boots.tries):
             return
         text = json.dumps(self.facts(), indent=2) + "\n"
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(text, "utf-8")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.write_text(text, "utf-8")
+            self.written = f"rates: {os.path.relpath(self.file)}"
+        except OSError as error:  # the summary is still to come, and says what became of the tests
+            self.written = f"rates: not written: {error}"
         if getattr(option, "allure_report_dir", None):
             from hil.report import evidence
 
@@ -319,5 +324,5 @@ class Flakes:
             terminalreporter.section("flakes")
         for line in told:
             terminalreporter.write_line(line)
-        if self.file.is_file():
-            terminalreporter.write_line(f"rates: {os.path.relpath(self.file)}")
+        if self.written:
+            terminalreporter.write_line(self.written)

@@ -55,7 +55,8 @@ class Session:
             for seed in seeds
         ]
         worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-        self.directory = config.rootpath / "reports" / "transcripts" / time.strftime(f"%Y%m%d-%H%M%S{worker}")
+        own = time.strftime(f"%Y%m%d-%H%M%S{worker}-{os.getpid()}")  # others may have begun in the same second
+        self.directory = config.rootpath / "reports" / "transcripts" / own
         self.results_file: Path = option.results or self.directory / "results.jsonl"
         self.result_files: list[Path] = []  # of the workers, where there are some
         self.pooled: list[tuple[Series, tuple[Check, ...]]] = []

@@ -189,7 +189,8 @@ def soak(
     `problems` tells what is wrong with an execution, as `sample["hello.wasm"]["default"].problems`; without it each
     has to be good and to print what the first did. Memory is looked at before the first deployment and after each
     `every`. The soak ends with the first failure, unless it is to `go_on`; it never boots the board.
-    Raises `ConfigurationError` for numbers that make no soak, `InfrastructureError` where the test bed fails.
+    Raises `ConfigurationError` for numbers that make no soak and a board that cannot have one, `InfrastructureError`
+    where the test bed fails.
     """
     amount = deployments if hours is None else hours
     if amount is None or (deployments is None) == (hours is None) or amount <= 0 or (every is not None and every < 1):
@@ -198,9 +199,9 @@ def soak(
             hint="give either deployments or hours, all of them above 0",
         )
     step = every or (EVERY if deployments is None else max(1, deployments // SAMPLES))
-    until = None if hours is None else time.monotonic() + 3600 * hours
+    seconds = None if hours is None else 3600 * hours
     work = _Work(runner, module, arguments, f"{hours:g} h" if deployments is None else str(deployments), step)
-    return work.run(problems or _LikeFirst(), deployments, until, go_on).made(test)
+    return work.run(problems or _LikeFirst(), deployments, seconds, go_on).made(test)
 
 
 class _LikeFirst:
@@ -237,7 +238,7 @@ class _Work:
         self.looked: list[int] = []  # ns, when
         self.first: Failure | None = None
 
-    def run(self, problems: Problems, deployments: int | None, until: float | None, go_on: bool) -> _Work:
+    def run(self, problems: Problems, deployments: int | None, seconds: float | None, go_on: bool) -> _Work:
         self.clocks = Clocks(self.runner.guest)
         self.clock = self.clocks.console()
         begin, number = time.monotonic(), 0
@@ -245,14 +246,14 @@ class _Work:
             self.runner.place(self.module)  # an upload is not the runner's wear
             begin = time.monotonic()
             self._look()
-            while number != deployments and (until is None or time.monotonic() < until):
+            while number != deployments and (seconds is None or time.monotonic() < begin + seconds):
                 number += 1
                 run = self._deploy(number, problems)
                 if isinstance(run.verdict, Stuck) or (self.first is not None and not go_on):
                     break
                 if number % self.every == 0:
                     self._look()
-        except InfrastructureError as error:
+        except (ConfigurationError, InfrastructureError) as error:
             error.add_note(f"at deployment {number} of {self.planned} of {self.subject}; {self.good} were good")
             raise
         except HilError as error:  # of the image's making
@@ -345,7 +346,8 @@ class Boots:
 def boots(board: Board, number: int) -> Boots:
     """Boot `board` cold, `number` times. A boot that the test bed fails is made once more and not counted.
 
-    Raises `ConfigurationError` for fewer than one, `InfrastructureError` where the test bed fails twice in a row.
+    Raises `ConfigurationError` for fewer than one, and as `Board.boot`; `InfrastructureError` where the test bed fails
+    twice in a row.
     """
     if number < 1:
         raise ConfigurationError(f"{number} boots tell nothing", hint="give at least 1")
@@ -361,6 +363,8 @@ def boots(board: Board, number: int) -> Boots:
                 if last:
                     raise
                 continue
+            except ConfigurationError:
+                raise
             except HilError as error:
                 failures.append(_told(count, error))
             break

@@ -104,12 +104,16 @@ def stopped(guest: Guest) -> None:
 
 @pytest.mark.parametrize("harm", [panic, stuck, killed, stopped], ids=lambda harm: harm.__name__)
 def test_whatever_happened_the_next_board_is_good(board, guest, runner, sample, harm):
+    memory = board.report.transcript.with_name("memory")
+    before = memory.stat()
     harm(guest)
     boots = board.boots
     begun = time.monotonic()
     report = board.fresh()
     assert (board.boots, board.up) == (boots, True)
     assert report.restored < time.monotonic() - begun < 10
+    now = memory.stat()
+    assert (now.st_mtime_ns, now.st_blocks) == (before.st_mtime_ns, before.st_blocks), "nobody writes to it"
     assert runner.run(sample("hello.wasm")).lines == ["hello, sel4", "1+2-3*4 = -9"]
 
 

@@ -140,6 +140,19 @@ def test_what_is_wrong_in_a_board_file_is_told(directory: Path, text: str | byte
     assert path in str(caught.value) or "nothing.toml" in told
 
 
+@pytest.mark.parametrize(
+    ("text", "emulated"), [(GOOD, True), (GOOD.replace("HilQemu", "HilReplay"), False), ("", False)]
+)
+def test_its_text_tells_whether_a_board_is_emulated(directory: Path, text: str, emulated: bool) -> None:
+    assert boardfile.emulated(Path(write(directory, text))) is emulated
+
+
+@pytest.mark.parametrize("text", ["targets: [", b"\xff"])
+def test_of_a_text_that_is_none_that_is_told_as_well(directory: Path, text: str | bytes) -> None:
+    with pytest.raises(ConfigurationError, match="not valid YAML"):
+        boardfile.emulated(Path(write(directory, text)))
+
+
 def test_all_problems_are_told_at_once(directory: Path) -> None:
     broken = GOOD.replace("Strategy: {}", "Strategy: {a: 1}").replace("Driver: {}", "Driver: {a: 1, b: 2}")
     with pytest.raises(ConfigurationError) as caught:

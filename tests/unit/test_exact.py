@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hil.board import exact
 from hil.board.board import Board
 from hil.board.exact import Canary, Virtual
 from hil.console import LineTimeout
-from hil.console.lockstep import PAUSE, Lockstep
+from hil.console.lockstep import HOLD, PAUSE, Lockstep
 from hil.errors import ConfigurationError
 from hil.timing import results
 
@@ -204,6 +205,17 @@ def test_a_look_at_a_machine_that_has_paused_costs_nothing(stepped: tuple[Wire, 
     assert wire.console.lockstep is not None
     assert not wire.console.lockstep.lost
     assert machine.recv(64) == b"\2\0\0\0x\n", "typed in one message, and not told to go on before"
+
+
+def test_a_hold_waits_for_the_word_of_the_pause_that_its_byte_has_told_of(tmp_path: Path) -> None:
+    """Else the machine would stand in that pause, and its monitor would wait for it to stop."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        later = threading.Timer(0.2, theirs.sendall, [PAUSE.pack(7, 1, 0)])
+        later.start()
+        Lockstep(ours, tmp_path / "stamps").hold()
+        later.join()
+        assert theirs.recv(64) == HOLD
 
 
 SWEEP = """

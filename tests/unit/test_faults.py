@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -22,7 +23,7 @@ from support import QUICK, UNPROVEN, children, stub_board, until
 import hil.labgrid
 from hil.board.board import Board
 from hil.cli import main
-from hil.errors import ConfigurationError, GuestError, InfrastructureError
+from hil.errors import BootError, ConfigurationError, GuestError, InfrastructureError
 from hil.faults import aftermath, catalogue, modules
 from hil.faults import held as held_module
 from hil.faults.aftermath import attempt, judge
@@ -50,7 +51,7 @@ from hil.faults.slow import Later, slowed
 from hil.guest import Guest
 from hil.image import manifest
 from hil.timing.probe import Probe, Request, build
-from hil.wasm import Module, Runner
+from hil.wasm import Module, Runner, exited
 
 pytest_plugins = ["pytester"]
 FINDING = Finding(
@@ -192,6 +193,14 @@ def test_an_act_comes_at_its_time_and_its_error_to_who_waits():
         pass
 
 
+def test_a_thread_that_ends_while_it_is_looked_at_is_no_error(monkeypatch):
+    def gone(path: Path) -> str:
+        raise ProcessLookupError
+
+    monkeypatch.setattr(Path, "read_text", gone)
+    assert held()["child processes"] == 0
+
+
 def test_what_leaks_is_named(monkeypatch):
     monkeypatch.setattr(held_module, "SETTLE", 0.1)
     before = held()
@@ -326,6 +335,111 @@ def test_a_line_is_tapped_when_needed_and_free_again(injector, alive, monkeypatc
     assert finding.grade == HELD, finding
     assert injector.board.line.tap is None
     assert injector.board.boots == 4, "first, tapped, fresh, and without the tap"
+
+
+def test_a_board_without_the_proxy_that_does_not_come_up_is_told(injector, alive):
+    alive.errors = [None, None, GuestError("gone")]
+    tapped = replace(KILL, inject=lambda make: make._through_proxy() or make.kill_qemu())
+    finding = attempt(injector, tapped)
+    assert (finding.grade, finding.usable) == (WRONG, NEVER), finding
+    assert finding.why == "without the proxy, a fresh board does not work: gone"
+
+
+def test_a_line_in_virtual_time_has_no_proxy_and_the_board_stays(injector, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Board, "virtual", property(lambda board: "exact"))
+        with pytest.raises(ConfigurationError, match="virtual time cannot go through"):
+            injector.line_cut()
+    assert injector.board.boots == 1
+    assert not injector.tapped
+
+
+@pytest.mark.parametrize("name", ["power-cut", "qemu-killed", "line-cut"])
+def test_a_deployment_has_not_ended_when_all_is_cut_also_where_no_limit_ends_it(injector, monkeypatch, name):
+    deployed: list[str] = []
+
+    def run(module: Module, **_: object) -> None:
+        deployed.append(module.name)
+        injector.board.console.wait_for(b"never", timeout=QUICK)
+
+    monkeypatch.setattr(Runner, "facts", property(lambda runner: SimpleNamespace(limit_option=None)))
+    monkeypatch.setattr(injector.runner, "place", lambda module: None)
+    monkeypatch.setattr(injector.runner, "run", run)
+    injection = fault(name).inject(injector)
+    injector.close()
+    assert injection.words == ("LineClosed",), injection
+    assert deployed == ["endless.wasm"]
+    assert injector.long_module().name == "greeting.wasm", "of what has to end by itself"
+
+
+def test_a_boot_that_fails_before_its_cut_is_the_images(injector, alive, monkeypatch):
+    told: list[Any] = []
+    error = BootError("a flood", stage="start")
+
+    def boot() -> None:
+        injector.board.off()
+        injector.board.account("boot", error)
+        raise error
+
+    injector.board.account = lambda *words: told.append(words)
+    with monkeypatch.context() as patch:
+        patch.setattr(injector.board, "boot", boot)
+        finding = attempt(injector, at_stage("login"))
+    assert (finding.grade, finding.verdict, finding.usable) == (BROKEN, "no-boot", FRESH), finding
+    assert finding.done.endswith("which it did not reach")
+    assert "BootError: a flood" in finding.did
+    assert told[0] == ("boot", error), "it counts"
+
+
+def test_a_board_that_is_off_is_brought_up_for_the_next_fault(injector, alive):
+    injector.board.off()
+    assert attempt(injector, FREEZE).grade == HELD
+    assert injector.board.boots == 2
+
+
+def test_a_freeze_does_not_hide_what_was_found_meanwhile(injector, monkeypatch):
+    def sleep(seconds: float) -> None:
+        injector.board.dirty = "found"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", sleep)
+        injector.freeze(0)
+    assert injector.board.dirty == "found"
+
+
+class Clock:
+    """A guest whose clock is `now`; jobs in the background end when they are waited for."""
+
+    def __init__(self, now: int) -> None:
+        self.now, self.later, self.set = now, 0, 0
+        self.shell = None
+
+    def run(self, command: str, **_: object) -> Any:
+        jumps = re.findall(r"date -s @[$][(][(][$][(]date [+]%s[)]([+-])[(]?(-?\d+)[)]?[)][)]", command)
+        (jump,) = [int(number) * (1 if sign == "+" else -1) for sign, number in jumps] or [0]
+        if "usleep 300000" in command:
+            self.later, jump = jump, 0
+        elif command.startswith("while ! test -e"):
+            jump, self.later = self.later, 0
+        if self.now + jump >= 0:  # as the kernel does
+            self.now += jump
+        return SimpleNamespace(text=f"{self.now}\n", end_ns=0)
+
+
+@pytest.mark.parametrize("begun", [10, 1_700_000_000])
+@pytest.mark.parametrize("name", ["clock-forward", "clock-back"])
+def test_a_clock_jumps_also_where_the_module_ends_sooner_and_where_it_began_with_1970(
+    injector, monkeypatch, name, begun
+):
+    good = SimpleNamespace(verdict=exited(0), intact=None, restored=None, module=modules.module("greeting"))
+    clock: Any = Clock(begun)
+    monkeypatch.setattr(Runner, "facts", property(lambda runner: SimpleNamespace(limit_option=None)))
+    monkeypatch.setattr(injector.runner, "place", lambda module: None)
+    monkeypatch.setattr(injector.runner, "run", lambda module, **_: good)
+    monkeypatch.setattr(Injector, "guest", clock)
+    injection = fault(name).inject(injector)
+    assert injection.words == ("exited",), injection
+    assert clock.now == begun
 
 
 def test_faults_out_of_range_and_on_boards_that_cannot_are_refused(injector):
@@ -565,6 +679,23 @@ def test_bad_use_of_the_command_is_told(words, told):
     result = hil(*words)
     assert result.exit_code == 2
     assert told in result.output
+
+
+def test_what_was_found_is_told_also_where_the_board_does_not_come_up_again(tmp_path, monkeypatch, alive):
+    def fail(make: Injector) -> Any:
+        raise BootError("a flood", stage="start")
+
+    monkeypatch.setattr(catalogue, "faults_for", lambda manifest: (FREEZE, replace(FREEZE, inject=fail), FREEZE))
+    monkeypatch.setenv("HIL_SNAPSHOTS_MIB", "0")
+    monkeypatch.setenv("HIL_TRANSCRIPTS", str(tmp_path / "transcripts"))
+    report = tmp_path / "report.md"
+    words = ["inject", "--all", "--board", str(stub_board(tmp_path)), "--report"]
+    result = hil(*words, str(report))
+    assert result.exit_code == 1
+    assert "1 faults: 1 held" in result.output
+    assert report.read_text().count("### freeze") == 1
+    result = hil(*words, str(tmp_path / "none" / "report.md"))
+    assert result.exit_code == 2, "before anything boots"
 
 
 @pytest.mark.parametrize(("chosen", "status"), [([FREEZE], 0), ([FREEZE, replace(KILL, usable=AT_ONCE)], 1)])

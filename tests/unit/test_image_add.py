@@ -531,7 +531,7 @@ def test_the_second_of_two_at_once_waits_and_then_finds_it(tmp_path: Path, sel4:
 
     class Second(Silent):
         def step(self, name: str, total: float | None = None) -> None:
-            if name == "waiting for another image to be made":
+            if name == "waiting for another process to make it":
                 waiting.set()
 
     def run(name: str, progress: Silent) -> None:

@@ -213,7 +213,7 @@ def test_second_build_waits_and_takes_the_result(cache: Path, monkeypatch: pytes
         image = builder.build(described, progress=Watch())
         other.join()
     assert image.directory == target
-    assert steps == ["waiting for another image to be made"]
+    assert steps == ["waiting for another process to make it"]
 
 
 def test_waiting_ends(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,7 @@ class Runner:
             name="fake",
             emulated=False,
             origin=Path("t.raw"),
+            report=None,
             console=Line(),
             manifest=SimpleNamespace(name="none"),
             image=lambda: image,

@@ -162,9 +162,15 @@ def test_a_spoilt_board_is_booted_afresh(run, stub) -> None:  # type: ignore[no-
         def test_6(board, console):
             board.qemu.monitor.execute("quit")
             with pytest.raises(Exception, match="the line has ended"): console.wait_for(b"never", timeout=20)
-        def test_7(board): assert board.boots == 5 and board.qemu.running
+        def test_7(board):
+            assert board.boots == 5 and board.qemu.running
+            board.power.off()
+            assert (board.up, board.report) == (False, None)
+        def test_8(board): assert board.boots == 6 and board.up
     """
-    run(code, "--board", stub).assert_outcomes(passed=7)
+    result = run(code, "--board", stub)
+    result.assert_outcomes(passed=8)
+    result.stdout.no_fnmatch_line("*retried*")
 
 
 def test_several_boards_multiply_the_tests(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
@@ -188,6 +194,23 @@ def test_a_dead_board_is_told_once_and_then_in_short(run, stub, pytester) -> Non
     assert len(list((pytester.path / "reports").rglob("*.raw"))) == 5
 
 
+def test_a_board_that_died_in_its_proof_is_told_in_short_too(run, stub) -> None:  # type: ignore[no-untyped-def]
+    code = """
+        import pytest
+        from hil.errors import Evidence
+        from hil.guest import CommandTimeout
+        def stuck(board): raise CommandTimeout("no end", recovered=False, evidence=Evidence())
+        @pytest.fixture(autouse=True)
+        def hopeless(hil_session_board): hil_session_board.proof = stuck
+        def test_1(board): pass
+        def test_2(board): pass
+        def test_3(board): pass
+    """
+    result = run(code, "--board", stub)
+    result.assert_outcomes(errors=3)
+    result.stdout.fnmatch_lines(["*CommandTimeout (image): board stub is dead since an earlier test: no end"])
+
+
 def test_a_failing_test_shows_its_console(run, stub) -> None:  # type: ignore[no-untyped-def]
     code = """
         def test_quiet(board): assert False
@@ -199,7 +222,8 @@ def test_a_failing_test_shows_its_console(run, stub) -> None:  # type: ignore[no
     result = run(code, "--board", stub)
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(
-        ["*console, *.raw:*", "(nothing came during this test)", "*console, *.raw:*", "root", "#*", "transcripts: *"]
+        ["*console, *.raw:*", "(nothing came during this test)", "*console, *.raw:*", "root", "#*"]
+        + [f"transcripts: *-{os.getpid()}"]
     )
 
 

@@ -60,6 +60,13 @@ def test_a_refused_command_is_told(qemu: Qemu) -> None:
     assert qemu.running
 
 
+def test_a_closed_monitor_refuses_all_commands(qemu: Qemu) -> None:
+    qemu.kill()
+    for ask in (lambda: qemu.monitor.execute("query-status"), qemu.stop, qemu.go_on):
+        with pytest.raises(InfrastructureError, match="QEMU's monitor is closed"):
+            ask()
+
+
 def test_events_are_kept_with_their_times(tmp_path: Path) -> None:
     before = time.monotonic_ns()
     made = Qemu(STOPPED, log=tmp_path / "qemu.log", oldest="7.2")

@@ -85,6 +85,7 @@ def make(line: ShellLine, facts: AgentFacts | None = SEALING) -> Runner:
         dirty=None,
         image=lambda: SimpleNamespace(digest="d"),
         origin=Path("boot.raw"),
+        report=None,
         emulated=False,
         virtual=None,
     )

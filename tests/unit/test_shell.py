@@ -373,7 +373,7 @@ def test_a_stalled_line_is_told_and_not_waited_for(
 
 
 def test_a_guest_that_reads_nothing_is_told_and_its_board_spoilt(wire: Wire, fake_shell: FakeShell) -> None:
-    board: Any = SimpleNamespace(console=wire.console, manifest=SimpleNamespace(console=FACTS), dirty=None)
+    board: Any = SimpleNamespace(report=None, console=wire.console, manifest=SimpleNamespace(console=FACTS), dirty=None)
     guest = Guest(board)
     assert guest.run("anything", timeout=QUICK).status == 0
     release = threading.Event()
@@ -395,7 +395,7 @@ def test_a_board_whose_shell_does_not_come_back_is_spoilt(
     wire: Wire, fake_shell: FakeShell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell_module, "RECOVERY_LIMIT", 0.2)
-    board: Any = SimpleNamespace(console=wire.console, manifest=SimpleNamespace(console=FACTS), dirty=None)
+    board: Any = SimpleNamespace(report=None, console=wire.console, manifest=SimpleNamespace(console=FACTS), dirty=None)
     guest = Guest(board)
     fake_shell.script = lambda mark: b""
     with pytest.raises(CommandTimeout, match="is back"):
@@ -409,7 +409,7 @@ def test_a_board_whose_shell_does_not_come_back_is_spoilt(
 
 
 def test_a_new_boot_is_a_new_session(tmp_path: Path) -> None:
-    board: Any = SimpleNamespace(manifest=SimpleNamespace(console=FACTS), dirty=None)
+    board: Any = SimpleNamespace(report=None, manifest=SimpleNamespace(console=FACTS), dirty=None)
     guest = Guest(board)
     sessions = []
     for number in (1, 2):

@@ -396,6 +396,8 @@ def test_a_board_is_booted_once_and_then_restored(opened) -> None:  # type: igno
     assert report.transcript.parent.name == "whole"
     assert b"stub starts" in report.transcript.read_bytes(), "the boot's console is kept with it"
     pid = one.qemu.pid
+    mapped = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if line.endswith("/whole/memory")]
+    assert [line.split()[1] for line in mapped] == ["rw-p"], "a private copy"
     for _ in range(3):
         answers(one)
     assert one.fresh().stages == report.stages

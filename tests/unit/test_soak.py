@@ -171,6 +171,20 @@ def test_a_line_that_ends_is_the_test_beds_failure(line: ShellLine, runner: Runn
     assert caught.value.__notes__ == ["at deployment 1 of 20 of m.wasm; 0 were good"]
 
 
+def test_what_the_user_must_correct_is_not_the_images_failure(line: ShellLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = make(line)
+
+    def refuse(*_: object) -> None:
+        raise ConfigurationError("image x has no agent")
+
+    monkeypatch.setattr(runner, "place", refuse)
+    with pytest.raises(ConfigurationError, match="has no agent"):
+        soak(runner, GOOD, deployments=20)
+    assert not runner.guest.board.dirty
+    with pytest.raises(ConfigurationError, match="no such image"):
+        boots(board_of(ConfigurationError("no such image")), 3)
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"deployments": 3, "hours": 1.0}, {"deployments": 0}, {"hours": -1.0}, {"deployments": 9, "every": 0}],
