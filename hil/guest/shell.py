@@ -271,10 +271,12 @@ class _Stream:
     def find(self, mark: re.Pattern[bytes], number: int, deadline: float) -> re.Match[bytes]:
         """Wait for the `mark`, which ends a line, whose first group is `number`. Raises `LineTimeout`."""
         wanted = b"%d" % number
-        start = self.at
+        start, late = self.at, False
         while (match := self._search(mark, wanted, start)) is None:
             start = max(self.at, self.text.rfind(b"\n") + 1)  # a mark does not reach over a line's end
-            data = self._console.read(max(0.0, deadline - time.monotonic()))
+            left = deadline - time.monotonic()
+            data = b"" if late else self._console.read(max(0.0, left))
+            late = left < 0  # what is there is read once more; a line that never rests would be read for ever
             if not data:
                 raise LineTimeout("no mark in time", evidence=self._console.evidence())
             self._feed(data)

@@ -222,8 +222,14 @@ def test_a_failing_test_shows_its_console(run, stub) -> None:  # type: ignore[no
     result = run(code, "--board", stub)
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(
-        ["*console, *.raw:*", "(nothing came during this test)", "*console, *.raw:*", "root", "#*"]
-        + [f"transcripts: *-{os.getpid()}"]
+        [
+            "*console, *.raw:*",
+            "(nothing came during this test)",
+            "*console, *.raw:*",
+            "root",
+            "#*",
+            f"transcripts: *-{os.getpid()}",
+        ]
     )
 
 
