@@ -309,22 +309,13 @@ def test_a_line_that_never_says_anything_asks_for_its_cable(wire: Wire) -> None:
     assert "is the machine on, and is it this line at this speed?" in (caught.value.hint or "")
 
 
-def test_a_line_that_never_rests_has_an_end_too(wire: Wire) -> None:
-    stop = threading.Event()
+def test_a_line_that_never_rests_has_an_end_too(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = time.monotonic()
 
-    def chatter() -> None:
-        number = 0
-        with contextlib.suppress(OSError):
-            while not stop.is_set():
-                wire.far.sendall(b"".join(b"line %d\r\n" % n for n in range(number, number + 1000)))
-                number += 1000
+    def read(timeout: float) -> bytes:
+        assert time.monotonic() < begun + QUICK, "the wait has no end"
+        return b"line %d\r\n" % time.monotonic_ns()
 
-    writer = threading.Thread(target=chatter)
-    writer.start()
-    try:
-        with pytest.raises(BootError, match="did not reach stage 'x'"):
-            walk(wire.console, [Stage(name="x", marker="never", limit=0.3)], power_on_ns=time.monotonic_ns())
-    finally:
-        stop.set()
-        wire.cut()
-        writer.join(QUICK)
+    monkeypatch.setattr(wire.console, "read", read)
+    with pytest.raises(BootError, match="did not reach stage 'x'"):
+        walk(wire.console, [Stage(name="x", marker="never", limit=0.1)], power_on_ns=time.monotonic_ns())
