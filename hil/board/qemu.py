@@ -199,8 +199,13 @@ class Qemu:
 
     def restore(self, state: bytes) -> None:
         """Put a machine with private memory into `state`, and let it go on. Raises `InfrastructureError`."""
-        self.monitor.put_state(state)
-        self.go_on()
+        try:
+            self.monitor.put_state(state)
+            self.go_on()
+        except InfrastructureError as error:
+            if story := self.obituary(0.0):
+                raise InfrastructureError(f"{error.message}: {story}", hint=f"its output: {self.log}") from error
+            raise
 
     def kill(self) -> None:
         """End QEMU at once, as a power cut would."""

@@ -18,7 +18,7 @@ from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
 from hil.errors import InfrastructureError
 
 T = TypeVar("T")
-STATE_LIMIT = 30.0  # seconds to take or give a machine's state, some 100 KB without its memory
+STATE_LIMIT = 15.0  # seconds to take or give a machine's state, some 100 KB without its memory
 CONNECT_LIMIT = 20.0  # seconds: QEMU reads its images (some 100 MB) before it greets
 EVENTS_KEPT = 1000
 

@@ -93,8 +93,13 @@ class Shelf:
         Raises `InfrastructureError`, above all where the disk is full; nothing is left behind then.
         """
         status = os.fstat(memory)
+        needed = status.st_blocks * 512
+        with suppress(OSError):
+            missing = needed - shutil.disk_usage(self.directory).free
+            if missing > 0:  # older snapshots are worth less than this one
+                trim(self.directory, sum(size for _, size, _ in shelves()) - missing)
         with (
-            tools.disk(self.directory, status.st_blocks * 512),
+            tools.disk(self.directory, needed),
             workshop.staging(self.directory) as work,
         ):
             made = work / "made"
@@ -168,8 +173,10 @@ def memory_size(arguments: Sequence[str]) -> int | None:
 
 def stamps(arguments: Sequence[str]) -> list[str]:
     """Size and time of each file that `arguments` name: what tells when one is changed."""
-    parts = (Path(part) for argument in arguments for part in re.split("[,=]", argument))
-    return [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in parts if path.is_file()]
+    pieces = (piece for argument in arguments for piece in re.split("[,=]", argument))
+    # Path.is_file() raises for what is too long for a name
+    parts = [Path(piece) for piece in pieces if os.path.isfile(piece)]  # noqa: PTH113
+    return [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in parts]
 
 
 def _copy(memory: int, target: Path) -> None:

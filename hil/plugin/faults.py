@@ -37,6 +37,7 @@ class Robustness:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.findings: list[Finding] = []
+        self._unwritten = ""
 
     def keep(self, finding: Finding) -> None:
         from hil.faults.finding import to_json
@@ -90,10 +91,13 @@ class Robustness:
             output["hil_findings"] = lines
             return
         directory = self._session.directory
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / LINES).write_text("\n".join(lines) + "\n", "utf-8")
         text = markdown(self.findings, self._facts(), directory)
-        (directory / REPORT).write_text(text, "utf-8")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / LINES).write_text("\n".join(lines) + "\n", "utf-8")
+            (directory / REPORT).write_text(text, "utf-8")
+        except OSError as error:  # the summary is still to come
+            self._unwritten = f"report: not written: {error}"
         if self._session.results:
             from hil.report import evidence
 
@@ -113,4 +117,4 @@ class Robustness:
             terminalreporter.write_line(line)
         terminalreporter.write_line(summary(self.findings))
         path = Path(os.path.relpath(self._session.directory / REPORT))
-        terminalreporter.write_line(f"report: {path}, and {path.with_name(LINES)}")
+        terminalreporter.write_line(self._unwritten or f"report: {path}, and {path.with_name(LINES)}")
