@@ -38,7 +38,8 @@ class Board:
     `name` is a board's name or the path of an environment; `image` overrides the environment's image;
     `transcripts` is the directory for its consoles; `seed` has an emulated board run in virtual time.
     With `snapshots` an emulated board is booted once and from then on restored, see `fresh`. `proof` is what finds
-    out whether guest and runner are alive, raising `HilError` where they are not. `account` is told of each "boot" and
+    out whether guest and runner are alive, raising `HilError` where they are not; without one the board is booted, for
+    what others are to be restored from must be proven. `account` is told of each "boot" and
     "restore", with the error of one that failed.
     Nothing is switched on before `fresh` or `boot`. `dirty` says why the board cannot be trusted any more, `boots` and
     `restores` how often it came up, `unsaved` why there is no snapshot of it.
@@ -53,7 +54,7 @@ class Board:
         transcripts: Path | None = None,
         seed: int | None = None,
         snapshots: bool = True,
-        proof: Callable[[Board], None] = lambda board: None,
+        proof: Callable[[Board], None] | None = None,
         account: Callable[[str, HilError | None], None] = lambda kind, error: None,
     ) -> None:
         self.path = boardfile.find(name)
@@ -196,10 +197,15 @@ class Board:
 
     def _alive(self) -> bool:
         try:
-            self.proof(self)
+            self.prove()
         except HilError as error:
             self.dirty = f"it did not go on when it could not be saved: {error.message}"
         return self.up
+
+    def prove(self) -> None:
+        """Find out whether guest and runner are alive, as far as `proof` does. Raises what that raises."""
+        if self.proof is not None:
+            self.proof(self)
 
     def boot(self) -> BootReport:
         """Boot from power-off to a shell, however the board is now.
@@ -222,7 +228,7 @@ class Board:
     def _boot_and_prove(self) -> None:
         with self._bringing_up("boot"):
             self._boot()
-            self.proof(self)
+            self.prove()
 
     @contextmanager
     def _bringing_up(self, kind: str) -> Iterator[None]:
@@ -241,7 +247,7 @@ class Board:
 
     def _obtain(self) -> Snapshot | None:
         """The board's snapshot, made now where there is none; None where there cannot be one: `unsaved` says why."""
-        if self.unsaved or self._snapshot is not None:
+        if self.unsaved or self.proof is None or self._snapshot is not None:
             return self._snapshot
         machine = self._machine("a snapshot")
         self.unsaved = machine.unsavable()
@@ -298,7 +304,7 @@ class Board:
 
         def up() -> str:
             self.strategy.restore(report)
-            self.proof(self)
+            self.prove()
             return self._song() if self.virtual is not None else ""
 
         machine.snapshot = snapshot

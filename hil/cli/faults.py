@@ -52,14 +52,14 @@ def fault_inject(
     The exit status is 0 where all came as from a good image, else 1; 2 for an error in the input.
     """
     from hil.board.board import Board
-    from hil.faults.aftermath import prove
     from hil.faults.catalogue import EMULATED, fault, faults_for
     from hil.faults.finding import HELD, markdown, ordered, summary
     from hil.faults.injector import Injector
     from hil.guest import Guest
     from hil.wasm import Runner
+    from hil.wasm.proof import prove
 
-    with Board(name, image=image, snapshots=True, proof=lambda board: prove(Runner(Guest(board)))) as board:
+    with Board(name, image=image, proof=lambda board: prove(Guest(board))) as board:
         if bool(names) == all_:
             raise ConfigurationError("which faults?", hint="give names that `hil fault list` shows, or --all")
         known = faults_for(board.manifest)

@@ -158,7 +158,7 @@ class Session:
 
     def _healthy(self, board: Board) -> bool:
         try:
-            board.proof(board)
+            board.prove()
         except HilError as error:
             board.dirty = f"it does not answer as it should: {error.message}"
         return board.up
