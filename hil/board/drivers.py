@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import random
+import shutil
 import socket
 import sys
 from collections.abc import Mapping
@@ -119,8 +120,12 @@ class HilQemuDriver(MachineDriver):
         """Why the machine cannot be saved, whatever the disk has room for; empty where it can."""
         if limit() == 0:
             return "HIL_SNAPSHOTS_MIB is 0"
-        arguments = [*ensure(manifest_of(self, self.image), Silent()).manifest.machine.arguments, *self.arguments]
-        return "" if memory_size(arguments) else "its memory is not given by -m, or is not one piece"
+        machine = ensure(manifest_of(self, self.image), Silent()).manifest.machine
+        if shutil.which(machine.emulator) is None:  # of which the boot tells more
+            return f"there is no {machine.emulator}"
+        if memory_size([*machine.arguments, *self.arguments]) is None:
+            return "its memory is not given by -m, or is not one piece"
+        return ""
 
     def save(self, shelf: Shelf, facts: Mapping[str, Any]) -> Snapshot:
         """Make a snapshot of the running machine, which stays stopped. Where that fails it goes on.
