@@ -305,7 +305,7 @@ class Board:
         def up() -> str:
             self.strategy.restore(report)
             self.prove()
-            return self._song() if self.virtual is not None else ""
+            return self._song() if self.console.lockstep is not None else ""
 
         machine.snapshot = snapshot
         try:

@@ -100,3 +100,21 @@ def test_a_lock_that_cannot_be_made_means_boots(board: Board, monkeypatch: pytes
     board.fresh()
     assert (board.boots, board.restores, board.up) == (1, 0, True)
     assert "/lock: Is a directory" in board.unsaved
+
+
+def test_what_nobody_has_proven_is_not_saved_for_others(board: Board) -> None:
+    board.proof = None
+    board.fresh()
+    board.fresh()
+    assert (board.boots, board.restores, shelves()) == (2, 0, [])
+
+
+def test_virtual_time_without_lock_step_is_restored_and_not_called_exact(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hil.board.exact.refusal", lambda emulator, preload: "it exports too little")
+    with Board(str(board.path), transcripts=board.path.parent, proof=answers, seed=1) as one:
+        one.fresh()
+        assert (one.boots, one.restores, one.unsaved) == (1, 1, "")
+        assert one.virtual is not None
+        assert (one.virtual.exact, one.virtual.lost) == (False, "it exports too little")
