@@ -24,7 +24,7 @@ import scipy.special  # noqa: F401
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from support import QUICK, UNPROVEN, children, held, stub_board, until
+from support import QUICK, children, held, stub_board, until
 
 import hil.board.board
 import hil.labgrid
@@ -529,7 +529,7 @@ SAVE = """
 import sys
 from pathlib import Path
 from hil.board.board import Board
-with Board(sys.argv[1], transcripts=Path(sys.argv[2])) as board:
+with Board(sys.argv[1], transcripts=Path(sys.argv[2]), proof=lambda board: None) as board:
     board.fresh()
     board.console.write(b"\\n")
     board.console.wait_for(b"# ", timeout=2)
@@ -643,12 +643,13 @@ def test_in_virtual_time_a_restore_is_the_same_to_the_bit(opened) -> None:  # ty
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """Run pytest within this process on a stub that can be saved; its process leaves nothing behind."""
+    # undone afterwards, whatever a run within this process makes of it
+    monkeypatch.setattr("hil.plugin.session.Session._prove", lambda session, board: None)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # labgrid's own plugin can be loaded once a process only
     board = savable(stub_board(pytester.path))
 
     def act(code: str, *options: str) -> pytest.RunResult:
         pytester.makepyfile(code)
-        pytester.makeconftest(UNPROVEN)
         before = children(os.getpid())
         plugins = ("-p", "hil.plugin", "-p", "no:cacheprovider")
         result = pytester.runpytest_inprocess(*plugins, "--board", str(board), *options)
