@@ -160,7 +160,7 @@ class HilQemuDriver(MachineDriver):
         if why:
             return None
         facts = manifest.console
-        prompts = [facts.login, facts.prompt] + (["Password: "] if facts.password is not None else [])
+        prompts = [*facts.answers, facts.prompt]
         encoded = tuple(prompt.encode() for prompt in prompts)
         past = self.snapshot.facts["history"] if self.snapshot else ""
         return Stepping(library, self.virtual.seed, encoded, transcript.with_suffix(".virtual.tsv"), past)

@@ -72,19 +72,15 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             self.line.console.skip()
         power_on_ns = time.monotonic_ns()
         self.power.on()
-        facts = manifest.console
-        answers = {facts.login: facts.user}
-        if facts.password is not None:
-            answers["Password: "] = facts.password
         console = self.line.console
         stages = walk(
             console,
             manifest.stages,
             power_on_ns=power_on_ns,
-            answers=answers,
+            answers=manifest.console.answers,
             around=lambda name: _step(self, name),
             failures=manifest.failures,
-            noise=facts.noise,
+            noise=manifest.console.noise,
         )
         self.report = BootReport(
             Path(str(self.target.env.config.filename)).stem,

@@ -205,17 +205,14 @@ class Injector:
                 self.board.power.cycle()
             account.done = "the machine was reset"
             with account.watching():
-                facts = self.board.manifest.console
-                answers = {facts.login: facts.user}
-                if facts.password is not None:
-                    answers["Password: "] = facts.password
+                manifest = self.board.manifest
                 seen = walk(
                     console,
-                    self.board.manifest.stages,
+                    manifest.stages,
                     power_on_ns=begun,
-                    answers=answers,
-                    failures=self.board.manifest.failures,
-                    noise=facts.noise,
+                    answers=manifest.console.answers,
+                    failures=manifest.failures,
+                    noise=manifest.console.noise,
                 )
                 account.restarted = True
                 account.note("rebooted", f"it booted again to a shell in {seen[-1].seconds:.1f} s")

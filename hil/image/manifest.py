@@ -184,6 +184,11 @@ class ConsoleFacts(_Model):
     noise: tuple[Regex, ...] = ()
     line_limit: int = Field(default=1022, ge=80)
 
+    @property
+    def answers(self) -> dict[str, str]:
+        """What is typed at which prompt to log in."""
+        return {self.login: self.user} | ({"Password: ": self.password} if self.password is not None else {})
+
 
 class AgentFacts(_Model):
     """How modules are deployed in the guest and what the runner says.

@@ -152,6 +152,7 @@ class Session:
         except HilError as error:
             self._dead[board] = error
             raise
+        self._dead.pop(board, None)
         if board.unsaved != told:
             item.warn(pytest.PytestWarning(f"{board.name} is booted, not restored: no snapshot: {board.unsaved}"))
         self._note(board, image)
