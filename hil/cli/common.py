@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,15 @@ from hil.errors import ConfigurationError, HilError
 
 if TYPE_CHECKING:
     from hil.board.board import Board
+    from hil.board.places import Terms
     from hil.board.stages import BootReport
 
+WAIT = "hil.place_wait"
 DEFAULT_BOARD = "qemu-reference"
 
 # in a pipe a table is as wide as it wants: lines are for grep
-out = Terminal(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
-err = Terminal(highlight=False, soft_wrap=True, stderr=True)
+out = Terminal(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+err = Terminal(highlight=False, emoji=False, soft_wrap=True, stderr=True)
 
 
 class Group(click.Group):
@@ -46,9 +48,31 @@ def as_json(value: Any) -> None:
 
 
 json_option = click.option("--json", "json_", is_flag=True, help="Print JSON, for machines.")
-board_option = click.option(
-    "--board", "name", default=DEFAULT_BOARD, show_default=True, metavar="NAME", help="A name in boards/, or a path."
-)
+
+
+def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The board, and how long to wait where it is a place of a lab."""
+    board = click.option(
+        "--board",
+        "name",
+        default=DEFAULT_BOARD,
+        show_default=True,
+        metavar="NAME",
+        help="A name in boards/, a path, place:NAME of a lab, or any place with +TAG=VALUE.",
+    )
+    wait = click.option(
+        "--place-wait",
+        type=click.FloatRange(min=0),
+        default=600.0,
+        show_default=True,
+        expose_value=False,
+        callback=lambda context, _, value: context.meta.__setitem__(WAIT, value),
+        metavar="SECONDS",
+        help="How long to wait for a place of a lab.",
+    )
+    return board(wait(command))
+
+
 image_option = click.option("--image", metavar="NAME", help="Boot this image instead of the board's own.")
 seed_option = click.option(
     "--seed", type=int, metavar="K", help="Run in virtual time, in which all repeats to the bit, with this seed."
@@ -58,11 +82,18 @@ seed_option = click.option(
 boot_option = click.option("--boot", is_flag=True, help="Boot from power-off even where a snapshot could be restored.")
 
 
+def terms() -> Terms:
+    """On which a place of a lab is waited for."""
+    from hil.board.places import Terms
+
+    return Terms(wait=click.get_current_context().meta[WAIT], tell=lambda text: err.print(f"hil: {escape(text)}"))
+
+
 @contextmanager
 def powered(name: str, image: str | None, seed: int | None = None, *, snapshots: bool = False) -> Iterator[Board]:
     from hil.board.board import Board
 
-    with Board(name, image=image, seed=seed, snapshots=snapshots) as chosen:
+    with Board(name, image=image, seed=seed, snapshots=snapshots, terms=terms()) as chosen:
         chosen.image()
         yield chosen
 

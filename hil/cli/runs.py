@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -30,7 +29,7 @@ GARBLED = 70  # exited with 0, but the output is not what the module wrote
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("module", type=click.Path(path_type=Path))
+@click.argument("module")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @board_option
 @image_option
@@ -39,7 +38,7 @@ GARBLED = 70  # exited with 0, but the output is not what the module wrote
 @click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, show_default=True, help="Seconds it may run.")
 @json_option
 def run(
-    module: Path,
+    module: str,
     arguments: tuple[str, ...],
     name: str,
     image: str | None,
@@ -50,6 +49,9 @@ def run(
 ) -> NoReturn:
     """Deploy MODULE with ARGUMENTS on a fresh board, print its output and verdict.
 
+    MODULE is a file, an OCI image layout (its directory or tar, or oci-layout:PATH[:TAG][@DIGEST]) or an
+    artifact in a registry: oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]; oci+http:// for one without TLS.
+
     An emulated board is restored from its snapshot, which the first run makes.
 
     The exit status is the module's own where it exited, else 65 failed, 66 faulted, 67 silent,
@@ -58,9 +60,11 @@ def run(
     """
     from hil.guest import Guest
     from hil.image.progress import shown
-    from hil.wasm import Module, Runner
+    from hil.wasm import Runner, oci
 
-    loaded = Module.load(module)  # before a board is paid for
+    loaded = oci.load(module)  # before a board is paid for
+    if loaded.path is None and loaded.source != module:  # what a tag means today
+        err.print(f"[dim]{escape(loaded.source)}[/]")
     with powered(name, image, seed, snapshots=not boot) as chosen:
         brought_up(chosen, boot=boot)
         with shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
@@ -72,6 +76,7 @@ def run(
             {
                 "module": loaded.name,
                 "sha256": loaded.sha256,
+                "source": loaded.source,
                 "verdict": str(done.verdict),
                 "intact": done.intact,
                 "output": done.text,

@@ -56,10 +56,12 @@ class Steps:
             )
 
 
-def label(suite: str, board: str) -> None:
-    """Name the suite and the board of the running test, by which a reviewer groups and filters."""
+def label(suite: str, board: str, place: str = "") -> None:
+    """Name the suite and the board of the running test, by which a reviewer groups and filters, and its place."""
     plugin_manager.hook.add_label(label_type="feature", labels=(suite,))
     plugin_manager.hook.add_label(label_type="tag", labels=(board,))
+    if place:
+        plugin_manager.hook.add_label(label_type="tag", labels=(place,))
 
 
 def label_fault(fault: str) -> None:
@@ -118,6 +120,7 @@ def _facts(run: Execution) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "module": run.module.name,
         "sha256": run.module.sha256,
+        "source": run.module.source,
         "arguments": list(run.arguments),
         "verdict": str(run.verdict),
         "output bytes": len(run.output),
@@ -153,6 +156,12 @@ def attach_comparison(several: Sequence[Series]) -> None:
 
     names = " | ".join(series.subject for series in several)
     allure.attach(plots.compare(several), f"compared: {names}", allure.attachment_type.SVG)
+
+
+def add_environment(results: Path, name: str, fact: str) -> None:
+    """Add one more fact to Allure's environment.properties, once all who write it have done so."""
+    with (results / "environment.properties").open("a", encoding="utf-8") as file:
+        file.write(f"{name.replace(' ', '.')} = {fact}\n")
 
 
 def write_environment(results: Path, facts: dict[str, str]) -> None:

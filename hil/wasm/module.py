@@ -19,7 +19,8 @@ AOT_SECTION = "wasmedge"  # where WasmEdge's universal format keeps native code
 class Module:
     """A module and what can be told without running it.
 
-    `kind` is `interpreted` or `aot`; `imports` are `module.name`; `sha256` is hexadecimal.
+    `kind` is `interpreted` or `aot`; `imports` are `module.name`; `sha256` is hexadecimal. `source` is
+    where it is from: a path, or a reference pinned by a digest; empty where a test made it.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Module:
     kind: str = "interpreted"
     imports: tuple[str, ...] = ()
     path: Path | None = None
+    source: str = ""
 
     @classmethod
     def load(cls, path: Path) -> Module:
@@ -40,14 +42,19 @@ class Module:
             raise ConfigurationError(
                 f"cannot read the module {path}: {error.strerror}", hint="give the path of a .wasm file"
             ) from error
+        return cls.of(path.name, data, str(path), path)
+
+    @classmethod
+    def of(cls, name: str, data: bytes, source: str, path: Path | None = None) -> Module:
+        """Check the bytes of a module that is from `source`. Raises `ConfigurationError` as `load` does."""
         try:
             kind, imports = _inspect(data)
         except ValueError as error:
             raise ConfigurationError(
-                f"{path} is not a WebAssembly module: {error}",
+                f"{source} is not a WebAssembly module: {error}",
                 hint="build it for a wasm32 target; to deploy it all the same, use Module.raw()",
             ) from error
-        return cls(path.name, data, hashlib.sha256(data).hexdigest(), kind, imports, path)
+        return cls(name, data, hashlib.sha256(data).hexdigest(), kind, imports, path, source)
 
     @classmethod
     def raw(cls, name: str, data: bytes) -> Module:

@@ -11,6 +11,7 @@ from hil.guest import CommandTimeout, Guest
 from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
 from hil.image.manifest import AgentFacts
+from hil.wasm import oci
 from hil.wasm.module import Module
 from hil.wasm.verdict import Faulted, NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
 
@@ -102,11 +103,11 @@ class Runner:
         then, with `restore`, the board is made fresh and the module deployed once more (see
         `Execution.restored`). Both deployments are recorded.
 
-        Raises `ConfigurationError` for a module that cannot be read, what `guest.run` raises other than
+        Raises what `hil.wasm.oci.load` raises for a module that cannot be read, what `guest.run` raises other than
         a time-out, and what that boot raises.
         """
         if not isinstance(module, Module):
-            module = Module.load(Path(module))
+            module = oci.load(module)
         run = self._deploy(module, arguments, limit)
         if restore and not run.heard:
             why = f"the runner was dead before {module.name}: the board was made fresh"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hil.errors import ConfigurationError
 from hil.image.store import Image, remedy
+from hil.wasm import oci
 from hil.wasm.module import Module
 from hil.wasm.runner import DEFAULT_LIMIT, Execution
 from hil.wasm.verdict import Exited, Failed, Faulted, Verdict
@@ -115,12 +116,13 @@ class Samples:
         return iter(self._samples)
 
     def __call__(self, file: str) -> Module:
-        """The module in `file` ("hello.wasm"), or at a path of your own.
+        """The module in `file` ("hello.wasm"), at a path of your own, in an OCI layout or in a registry (`oci.load`).
 
-        Raises `ConfigurationError` for a name that is neither, and for bytes that are not the sample's.
+        Raises `ConfigurationError` for a name that is none of these, and for bytes that are not the sample's;
+        what else `oci.load` raises for a registry.
         """
-        if "/" in file:
-            return Module.load(Path(file))
+        if "/" in file or file.startswith(f"{oci.LAYOUT}:"):
+            return oci.load(file)
         sample = self[file]
         module = Module.load(self.directory / sample.file)
         if module.sha256 != sample.sha256:
@@ -155,5 +157,6 @@ class Samples:
         raise ConfigurationError(
             f"there is no sample {file!r}",
             hint=(f"did you mean {near[0]!r}? " if near else "")
-            + f"the samples are: {', '.join(names)}; a module of your own is named by a path with a slash",
+            + f"the samples are: {', '.join(names)}; a module of your own is named by a path with a slash, "
+            "or by oci:// or oci-layout:",
         )

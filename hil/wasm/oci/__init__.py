@@ -1,0 +1,31 @@
+"""Modules from OCI image layouts and registries, each byte proven by its digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hil.wasm.module import Module
+from hil.wasm.oci.reference import LAYOUT, Reference
+
+__all__ = ["LAYOUT", "Reference", "load"]
+
+
+def load(where: str | Path) -> Module:
+    """Return the module at `where`: a file, an OCI image layout (directory or tar) or a reference to an artifact.
+
+    References are `oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]` and `oci-layout:PATH[:TAG][@DIGEST]`. The module's
+    `source` is the same with the digest of what was found: a reference that brings these bytes and no others.
+
+    ConfigurationError for what is not there, may not be read, or is no module; InfrastructureError for a
+    registry that does not answer as one, within `registry.TOTAL` seconds.
+    """
+    reference = Reference.parse(where) if isinstance(where, str) else None
+    if reference is None and (path := Path(where)).exists():
+        from hil.wasm.oci import layout
+
+        reference = Reference.layout(path) if layout.is_layout(path) else None
+    if reference is None:
+        return Module.load(Path(where))
+    from hil.wasm.oci import artifact
+
+    return artifact.load(reference)

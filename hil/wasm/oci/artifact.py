@@ -1,0 +1,261 @@
+"""From a reference to a module: manifests, the choice among them, the layer; each proven by digest and size."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+import zlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import PurePosixPath
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hil.errors import ConfigurationError, HilError
+from hil.wasm.module import Module
+from hil.wasm.oci.cache import Cache
+from hil.wasm.oci.reference import DIGEST, LAYOUT, Reference, digest_of
+
+MIB = 1 << 20
+MANIFEST_LIMIT = 4 * MIB  # bytes; what the distribution spec has registries accept
+MODULE_LIMIT = 64 * MIB  # bytes, of a module or of a layer that holds one
+DEPTH = 3  # indexes within each other
+
+INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+WASM = (
+    "application/wasm",  # CNCF's Wasm artifact
+    "application/vnd.wasm.content.layer.v1+wasm",  # its forerunners
+    "application/vnd.module.wasm.content.layer.v1+wasm",
+)
+ROOTFS = re.compile(r"application/vnd\.(oci\.image\.layer(\.nondistributable)?|docker\.image\.rootfs\.diff)\..*tar.*")
+TITLE = "org.opencontainers.image.title"
+REF_NAME = "org.opencontainers.image.ref.name"
+VARIANT = "module.wasm.image/variant"  # "compat": an image whose root file system holds the module
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
+
+
+class Platform(_Model):
+    os: str = ""
+    architecture: str = ""
+
+    @property
+    def runs_wasm(self) -> bool:
+        return self.architecture in ("wasm", "wasm32") and self.os in ("wasi", "wasip1")
+
+    def __str__(self) -> str:
+        return f"{self.os}/{self.architecture}"
+
+
+class Descriptor(_Model):
+    """What names a blob: media type, digest, size in bytes."""
+
+    media_type: str = Field(alias="mediaType")
+    digest: str = Field(pattern=f"^(?:{DIGEST.pattern})$")
+    size: int = Field(ge=0)
+    annotations: dict[str, str] | None = None
+    platform: Platform | None = None
+
+    @property
+    def name(self) -> str:
+        """The tag in a layout's index, the title of a layer; empty where there is none."""
+        return (self.annotations or {}).get(REF_NAME) or (self.annotations or {}).get(TITLE, "")
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.name, str(self.platform or ""), self.media_type, self.digest[:19])))
+
+
+class Document(_Model):
+    """A manifest or an index."""
+
+    schema_version: Literal[2] = Field(alias="schemaVersion")
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] | None = Field(default=None, strict=False)
+    manifests: tuple[Descriptor, ...] | None = Field(default=None, strict=False)
+    annotations: dict[str, str] | None = None
+
+
+class Store(Protocol):
+    """A registry's repository or a layout. `blame` is the error for bytes that are not what their digest says."""
+
+    blame: type[HilError]
+
+    def resolve(self, tag: str | None) -> tuple[str, int]:
+        """Return digest and size of the manifest or index that `tag` names, None naming the only one."""
+
+    def blob(self, digest: str, limit: int, *, manifest: bool) -> bytes:
+        """Return what has `digest`, or, of what is longer than `limit` bytes, more than these."""
+
+
+def load(reference: Reference) -> Module:
+    """Return the module that `reference` names; errors as in `hil.wasm.oci.load`."""
+    with _opened(reference) as store:
+        return _Pull(reference, store, None if reference.scheme == LAYOUT else Cache()).module()
+
+
+def parse(data: bytes, what: str) -> Document:
+    """Read a manifest or an index. Raises `ConfigurationError` where it is neither, or both."""
+    try:
+        document = Document.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigurationError(f"{what}: not a manifest of schema 2: {where or 'JSON'}: {first['msg']}") from None
+    if (document.layers is None) == (document.manifests is None):  # both: each client would see another thing
+        raise ConfigurationError(f"{what}: a manifest has `layers`, an index `manifests`; this has both or neither")
+    return document
+
+
+def choose(manifests: Sequence[Descriptor], what: str) -> Descriptor:
+    """Return the one of an index that is for WebAssembly. Raises `ConfigurationError` listing what is there."""
+    fitting = [each for each in manifests if each.platform and each.platform.runs_wasm]
+    if not fitting and len(manifests) == 1 and manifests[0].platform is None:
+        fitting = list(manifests)
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = "".join(f"\n  {each}" for each in manifests[:20]) or " nothing"
+    count = "none" if not fitting else str(len(fitting))
+    raise ConfigurationError(
+        f"{what}: of its {len(manifests)} manifests {count} can be taken for wasi/wasm; it holds:{listed}",
+        hint="name one by its tag, or by @ and its digest",
+    )
+
+
+class _Pull:
+    """One module's way out of a store."""
+
+    def __init__(self, reference: Reference, store: Store, cache: Cache | None) -> None:
+        self.reference, self.store, self.cache = reference, store, cache
+
+    def module(self) -> Module:
+        top, size = self.reference.digest, None
+        if top is None:
+            top, size = self.store.resolve(self.reference.tag)
+        pinned = self.reference.pinned(top)
+        data = self._blob(top, size, MANIFEST_LIMIT, manifest=True)
+        document = parse(data, str(pinned))
+        for _ in range(DEPTH):
+            if document.manifests is None:
+                break
+            chosen = choose(document.manifests, str(pinned))
+            data = self._blob(chosen.digest, chosen.size, MANIFEST_LIMIT, manifest=True)
+            document = parse(data, f"{pinned}: {chosen.digest}")
+        if document.layers is None:
+            raise ConfigurationError(f"{pinned}: indexes within each other, more than {DEPTH} deep")
+        name, wasm = self._wasm(document, document.layers)
+        return Module.of(_file_name(name), wasm, str(pinned))
+
+    def _wasm(self, document: Document, layers: Sequence[Descriptor]) -> tuple[str, bytes]:
+        found = [layer for layer in layers if layer.media_type in WASM]
+        if len(found) == 1:
+            name = found[0].name or PurePosixPath(self.reference.repository or self.reference.store).stem
+            return name, self._layer(found[0])
+        if len(found) > 1:
+            raise self._wrong(f"it has {len(found)} wasm layers: {', '.join(map(str, found))}", "push one a manifest")
+        if not self._is_compat(document) or not all(ROOTFS.fullmatch(layer.media_type) for layer in layers):
+            held = ", ".join(map(str, layers)) or "no layers"
+            raise self._wrong(f"it holds no wasm layer, but {held}", f"push the module as {WASM[0]}")
+        files: dict[str, bytes] = {}
+        for layer in layers:
+            self._unpack(layer, files)
+        if len(files) != 1:
+            raise self._wrong(
+                f"its root file system holds {len(files)} files *.wasm: {', '.join(sorted(files)[:20]) or 'none'}",
+                "push an image with one module",
+            )
+        return next(iter(files.items()))
+
+    def _is_compat(self, document: Document) -> bool:
+        if (document.annotations or {}).get(VARIANT, "").startswith("compat"):
+            return True
+        if document.config is None or "image" not in document.config.media_type:
+            return False
+        config = self._blob(document.config.digest, document.config.size, MANIFEST_LIMIT)
+        try:
+            return Platform.model_validate_json(config).runs_wasm
+        except ValidationError:
+            return False
+
+    def _unpack(self, layer: Descriptor, files: dict[str, bytes]) -> None:
+        """Apply a layer to the modules seen so far."""
+        data = self._layer(layer)
+        room = MODULE_LIMIT - sum(map(len, files.values()))
+        try:
+            if data[:2] == b"\x1f\x8b":
+                with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+                    data = packed.read(MODULE_LIMIT + 1)
+            if len(data) > MODULE_LIMIT:
+                raise self._too_long(f"unpacked, layer {layer.digest}", MODULE_LIMIT)
+            with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+                for member in archive:
+                    path = PurePosixPath("/", member.name)
+                    if path.name.startswith(".wh."):  # removes what a lower layer had
+                        gone = path.parent if path.name == ".wh..wh..opq" else path.with_name(path.name[4:])
+                        for held in [held for held in files if PurePosixPath(held).is_relative_to(gone)]:
+                            del files[held]
+                    elif member.isreg() and path.suffix == ".wasm" and (content := archive.extractfile(member)):
+                        room -= member.size  # of a sparse file far more than it takes in the tar
+                        if room < 0:
+                            raise self._too_long(f"{path}, with what else is in layer {layer.digest},", MODULE_LIMIT)
+                        files[str(path)] = content.read()
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise self._wrong(f"layer {layer} cannot be unpacked: {error}", "pack layers as tar or tar+gzip") from error
+
+    def _layer(self, layer: Descriptor) -> bytes:
+        return self._blob(layer.digest, layer.size, MODULE_LIMIT)
+
+    def _blob(self, digest: str, size: int | None, limit: int, *, manifest: bool = False) -> bytes:
+        """Return what has `digest`, and is `size` long if that is known: proven, from wherever it came."""
+        if size is not None and size > limit:
+            raise self._too_long(digest, limit, f"{size} bytes")
+        if self.cache and (cached := self.cache.get(digest, limit)) is not None:
+            self._check_size(cached, digest, size)
+            return cached
+        data = self.store.blob(digest, limit if size is None else size, manifest=manifest)
+        if size is None and len(data) > limit:
+            raise self._too_long(digest, limit)
+        self._check_size(data, digest, size)
+        if (actual := digest_of(data, digest.partition(":")[0])) != digest:
+            raise self.store.blame(
+                f"{self.reference}: what is stored as {digest} has the digest {actual}",
+                hint="it was changed or damaged since it was pushed: push it again, or ask who keeps it",
+            )
+        if self.cache:
+            self.cache.put(digest, data)
+        return data
+
+    def _check_size(self, data: bytes, digest: str, size: int | None) -> None:
+        if size is not None and len(data) != size:
+            length = "more" if len(data) > size else f"only {len(data)}"
+            raise self.store.blame(
+                f"{self.reference}: {digest} should have {size} bytes, but has {length}",
+                hint="it was changed or damaged since it was pushed: push it again, or ask who keeps it",
+            )
+
+    def _too_long(self, what: str, limit: int, length: str = "longer") -> ConfigurationError:
+        return self._wrong(f"{what} is too long: {length}, {limit // MIB} MiB at most", "is this a WebAssembly module?")
+
+    def _wrong(self, why: str, hint: str) -> ConfigurationError:
+        return ConfigurationError(f"{self.reference}: {why}", hint=hint)
+
+
+def _opened(reference: Reference) -> AbstractContextManager[Store]:
+    if reference.scheme == LAYOUT:
+        from hil.wasm.oci.layout import Layout
+
+        return Layout(reference)
+    from hil.wasm.oci.registry import Registry
+
+    return nullcontext(Registry(reference))
+
+
+def _file_name(title: str) -> str:
+    """What may be a file's name in a guest, out of whatever somebody wrote."""
+    name = re.sub(r"[^\w.+-]", "_", PurePosixPath(title).name, flags=re.ASCII)[-64:].lstrip(".-")
+    return name if name.endswith(".wasm") else f"{name or 'module'}.wasm"

@@ -1,0 +1,67 @@
+"""What was pulled, by digest, so that a pinned reference needs no network a second time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from hil.image.store import cache_root
+from hil.wasm.oci.reference import digest_of
+
+LIMIT = 512 << 20  # bytes of all blobs together; those used least recently go first
+
+
+class Cache:
+    """Blobs in a directory. It is a convenience: a disk that is full or read-only makes it forget, never fail."""
+
+    def __init__(self, directory: Path | None = None, limit: int = LIMIT) -> None:
+        self.directory = directory or cache_root() / "modules"
+        self.limit = limit
+
+    def get(self, digest: str, limit: int) -> bytes | None:
+        """Return the blob with `digest`, proven; None if it is not here, damaged or longer than `limit` bytes."""
+        path = self._path(digest)
+        try:
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
+            if len(data) > limit:
+                return None
+            if digest_of(data, digest.partition(":")[0]) != digest:
+                path.unlink()
+                return None
+            os.utime(path)
+        except OSError:
+            return None
+        return data
+
+    def put(self, digest: str, data: bytes) -> None:
+        """Keep `data`, which has `digest`, and let older blobs go for it."""
+        with suppress(OSError):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            descriptor, half = tempfile.mkstemp(dir=self.directory, prefix="half-")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                Path(half).replace(self._path(digest))
+            except BaseException:
+                Path(half).unlink(missing_ok=True)
+                raise
+            self._shrink()
+
+    def _path(self, digest: str) -> Path:
+        return self.directory / digest.replace(":", "-")
+
+    def _shrink(self) -> None:
+        held = []
+        for path in self.directory.iterdir():
+            with suppress(FileNotFoundError):  # another process makes room, too
+                status = path.stat()
+                held.append((status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, size, _ in held)
+        for _, size, path in sorted(held):
+            if total <= self.limit:
+                break
+            path.unlink(missing_ok=True)
+            total -= size

@@ -1,0 +1,120 @@
+"""OCI image layouts: a directory, or a tar of one, that holds blobs by digest and an index."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tarfile
+from pathlib import Path
+
+from hil.errors import ConfigurationError, HilError
+from hil.wasm.oci.artifact import MANIFEST_LIMIT, choose, parse
+from hil.wasm.oci.reference import Reference
+
+MARK = "oci-layout"
+INDEX = "index.json"
+MEMBERS = 10_000  # of a tar; more is not a layout of modules
+
+
+def is_layout(path: Path) -> bool:
+    """Whether `path` is a layout's directory, or called like a tar."""
+    return (path / MARK).is_file() if path.is_dir() else path.suffix == ".tar"
+
+
+class Layout:
+    """The layout that a reference names, while it is entered. All that is wrong with it raises `ConfigurationError`."""
+
+    blame: type[HilError] = ConfigurationError
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+        self.path = Path(reference.store)
+        self._tar: tarfile.TarFile | None = None
+        self._members: dict[str, tarfile.TarInfo] = {}
+
+    def __enter__(self) -> Layout:
+        if not self.path.is_dir():
+            if not self.path.is_file():  # a pipe would hang
+                raise self._wrong("there is no such directory or file")
+            self._tar = self._open_tar()
+        try:
+            mark = self._read(MARK, MANIFEST_LIMIT)
+            if not re.search(rb'"imageLayoutVersion"\s*:\s*"1\.', mark):
+                raise self._wrong(f"its {MARK} does not say `imageLayoutVersion` 1")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tar:
+            self._tar.close()
+
+    def resolve(self, tag: str | None) -> tuple[str, int]:
+        """Return digest and size of the manifest that the index calls `tag`, or of the only one for WebAssembly."""
+        index = self._read(INDEX, MANIFEST_LIMIT)
+        if len(index) > MANIFEST_LIMIT:
+            raise self._wrong(f"its {INDEX} is longer than {MANIFEST_LIMIT} bytes")
+        manifests = parse(index, f"{self.path}: {INDEX}").manifests or ()
+        if tag is not None:
+            named = tuple(each for each in manifests if each.name == tag)
+            if not named:
+                tags = ", ".join(sorted(each.name for each in manifests if each.name)) or "none"
+                raise self._wrong(f"it has no tag {tag!r}", f"its tags: {tags}")
+            manifests = named
+        chosen = manifests[0] if len(manifests) == 1 else choose(manifests, str(self.reference))
+        return chosen.digest, chosen.size
+
+    def blob(self, digest: str, limit: int, *, manifest: bool) -> bytes:
+        """Return at most one byte more than `limit` of the blob with `digest`."""
+        algorithm, _, value = digest.partition(":")
+        return self._read(f"blobs/{algorithm}/{value}", limit)
+
+    def _open_tar(self) -> tarfile.TarFile:
+        try:
+            archive = tarfile.open(self.path, "r:")  # noqa: SIM115  # closed by __exit__
+        except (OSError, tarfile.TarError) as error:
+            raise self._wrong(f"it cannot be read as a tar: {error}", "unpack it if it is compressed") from error
+        try:
+            for member in archive:
+                if len(self._members) == MEMBERS:
+                    raise self._wrong(f"it has more than {MEMBERS} files")
+                self._members[member.name.removeprefix("./")] = member
+        except tarfile.TarError as error:
+            archive.close()
+            raise self._wrong(f"it cannot be read as a tar: {error}", "write it again") from error
+        except BaseException:
+            archive.close()
+            raise
+        return archive
+
+    def _read(self, name: str, limit: int) -> bytes:
+        """Return at most one byte more than `limit` of a file. No name that an archive or an index gives gets here."""
+        try:
+            if self._tar is None:
+                return self._read_file(name, limit)
+            member = self._members.get(name)
+            if member is None:
+                raise FileNotFoundError
+            content = self._tar.extractfile(member) if member.isreg() else None
+            if content is None:
+                raise self._wrong(f"{name} is not a regular file in it")
+            return content.read(limit + 1)
+        except FileNotFoundError:
+            raise self._wrong(f"there is no {name} in it", "was all of it copied?") from None
+        except (OSError, tarfile.TarError) as error:
+            raise self._wrong(f"{name} in it cannot be read: {error}") from error
+
+    def _read_file(self, name: str, limit: int) -> bytes:
+        # a link is followed, some build tools make them, and the digest proves what is behind it; a pipe would hang
+        descriptor = os.open(self.path / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise self._wrong(f"{name} is not a regular file in it")
+            return file.read(limit + 1)
+
+    def _wrong(
+        self, why: str, hint: str = "give an OCI image layout, as `oras copy --to-oci-layout` makes it"
+    ) -> HilError:
+        return ConfigurationError(f"{self.path} is not a layout with this module: {why}", hint=hint)
