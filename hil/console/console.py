@@ -91,7 +91,7 @@ class Console:
             self._pump = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(Path(pump.__file__))]
                 + [str(fd) for fd in fds]
-                + [str(transcript.path), str(transcript.index_path)],
+                + [str(transcript.path), str(transcript.index_path), "tcp" if _is_tcp(port) else "other"],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a Ctrl-C at the terminal is for the test, not for the pump
@@ -291,6 +291,14 @@ class Console:
         told = self._explain_end() if self._explain_end else ""
         message = f"the line has ended ({reason})" + (f": {told}" if told else "")
         return LineClosed(message, evidence=self.evidence())
+
+
+def _is_tcp(port: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(port)) as line:
+            return line.type == socket.SOCK_STREAM and line.family in (socket.AF_INET, socket.AF_INET6)
+    except OSError:  # a tty
+        return False
 
 
 class _Expecter(SpawnBase):  # type: ignore[misc]

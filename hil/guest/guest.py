@@ -31,6 +31,11 @@ class Guest:
             self._shell = Shell(console, self.board.manifest.console, idle=idle)
         return self._shell
 
+    @property
+    def open(self) -> bool:
+        """Whether there is a session of the current boot already."""
+        return self._shell is not None and self._shell.console is self.board.console
+
     def run(self, command: str, *, timeout: float = 30.0, check: bool = False) -> Result:
         """Run a shell command (any number of lines) and return its result; see `Shell.run`.
 

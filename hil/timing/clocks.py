@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hil.guest import Guest
+from hil.timing import link
 from hil.timing.probe import Probe
 from hil.timing.series import Clock
 
@@ -37,11 +38,17 @@ class Clocks:
         return Clock("module (WASI)", resolution, "the kernel's monotonic clock; the floor is the counter's", floor)
 
     def console(self) -> Clock:
-        """Stamps of the console's lines: virtual time where the line keeps it, else the reader's."""
+        """Stamps of the console's lines: virtual time where the line keeps it, else the reader's.
+
+        What the link may shift a stamp by is in the floor: where it brings lines together, their spread tells nothing.
+        """
         if virtual := self._virtual(2e-9):
             return virtual
         resolution, floor = self._measured("host monotonic")
-        return Clock("host monotonic", resolution, "stamps of the console's reader, behind the line", floor)
+        remark = "stamps of the console's reader, behind the line"
+        if (behind := link.of(self._guest)) is not None:
+            floor, remark = max(floor, behind.uncertainty), f"{remark}: {behind}"
+        return Clock("host monotonic", resolution, remark, floor)
 
     def _virtual(self, resolution: float) -> Clock | None:
         virtual = self._guest.board.virtual

@@ -33,7 +33,7 @@ class Port:
         self.master, self._slave = pty.openpty()
         tty.setraw(self._slave)
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            number = probe.getsockname()[1]
+            self.number = number = probe.getsockname()[1]
         binary = shutil.which("ser2net", path=f"{os.environ['PATH']}:/usr/sbin")
         assert binary, "ser2net is not installed; ./bootstrap does that"
         lines = (

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support import ShellLine, shell_line
 
+from hil.board.protocol import Transport
 from hil.errors import ConfigurationError, RunnerError
 from hil.guest import Guest
 from hil.guest import shell as shell_module
@@ -88,6 +89,7 @@ def make(line: ShellLine, facts: AgentFacts | None = SEALING) -> Runner:
         report=None,
         emulated=False,
         virtual=None,
+        line=SimpleNamespace(transport=Transport("serial", "/dev/ttyUSB9", 115200), tap=None),
     )
     guest = Guest(board)
     guest.run(f"PATH={line.home}:$PATH", check=True)
