@@ -25,6 +25,7 @@ TOOLS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("qemu-aarch64", "qemu-user", ()),
     ("cc", "gcc", ()),
     ("sigrok-cli", "sigrok-cli", ()),
+    ("ser2net", "ser2net", ()),
 )
 
 
@@ -55,7 +56,7 @@ def _python() -> Iterator[Finding]:
 
 def _tools() -> Iterator[Finding]:
     for command, package, oldest in TOOLS:
-        path = shutil.which(command)
+        path = shutil.which(command, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")  # ser2net's
         remedy = f"apt-get install {package}, or {SETUP}"
         if path is None:
             yield Finding(command, False, "not in PATH", remedy)

@@ -23,7 +23,7 @@ from labgrid.util.proxy import proxymanager
 
 from hil.board import exact
 from hil.board.machine import Line, MachineDriver
-from hil.board.protocol import HilConsoleProtocol
+from hil.board.protocol import HilConsoleProtocol, Transport
 from hil.board.qemu import Memory, Qemu, Stepping
 from hil.board.rfc2217 import Rfc2217
 from hil.board.snapshot import Shelf, Snapshot, limit, memory_size
@@ -219,6 +219,13 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
         if self._console is None:
             raise InfrastructureError("the serial line is not open", hint="activate the driver first")
         return self._console
+
+    @property
+    def transport(self) -> Transport:
+        port = self.port
+        if isinstance(port, NetworkSerialPort):
+            return Transport(port.protocol, f"{port.host}:{port.port}", port.speed)
+        return Transport("serial", port.port, port.speed)
 
     def _connect(self) -> int:
         _check_pyserial()

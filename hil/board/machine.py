@@ -14,7 +14,7 @@ from labgrid.driver import Driver
 from labgrid.protocol import ConsoleProtocol, PowerProtocol
 from labgrid.step import step
 
-from hil.board.protocol import HilConsoleProtocol
+from hil.board.protocol import HilConsoleProtocol, Transport
 from hil.console import Console, Transcript
 from hil.console.lockstep import Lockstep
 from hil.console.transcript import default_directory
@@ -46,6 +46,10 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
     @abc.abstractmethod
     def start(self, transcript: Path) -> Line:
         """Start the machine and return its line. Others use `on`."""
+
+    @property
+    def transport(self) -> Transport:
+        return Transport("emulated")
 
     @abc.abstractmethod
     def stop(self) -> None:

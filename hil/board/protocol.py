@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pexpect
 from labgrid.protocol import ConsoleProtocol
 
-from hil.console import Console
+from hil.console import Console, LineTimeout
+
+
+@dataclass(frozen=True)
+class Transport:
+    """What a line goes over.
+
+    `kind` is `rfc2217`, `raw` (TCP), `serial` (a port of this machine), `emulated` or `recording`; `where` its address
+    or device, empty where it has none; `baud` its nominal speed, None where bytes take no time.
+    """
+
+    kind: str
+    where: str = ""
+    baud: int | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Behind a serial server."""
+        return self.kind in ("rfc2217", "raw")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.where}".rstrip() + (f", {self.baud} baud" if self.baud else "")
 
 
 class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
@@ -22,11 +47,17 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
 
     transcripts: Path | None
     tap: Callable[[int], int] | None = None
+    _deadline: float = math.inf
 
     @property
     @abc.abstractmethod
     def console(self) -> Console:
         """The open line. Raises `InfrastructureError` when there is none."""
+
+    @property
+    @abc.abstractmethod
+    def transport(self) -> Transport:
+        """What the line goes over."""
 
     def tapped(self, port: int) -> int:
         """The line `port`, or what the `tap` makes of it."""
@@ -51,15 +82,25 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
     def sendcontrol(self, char: str) -> None:
         self.console.write(bytes([ord(char.upper()) & 0x1F]))
 
+    @contextmanager
+    def bounded(self, limit: float) -> Iterator[None]:
+        """For `limit` seconds: a labgrid driver that expects and expects, of a board that resets in a loop for example,
+        meets a `LineTimeout` then."""
+        self._deadline = monotonic() + limit
+        try:
+            yield
+        finally:
+            self._deadline = math.inf
+
     def expect(self, pattern: Any, timeout: float = -1) -> tuple[int, Any, Any, Any]:
+        if monotonic() > self._deadline:
+            raise LineTimeout("it took too long", evidence=self.console.evidence())
         expecter = self.console.expecter
         index = expecter.expect(pattern, timeout=timeout)
         return index, expecter.before, expecter.match, expecter.after
 
     def settle(self, quiet_time: float, timeout: float = 120.0) -> bool:
         """labgrid's: true once the line was quiet for `quiet_time` seconds, false after `timeout`."""
-        from time import monotonic
-
         deadline = monotonic() + timeout
         while monotonic() < deadline:
             if not self.console.read(quiet_time):

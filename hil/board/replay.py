@@ -11,6 +11,7 @@ from labgrid.driver import Driver
 from labgrid.factory import target_factory
 
 from hil.board.machine import Line, MachineDriver
+from hil.board.protocol import Transport
 from hil.console.recording import Recording
 from hil.console.replay import Player
 from hil.image.manifest import Manifest
@@ -44,6 +45,10 @@ class HilReplayDriver(MachineDriver):
         """What is played. Raises `ConfigurationError` where there is none."""
         config = self.target.env.config
         return Recording(Path(config.resolve_path(self.transcript)))
+
+    @property
+    def transport(self) -> Transport:
+        return Transport("recording", self.transcript)
 
     def image(self, manifest: Manifest) -> Image:
         """What stands for the image, which need not be there: the recording."""

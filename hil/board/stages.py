@@ -21,6 +21,7 @@ RECENT = 1 << 16  # bytes of the line that a diagnosis looks at
 SILENCE = 3.0  # seconds; the longest pause seen in good boots is 2.7 s
 FLOOD = 50  # repetitions of one line, among the recent bytes of a boot whose time is over
 LAST_WORDS, PAUSE = 2.0, 0.3  # seconds for what follows a fatal message, and of quiet that end it
+OVERLAP = 256  # bytes before a chunk that are looked at again with it
 LONGEST_LINE = 1 << 12  # bytes; what goes on without a line end is taken in pieces of so many
 DISTINCT = 1000  # different lines that are counted at a time
 FAILURES = Failures()
@@ -73,17 +74,21 @@ def walk(
     around: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
     failures: Failures = FAILURES,
     noise: Sequence[str] = (),
+    before: Sequence[StageTime] = (),
+    loader: str = "",
 ) -> tuple[StageTime, ...]:
     """See each stage's marker in turn, time it, and type the line that `answers` has for it.
 
-    Each wait runs within `around(name of the stage)`. `noise` are patterns of lines that are not fatal.
+    Each wait runs within `around(name of the stage)`. `noise` are patterns of lines that are not fatal. `before` are
+    the stages of what loaded the image, which come first in what is returned, and the pattern `loader` is what it says
+    when it is back, at most `OVERLAP` bytes of one line.
 
     Raises `BootError` naming the stage that did not come, the last one that did and why: its time is
-    over, a fatal message, a flood, or an earlier stage again, the last three at once; `LineClosed` with
+    over, a fatal message, a flood, or an earlier stage or the loader again, the last three at once; `LineClosed` with
     the same when the machine is gone.
     """
-    watch = _Watch(console, failures, noise)
-    reached: list[StageTime] = []
+    watch = _Watch(console, failures, noise, loader)
+    reached: list[StageTime] = [*before]
 
     def so_far() -> str:
         return f"last reached: {reached[-1].name} after {reached[-1].seconds:.1f} s" if reached else "none before it"
@@ -133,8 +138,9 @@ class _Trouble(Exception):
 class _Watch:
     """Follows a booting machine's line, each byte once: finds markers, fatal messages and floods."""
 
-    def __init__(self, console: Console, failures: Failures, noise: Sequence[str]) -> None:
+    def __init__(self, console: Console, failures: Failures, noise: Sequence[str], loader: str = "") -> None:
         self._console = console
+        self._loader = re.compile(loader.encode(), re.M) if loader else None
         self._failures = failures
         self._judge = _judge(failures, noise)
         self._carry = b""
@@ -149,7 +155,7 @@ class _Watch:
         console = self._console
         literals = [marker.encode() for marker in markers]
         pattern = re.compile(b"|".join(map(re.escape, literals)))
-        keep = max(map(len, literals)) - 1
+        keep = max(*map(len, literals), OVERLAP if self._loader else 0) - 1
         deadline = time.monotonic() + timeout
         self._carry, self._bytes = b"", 0
         self._counts.clear()
@@ -157,6 +163,7 @@ class _Watch:
         while data := console.read(max(0.0, deadline - time.monotonic())):
             window = tail + data
             found = pattern.search(window)
+            self._heed_loader(window[: found.start()] if found else window)
             self._take(window[len(tail) : found.start()] if found else data)
             if found:
                 console.position += found.end() - len(window)
@@ -165,6 +172,12 @@ class _Watch:
             if time.monotonic() > deadline:  # a line that never rests would be read for ever
                 break
         raise LineTimeout("no marker in time")
+
+    def _heed_loader(self, window: bytes) -> None:
+        if self._loader is not None and (back := self._loader.search(window)):
+            lines = window[: back.start()].strip().splitlines()
+            said = f" after {printable(lines[-1])[:200]!r}" if lines else ""
+            raise _Trouble(f"the loader is back ({printable(back[0])[:80]!r}){said}")
 
     def _take(self, data: bytes) -> None:
         """Judge and count the lines that `data` completes."""

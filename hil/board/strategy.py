@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attr
+from labgrid.driver import Driver
 from labgrid.factory import target_factory
 from labgrid.step import step, steps
 from labgrid.strategy import Strategy, StrategyError
 
 from hil.board.drivers import manifest_of
 from hil.board.protocol import HilConsoleProtocol
-from hil.board.stages import CLOCK, BootReport, walk
+from hil.board.stages import CLOCK, BootReport, StageTime, walk
+from hil.board.uboot import Loader, Parcel, parcels, stage
+from hil.errors import ConfigurationError
+from hil.image import ensure
+from hil.image.manifest import Manifest
+from hil.image.progress import shown
 
 
 @target_factory.reg_driver
@@ -22,13 +30,28 @@ from hil.board.stages import CLOCK, BootReport, walk
 class HilStrategy(Strategy):  # type: ignore[misc]
     """`transition("shell")` boots from power-off through every stage; `transition("off")` cuts the power.
 
-    `image` is the key of the image's manifest in the environment's `images:`. `report` is what the
-    last boot went through, None after a boot that failed.
+    `image` is the key of the image's manifest in the environment's `images:`. `rest` are the seconds that the board
+    stays without power before it is switched on. `report` is what the last boot went through, None after a boot that
+    failed.
+
+    Where the target has a `UBootDriver` the boot waits for its prompt and gives its boot command. Where it has a
+    `TFTPProviderDriver`, too, U-Boot first loads the files of the image: those of `load`, name -> address or
+    variable of U-Boot's, and those that the image's manifest places. Each is a stage.
     """
 
-    bindings = {"power": "PowerProtocol", "line": HilConsoleProtocol}
+    bindings = {
+        "power": "PowerProtocol",
+        "line": HilConsoleProtocol,
+        "uboot": {"UBootDriver", None},
+        "tftp": {"TFTPProviderDriver", None},
+    }
 
     image: str = attr.ib(default="main", validator=attr.validators.instance_of(str))
+    load: dict[str, Any] = attr.ib(factory=dict, validator=attr.validators.instance_of(dict))
+    rest: float = attr.ib(
+        default=0.0,
+        validator=[attr.validators.instance_of((int, float)), attr.validators.ge(0), attr.validators.le(60)],
+    )
     status: str = attr.ib(default="off", init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -63,16 +86,32 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         self.target.activate(self.line)
         self.status = status
 
+    def prepare_export(self) -> dict[Driver, str]:
+        return {getattr(self, name): name for name in self.bindings if getattr(self, name) is not None}
+
     @step()
     def boot(self) -> None:
         manifest = manifest_of(self, self.image)
+        wanted = self._wanted(manifest)
+        names = stage(self.tftp, wanted) if wanted else {}
+        if self.uboot is not None:
+            self.target.deactivate(self.uboot)
+            self.uboot.on_deactivate()  # else one that failed once takes itself to be at the prompt
         self.power.off()
         if self.line is not self.power:
             self.target.activate(self.line)
+            time.sleep(self.rest)
             self.line.console.skip()
         power_on_ns = time.monotonic_ns()
         self.power.on()
         console = self.line.console
+        before: list[StageTime] = []
+        loader = ""
+        if self.uboot is not None:
+            uboot = Loader(self.uboot, self.line, power_on_ns, lambda name: _step(self, name))
+            before.append(uboot.prompt())
+            before += [uboot.load(one, names[one.name]) for one in wanted]
+            loader = uboot.start()
         stages = walk(
             console,
             manifest.stages,
@@ -81,6 +120,8 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             around=lambda name: _step(self, name),
             failures=manifest.failures,
             noise=manifest.console.noise,
+            before=before,
+            loader=loader,
         )
         self.report = BootReport(
             Path(str(self.target.env.config.filename)).stem,
@@ -90,6 +131,18 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             console.transcript.path,
             CLOCK if console.lockstep is None else "virtual time",
         )
+
+    def _wanted(self, manifest: Manifest) -> tuple[Parcel, ...]:
+        """What U-Boot has to load."""
+        if self.uboot is not None and self.tftp is not None:
+            with shown(sys.stderr) as progress:
+                return parcels(ensure(manifest, progress), self.load)
+        if self.load:
+            raise ConfigurationError(
+                f"{self.target.env.config.filename}: HilStrategy's `load` needs a UBootDriver and a TFTPProviderDriver",
+                hint="add them, or leave `load` out",
+            )
+        return ()
 
 
 @contextlib.contextmanager

@@ -12,6 +12,9 @@ from hil.cli.common import Group, as_json, json_option, out
 from hil.cli.faults import fault
 from hil.cli.figures import baseline, plot, results
 from hil.cli.images import image
+from hil.cli.lab import lab
+from hil.cli.link import link_
+from hil.cli.nightly import nightly
 from hil.cli.runs import exit_status, run
 from hil.cli.snapshots import snapshot
 from hil.cli.transcripts import transcript
@@ -55,5 +58,5 @@ def report(results: Path | None, output: Path | None, title: str) -> None:
     out.print(escape(str(made)))
 
 
-for command in (image, board, snapshot, transcript, run, results, plot, baseline, fault):
+for command in (image, board, snapshot, transcript, link_, run, results, plot, baseline, fault, nightly, lab):
     main.add_command(command)

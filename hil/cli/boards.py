@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import statistics
 import sys
 import termios
 import tty
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +31,7 @@ from hil.cli.common import (
     show,
     tell,
 )
+from hil.cli.newboard import board_new
 from hil.errors import ConfigurationError, HilError
 
 if TYPE_CHECKING:
@@ -44,13 +47,23 @@ def board() -> None:
     """The boards that tests run on."""
 
 
+board.add_command(board_new)
+
+
 @board.command("list")
 @json_option
 def board_list(json_: bool) -> None:
-    """List the boards."""
+    """List the boards, and what was proven on them, as their files say."""
     from hil.board import boardfile
 
-    show([{"name": name, "file": str(boardfile.find(name))} for name in boardfile.available()], json_)
+    files = [boardfile.find(name) for name in boardfile.available()]
+    show([{"name": path.stem, "proven": _proven(path), "file": str(path)} for path in files], json_)
+
+
+def _proven(path: Path) -> str:
+    """What follows `# Proven:` on a line of the file; "no" where there is no such line."""
+    found = re.search(r"^# Proven: (.+)$", path.read_text("utf-8", "replace"), re.M)
+    return found[1].rstrip(".") if found else "no"
 
 
 @board.command("boot")

@@ -209,6 +209,21 @@ def test_what_ends_a_boot_in_crumbs(crumbs: Wire) -> None:
     assert "'loader' came again" in fails(crumbs, (LOADER, KERNEL, LOGIN), failures=Failures(fatal=())).message
 
 
+def test_a_loader_that_is_back_in_crumbs(crumbs: Wire) -> None:
+    before = (StageTime("tftp", 0.5, 10),)
+    fed(crumbs, HEAD + b"Bad image\r\nTegra186 (P2771-0000-500) # ")
+    error = fails(crumbs, (LOADER, KERNEL), before=before, loader=r"(?<=\n)Tegra186 \(P2771-0000-500\) # ")
+    assert "the loader is back ('Tegra186 (P2771-0000-500) # ') after 'Bad image'" in error.message
+
+
+def test_stages_of_what_loads_come_first(wire: Wire) -> None:
+    before = (StageTime("tftp", 0.5, 10),)
+    fed(wire, HEAD + b"login: ")
+    assert [one.name for one in walk(wire.console, (LOADER, LOGIN), power_on_ns=0, before=before)] == [
+        *("tftp", LOADER.name, LOGIN.name)
+    ]
+
+
 def test_noise_and_a_manifest_s_own_list_decide_what_is_fatal(wire: Wire) -> None:
     fed(wire, HEAD + FAULT + b"login: ")
     assert len(walk(wire.console, (LOADER, LOGIN), power_on_ns=0, noise=(r"data fault from w\.",))) == 2

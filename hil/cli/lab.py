@@ -1,0 +1,113 @@
+"""`hil lab`: a lab of emulated boards on this machine, behind labgrid's own coordinator and exporter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.markup import escape
+
+from hil.cli.common import as_json, err, json_option, out, show
+
+directory_option = click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where it lives: state, logs, TFTP [in XDG_RUNTIME_DIR or ~/.cache].",
+)
+
+
+@click.group()
+def lab() -> None:
+    """A lab of emulated boards on this machine, as real boards are in one."""
+
+
+@lab.command("up")
+@click.argument("count", metavar="N", type=click.IntRange(min=1))
+@click.option("--serial", type=click.Choice(["rfc2217", "raw"]), default="rfc2217", show_default=True)
+@click.option("--baud", type=click.IntRange(min=300), metavar="RATE", help="Pace the serial lines, 115200 for example.")
+@click.option("--image", default="reference", show_default=True, metavar="NAME", help="The machines of this image.")
+@directory_option
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The coordinator's [any that is free].")
+@click.option("--listen", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where all of it listens.")
+@click.option("--insecure", is_flag=True, help="Yes, on an address that others reach, who may then do anything there.")
+@click.option(
+    "--foreground", is_flag=True, help="Stay, and take it down at Ctrl-C, or when this command ends in any way."
+)
+def lab_up(
+    count: int,
+    serial: str,
+    baud: int | None,
+    image: str,
+    directory: Path | None,
+    port: int,
+    listen: str,
+    insecure: bool,
+    foreground: bool,
+) -> None:
+    """Take up a lab of N boards, at the places box-1 to box-N, switched off.
+
+    What is printed on standard output is for a shell: eval "$(hil lab up 3)".
+    """
+    from hil.lab import Lab
+
+    box = Lab.up(
+        count,
+        image=image,
+        serial=serial,
+        baud=baud,
+        directory=directory,
+        listen=listen,
+        port=port,
+        insecure=insecure,
+        stay=not foreground,
+    )
+    out.print(f"export LG_COORDINATOR={box.coordinator}")
+    where = "" if directory is None else f" --directory {directory}"
+    for line in (
+        f"a lab of {count} in {box.directory}; then, for example:",
+        f"  pytest suites -m board -n {count} --board +lab=box",
+        "  labgrid-client -p box-1 acquire",
+        f"  hil lab status{where}",
+        f"  hil lab down{where}",
+    ):
+        err.print(escape(line))
+    if foreground:
+        with box:
+            try:
+                box.wait()
+            except KeyboardInterrupt:
+                pass
+
+
+@lab.command("status")
+@directory_option
+@json_option
+def lab_status(directory: Path | None, json_: bool) -> None:
+    """Show the lab's parts and boards; the exit status is 1 when one of its parts has died."""
+    from hil.lab import Lab
+
+    status = Lab.find(directory).status()
+    parts = [
+        {"part": name, "pid": process.pid, "state": "runs" if process.alive else "dead"}
+        for name, process in status.parts.items()
+    ]
+    boards = [vars(board) for board in status.boards]
+    if json_:
+        facts = {"directory": status.lab.directory, "coordinator": status.lab.coordinator}
+        as_json({**facts, "parts": parts, "boards": boards})
+    else:
+        out.print(f"coordinator {status.lab.coordinator}, directory {escape(str(status.lab.directory))}")
+        show(parts, False)
+        show([{key: value or "-" for key, value in board.items()} for board in boards], False)
+    raise SystemExit(1 if status.dead else 0)
+
+
+@lab.command("down")
+@directory_option
+def lab_down(directory: Path | None) -> None:
+    """End the lab and everything that runs of it, also when its supervisor is dead. The logs stay."""
+    from hil.lab import take_down
+
+    count = take_down(directory)
+    out.print(f"{count} processes ended" if count else "nothing was up")

@@ -1,0 +1,147 @@
+"""The processes that a lab's supervisor starts: each ends with it, and what it says is kept, within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hil.errors import InfrastructureError
+from hil.image import tools
+from hil.lab.processes import DEATH_LIMIT, Process
+
+LOG_SIZE = 1 << 20  # bytes; a log that is longer goes on in a new file, and the one before is kept as *.log.1
+_TAIL = 12  # lines
+
+
+class Child:
+    """A running command. `log` takes what it says on both its streams; `ended` is called at its end.
+
+    Must be made in the process' main thread, with whose end it ends, too. Raises `InfrastructureError` where it cannot
+    be started.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.end = ""  # how it ended
+        self.over = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._notify = ended
+        self._lines: deque[str] = deque(maxlen=_TAIL)
+        self._part = b""
+        self._sought: tuple[re.Pattern[str], asyncio.Future[re.Match[str]]] | None = None
+        self._pipe, theirs = os.pipe()
+        os.set_blocking(self._pipe, False)
+        self._file = log.open("ab")
+        self._loop.add_reader(self._pipe, self._hear)
+        try:
+            self._popen = subprocess.Popen(
+                tools.tied(command),
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                env={**os.environ, **(environment or {})},
+            )
+        except OSError as error:
+            self._close()
+            raise InfrastructureError(f"cannot start {command[0]}: {error.strerror}") from error
+        finally:
+            os.close(theirs)
+        process = Process.of(self._popen.pid)
+        self._pidfd = os.pidfd_open(self._popen.pid)
+        self.process = process or Process(self._popen.pid, 0)  # it may have ended already
+        self._loop.add_reader(self._pidfd, self._reap)
+
+    @property
+    def running(self) -> bool:
+        return not self.over.is_set()
+
+    def kill(self) -> None:
+        if self.running:
+            self._popen.kill()
+
+    async def gone(self) -> None:
+        """Wait for its end, which was asked for. Raises `InfrastructureError` after `DEATH_LIMIT` seconds."""
+        try:
+            await asyncio.wait_for(self.over.wait(), DEATH_LIMIT)
+        except TimeoutError:
+            raise InfrastructureError(f"{self.name} (pid {self.process.pid}) does not end") from None
+
+    async def said(self, pattern: str, limit: float) -> re.Match[str]:
+        """Wait at most `limit` seconds until it says a line with `pattern`; earlier lines do not count.
+
+        Raises `InfrastructureError` with its last lines when it does not, or ends.
+        """
+        found: asyncio.Future[re.Match[str]] = self._loop.create_future()
+        self._sought = re.compile(pattern), found
+        try:
+            await self.unless_over(found, limit)
+            if found.done():
+                return found.result()
+            raise self.failure(f"{self.name} {self.end or f'is not ready within {limit:g} s'}")
+        finally:
+            self._sought = None
+
+    async def unless_over(self, future: asyncio.Future[Any], limit: float) -> None:
+        """Wait for the future, at most `limit` seconds, and no longer than this lives."""
+        over = asyncio.ensure_future(self.over.wait())
+        await asyncio.wait({future, over}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+
+    def failure(self, message: str) -> InfrastructureError:
+        """An error with what the command said last."""
+        self._hear()
+        said = [*self._lines, *([self._part.decode("utf-8", "replace")] if self._part else [])]
+        if said:
+            message += "; it said:\n" + "\n".join(f"  | {line}" for line in said)
+        return InfrastructureError(message, hint=f"all that it said: {self.log}")
+
+    def _hear(self) -> None:
+        try:
+            data = os.read(self._pipe, 65536) if self._pipe >= 0 else b""
+        except BlockingIOError:
+            return
+        if not data:
+            self._close()
+            return
+        if self._file.tell() > LOG_SIZE:
+            self._file.close()
+            self.log.replace(f"{self.log}.1")
+            self._file = self.log.open("ab")
+        self._file.write(data)
+        self._file.flush()
+        *lines, self._part = (self._part + data).split(b"\n")
+        self._part = self._part[-4096:]
+        for line in (raw.decode("utf-8", "replace").rstrip("\r") for raw in lines):
+            self._lines.append(line)
+            if self._sought and (match := self._sought[0].search(line)) and not self._sought[1].done():
+                self._sought[1].set_result(match)
+
+    def _close(self) -> None:
+        if self._pipe >= 0:
+            self._loop.remove_reader(self._pipe)
+            os.close(self._pipe)
+            self._file.close()
+            self._pipe = -1
+
+    def _reap(self) -> None:
+        status = self._popen.wait()
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self.end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        self.over.set()
+        self._notify()

@@ -1,0 +1,97 @@
+"""The power switch of a lab: labgrid's model `rest` over HTTP, for boards and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+
+from hil.errors import HilError
+
+SWITCHING = 30.0  # seconds for a board to be on or off
+
+
+class Outlet(Protocol):
+    """What hangs on the switch."""
+
+    @property
+    def on(self) -> bool:
+        """Whether it has power."""
+
+    async def switch(self, on: bool) -> None:
+        """Switch it; nothing happens where it is so already. Raises `InfrastructureError`."""
+
+
+class PowerSwitch:
+    """Serves `/NAME` for each outlet: GET says `0` or `1`, PUT of `0` or `1` switches. All else is refused.
+
+    The outlets are asked in the event loop that runs now; the requests are served by threads. `close` ends it.
+    """
+
+    def __init__(self, outlets: Mapping[str, Outlet], address: str) -> None:
+        loop = asyncio.get_running_loop()
+
+        class Handler(_Handler):
+            def outlet(self) -> Outlet | None:
+                return outlets.get(self.path.removeprefix("/"))
+
+            def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+                asyncio.run_coroutine_threadsafe(work, loop).result(SWITCHING)
+
+        self._server = ThreadingHTTPServer((address, 0), Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.url = f"http://{address}:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, name="power", daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = 10  # seconds for a request to come
+
+    def outlet(self) -> Outlet | None:
+        raise NotImplementedError
+
+    def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        raise NotImplementedError
+
+    def do_GET(self) -> None:
+        outlet = self.outlet()
+        if outlet is None:
+            self._say(HTTPStatus.NOT_FOUND, "no such outlet")
+        else:
+            self._say(HTTPStatus.OK, "1" if outlet.on else "0")
+
+    def do_PUT(self) -> None:
+        outlet = self.outlet()
+        word = self.rfile.read(1) if self.headers.get("Content-Length") == "1" else b""
+        if outlet is None:
+            self._say(HTTPStatus.NOT_FOUND, "no such outlet")
+        elif word not in (b"0", b"1"):
+            self._say(HTTPStatus.BAD_REQUEST, "0 or 1")
+        else:
+            try:
+                self.wait_for(outlet.switch(word == b"1"))
+            except HilError as error:
+                self._say(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            except TimeoutError:
+                self._say(HTTPStatus.GATEWAY_TIMEOUT, f"not done within {SWITCHING:g} s")
+            else:
+                self._say(HTTPStatus.OK, word.decode())
+
+    def _say(self, status: HTTPStatus, text: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # the machines' logs tell what was switched
+        pass
