@@ -24,6 +24,7 @@ LAST_WORDS, PAUSE = 2.0, 0.3  # seconds for what follows a fatal message, and of
 OVERLAP = 256  # bytes before a chunk that are looked at again with it
 LONGEST_LINE = 1 << 12  # bytes; what goes on without a line end is taken in pieces of so many
 DISTINCT = 1000  # different lines that are counted at a time
+NOTHING = "silence, not one byte"
 FAILURES = Failures()
 STAMP = re.compile(rb"^\[ *\d+\.\d+\] ", re.M)
 
@@ -88,6 +89,7 @@ def walk(
     the same when the machine is gone.
     """
     watch = _Watch(console, failures, noise, loader)
+    start = console.position
     reached: list[StageTime] = [*before]
 
     def so_far() -> str:
@@ -104,8 +106,8 @@ def walk(
                     again = next(one.name for one in stages if one.marker == marker)
                     raise _Trouble(f"stage {again!r} came again: the machine has started over")
         except LineTimeout:
-            on_line = diagnose(console, failures, noise)
-            silent = "; is the machine on, and is it this line at this speed?" if not console.transcript.size else ""
+            on_line = diagnose(console, failures, noise, start=start)
+            silent = "; is the machine on, and is it this line at this speed?" if on_line == NOTHING else ""
             raise BootError(
                 f"{aim} in {stage.limit:g} s; {so_far()}; on the line: {on_line}",
                 stage=stage.name,
@@ -207,13 +209,16 @@ class _Watch:
                 pass
 
 
-def diagnose(console: Console, failures: Failures = FAILURES, noise: Sequence[str] = ()) -> str:
-    """What the end of the line looks like: silence, a fatal message, a flood of one line, or activity."""
+def diagnose(console: Console, failures: Failures = FAILURES, noise: Sequence[str] = (), *, start: int = 0) -> str:
+    """What the end of the line looks like: silence, a fatal message, a flood of one line, or activity.
+
+    What came before the offset `start` has no part in it: an earlier boot, or what loaded the image.
+    """
     transcript = console.transcript
     transcript.refresh()
-    if not transcript.size:
-        return "silence, not one byte"
-    recent = transcript.read(max(0, transcript.size - RECENT), transcript.size).replace(b"\r\n", b"\n")
+    if transcript.size <= start:
+        return NOTHING
+    recent = transcript.read(max(start, transcript.size - RECENT), transcript.size).replace(b"\r\n", b"\n")
     if fatal := _judge(failures, noise)(recent):
         return f"a fatal message: {fatal}"
     lines = STAMP.sub(b"", recent).splitlines()
@@ -223,8 +228,8 @@ def diagnose(console: Console, failures: Failures = FAILURES, noise: Sequence[st
             return f"a flood: {printable(line)[:200]!r} {count} times in the last {len(lines)} lines"
     quiet = (time.monotonic_ns() - transcript.time_at(transcript.size - 1)) / 1e9
     if quiet >= SILENCE:
-        return f"silence for {quiet:.1f} s after {transcript.size} bytes"
-    return f"still active, {transcript.size} bytes so far"
+        return f"silence for {quiet:.1f} s after {transcript.size - start} bytes"
+    return f"still active, {transcript.size - start} bytes so far"
 
 
 def _judge(failures: Failures, noise: Sequence[str]) -> Callable[[bytes], str]:

@@ -99,8 +99,9 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             self.uboot.on_deactivate()  # else one that failed once takes itself to be at the prompt
         self.power.off()
         if self.line is not self.power:
-            self.target.activate(self.line)
+            self.target.deactivate(self.line)  # each boot has a console of its own, as an emulated machine's has
             time.sleep(self.rest)
+            self.target.activate(self.line)
             self.line.console.skip()
         power_on_ns = time.monotonic_ns()
         self.power.on()

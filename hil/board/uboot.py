@@ -251,9 +251,7 @@ class Loader:
         return transcript.read(begin, transcript.size).decode("utf-8", "replace")
 
     def _on_line(self) -> str:
-        if not self._text(self._since):
-            return "silence, not one byte since power-on"
-        return diagnose(self._line.console)
+        return diagnose(self._line.console, start=self._since)
 
 
 def _trouble(said: list[str]) -> str:

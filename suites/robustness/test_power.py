@@ -2,9 +2,10 @@
 
 import pytest
 
-pytestmark = [pytest.mark.board, pytest.mark.destructive]
+pytestmark = pytest.mark.destructive
 
 
+@pytest.mark.board
 def test_power_cut_in_each_stage_of_a_boot(faults, board):
     findings = [faults.attempt(f"power-cut@{stage.name}") for stage in board.manifest.stages]
     assert all(finding.good for finding in findings), "\n".join(map(str, findings))
@@ -14,6 +15,7 @@ def test_power_cut_in_each_stage_of_a_boot(faults, board):
         assert repr(stage.name) in finding.did, f"the error names another stage: {finding}"
 
 
+@pytest.mark.board
 @pytest.mark.parametrize("fault", ["power-cut", "reset"])
 def test_power(faults, fault):
     finding = faults.attempt(fault)

@@ -120,6 +120,15 @@ def test_what_is_on_the_line_is_put_into_words(wire: Wire, data: bytes, told: st
     assert diagnose(wire.console).startswith(told)
 
 
+def test_what_came_before_the_boot_has_no_part_in_it(wire: Wire) -> None:
+    fed(wire, b"#" * 65 + b"\r\n" + FLOOD * 100)
+    before = wire.console.transcript.size
+    assert diagnose(wire.console, start=before) == "silence, not one byte"
+    wire.far.sendall(HEAD)
+    arrived(wire.console, before + len(HEAD))
+    assert diagnose(wire.console, start=before) == f"still active, {len(HEAD)} bytes so far"
+
+
 def test_silence_is_measured(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     fed(wire, HEAD)
     monkeypatch.setattr("hil.board.stages.SILENCE", 0.0)
