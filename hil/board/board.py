@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from subprocess import CalledProcessError
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from labgrid import Target
+from labgrid import Environment, Target
+from labgrid.binding import BindingError, StateError
+from labgrid.driver import ExecutionError
 from labgrid.exceptions import InvalidConfigError, NoDriverFoundError, NoSupplierFoundError
 from labgrid.protocol import PowerProtocol
+from labgrid.strategy import StrategyError
 
-from hil.board import boardfile
+from hil.board import boardfile, places
 from hil.board.drivers import HilQemuDriver, HilSerialDriver, manifest_of
 from hil.board.exact import Canary, Virtual, song
+from hil.board.places import Terms
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu
 from hil.board.replay import HilReplayDriver
@@ -29,13 +37,20 @@ from hil.image import ensure, manifest, tools
 from hil.image.progress import shown
 from hil.image.store import Image
 
+if TYPE_CHECKING:
+    from hil.board.holding import Place
+
+OFF_LIMIT = 30.0  # seconds for a power switch
+LABGRID = (NoSupplierFoundError, BindingError, StateError, ExecutionError, StrategyError, OSError, CalledProcessError)
 PROMPT_LIMIT = 2.0  # seconds for a shell to ask for more after a command
 
 
 class Board:
     """One board with the image it boots.
 
-    `name` is a board's name or the path of an environment; `image` overrides the environment's image;
+    `name` is a board's name or the path of an environment, or `place:NAME` or `+TAG=VALUE` for a place of a lab, which
+    is held on `terms` until the board is closed, as is one that the environment names; `image` overrides the
+    environment's image;
     `transcripts` is the directory for its consoles; `seed` has an emulated board run in virtual time.
     With `snapshots` an emulated board is booted once and from then on restored, see `fresh`. `proof` is what finds
     out whether guest and runner are alive, raising `HilError` where they are not; without one the board is booted, for
@@ -56,9 +71,9 @@ class Board:
         snapshots: bool = True,
         proof: Callable[[Board], None] | None = None,
         account: Callable[[str, HilError | None], None] = lambda kind, error: None,
+        terms: Terms = Terms(),  # noqa: B008  it is frozen
     ) -> None:
-        self.path = boardfile.find(name)
-        self.name = self.path.stem
+        self.place: Place | None = None
         self.dirty: str | None = None
         self.proof = proof
         self.account = account
@@ -66,7 +81,35 @@ class Board:
         self.unsaved = "" if snapshots else "snapshots are switched off"
         self._shelf: Shelf | None = None
         self._snapshot: Snapshot | None = None
-        self._env = boardfile.environment(self.path)
+        try:
+            self._env = self._find(name, terms)
+            self._prepare(image, transcripts, seed)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _find(self, name: str, terms: Terms) -> Environment:
+        """The board's environment; where its resources are a place's, this is held from now on."""
+        wanted = places.parse(name)
+        if wanted is not None:
+            self.place = self._held(wanted, terms, None)
+        self.path = boardfile.find(self.place.board if self.place else name)
+        self.name = self.path.stem
+        env = boardfile.environment(self.path)
+        if self.place is None and (remote := boardfile.remote_place(env)) is not None:
+            named = places.Wanted(name=remote, tagless=True)
+            self.place = self._held(named, terms, env.config.get_option("coordinator_address", ""))
+        if self.place is not None:
+            boardfile.put_place(env, self.place.name)
+        return env
+
+    @staticmethod
+    def _held(wanted: places.Wanted, terms: Terms, coordinator: str | None) -> Place:
+        from hil.board.holding import hold  # brings gRPC, which most boards do without
+
+        return hold(wanted, places.address(terms.coordinator, coordinator), terms)
+
+    def _prepare(self, image: str | None, transcripts: Path | None, seed: int | None) -> None:
         if image is not None:
             path = Path(image) if image.endswith(".toml") else manifest.find(image).path
             self._env.config.data.setdefault("images", {})["main"] = str(path and path.absolute())
@@ -79,7 +122,8 @@ class Board:
     def _complete(self, transcripts: Path | None) -> None:
         """Make the target; find, or add, the drivers that we need."""
         try:
-            target = self._env.get_target("main")
+            with self.place.lent() if self.place else nullcontext():
+                target = self._env.get_target("main")
             assert target is not None, "checked with the board file"
             self.target: Target = target
             drivers = self.target.drivers
@@ -108,6 +152,16 @@ class Board:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def where(self) -> str:
+        """What tells the board from others of its kind: its place, or its name."""
+        return self.place.name if self.place else self.name
+
+    @property
+    def lost(self) -> str:
+        """Why the board's place is not ours any more; empty where it is, and for a board without one."""
+        return self.place.lost if self.place else ""
 
     @property
     def emulated(self) -> bool:
@@ -232,18 +286,35 @@ class Board:
 
     @contextmanager
     def _bringing_up(self, kind: str) -> Iterator[None]:
-        """Account for it, and leave the board off where it fails."""
+        """Account for it, and leave the board off where it fails. What labgrid fails with is made ours."""
         try:
             yield
         except BaseException as error:
+            told = self._ours(error)
             try:
-                self.off()
-            except HilError as second:
-                error.add_note(f"and it could not be switched off: {second}")
-            if isinstance(error, HilError):
-                self.account(kind, error)
-            raise
+                if not self.lost:
+                    self.off()
+            except (HilError, *LABGRID) as second:
+                told.add_note(f"and it could not be switched off: {second}")
+            if isinstance(told, HilError):
+                self.account(kind, told)
+            if told is error:
+                raise
+            raise told from error
         self.account(kind, None)
+
+    def _ours(self, error: BaseException) -> BaseException:
+        """The error with which a board on a place fails: as it is, but with the place; or that the place is lost."""
+        if isinstance(error, ConfigurationError) or not isinstance(error, Exception):
+            return error
+        if self.place is not None and self.lost:
+            return self.place.error()
+        if isinstance(error, HilError) and self.place is not None:
+            error.message += f" (place {self.place.name})"
+        elif isinstance(error, LABGRID):
+            where = f"place {self.place}" if self.place else f"board {self.name}"
+            return InfrastructureError(f"{where}: {error}", hint="are its power switch and its serial port there?")
+        return error
 
     def _obtain(self) -> Snapshot | None:
         """The board's snapshot, made now where there is none; None where there cannot be one: `unsaved` says why."""
@@ -353,8 +424,37 @@ class Board:
         self.strategy.transition("off")
 
     def close(self) -> None:
-        """Switch an emulated board off and let go of everything; a real one stays as it is."""
+        """Let go of everything. Emulated boards are switched off, and those whose place is given back."""
         if self._snapshot is not None:
             self._snapshot.close()
             self._snapshot = None
-        self._env.cleanup()
+        try:
+            if self.place is not None and not self.place.borrowed and not self.lost:
+                self._off_in_time()
+        finally:
+            self._give_back()
+
+    def _off_in_time(self) -> None:
+        """Switch off, whatever comes of it: others wait for the place, and labgrid waits for a switch for ever."""
+        failed = [f"its power switch did not answer in {OFF_LIMIT:g} s"]
+
+        def off() -> None:
+            try:
+                self.off()
+                failed.clear()
+            except Exception as error:
+                failed[:] = [str(error)]
+
+        thread = threading.Thread(target=off, daemon=True)
+        thread.start()
+        thread.join(OFF_LIMIT)
+        if failed:
+            warnings.warn(f"place {self.where} is given back, but not switched off: {failed[0]}", stacklevel=3)
+
+    def _give_back(self) -> None:
+        try:
+            if hasattr(self, "_env"):
+                self._env.cleanup()
+        finally:
+            if self.place is not None:
+                self.place.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attr
 import yaml
@@ -51,6 +52,35 @@ def environment(path: Path) -> Environment:
         raise ConfigurationError(f"{path}: {error}") from error
     _refuse(path, _class_problems(path, node))
     return env
+
+
+def remote_place(env: Environment) -> str | None:
+    """The name of the place whose resources the target `main` takes; None where it names none."""
+    name = next((one.get("name") for one in _remote_places(env)), None)
+    return None if name is None else str(name)
+
+
+def put_place(env: Environment, name: str) -> None:
+    """Have the target `main` take the resources of the place `name`, and of no other."""
+    found = list(_remote_places(env))
+    for one in found:
+        one["name"] = name
+    if not found:
+        target = env.config.data["targets"]["main"]
+        resources = target.setdefault("resources", {})
+        if isinstance(resources, list):
+            resources.append({"RemotePlace": {"name": name}})
+        else:
+            resources["RemotePlace"] = {"name": name}
+
+
+def _remote_places(env: Environment) -> Iterator[dict[str, Any]]:
+    resources = env.config.data["targets"]["main"].get("resources") or {}
+    for entry in resources if isinstance(resources, list) else [resources]:
+        if entry.get("cls") == "RemotePlace":
+            yield entry
+        elif "RemotePlace" in entry:
+            yield entry["RemotePlace"]
 
 
 def emulated(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, board_option, err, image_option, json_option, out, show
+from hil.cli.common import as_json, board_option, err, image_option, json_option, out, show, terms
 from hil.errors import ConfigurationError, HilError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def fault_list(name: str, image: str | None, json_: bool) -> None:
     from hil.board.board import Board
     from hil.faults.catalogue import faults_for
 
-    with Board(name, image=image) as board:
+    with Board(name, image=image, terms=terms()) as board:
         rows = [{"name": one.name, "does": one.about, "needs": one.needs} for one in faults_for(board.manifest)]
     show(rows, json_)
 
@@ -59,7 +59,7 @@ def fault_inject(
     from hil.wasm import Runner
     from hil.wasm.proof import prove
 
-    with Board(name, image=image, proof=lambda board: prove(Guest(board))) as board:
+    with Board(name, image=image, proof=lambda board: prove(Guest(board)), terms=terms()) as board:
         if bool(names) == all_:
             raise ConfigurationError("which faults?", hint="give names that `hil fault list` shows, or --all")
         known = faults_for(board.manifest)

@@ -13,7 +13,7 @@ import pytest
 
 from hil.errors import ConfigurationError, HilError
 from hil.plugin import faults, flakes
-from hil.plugin.session import Session, chosen_boards
+from hil.plugin.session import Chosen, Session, chosen_boards
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -39,7 +39,17 @@ SEEN = pytest.StashKey["Seen"]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("hil", "hardware in the loop")
     group.addoption(
-        "--board", action="append", metavar="NAME", help="board to test on: a name in boards/ or a path (repeatable)"
+        "--board",
+        action="append",
+        metavar="NAME",
+        help="board to test on: a name in boards/, a path, place:NAME of a lab, or +TAG=VALUE (repeatable)",
+    )
+    group.addoption(
+        "--place-wait",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="how long to wait for a place of a lab; 0 for not at all (600)",
     )
     group.addoption("--image", metavar="NAME", help="image to boot instead of the board's own: a name in images/")
     group.addoption(
@@ -68,6 +78,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="results file instead of results.jsonl beside the transcripts; one that is there is replaced",
     )
+    group.addoption(
+        "--transcripts", type=Path, metavar="DIR", help="where transcripts go instead of reports/transcripts"
+    )
     group.addoption("--bounds", type=Path, metavar="FILE", help="bounds file instead of boards/NAME.bounds.toml")
     group.addoption(
         "--keep-going-on-dead-board",
@@ -87,6 +100,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     option = config.option
+    if not option.place_wait >= 0:
+        raise pytest.UsageError(f"--place-wait {option.place_wait:g}: give 0 or more")
     if option.clock != "virtual" and (option.seeds is not None or option.seed != 1):
         raise pytest.UsageError("--seed and --seeds are for boards in virtual time: add --clock virtual")
     if (
@@ -150,8 +165,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    image = config.option.image
-    return [f"hil: board {', '.join(config.stash[SESSION].names) or 'none'}" + (f", image {image}" if image else "")]
+    image, session = config.option.image, config.stash[SESSION]
+    told = f"hil: board {', '.join(session.names) or 'none'}" + (f", image {image}" if image else "")
+    if any(chosen.place for chosen in session.chosen):
+        told += f", coordinator {session.coordinator}"
+    return [told]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -177,24 +195,22 @@ class Seen:
 
 
 @pytest.fixture(scope="session")
-def hil_session_board(request: pytest.FixtureRequest) -> Iterator[Board | HilError]:
-    """The board of the whole session; tests use `board`."""
-    try:
-        board = request.config.stash[SESSION].open(request.param)
-    except HilError as error:
-        yield error
-        return
-    with board:
-        yield board
+def hil_session_board(request: pytest.FixtureRequest) -> Iterator[Chosen]:
+    """The choice of a board for the whole session, which may need several for it; tests use `board`."""
+    yield request.param
+    request.config.stash[SESSION].close(request.param)
 
 
 @pytest.fixture
-def board(request: pytest.FixtureRequest, hil_session_board: Board | HilError) -> Iterator[Board]:
+def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator[Board]:
     """The board, booted to a shell and as fresh as --fresh asks."""
-    if isinstance(hil_session_board, HilError):
-        flakes.refuse(hil_session_board)
-    board: Any = hil_session_board
+    session: Session = request.config.stash[SESSION]
     item: Any = request.node
+    try:
+        board = session.board(hil_session_board)
+    except HilError as error:
+        flakes.refuse(error)
+    item.stash[flakes.WHERE] = board.where
     if item.get_closest_marker("hardware") and board.emulated:
         told = f"this test needs a real board, {board.name} is emulated"
         flakes.refuse(ConfigurationError(told, hint="choose another with --board"))
@@ -202,16 +218,18 @@ def board(request: pytest.FixtureRequest, hil_session_board: Board | HilError) -
         told = f"this test needs an emulated board, {board.name} is real"
         flakes.refuse(ConfigurationError(told, hint="choose one with --board"))
     try:
-        request.config.stash[SESSION].make_ready(board, item)
+        board = session.make_ready(hil_session_board, item)
     except HilError as error:
         flakes.refuse(error)
     board.console.skip()
     item.stash[flakes.BOARD] = board
     item.stash[SEEN] = Seen(board, board.console, board.console.position)
-    if request.config.stash[SESSION].results:
+    if session.results:
         from hil.report import evidence
 
-        evidence.label(item.path.parent.name, board.name)
+        evidence.label(item.path.parent.name, board.name, board.place.name if board.place else "")
+    if board.place is not None:
+        item.user_properties.append(("place", board.place.name))
     item.user_properties.append(("board", board.name))
     item.user_properties.append(("image", board.manifest.name))
     yield board
@@ -309,6 +327,9 @@ def _is_one(config: pytest.Config, names: list[str]) -> bool:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keep the tests of a board in one worker where it cannot be shared out: see `_is_one`."""
     session = config.stash[SESSION]
+    if any(chosen.any for chosen in session.chosen) and config.getvalue("dist") == "load":
+        # a worker that waits for a place leaves its tests to those that have one
+        return import_module("xdist.scheduler").WorkStealingScheduling(config, log)
     if not _is_one(config, session.names):
         return None
     names = [str(chosen) for chosen in session.chosen]
@@ -361,7 +382,10 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Take over what a worker of xdist has measured."""
-    ours, told = node.config.stash[SESSION], getattr(node, "workeroutput", {}).get("hil_results", [])
+    output = getattr(node, "workeroutput", {})
+    ours, told = node.config.stash[SESSION], output.get("hil_results", [])
+    ours.links += output.get("hil_links", [])
+    ours.places = list(dict.fromkeys([*ours.places, *output.get("hil_places", [])]))
     ours.result_files = list(dict.fromkeys([*ours.result_files, *map(Path, told)]))  # --results is one file for all
 
 
@@ -370,7 +394,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output: Any = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["hil_results"] = [str(path.absolute()) for path in ours.result_files]
+        output["hil_links"] = ours.links
+        output["hil_places"] = ours.places
         return
+    if ours.places and ours.results and ours.results.is_dir():
+        from hil.report import evidence
+
+        evidence.add_environment(ours.results, "places", "; ".join(ours.places))
+    if ours.links and ours.results and ours.results.is_dir():
+        from hil.report import evidence
+
+        evidence.add_environment(ours.results, "links", "; ".join(map(str.strip, ours.links)))
     if session.config.option.seeds and ours.result_files:
         try:
             ours.judge_pooled()
@@ -386,5 +420,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("timing")
         for line in session.told():
             terminalreporter.write_line(line)
+    for place in session.places:
+        terminalreporter.write_line(f"place: {place}")
+    for line in session.links:
+        terminalreporter.write_line(line)
     if session.directory.is_dir():
         terminalreporter.write_line(f"transcripts: {os.path.relpath(session.directory)}")

@@ -36,6 +36,7 @@ class Boots:
         self.tries: list[Boot] = []
         self._fresh: list[Boot] = []
         self._row: Counter[str] = Counter()
+        self._given_up: set[str] = set()
 
     def good(self, board: str, kind: str = BOOT) -> None:
         self._row[board] = 0
@@ -45,9 +46,13 @@ class Boots:
         self._row[board] += kind == BOOT
         self._fresh.append(Boot(board, kind, error.fault, error.stage or "", error.brief))
 
+    def give_up(self, board: str) -> None:
+        """It cannot be had, or not any more."""
+        self._given_up.add(board)
+
     def dead(self, board: str) -> bool:
-        """Whether so many boots of it have failed in a row that the next one is not worth its time."""
-        return self._row[board] >= DEAD_AFTER
+        """Whether it is given up, or so many boots have failed in a row that the next one is not worth its time."""
+        return board in self._given_up or self._row[board] >= DEAD_AFTER
 
     def hand_over(self) -> list[dict[str, str]]:
         """The tries since the last call, as plain data."""

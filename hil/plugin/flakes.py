@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # at run time only where a board is used: a collection must s
 RETRIED = "rerun"  # the outcome of a try that another one follows, as other plugins know it
 REPETITION = "hil_repetition"
 BOARD = pytest.StashKey[Any]()  # the board under a test
+WHERE = pytest.StashKey[str]()  # its place, or its name, before it is up
 ITEM_FAULTS = pytest.StashKey[list[str]]()
 BOOTS = pytest.StashKey[Boots]()
 
@@ -174,6 +175,9 @@ class Flakes:
             fault, cause = fault_of(error, on_board=BOARD in item.stash), cause_of(error)
         else:  # a test that passed and was not to, or one with failed subtests, which have said why
             fault, cause = faults[-1] if faults else "test", report.longreprtext.strip().partition("\n")[0]
+        if (board := item.stash.get(BOARD, None)) is not None and board.lost:  # then nothing else means anything
+            fault, cause = "infrastructure", f"place {board.where} was lost: {board.lost}"
+            report.sections.append(("place", cause))
         if fault not in faults:
             faults.append(fault)
             if getattr(item.config.option, "allure_report_dir", None):
@@ -237,8 +241,11 @@ class Flakes:
 
     def _dead(self, item: Any) -> bool:
         """Whether the test's board is given up, so that another try would only say so again."""
-        name = Path(item.callspec.params["hil_session_board"].name).stem
-        return self.boots.dead(name) and not self.config.option.keep_going_on_dead_board
+        chosen, board = item.callspec.params["hil_session_board"], item.stash.get(BOARD, None)
+        dead = self.boots.dead(str(chosen))
+        if not chosen.any:
+            dead = dead or self.boots.dead(item.stash.get(WHERE, "")) or (board is not None and bool(board.lost))
+        return dead and not self.config.option.keep_going_on_dead_board
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
         return ("retried", "R", ("RETRIED", {"yellow": True})) if report.outcome == RETRIED else None

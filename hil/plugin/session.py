@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil.errors import ConfigurationError, HilError
+from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.plugin.flakes import BOOTS
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
@@ -30,8 +31,19 @@ class Chosen:
     seed: int | None = None
     one_of: int = 1
 
+    @property
+    def place(self) -> bool:
+        """Whether it is a place of a lab, `place:NAME` or `+TAG=VALUE`."""
+        return self.name.startswith(("place:", "+"))
+
+    @property
+    def any(self) -> bool:
+        """Whether one place is as good as another: a worker may have one of its own, and a test another one."""
+        return self.name.startswith("+")
+
     def __str__(self) -> str:
-        return (Path(self.name).stem or "no-board") + (f"-seed{self.seed}" if self.one_of > 1 else "")
+        name = self.name if self.place else Path(self.name).stem
+        return (name or "no-board") + (f"-seed{self.seed}" if self.one_of > 1 else "")
 
 
 def chosen_boards(config: pytest.Config) -> list[str]:
@@ -56,15 +68,20 @@ class Session:
         ]
         worker = os.environ.get("PYTEST_XDIST_WORKER", "")
         own = time.strftime(f"%Y%m%d-%H%M%S{worker}-{os.getpid()}")  # others may have begun in the same second
-        self.directory = config.rootpath / "reports" / "transcripts" / own
+        self.directory: Path = (option.transcripts or config.rootpath / "reports" / "transcripts") / own
         self.results_file: Path = option.results or self.directory / "results.jsonl"
         self.result_files: list[Path] = []  # of the workers, where there are some
         self.pooled: list[tuple[Series, tuple[Check, ...]]] = []
         self.not_pooled = ""
         self.facts: dict[str, str] = {}
+        self.links: list[str] = []  # as measured, for a terminal; of the workers, where there are some
+        self.places: list[str] = []  # that were used, for a report; of the workers, where there are some
+        self._boards: dict[Chosen, Board] = {}
+        self._given_up: dict[Chosen, HilError] = {}
+        self._avoid: dict[str, str] = {}  # places that have failed, and why
         self._guests: dict[Board, Guest] = {}
         self._measures: dict[Board, Measure] = {}
-        self._dead: dict[Board, HilError] = {}
+        self._dead: dict[str, HilError] = {}
         self._module: dict[Board, object] = {}
 
     @property
@@ -73,18 +90,72 @@ class Session:
         directory = getattr(self.config.option, "allure_report_dir", None)
         return Path(directory) if directory else None
 
-    def open(self, chosen: Chosen) -> Board:
+    @property
+    def coordinator(self) -> str:
+        """The address of labgrid's coordinator, for boards that do not name another."""
+        from hil.board.places import address
+
+        return address(getattr(self.config.option, "lg_coordinator", None))
+
+    def board(self, chosen: Chosen) -> Board:
+        """The board of `chosen`: opened when first asked for, and at another place where it has lost its own.
+
+        Raises what opening it raises, then and for each test that comes after.
+        """
+        board = self._boards.get(chosen)
+        if board is not None and board.place is not None and board.lost:
+            self._leave(chosen, board.place.error())
+            board = None
+        if chosen in self._given_up and not self.config.option.keep_going_on_dead_board:
+            raise self._given_up[chosen]
+        if board is None:
+            try:
+                with self.uncaptured():  # there may be something to wait for
+                    board = self._boards[chosen] = self._open(chosen)
+            except HilError as error:
+                self._given_up[chosen] = error
+                self.config.stash[BOOTS].give_up(str(chosen))
+                raise
+            if board.place is not None:
+                self.places = list(dict.fromkeys([*self.places, str(board.place)]))
+        return board
+
+    def _leave(self, chosen: Chosen, error: HilError) -> None:
+        """Give up a place that has failed with `error`: for another one, where any will do."""
+        board = self._boards[chosen]
+        self._avoid[board.where] = error.message
+        if not chosen.any:
+            self._given_up[chosen] = error
+            self.config.stash[BOOTS].give_up(board.where)
+        self.close(chosen)
+
+    def close(self, chosen: Chosen) -> None:
+        """Close the board of `chosen`, where it is open."""
+        board = self._boards.pop(chosen, None)
+        if board is not None:
+            self._guests.pop(board, None)
+            self._measures.pop(board, None)
+            self._module.pop(board, None)
+            board.close()
+
+    def _open(self, chosen: Chosen) -> Board:
         from hil.board.board import Board
+        from hil.board.places import Terms
 
         if not chosen.name:
             raise ConfigurationError("no board was chosen", hint="pass --board NAME; `pytest --hil-boards` lists them")
         option, boots = self.config.option, self.config.stash[BOOTS]
-        name = Path(chosen.name).stem
+        terms = Terms(
+            wait=option.place_wait,
+            coordinator=getattr(option, "lg_coordinator", None),
+            tell=self._tell,
+            avoid=self._avoid,
+        )
 
         def account(kind: str, error: HilError | None) -> None:
-            boots.failed(name, error, kind) if error else boots.good(name, kind)
+            boots.failed(board.where, error, kind) if error else boots.good(board.where, kind)
 
-        return Board(
+        board = Board(
             chosen.name,
             image=option.image,
             transcripts=self.directory,
@@ -92,7 +163,14 @@ class Session:
             snapshots=not option.no_snapshots,
             proof=self._prove,
             account=account,
+            terms=terms,
         )
+        return board
+
+    def _tell(self, message: str) -> None:
+        """Say on standard error what is waited for, in a worker of xdist who says it."""
+        worker = os.environ.get("PYTEST_XDIST_WORKER")
+        print(f"hil{f' {worker}' if worker else ''}: {message}", file=sys.stderr, flush=True)
 
     def _prove(self, board: Board) -> None:
         from hil.wasm.proof import prove
@@ -127,8 +205,21 @@ class Session:
 
             evidence.attach_series(series, checks)
 
-    def make_ready(self, board: Board, item: pytest.Item) -> None:
-        """Bring `board` up as fresh as --fresh asks, and proven. Raises what a boot raises."""
+    def make_ready(self, chosen: Chosen, item: pytest.Item) -> Board:
+        """Bring the board of `chosen` up as fresh as --fresh asks, and proven. Raises what a boot raises.
+
+        Where any place will do, one that the infrastructure fails is left for another try.
+        """
+        board = self.board(chosen)
+        try:
+            self._make_ready(board, item)
+        except InfrastructureError as error:
+            if chosen.any:
+                self._leave(chosen, error)
+            raise
+        return board
+
+    def _make_ready(self, board: Board, item: pytest.Item) -> None:
         option, boots = self.config.option, self.config.stash[BOOTS]
         fresh = option.fresh or ("session" if board.unsaved else "test")
         module = item.getparent(pytest.Module)
@@ -136,26 +227,40 @@ class Session:
         self._module[board] = module
         if board.up and not stale and self._healthy(board):
             return
-        dead = self._dead.get(board)
-        if dead and boots.dead(board.name) and not option.keep_going_on_dead_board:
+        dead = self._dead.get(board.where)
+        if dead and boots.dead(board.where) and not option.keep_going_on_dead_board:
             raise type(dead)(
-                f"board {board.name} is dead since an earlier test: {dead.message}",
+                f"board {board.where} is dead since an earlier test: {dead.message}",
                 hint=dead.hint or "see that test; --keep-going-on-dead-board tries again for each",
                 stage=dead.stage,
                 evidence=dead.evidence,
             )
         told = board.unsaved
         try:
-            with self._uncaptured():  # the first use builds the image: let the progress be seen
+            with self.uncaptured():  # the first use builds the image: let the progress be seen
                 image = board.image()
             board.fresh()
         except HilError as error:
-            self._dead[board] = error
+            self._dead[board.where] = error
             raise
-        self._dead.pop(board, None)
+        self._dead.pop(board.where, None)
         if board.unsaved != told:
             item.warn(pytest.PytestWarning(f"{board.name} is booted, not restored: no snapshot: {board.unsaved}"))
         self._note(board, image)
+
+    def _note_link(self, board: Board) -> None:
+        """Measure the link to a board whose proof has opened a shell: once for each line, see `hil.timing.link`."""
+        from hil.timing import link
+
+        guest = self.guest(board)
+        found = link.of(guest) if guest.open and board.line.tap is None else None
+        self.facts = {name: fact for name, fact in self.facts.items() if not name.startswith("link")}
+        if found is None:
+            return
+        self.facts |= found.facts
+        told = [f"link of {board.where}: {found}", *(f"  hint: {hint}" for hint in found.hints)]
+        if told[0] not in self.links:
+            self.links += told
 
     def _healthy(self, board: Board) -> bool:
         try:
@@ -207,7 +312,7 @@ class Session:
         names = " ".join(os.path.relpath(path) for path in self.result_files)
         yield f"results: {names}, {len(every)} series, digest {results.digest(every)}"
 
-    def _uncaptured(self) -> AbstractContextManager[None]:
+    def uncaptured(self) -> AbstractContextManager[None]:
         capture: Any = self.config.pluginmanager.getplugin("capturemanager")
         return capture.global_and_fixture_disabled() if capture else nullcontext()
 
@@ -220,6 +325,7 @@ class Session:
         }
         self.facts["snapshots"] = f"none: {board.unsaved}" if board.unsaved else "restored from a snapshot"
         self.facts["clock"] = "real time" if board.virtual is None else str(board.virtual)
+        self._note_link(board)
         if board.emulated:
             self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}
         if self.results:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import pytest
 from labgrid import Environment
 from labgrid.driver import ShellDriver
 
@@ -36,30 +32,6 @@ def test_stock_shell_driver_works_on_our_console(tmp_path):
     finally:
         env.cleanup()
     assert driver.qemu is None
-
-
-@pytest.fixture
-def coordinator(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    command = [str(BIN / "labgrid-coordinator"), "-l", address]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
-    try:
-        host, port = address.split(":")
-        deadline = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection((host, int(port)), 1).close()
-                break
-            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            time.sleep(0.05)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def test_labgrid_client_drives_the_board(coordinator, tmp_path):

@@ -197,12 +197,11 @@ def test_a_dead_board_is_told_once_and_then_in_short(run, stub, pytester) -> Non
 
 def test_a_board_that_died_in_its_proof_is_told_in_short_too(run, stub) -> None:  # type: ignore[no-untyped-def]
     code = """
-        import pytest
         from hil.errors import Evidence
         from hil.guest import CommandTimeout
-        def stuck(board): raise CommandTimeout("no end", recovered=False, evidence=Evidence())
-        @pytest.fixture(autouse=True)
-        def hopeless(hil_session_board): hil_session_board.proof = stuck
+        from hil.plugin.session import Session
+        def stuck(session, board): raise CommandTimeout("no end", recovered=False, evidence=Evidence())
+        Session._prove = stuck
         def test_1(board): pass
         def test_2(board): pass
         def test_3(board): pass

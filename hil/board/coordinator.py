@@ -1,0 +1,178 @@
+"""A connection to labgrid's coordinator that lives in a thread, with a limit on every wait."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import grpc
+from labgrid.driver import ExecutionError
+from labgrid.remote.client import ClientSession, Error
+from labgrid.remote.generated import labgrid_coordinator_pb2 as messages
+from labgrid.remote.generated.labgrid_coordinator_pb2_grpc import CoordinatorStub
+from labgrid.util.proxy import proxymanager
+
+from hil.errors import InfrastructureError
+
+CONNECT_LIMIT = 15.0  # seconds
+CALL_LIMIT = 30.0  # seconds; the coordinator waits up to 10 for an exporter
+CANCEL_LIMIT = 10.0  # seconds for what has to be put in order after an interruption
+GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+
+CHANNEL = (  # as labgrid has them, but for the last one
+    ("grpc.keepalive_time_ms", 7500),
+    ("grpc.keepalive_timeout_ms", 10000),
+    ("grpc.http2.ping_timeout_ms", 10000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+T = TypeVar("T")
+
+
+class Refused(InfrastructureError):
+    """The coordinator is there, and would not do it."""
+
+
+class Session(ClientSession):  # type: ignore[misc]
+    """labgrid's session, which also calls `news` after each change, and whose resources end without a trace."""
+
+    news: Callable[[], None] = staticmethod(lambda: None)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        # channels of one process share their connection, by which the coordinator tells its clients apart
+        self.channel = grpc.aio.insecure_channel(self.address, options=CHANNEL)
+        self.stub = CoordinatorStub(self.channel)
+
+    async def on_resource_changed(
+        self, exporter: str, group_name: str, resource_name: str, resource: dict[str, Any]
+    ) -> None:
+        if resource:
+            await super().on_resource_changed(exporter, group_name, resource_name, resource)
+        elif entry := self.resources.get(exporter, {}).get(group_name, {}).pop(resource_name, None):
+            entry.data["avail"] = False  # an entry without data, as labgrid leaves it, would break each poll
+        self.news()
+
+    async def on_place_changed(self, place_pb2: Any) -> None:
+        await super().on_place_changed(place_pb2)
+        self.news()
+
+    async def on_place_deleted(self, name: str) -> None:
+        await super().on_place_deleted(name)
+        self.news()
+
+    async def message_pump(self) -> None:
+        await super().message_pump()
+        self.news()
+
+
+class Coordinator:
+    """The coordinator at `address`, "HOST[:PORT]", through LG_PROXY where that is set; to be closed.
+
+    Raises `InfrastructureError` where it cannot be reached, or does not answer in time, as all methods do.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        try:
+            target = proxymanager.get_grpc_address(address, default_port=20408)
+        except (ExecutionError, OSError, ValueError) as error:
+            raise self._unreachable(str(error)) from error
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="hil-coordinator", daemon=True)
+        self._thread.start()
+        try:
+            self.session: Session = self.run(self._connect(target), CONNECT_LIMIT)
+        except BaseException:
+            self._end_thread()
+            raise
+
+    async def _connect(self, target: str) -> Session:
+        session = Session(target, self.loop)
+        try:
+            await session.start()
+        except Error as error:
+            await session.close()
+            raise self._unreachable("") from error
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    @property
+    def gone(self) -> bool:
+        return bool(self.session.stopping.is_set())
+
+    @property
+    def user(self) -> str:
+        """Who we are to the coordinator: "HOST/USER"."""
+        return f"{self.session.gethostname()}/{self.session.getuser()}"
+
+    def run(self, work: Coroutine[Any, Any, T], limit: float | None) -> T:
+        """Do `work` in the connection's thread within `limit` seconds; what interrupts the wait cancels it, too."""
+        ended = threading.Event()
+
+        async def bounded() -> T:
+            try:
+                async with asyncio.timeout(limit):
+                    return await work
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(bounded(), self.loop)
+        try:
+            return future.result()
+        except TimeoutError as error:
+            raise self._unreachable(f"no answer within {limit:g} s" if limit else "no answer in time") from error
+        except BaseException:
+            if future.cancel():
+                ended.wait(CANCEL_LIMIT)
+            raise
+
+    async def ask(self, method: str, **fields: Any) -> Any:
+        """Call one of the coordinator's methods. Raises `Refused` with its reason."""
+        request = getattr(messages, f"{method}Request")(**fields)
+        try:
+            return await getattr(self.session.stub, method)(request, timeout=CALL_LIMIT)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in GONE:
+                raise self._unreachable(error.details()) from error
+            raise Refused(f"the coordinator at {self.address} refused: {error.details()}") from error
+
+    async def sync(self) -> None:
+        """Wait until all that the coordinator has told before has been taken note of."""
+        async with asyncio.timeout(CALL_LIMIT):
+            if not await self.session.sync_with_coordinator():
+                raise self._unreachable("the connection has ended")
+
+    def close(self) -> None:
+        async def close() -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CANCEL_LIMIT / 2):
+                    self.session.stopping.set()
+                    await self.session.stop()
+            await self.session.close()
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+        with suppress(InfrastructureError):
+            self.run(close(), CANCEL_LIMIT)
+        self._end_thread()
+
+    def _end_thread(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(CANCEL_LIMIT)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+    def _unreachable(self, why: str | None) -> InfrastructureError:
+        return InfrastructureError(
+            f"the coordinator at {self.address} cannot be reached" + (f": {why}" if why else ""),
+            hint="is labgrid-coordinator running, and LG_COORDINATOR right?",
+        )
