@@ -1,0 +1,227 @@
+"""Plans of nights: which suites run on which boards. A plan is one TOML file; docs/nightly.md describes it."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from hil import toml
+from hil.errors import ConfigurationError
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parents[2]
+SUITES_DIR = ROOT / "suites"
+OURS = {  # what a night tells pytest itself, by the key that a plan has for it
+    "--board": "boards",
+    "-m": "markers",
+    "-n": "workers",
+    "--numprocesses": "workers",
+    "--image": "image",
+    "--fresh": "fresh",
+    "--alluredir": None,
+    "--results": None,
+    "--transcripts": None,
+    "--journal": None,
+    "--junitxml": None,
+    "--junit-xml": None,
+    "--collect-only": None,
+    "--pdb": None,
+}
+
+
+def _value(text: str) -> str:
+    if not text or text.startswith("-"):
+        raise ValueError(f"{text!r} is empty or looks like an option")
+    return text
+
+
+def _option(text: str) -> str:
+    name = text.partition("=")[0]
+    if name in OURS or re.match(r"-[mn].", text):
+        key = OURS.get(name, OURS.get(text[:2]))
+        raise ValueError(f"{text!r} is set by the night itself" + (f"; use the key {key!r}" if key else ""))
+    return text
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [value for value, count in collections.Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is there twice")
+    return values
+
+
+def _some(values: tuple[T, ...]) -> tuple[T, ...]:
+    if not values:
+        raise ValueError("give at least one")
+    return values
+
+
+Value = Annotated[str, AfterValidator(_value)]
+Values = Annotated[tuple[Value, ...], AfterValidator(_some), AfterValidator(_unique)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Minutes = Annotated[float, Field(gt=0, le=7 * 24 * 60)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Keep(_Model):
+    """How much is kept: `gib` and `nights` at most, but the newest `newest` whatever their size."""
+
+    gib: float = Field(default=20.0, gt=0)
+    nights: int = Field(default=30, ge=1)
+    newest: int = Field(default=3, ge=1)
+
+
+class Job(_Model):
+    """Suites to run on each of some boards; None is what the plan says for all jobs."""
+
+    name: Name
+    suites: Values
+    boards: Values
+    markers: str = ""
+    workers: int = Field(default=1, ge=1, le=256)
+    image: Value | None = None
+    fresh: Literal["test", "module", "session"] | None = None
+    options: tuple[Annotated[str, AfterValidator(_option)], ...] = ()
+    retries: int | None = Field(default=None, ge=0, le=10)
+    limit: Minutes | None = None
+
+
+class Plan(_Model):
+    """A night: `limit` minutes at most, `parallel` boards at a time, `retries` of a job that the test bed failed.
+
+    `shift` is the smallest change of a figure, in percent, that is told where its clock is not exact.
+    """
+
+    limit: Minutes
+    parallel: int = Field(default=4, ge=1)
+    retries: int = Field(default=1, ge=0, le=10)
+    image: Value | None = None
+    fresh: Literal["test", "module", "session"] | None = None
+    shift: float = Field(default=5.0, gt=0)
+    keep: Keep = Keep()
+    job: Annotated[tuple[Job, ...], AfterValidator(_some)]
+
+    @model_validator(mode="after")
+    def _names(self) -> Plan:
+        _unique(tuple(job.name for job in self.job))
+        return self
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job of a plan on one board: a pytest process. `name` is its directory in the night.
+
+    `limit` is in seconds; None where only the night's counts. `problems` say why it cannot even start.
+    """
+
+    name: str
+    job: str
+    board: str
+    arguments: tuple[str, ...]
+    retries: int
+    limit: float | None
+    problems: tuple[str, ...] = ()
+
+    def command(self, directory: Path) -> list[str]:
+        """The process, whose results go to `directory`."""
+        return [
+            *(sys.executable, "-m", "pytest", *self.arguments, "-p", "no:cacheprovider", "-p", "hil.plugin.journal"),
+            *("--journal", str(directory / "journal.jsonl"), "--alluredir", str(directory / "allure")),
+            *("--results", str(directory / "results.jsonl"), "--transcripts", str(directory / "transcripts")),
+            *("--junitxml", str(directory / "junit.xml")),
+        ]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A plan with its file, the digest of that file's text, and the runs that it asks for."""
+
+    path: Path
+    digest: str
+    plan: Plan
+    runs: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+def load(path: Path) -> Loaded:
+    """Read the plan in `path`. Raises `ConfigurationError` that names each wrong line and key."""
+    plan = toml.load(path, Plan, "nightly plan", hint="docs/nightly.md has an example")
+    path = path.resolve()
+    taken: collections.Counter[str] = collections.Counter()
+    runs = tuple(_run(path.parent, plan, job, board, taken) for job in plan.job for board in job.boards)
+    return Loaded(path, hashlib.sha256(path.read_bytes()).hexdigest(), plan, runs)
+
+
+def _run(base: Path, plan: Plan, job: Job, board: str, taken: collections.Counter[str]) -> Run:
+    name = f"{job.name}-{re.sub(r'[^A-Za-z0-9_.]+', '-', Path(board).stem).strip('-.') or 'board'}"
+    taken[name] += 1
+    if taken[name] > 1:
+        name += f"-{taken[name]}"
+    suites, problems = [], []
+    for suite in job.suites:
+        try:
+            suites.append(str(find_suite(suite, base)))
+        except ConfigurationError as error:
+            problems.append(_line(error))
+    image, fresh = job.image or plan.image, job.fresh or plan.fresh
+    try:
+        _find(_file(board, base), image)
+    except ConfigurationError as error:
+        problems.append(_line(error))
+    arguments = [*suites, f"--board={_file(board, base)}"]
+    arguments += [f"--image={image}"] if image else []
+    arguments += [f"--fresh={fresh}"] if fresh else []
+    arguments += ["-m", job.markers] if job.markers else []
+    arguments += ["-n", str(job.workers)] if job.workers > 1 else []
+    retries = plan.retries if job.retries is None else job.retries
+    limit = job.limit and 60 * job.limit
+    return Run(name, job.name, board, (*arguments, *job.options), retries, limit, tuple(problems))
+
+
+def _line(error: ConfigurationError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+def find_suite(suite: str, base: Path) -> Path:
+    """The suite of that name in suites/, else a path from `base` or the project on, pytest's `::` allowed.
+
+    Raises `ConfigurationError` with near names.
+    """
+    path, separator, node = suite.partition("::")
+    places = (SUITES_DIR / path, base / path, ROOT / path)
+    for place in places:
+        if place.exists():
+            return Path(f"{place}{separator}{node}")
+    known = sorted(entry.name for entry in SUITES_DIR.iterdir() if any(entry.glob("test_*.py")))
+    hint = f"{toml.near(path, known)}the suites are: {', '.join(known)}; a path counts from {base}"
+    raise ConfigurationError(f"there is no suite {suite!r}", hint=hint)
+
+
+def _file(board: str, base: Path) -> str:
+    """A board's file counts from the plan's directory, as far as it is there."""
+    is_file = board.endswith((".yaml", ".yml")) and (base / board).is_file()
+    return str(base / board) if is_file else board
+
+
+def _find(board: str, image: str | None) -> None:
+    """Raises `ConfigurationError` where there is no such board or image."""
+    from hil.board import boardfile
+    from hil.image import manifest
+
+    if not board.startswith(("place:", "+")):  # which only their coordinator knows
+        boardfile.find(board)
+    if image is not None:
+        manifest.find(image)

@@ -1,0 +1,869 @@
+"""Nights: plans, what is read of runs, resuming, keeping, summaries; with real pytest processes on tiny suites."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import children, gone, until
+
+from hil.errors import ConfigurationError, InfrastructureError
+from hil.nightly import figures, journal, keep, night, plan, report, state, summary
+from hil.nightly.journal import Account
+from hil.nightly.journal import Tested as Ran
+from hil.nightly.keep import GIB
+from hil.nightly.night import spend
+from hil.nightly.outcome import Outcome, Trouble, earlier, outcome, status
+from hil.nightly.state import Held, Night, RunState, State, Try
+from hil.nightly.work import Work, again_for, died
+from hil.timing import Clock, Series, results
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs" / "nightly"
+# without the report, whose Node.js takes seconds
+NO_REPORT = "import hil.nightly.report as r; r.build = lambda results, output, title: output"
+HIL = [sys.executable, "-c", f"{NO_REPORT}; from hil.cli import main; main()"]
+LONG = 60.0  # seconds: beyond any run here
+MINIMAL = '[[job]]\nname = "a"\nsuites = ["smoke"]\nboards = ["qemu-reference"]\n'
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+class Bench:
+    """A directory with a plan, a suite that tests write, and the nights of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.nights = root / "nights"
+        self.plan = root / "tiny.toml"
+        for name in ("one", "two"):
+            (root / f"{name}.yaml").write_text("")  # no test here opens a board
+
+    def suite(self, text: str, name: str = "suite") -> None:
+        directory = self.root / name
+        directory.mkdir(exist_ok=True)
+        (directory / f"test_{name}.py").write_text("import os, signal, time\nimport pytest\n" + textwrap.dedent(text))
+
+    def write(self, text: str = "", job: str = "", boards: Sequence[str] = ("one.yaml",), suite: str = "suite") -> None:
+        told = f'[[job]]\nname = "job"\nsuites = ["{suite}"]\nboards = {json.dumps(list(boards))}\n'
+        self.plan.write_text(f"limit = 5\n{text}\n{told}{job}\n")
+
+    def spend(self, **options: Any) -> night.Spent:
+        return spend(self.plan, self.nights, tell=quiet, **options)
+
+    def newest(self) -> Night:
+        return next(state.nights(self.nights))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(report, "build", lambda results, output, *, title: output)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")  # as our own ini file has it, it takes a second
+    return Bench(tmp_path)
+
+
+# plans
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (MINIMAL, "p.toml: limit: this key is missing"),
+        ("limit = 5\n", "p.toml: job: this key is missing"),
+        (f"limit = 0\n{MINIMAL}", "p.toml:1: limit: Input should be greater than 0"),
+        (f"limit = 5\nparalel = 1\n{MINIMAL}", "p.toml:2: paralel: unknown key; did you mean 'parallel'?"),
+        (f"limit = 5\nkeep = {{gib = 1, night = 2}}\n{MINIMAL}", "did you mean 'nights'?"),
+        (f"limit = 5\n{MINIMAL}marker = 'x'\n", "p.toml:6: job[0].marker: unknown key; did you mean 'markers'?"),
+        (f"limit = 5\n{MINIMAL}\n{MINIMAL}", "'a' is there twice"),
+        (
+            f"limit = 5\n{MINIMAL}options = ['--board', 'x']\n",
+            "'--board' is set by the night itself; use the key 'boards'",
+        ),
+        (f"limit = 5\n{MINIMAL}options = ['-n2']\n", "'-n2' is set by the night itself; use the key 'workers'"),
+        (f"limit = 5\n{MINIMAL}options = ['--alluredir=x']\n", "'--alluredir=x' is set by the night itself"),
+        ("limit = 5\n[[job]]\nname = 'A b'\nsuites = ['smoke']\nboards = ['x']\n", "p.toml:3: job[0].name"),
+        (
+            "limit = 5\n[[job]]\nname = 'a'\nsuites = ['--pdb']\nboards = ['x']\n",
+            "'--pdb' is empty or looks like an option",
+        ),
+        ("limit = 5\n[[job]]\nname = 'a'\nsuites = []\nboards = ['x']\n", "p.toml:4: job[0].suites"),
+        ("limit = 5\n[[job]]\nname = 'a'\nsuites = ['x']\nboards = ['x', 'x']\n", "'x' is there twice"),
+        ("limit = \n", "not valid TOML"),
+    ],
+)
+def test_a_plan_s_errors_name_the_line(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as error:
+        plan.load(path)
+    assert told in str(error.value)
+
+
+def test_a_plan_makes_a_run_of_each_job_and_board(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    (tmp_path / "mine").mkdir()
+    path.write_text(
+        "limit = 5\nretries = 2\nfresh = 'module'\nimage = 'reference'\n"
+        "[[job]]\nname = 'a'\nsuites = ['smoke', 'mine']\nboards = ['+lab=box', 'place:lab/box']\nworkers = 3\n"
+        "markers = 'board and not soak'\noptions = ['--infra-retries', '2']\nlimit = 1.5\nretries = 0\n"
+        "[[job]]\nname = 'b'\nsuites = ['smok']\nboards = ['qemu-refrence']\nfresh = 'test'\n"
+    )
+    one, two, wrong = plan.load(path).runs
+    assert [one.name, two.name, wrong.name] == ["a-lab-box", "a-box", "b-qemu-refrence"]
+    assert one.arguments == (
+        *(
+            str(ROOT / "suites/smoke"),
+            str(tmp_path / "mine"),
+            "--board=+lab=box",
+            "--image=reference",
+            "--fresh=module",
+        ),
+        *("-m", "board and not soak", "-n", "3", "--infra-retries", "2"),
+    )
+    assert (one.retries, one.limit, wrong.retries, wrong.limit) == (0, 90.0, 2, None)
+    assert (one.problems, two.problems) == ((), ())
+    assert "did you mean 'smoke'?" in wrong.problems[0]
+    assert "did you mean 'qemu-reference'?" in wrong.problems[1]
+    assert "--fresh=test" in wrong.arguments
+
+
+def test_runs_with_like_names_have_directories_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text("limit = 5\n[[job]]\nname = 'a'\nsuites = ['smoke']\nboards = ['+x=y', '+x-y', 'place:x-y']\n")
+    assert [run.name for run in plan.load(path).runs] == ["a-x-y", "a-x-y-2", "a-place-x-y"]
+
+
+def test_the_example_is_a_plan() -> None:
+    loaded = plan.load(DOCS / "plan.toml")
+    assert [run.problems for run in loaded.runs] == [(), (), ()]
+
+
+# what is read of a run
+
+
+def line(test: str, when: str, outcome: str, **more: Any) -> dict[str, Any]:
+    return {"test": test, "when": when, "outcome": outcome, "seconds": 0.5, **more}
+
+
+def whole(test: str, **more: Any) -> list[dict[str, Any]]:
+    return [line(test, when, "passed", **more) for when in ("setup", "call", "teardown")]
+
+
+def test_an_account_of_a_whole_run() -> None:
+    bad = {"fault": "image", "cause": "RunnerError: silent", "transcript": "x.raw:3"}
+    spoilt = {"fault": "infrastructure", "cause": "no power"}
+    account = journal.account(
+        [
+            {"collected": ["good", "bad", "worse", "late", "skip", "again", "never", "cut"]},
+            *whole("good", board="b"),
+            *[
+                line("bad", "setup", "passed"),
+                line("bad", "call", "failed", place="box-1", **bad),
+                line("bad", "teardown", "passed"),
+            ],
+            *[line("worse", "call", "failed", **spoilt), line("worse", "teardown", "failed", **bad)],
+            *[line("late", "call", "passed"), line("late", "teardown", "failed", fault="test", cause="x")],
+            *[line("skip", "setup", "skipped"), line("skip", "teardown", "passed")],
+            *[line("again", "setup", "rerun", **spoilt), *whole("again")],
+            *[{"begin": "cut"}, line("cut", "setup", "passed")],
+            {"problem": "broken.py", "cause": "SyntaxError"},
+            {"end": 1},
+        ]
+    )
+    tests = account.tests
+    assert tests["good"] == Ran("good", "passed", seconds=1.5, board="b")
+    assert tests["bad"] == Ran("bad", "failed", "image", "RunnerError: silent", "x.raw:3", 1.5, place="box-1")
+    assert (tests["worse"].fault, tests["late"].fault) == ("image", "test")
+    assert tests["again"].retried == ("no power",)
+    assert tests["again"].outcome == "passed"
+    assert (tests["never"].cause, tests["cut"].cause) == ("", "it was cut short")
+    counted = {"passed": 2, "image": 2, "test": 1, "skipped": 1, "not run": 2, "retried": 1}
+    assert account.counts() == counted
+    assert (account.reached, account.collected, account.problems) == (True, True, (("broken.py", "SyntaxError"),))
+
+
+def test_a_worker_that_died_ends_its_test() -> None:
+    told = {"fault": "infrastructure", "cause": "worker 'gw0' crashed while running 't'"}
+    assert journal.account([line("t", "???", "failed", **told)]).tests["t"].outcome == "failed"
+
+
+def test_half_a_last_line_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    lines = "".join(json.dumps(one) + "\n" for one in [{"collected": ["a", "b"]}, *whole("a")])
+    path.write_text(lines + json.dumps(line("b", "call", "failed"))[:-5])
+    assert journal.read(path).counts() == {"passed": 1, "not run": 1, "retried": 0}
+    assert journal.read(tmp_path / "nothing") == Account()
+
+
+FAILED = {fault: Account({"t": Ran("t", "failed", fault, f"the {fault}")}, collected=True) for fault in journal.FAULTS}
+GOOD = Account({"t": Ran("t", "passed", board="b")}, collected=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "ended", "account", "why"),
+    [
+        (0, "", GOOD, ""),
+        (1, "", FAILED["image"], ""),
+        (1, "", FAILED["test"], ""),
+        (1, "", FAILED["configuration"], ""),
+        (1, "", FAILED["infrastructure"], "it had no board: the infrastructure"),
+        (-9, "", GOOD, "it died by SIGKILL"),
+        (-9, "", Account(), "it died by SIGKILL"),
+        (-9, "", FAILED["image"], ""),
+        (3, "", Account(died="ValueError: x"), "it died of an error within pytest: ValueError: x"),
+        (3, "", FAILED["test"], ""),
+        (2, "", GOOD, "it was interrupted by someone else"),
+        (2, "", Account(problems=(("a.py", "x"),)), ""),
+        (2, "its limit", FAILED["infrastructure"], "it had no board: the infrastructure"),
+        (4, "", Account(), ""),
+        (5, "", Account(), ""),
+    ],
+)
+def test_only_what_the_test_bed_failed_is_tried_again(number: int, ended: str, account: Account, why: str) -> None:
+    assert again_for(Try(began=0, status=number, ended=ended), account) == why
+
+
+def test_a_run_that_had_its_board_keeps_its_infrastructure_failures() -> None:
+    account = Account({**FAILED["infrastructure"].tests, "u": Ran("u", "passed", board="b")})
+    assert again_for(Try(began=0, status=1), account) == ""
+
+
+def test_what_was_ended_by_us_has_not_died() -> None:
+    assert died(Try(began=0, status=-9, ended="its limit"), Account()) == ""
+
+
+# state
+
+
+def made(root: Path, name: str, *, plan: str = "p", began: float = 0.0, **more: Any) -> Night:
+    path = root / name
+    path.mkdir(parents=True)
+    more.setdefault("runs", [RunState(name="r", job="r", board="b")])
+    one = Night(path, State(plan=plan, began=began, **more))
+    one.save()
+    return one
+
+
+def test_nights_are_named_by_date_and_number(tmp_path: Path) -> None:
+    began = time.mktime((2026, 11, 24, 1, 0, 0, 0, 0, -1))
+    names = [state.begin(tmp_path, State(plan="p", began=began + n)).name for n in range(11)]
+    assert names[:3] == ["2026-11-24", "2026-11-24-2", "2026-11-24-3"]
+    assert [one.name for one in state.nights(tmp_path)] == names[::-1]
+    shutil.rmtree(tmp_path / names[0])
+    assert state.begin(tmp_path, State(plan="p", began=began)).name == "2026-11-24-12", "removed ones stay removed"
+
+
+def test_a_broken_state_is_no_night(tmp_path: Path) -> None:
+    made(tmp_path, "2026-11-24")
+    (made(tmp_path, "2026-11-25").path / state.STATE).write_text('{"plan": "p", "beg')
+    assert [one.name for one in state.nights(tmp_path)] == ["2026-11-24"]
+
+
+@pytest.mark.parametrize(
+    ("how", "age", "digest", "asked", "found"),
+    [
+        ("running", 60, "d", False, True),
+        ("interrupted", 60, "d", False, True),
+        ("running", 13 * 3600, "d", False, False),
+        ("running", 13 * 3600, "d", True, True),
+        ("running", 60, "other", False, False),
+        ("running", 60, "other", True, "the plan has changed since the night 2026-11-24"),
+        ("done", 60, "d", False, False),
+        ("done", 60, "d", True, "there is no unfinished night"),
+    ],
+)
+def test_which_night_is_gone_on_with(
+    tmp_path: Path, how: Any, age: float, digest: str, asked: bool, found: bool | str
+) -> None:
+    root = tmp_path / "nights"
+    made(root, "2026-11-23", began=1000.0, state="running", digest="d")  # an older one is not taken up
+    made(root, "2026-11-24", began=5000.0, state=how, digest="d")
+    made(root, "2026-11-25", plan="other", began=5500.0)
+    made(root, "2026-11-25-2", began=5600.0, state="did not run", runs=[])
+    path = tmp_path / "p.toml"
+    path.write_text(f"limit = 5\n{MINIMAL}")
+    loaded = plan.Loaded(path, digest, plan.load(path).plan, ())
+    if isinstance(found, str):
+        with pytest.raises(ConfigurationError, match=found):
+            state.to_resume(root, loaded, 5000.0 + age, asked=asked)
+    else:
+        one = state.to_resume(root, loaded, 5000.0 + age, asked=asked)
+        assert (one.name if one else None) == ("2026-11-24" if found else None)
+
+
+def test_the_lock_says_who_holds_it(tmp_path: Path) -> None:
+    told = rf"plan /a/plan.toml, process {os.getpid()} on .*, since 20"
+    with state.lock(tmp_path, "/a/plan.toml"), pytest.raises(Held, match=told), state.lock(tmp_path, "b"):
+        pass
+    with state.lock(tmp_path, "b"):
+        pass
+
+
+def fill(path: Path, mib: int) -> None:
+    (path / "transcripts").mkdir()
+    (path / "transcripts" / "x").write_bytes(os.urandom(mib << 20))
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"gib": 1, "nights": 30, "newest": 1}, [1, 2, 3, 4]),
+        ({"gib": 1, "nights": 2, "newest": 1}, [3, 4]),
+        ({"gib": 2.5 / 1024, "nights": 30, "newest": 1}, [3, 4]),
+        ({"gib": 1.5 / 1024, "nights": 30, "newest": 2}, [3, 4]),
+        ({"gib": 0.1 / 1024, "nights": 1, "newest": 1}, [4]),
+    ],
+    ids=str,
+)
+def test_the_oldest_nights_go_first(tmp_path: Path, given: dict[str, Any], left: list[int]) -> None:
+    for day in (1, 2, 3, 4):
+        fill(made(tmp_path, f"2026-11-0{day}").path, 1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / ".removing-2026-10-30").mkdir()  # somebody was killed
+    kept = keep.clear(tmp_path, plan.Keep(**given), "2026-11-04")
+    assert sorted(os.listdir(tmp_path)) == [*(f"2026-11-0{day}" for day in left), "mine"]
+    assert [name for name, _ in kept.removed] == [f"2026-11-0{day}" for day in (1, 2, 3, 4) if day not in left]
+    assert kept.nights == len(left)
+    assert kept.size == pytest.approx(len(left) << 20, rel=0.1)
+    told = "\n".join(kept.lines())
+    assert ("removed" in told) == bool(kept.removed)
+    assert ("that are never removed have" in told) == (kept.size > given["gib"] * GIB)
+
+
+def test_the_current_night_stays_however_old_it_is(tmp_path: Path) -> None:
+    for day in (1, 2, 3):
+        made(tmp_path, f"2026-11-0{day}")
+    keep.clear(tmp_path, plan.Keep(nights=1, newest=1), "2026-11-01")
+    assert sorted(os.listdir(tmp_path)) == ["2026-11-01", "2026-11-03"]
+
+
+# summaries
+
+
+def of(account: Account = GOOD, *troubles: Trouble, name: str = "r", how: Any = "done", **more: Any) -> Outcome:
+    tries = [Try(began=0, seconds=9, status=0)]
+    return Outcome(RunState(name=name, job=name, board="b", state=how, tries=tries), account, None, troubles, **more)
+
+
+def trouble(fault: str, **more: Any) -> Trouble:
+    return Trouble("r", fault, f"the {fault}", **more)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "number"),
+    [
+        ([of()], 0),
+        ([of(), of(GOOD, trouble("image"))], 1),
+        ([of(GOOD, trouble("infrastructure"), trouble("test"))], 1),
+        ([of(GOOD, trouble("infrastructure")), of(GOOD, trouble("configuration"))], 2),
+        ([of(GOOD, trouble("infrastructure"))], 3),
+        ([of(Account({"t": Ran("t", "not run")}))], 3),
+    ],
+)
+def test_the_status_is_the_gravest(outcomes: list[Outcome], number: int) -> None:
+    assert status(outcomes) == number
+
+
+def test_a_summary_is_one_screen_whatever_happened(tmp_path: Path) -> None:
+    one = made(tmp_path, "2026-11-24", status=1)
+    old = made(tmp_path, "2026-11-23")
+    many = {f"t{n}": Ran(f"t{n}", "failed", "image", f"cause {n} " + "long " * 99, retried=("x",)) for n in range(99)}
+    troubles = [trouble("image", test=name) for name in many] + [
+        Trouble("bad0", "image", f"other {n}", f"u{n}", last=("2026-11-23", True)) for n in range(50)
+    ]
+    dead = Account({"d": Ran("d", "failed", "infrastructure", "no power")}, collected=True)
+    outcomes = [of(GOOD, name=f"good{n}") for n in range(20)]
+    outcomes += [of(Account(many), *troubles, name=f"bad{n}", retries=("it died",)) for n in range(20)]
+    outcomes += [of(dead, name=f"dead{n}") for n in range(20)]
+    text = summary.summary(one, outcomes, [old], [f"note {n}" for n in range(99)], 0.05)
+    lines = text.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) < 400
+    assert lines[0] == "# Night 2026-11-24: 20 passed, 2000 failed (1000 new) (status 1: image or test failed)"
+    assert "before: 2026-11-23" in lines[1]
+    assert any(row.startswith("| 52 more") for row in lines)
+    assert sum("dead board" in row for row in lines) == 3
+    first = next(row for row in lines if row.startswith("- **image"))
+    assert first == "- **image, new** bad0: u0 and 19 more (passed on 2026-11-23): other 0", "new ones come first"
+    assert any(row.startswith("- and ") and row.endswith(" more failures") for row in lines)
+
+
+def test_failures_with_one_cause_are_one_line(tmp_path: Path) -> None:
+    early = "stage guest kernel: a flood"
+    texts = [early, *[f"board b is dead since an earlier test: {early}"] * 9]
+    troubles = [Trouble("r", "image", text, f"t{n}") for n, text in enumerate(texts)]
+    text = summary.summary(made(tmp_path, "2026-11-24"), [of(GOOD, *troubles)], [], [], 0.05)
+    assert f"- **image** t0 and 9 more: {early}" in text.splitlines()
+
+
+def test_dead_boards_are_told() -> None:
+    def boot(fault: str) -> dict[str, str]:
+        return {"board": "b", "kind": "boot", "fault": fault, "stage": "", "cause": "dark"}
+
+    assert list(of(FAILED["infrastructure"]).dead()) == ["b: it never came up: the infrastructure"]
+    assert list(of(FAILED["image"]).dead()) == ["b: it never came up: the image"]
+    assert list(of(FAILED["test"]).dead()) == []
+    assert list(of(Account(GOOD.tests, (boot("image"), boot("image")))).dead()) == ["b: its last boots failed: dark"]
+    assert list(of(Account(GOOD.tests, (boot("image"), boot("")))).dead()) == []
+
+
+def test_a_transcript_within_the_night_is_told_from_there(tmp_path: Path) -> None:
+    one = made(tmp_path, "2026-11-24")
+    inside = Trouble("r", "image", "x", "t", "box-1", f"{one.path}/r/try-1/transcripts/a.raw:7")
+    text = summary.summary(one, [of(GOOD, inside)], [], [], 0.05)
+    assert "- **image** t at box-1: x; r/try-1/transcripts/a.raw:7" in text
+
+
+def tried(night: Night, *lines: dict[str, Any], status: int | None = 0, how: Any = "done") -> RunState:
+    """Add a try with this journal to the night's only run."""
+    run = night.state.runs[0]
+    run.state = how
+    run.tries.append(Try(began=0, seconds=1, status=status))
+    directory = night.directory(run, len(run.tries))
+    directory.mkdir(parents=True)
+    (directory / "journal.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    night.save()
+    return run
+
+
+BAD = line("t", "call", "failed", fault="image", cause="dark"), line("t", "teardown", "passed")
+LOST = line("t", "setup", "failed", fault="infrastructure", cause="lost"), line("t", "teardown", "passed")
+
+
+def test_what_is_new_is_told_across_a_night_that_says_nothing(tmp_path: Path) -> None:
+    tried(made(tmp_path, "2026-11-21", began=1), *BAD)
+    tried(made(tmp_path, "2026-11-22", began=2), *whole("t"), *whole("u"))
+    tried(made(tmp_path, "2026-11-23", began=3), *LOST)
+    made(tmp_path, "2026-11-23-2", began=3.5, plan="other")
+    today = made(tmp_path, "2026-11-24", began=4)
+    run = tried(today, {"collected": ["t"]}, *BAD)
+    before = earlier(today, list(state.nights(tmp_path)))
+    assert [one.name for one in before] == ["2026-11-23", "2026-11-22", "2026-11-21"]
+    found = outcome(today, run, before)
+    assert found.troubles == (Trouble("r", "image", "dark", "t", last=("2026-11-22", True)),)
+    old = outcome(before[1], before[1].state.runs[0], before[2:])
+    assert (old.troubles, old.statuses) == ((), set())
+
+
+def test_tests_that_are_gone_are_told(tmp_path: Path) -> None:
+    then = made(tmp_path, "2026-11-23", began=1)
+    tried(then, {"collected": ["t", "u"]}, *whole("t"), *whole("u"))
+    today = made(tmp_path, "2026-11-24", began=2)
+    run = tried(today, {"collected": ["t"]}, *whole("t"))
+    text = summary.summary(today, [outcome(today, run, [then])], [then], [], 0.05)
+    assert "- r: 1 tests of 2026-11-23 are gone: u" in text
+
+
+def test_a_failure_before_a_crash_stands(tmp_path: Path) -> None:
+    one = made(tmp_path, "2026-11-24")
+    tried(one, *BAD, *LOST[:0], status=None, how="running")
+    run = tried(one, {"collected": ["t"]}, *whole("t"))
+    found = outcome(one, run)
+    assert [(trouble.test, trouble.fault) for trouble in found.troubles] == [("t", "image")]
+    assert found.retries == ("the night was cut short",)
+
+
+def series(values: Sequence[float], clock: Clock) -> Series:
+    return Series("response time", "nbody.wasm 10", values, clock, provenance={"board": "b", "test": "t"})
+
+
+def test_figures_that_got_worse_are_told(tmp_path: Path) -> None:
+    clock = Clock("guest counter", resolution=1e-8)
+    now, then = tmp_path / "now.jsonl", tmp_path / "then.jsonl"
+    results.write(then, series([5.0] * 40, clock))  # a try that another one followed
+    results.write(then, series([0.010 + n * 1e-6 for n in range(40)], clock))
+    results.write(now, series([0.012 + n * 1e-6 for n in range(40)], clock))
+    lines, counts = figures.compare(now, then, 0.05)
+    assert lines == ["response time of nbody.wasm 10, b: median 10.02 ms -> 12.02 ms (+20.0%)"]
+    assert counts == "1 different"
+    assert figures.compare(then, now, 0.05) == ([], "1 better")
+    (tmp_path / "broken").write_text("x\n")
+    assert figures.compare(now, tmp_path / "broken", 0.05)[1].startswith("not compared: ")
+
+
+def test_figures_in_virtual_time_have_to_be_equal(tmp_path: Path) -> None:
+    clock = Clock("virtual", resolution=1e-9, floor=0.0, exact=True)
+    now, then = tmp_path / "now.jsonl", tmp_path / "then.jsonl"
+    results.write(then, series([0.01, 0.02], clock))
+    results.write(now, series([0.01, 0.021], clock))
+    (told,), _ = figures.compare(now, then, 0.05)
+    assert told.endswith("1 of 2 values changed, the first is #2: 20 ms -> 21 ms")
+
+
+def test_results_of_runs_become_one(tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+        facts = {"uuid": run, "historyId": "h", "labels": [{"name": "fault", "value": "image"}]}
+        (tmp_path / run / f"{run}-result.json").write_text(json.dumps(facts))
+        (tmp_path / run / f"{run}-attachment.txt").write_text(run)
+        (tmp_path / run / "environment.properties").write_text(f"board = {run}\n")
+    (tmp_path / "b" / "half-result.json").write_text('{"uuid"')
+    output = tmp_path / "all"
+    output.mkdir()
+    report.merge([("a", tmp_path / "a"), ("b", tmp_path / "b"), ("c", tmp_path / "c")], output)
+    files = ["a-attachment.txt", "a-result.json", "b-attachment.txt", "b-result.json", "environment.properties"]
+    assert sorted(os.listdir(output)) == files
+    one, two = (json.loads((output / f"{run}-result.json").read_text()) for run in ("a", "b"))
+    assert one["historyId"] != two["historyId"]
+    assert one["labels"] == [{"name": "fault", "value": "image"}, {"name": "epic", "value": "a"}]
+    assert (output / "environment.properties").read_text() == "a.board = a\nb.board = b\n"
+
+
+# whole nights
+
+
+def test_a_good_night(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Path:
+        raise ConfigurationError("Node.js is not installed")
+
+    monkeypatch.setattr(report, "build", fail)
+    monkeypatch.setenv("LG_COORDINATOR", "lab:1234")
+    bench.suite("def test_a(): assert os.environ['LG_COORDINATOR'] == 'lab:1234'\ndef test_b(): pytest.skip('no')\n")
+    bench.write(job="workers = 2")
+    spent = bench.spend()
+    assert spent.status == 0, spent.text
+    one = bench.newest()
+    assert spent.path == one.path
+    assert spent.text.startswith(f"# Night {one.name}: 1 passed (status 0: good)\n")
+    assert "- no report: Node.js is not installed" in spent.text
+    assert (one.path / "summary.md").read_text() == spent.text
+    assert (bench.nights / "latest").resolve() == one.path
+    assert (one.state.state, one.state.status, one.state.runs[0].state) == ("done", 0, "done")
+    names = {"allure", "journal.jsonl", "junit.xml", "output.txt"}
+    assert names <= set(os.listdir(one.path / "job-one" / "try-1"))
+
+
+def test_a_regression_shows_in_the_second_night(bench: Bench) -> None:
+    bench.suite("def test_a(): pass\ndef test_b(): pass\n")
+    bench.write()
+    assert bench.spend().status == 0
+    first = bench.newest().name
+    bench.suite("def test_a(): assert 1 == 2\ndef test_c(): pass\n")
+    spent = bench.spend()
+    assert spent.status == 1
+    assert f"- **test, new** test_suite.py::test_a (passed on {first}): AssertionError: assert 1 == 2" in spent.text
+    assert f"1 tests of {first} are gone: test_suite.py::test_b" in spent.text
+
+
+@pytest.mark.parametrize(
+    ("text", "job", "number", "told"),
+    [
+        ("def test_a(: pass\n", "", 1, "**test** test_suite.py: SyntaxError: invalid syntax"),
+        ("def test_a(): pass\n", "markers = 'nothing'", 2, "**configuration** job-one: it has no tests"),
+        ("def test_a(): pass\n", "options = ['--nothing']", 2, "pytest refused: unrecognized arguments: --nothing"),
+        ("def test_a(): pytest.exit('x', 0)\n", "", 3, "# Night 2026-11-24: 0 passed, 1 not run (status 3: "),
+    ],
+    ids=["collection", "nothing", "option", "left early"],
+)
+def test_a_night_without_tests_is_never_good(bench: Bench, text: str, job: str, number: int, told: str) -> None:
+    bench.suite(text)
+    bench.write(job=job)
+    spent = bench.spend()
+    assert spent.status == number, spent.text
+    assert told.replace("2026-11-24", bench.newest().name) in spent.text
+
+
+def test_a_run_that_died_is_tried_again(bench: Bench) -> None:
+    bench.suite(
+        f"""
+        def test_a():
+            open({str(bench.root / "tries")!r}, "a").write("x")
+            if len(open({str(bench.root / "tries")!r}).read()) == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    bench.write()
+    spent = bench.spend()
+    assert spent.status == 0, spent.text
+    assert "- **tried again** job-one: it died by SIGKILL" in spent.text
+    assert [one.status for one in bench.newest().state.runs[0].tries] == [-9, 0]
+
+
+def test_a_run_with_a_failure_that_died_is_not(bench: Bench) -> None:
+    bench.suite("def test_a(): assert 0\ndef test_b(): os.kill(os.getpid(), signal.SIGKILL)\ndef test_c(): pass\n")
+    bench.write(text="retries = 5")
+    spent = bench.spend()
+    assert spent.status == 1
+    assert len(bench.newest().state.runs[0].tries) == 1
+    assert "- **infrastructure** job-one: it died by SIGKILL" in spent.text
+    assert "1 failed, 2 not run" in spent.text
+
+
+def stopped(bench: Bench, mark: Path) -> Night:
+    """A night that is stopped as soon as there is a file `mark`."""
+    loaded = plan.load(bench.plan)
+    one = state.begin(bench.nights, state.fresh(loaded, time.time()))
+    work = Work(one, loaded, quiet)
+
+    async def both() -> None:
+        doing = asyncio.create_task(work.do())
+        while not mark.exists():
+            await asyncio.sleep(0.02)
+        work.stop("it is late")
+        await doing
+
+    asyncio.run(asyncio.wait_for(both(), LONG))
+    return one
+
+
+def test_a_run_is_ended_politely(bench: Bench) -> None:
+    mark, closed = bench.root / "mark", bench.root / "closed"
+    bench.suite(
+        f"""
+        @pytest.fixture
+        def board():
+            yield
+            open({str(closed)!r}, "w")
+        def test_a(): pass
+        def test_b(board):
+            open({str(mark)!r}, "w")
+            time.sleep({LONG})
+        def test_c(): pass
+        """
+    )
+    bench.write()
+    one = stopped(bench, mark)
+    assert closed.exists(), "its fixtures were torn down"
+    found = outcome(one, one.state.runs[0])
+    assert {name: test.outcome for name, test in found.account.tests.items()} == {
+        "test_suite.py::test_a": "passed",
+        "test_suite.py::test_b": "not run",
+        "test_suite.py::test_c": "not run",
+    }
+    assert [(trouble.fault, trouble.cause) for trouble in found.troubles] == [("infrastructure", "it is late")]
+    assert (found.statuses, found.state.state, found.state.tries[0].status) == ({3}, "done", 2)
+
+
+def test_what_does_not_listen_is_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hil.nightly.work.LEAVE", 0.3)
+    monkeypatch.setattr("hil.nightly.work.DIE", 0.3)
+    mark = bench.root / "mark"
+    bench.suite(
+        f"""
+        def test_a():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            open({str(mark)!r}, "w")
+            time.sleep({LONG})
+        """
+    )
+    bench.write()
+    assert stopped(bench, mark).state.runs[0].tries[0].status == -signal.SIGKILL
+
+
+def test_a_run_s_limit(bench: Bench) -> None:
+    bench.suite(f"def test_a(): time.sleep({LONG})\n")
+    bench.write(job="limit = 0.04")
+    spent = bench.spend()
+    assert spent.status == 3
+    assert "- **infrastructure** job-one: its limit of 0.04 min was reached" in spent.text
+    assert (bench.newest().state.state, len(bench.newest().state.runs[0].tries)) == ("done", 1)
+
+
+def test_the_night_s_limit_leaves_the_rest_not_run(bench: Bench) -> None:
+    bench.suite(f"def test_a(): time.sleep({LONG})\n")
+    bench.write(boards=["one.yaml", "two.yaml"])
+    bench.plan.write_text(bench.plan.read_text().replace("limit = 5", "limit = 0.04\nparallel = 1"))
+    spent = bench.spend()
+    assert spent.status == 3
+    assert spent.text.count("the night's limit of 0.04 min was reached") == 2
+    assert [run.state for run in bench.newest().state.runs] == ["done", "waiting"]
+    assert bench.newest().state.state == "done"
+
+
+def test_boards_are_used_side_by_side_and_each_by_one(bench: Bench) -> None:
+    log = bench.root / "log"
+    bench.suite(
+        f"""
+        def test_a(request):
+            name = request.config.option.board[0][-8:-5]
+            def tell(what):
+                with open({str(log)!r}, "a") as file: file.write(f"{{what}} {{name}}\\n")
+            tell("begin")
+            time.sleep(0.5)
+            if name == "one":  # the other board is at work meanwhile
+                for _ in range(600):
+                    if "begin two" in open({str(log)!r}).read(): break
+                    time.sleep(0.05)
+                else: assert 0
+            tell("end")
+        """
+    )
+    bench.write(boards=["one.yaml", "two.yaml"])
+    more = bench.plan.read_text()[len("limit = 5") :].replace('"job"', '"more"').replace(', "two.yaml"', "")
+    bench.plan.write_text(bench.plan.read_text() + more)
+    assert bench.spend().status == 0
+    lines = log.read_text().splitlines()
+    assert [row for row in lines if row.endswith("one")] == ["begin one", "end one"] * 2
+    assert lines.count("end two") == 1
+
+
+# nights that cannot run
+
+
+def test_a_night_with_a_broken_plan_leaves_a_summary(bench: Bench) -> None:
+    bench.plan.write_text("limt = 5\n")
+    spent = bench.spend()
+    assert (spent.status, bench.newest().state.state) == (2, "did not run")
+    text = (bench.newest().path / "summary.md").read_text()
+    assert text.startswith(f"# Night {bench.newest().name}: did not run (status 2: the configuration is wrong)")
+    assert "did you mean 'limit'?" in text
+
+
+def test_a_night_beside_another_one_leaves_a_summary(bench: Bench) -> None:
+    bench.write()
+    with state.lock(bench.nights, "other.toml"):
+        spent = bench.spend()
+    assert spent.status == 4
+    assert "another night is at work" in (bench.newest().path / "summary.md").read_text()
+    assert f"plan other.toml, process {os.getpid()}" in spent.text
+
+
+def test_a_night_on_a_full_disk_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write()
+    monkeypatch.setattr(night, "LEAST_FREE", 1 << 60)
+    spent = bench.spend()
+    assert spent.status == 3
+    assert "not enough space in" in spent.text
+
+    def full(path: Path, text: str) -> None:
+        raise InfrastructureError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(state, "write", full)
+    spent = bench.spend()
+    assert (spent.status, spent.path) == (3, None)
+    assert isinstance(spent.error, InfrastructureError)
+    assert spent.text.startswith("no summary is kept: cannot write ")
+
+
+def test_a_directory_that_cannot_be_is_told(bench: Bench) -> None:
+    bench.write()
+    bench.nights.write_text("a file")
+    spent = bench.spend()
+    assert spent.status == 3
+    assert "cannot use the directory of nights" in str(spent.error)
+
+
+def test_a_run_that_cannot_start_does_not_keep_others(bench: Bench) -> None:
+    bench.suite("def test_a(): pass\n")
+    bench.write(boards=["one.yaml", "nowhere.yaml"])
+    spent = bench.spend()
+    assert spent.status == 2
+    assert "- **configuration** job-nowhere: there is no board file nowhere.yaml" in spent.text
+    assert "1 passed" in spent.text
+
+
+# signals and crashes
+
+
+def start(bench: Bench, *more: str) -> subprocess.Popen[str]:
+    command = [*HIL, "nightly", str(bench.plan), "--directory", str(bench.nights), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=bench.root)
+
+
+SLOW = """
+def test_a():
+    with open({log!r}, "a") as file: file.write("x")
+    if not os.path.exists({go!r}): time.sleep({long})
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_a_night_that_was_cut_short_goes_on(bench: Bench, number: signal.Signals) -> None:
+    log, go = bench.root / "log", bench.root / "go"
+    bench.suite("def test_quick(): pass\n", "quick")
+    bench.suite(SLOW.format(log=str(log), go=str(go), long=LONG))
+    bench.write()
+    text = bench.plan.read_text()
+    quick = text[text.index("[[job]]") :].replace('"job"', '"quick"').replace('"suite"', '"quick"')
+    bench.plan.write_text("limit = 5\n" + quick + text[text.index("[[job]]") :])
+    with start(bench) as process:
+        until(log.exists, LONG)
+        (run,) = children(process.pid)
+        process.send_signal(number)
+        out = process.communicate(timeout=LONG)[0]
+    until(lambda: gone(run))
+    one = bench.newest()
+    assert one.unfinished
+    assert [run.state for run in one.state.runs] == ["done", "running"]
+    if number == signal.SIGTERM:
+        assert process.returncode == 143, out
+        assert "interrupted; 1 passed, 1 not run (status 143: interrupted)" in out
+        assert "the night was ended by SIGTERM" in (one.path / "summary.md").read_text()
+    else:
+        assert process.returncode == -9
+    go.write_text("")
+    with start(bench) as process:
+        out = process.communicate(timeout=LONG)[0]
+    assert process.returncode == 0, out
+    assert f"going on with the night {one.name}, which began " in out
+    assert "2 passed (status 0: good)" in out
+    assert log.read_text() == "xx"
+    assert [len(run.tries) for run in bench.newest().state.runs] == [1, 2]
+    assert [path.name for path in state.directories(bench.nights)] == [one.name]
+
+
+def test_a_night_can_be_begun_anew(bench: Bench) -> None:
+    bench.suite("def test_a(): pass\n")
+    bench.write()
+    old = made(bench.nights, "2026-11-23", plan="tiny", began=time.time() - 60, digest=plan.load(bench.plan).digest)
+    spent = bench.spend(resume=False)
+    assert spent.path != old.path
+    assert "before: 2026-11-23, unfinished" in spent.text
+
+
+# what others start us with
+
+
+def test_units_are_valid(tmp_path: Path) -> None:
+    verifier = shutil.which("systemd-analyze")
+    if verifier is None:
+        pytest.skip("systemd-analyze is not there (Debian package systemd): the units of docs/nightly are not verified")
+    for unit in [*DOCS.glob("*.service"), *DOCS.glob("*.timer")]:
+        text = (
+            unit.read_text()
+            .replace("/opt/hil/.venv/bin/hil", shutil.which("true") or "true")
+            .replace("/opt/hil", str(ROOT))
+        )
+        (tmp_path / unit.name).write_text(text)
+    units = sorted(map(str, tmp_path.iterdir()))
+    assert len(units) == 3
+    done = subprocess.run([verifier, "verify", *units], capture_output=True, text=True, timeout=LONG)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_script_of_the_ci_job(bench: Bench) -> None:
+    bench.write()
+    script = bench.root / "bin"
+    script.mkdir()
+    (script / "hil").write_text(f'#!/bin/sh\nexec {shlex.join(HIL)} "$@"\n')
+    (script / "hil").chmod(0o755)
+    env = {**os.environ, "PATH": f"{script}:{os.environ['PATH']}", "VIRTUAL_ENV": sys.prefix, "PYTHONPATH": str(ROOT)}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        words = [str(DOCS / "run"), "tiny.toml", "nights", "out"]
+        return subprocess.run(words, cwd=bench.root, env=env, capture_output=True, text=True, timeout=LONG)
+
+    bench.suite("def test_a(): assert 0\n")
+    done = run()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert set(os.listdir(bench.root / "out")) == {"summary.md", "state.json", "job-one.xml"}
+    assert "test_suite.py::test_a: AssertionError" in (bench.root / "out" / "summary.md").read_text()
+    bench.plan.write_text("nothing")
+    assert run().returncode == 2
+    assert set(os.listdir(bench.root / "out")) == {"summary.md", "state.json"}, "nothing of the night before"
+    assert "did not run" in (bench.root / "out" / "summary.md").read_text()
