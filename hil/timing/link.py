@@ -26,6 +26,7 @@ LIMIT = 10.0  # seconds for each command
 HELD = (0.035, 0.055)  # seconds; Linux delays an acknowledgement by 40 ms
 SLOW = 0.75  # of the nominal rate
 LATENCY_TIMER = (0.015, 0.019)  # seconds beside the bytes' own time: an FTDI adapter's 16 ms
+STEADY = 0.004  # seconds
 TTYS = Path("/sys/class/tty")
 
 ACKNOWLEDGED = (
@@ -75,7 +76,8 @@ class Link:
         if self.latency_timer is not None and self.latency_timer > 0.001:
             yield f"the USB adapter keeps what comes for up to {shown(self.latency_timer)}: {remedy}"
         beside = self.floor - (EXCHANGE_BYTES * 10 / baud if baud else 0.0)
-        if self.transport.remote and not self.held and LATENCY_TIMER[0] <= beside <= LATENCY_TIMER[1]:
+        even = self.median - self.floor <= STEADY  # as a timer's are; a busy host's are not
+        if self.transport.remote and even and not self.held and LATENCY_TIMER[0] <= beside <= LATENCY_TIMER[1]:
             yield f"16 ms is what a USB adapter's latency timer adds: {remedy}, on the exporter's machine"
 
     @property

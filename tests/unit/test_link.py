@@ -149,6 +149,7 @@ def test_each_signature_has_its_hint() -> None:
     (hint,) = Link(SERVED, 0.0039 + 0.016, 0.021, 11_000).hints
     assert "latency timer" in hint
     assert "exporter's machine" in hint
+    assert Link(SERVED, 0.0039 + 0.016, 0.065, 11_000).hints == (), "a busy host is not as even as a timer"
     assert Link(SERVED, 0.016, 0.017, 11_000).hints == (), "4 ms of it are the bytes' own"
     (hint,) = Link(USB, 0.02, 0.021, 11_000, latency_timer=0.016).hints
     assert hint.endswith("setserial /dev/ttyUSB0 low_latency")
