@@ -14,7 +14,7 @@ from hil.timing.units import shown
 
 
 def compare(now: Path, then: Path, minimum: float) -> tuple[list[str], str]:
-    """The figures in the results file `now` that got worse since `then`, a line each, and how all compare.
+    """The figures in the results file `now` that are not as they were `then`, a line each, and how all compare.
 
     `minimum` is the smallest shift that counts, as a share. What cannot be compared is told, never raised.
     """

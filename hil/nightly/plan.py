@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -181,7 +182,7 @@ def _run(base: Path, plan: Plan, job: Job, board: str, taken: collections.Counte
         _find(_file(board, base), image)
     except ConfigurationError as error:
         problems.append(_line(error))
-    arguments = [*suites, f"--board={_file(board, base)}"]
+    arguments = [*suites, *_root(suites), f"--board={_file(board, base)}"]
     arguments += [f"--image={image}"] if image else []
     arguments += [f"--fresh={fresh}"] if fresh else []
     arguments += ["-m", job.markers] if job.markers else []
@@ -189,6 +190,14 @@ def _run(base: Path, plan: Plan, job: Job, board: str, taken: collections.Counte
     retries = plan.retries if job.retries is None else job.retries
     limit = job.limit and 60 * job.limit
     return Run(name, job.name, board, (*arguments, *job.options), retries, limit, tuple(problems))
+
+
+def _root(suites: list[str]) -> list[str]:
+    """Where names of tests count from in suites outside the project; for pytest it hangs on where it is started."""
+    paths = [Path(suite.partition("::")[0]) for suite in suites]
+    if not paths or any(path.resolve().is_relative_to(ROOT) for path in paths):
+        return []
+    return [f"--rootdir={os.path.commonpath([path if path.is_dir() else path.parent for path in paths])}"]
 
 
 def _line(error: ConfigurationError) -> str:

@@ -152,7 +152,7 @@ def _again(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 def _figures(outcomes: Sequence[Outcome], before: Sequence[Night], shift: float) -> Iterator[str]:
     """What was measured in each run, beside the last night that measured it, too."""
-    worse: list[str] = []
+    changed: list[str] = []
     told: dict[str, list[str]] = {}
     for one in outcomes:
         now = one.directory / "results.jsonl" if one.directory else None
@@ -164,10 +164,10 @@ def _figures(outcomes: Sequence[Outcome], before: Sequence[Night], shift: float)
         if now is None or night is None or then is None or not now.exists():
             continue
         lines, counts = figures.compare(now, then, shift)
-        worse += [f"- **figure, worse than on {night.name}** {_short(line)}" for line in lines]
+        changed += [f"- **figure, changed since {night.name}** {_short(line)}" for line in lines]
         if counts:
             told.setdefault(counts, []).append(f"{one.state.name} to {night.name}")
-    yield from _most(FIGURES - 1, worse, "figures that are worse")
+    yield from _most(FIGURES - 1, changed, "figures that changed")
     if told:
         yield _short("- figures: " + "; ".join(f"{', '.join(runs)}: {counts}" for counts, runs in told.items()))
 
