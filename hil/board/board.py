@@ -31,6 +31,7 @@ from hil.board.replay import HilReplayDriver
 from hil.board.snapshot import Shelf, Snapshot, stamps
 from hil.board.stages import BootReport, StageTime
 from hil.board.strategy import HilStrategy
+from hil.board.switch import Switch
 from hil.console import Console, LineTimeout
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.image import ensure, manifest, tools
@@ -81,6 +82,7 @@ class Board:
         self.unsaved = "" if snapshots else "snapshots are switched off"
         self._shelf: Shelf | None = None
         self._snapshot: Snapshot | None = None
+        self._switch: Switch | None = None
         try:
             self._env = self._find(name, terms)
             self._prepare(image, transcripts, seed)
@@ -141,6 +143,7 @@ class Board:
                 f"{self.path}: {error}",
                 hint="a board needs a power driver and a serial port (docs/adding-a-board.md)",
             ) from error
+        self._switch = Switch(self.power)
         self.line: HilConsoleProtocol = self.strategy.line
         self.line.transcripts = transcripts
         self.manifest = manifest_of(self.strategy, self.strategy.image)
@@ -162,6 +165,26 @@ class Board:
     def lost(self) -> str:
         """Why the board's place is not ours any more; empty where it is, and for a board without one."""
         return self.place.lost if self.place else ""
+
+    def trouble(self) -> str:
+        """What is wrong with the test bed, asked now: the place is lost, or the power gone; empty where it is not.
+
+        For a failure whose cause may lie there: a board without power looks like an image that hangs.
+        """
+        if self.place is not None:
+            self.place.confirm()
+            if self.lost:
+                return self.place.error().message
+        told = self._switch.trouble() if self._switch is not None else ""
+        return f"{'place' if self.place else 'board'} {self.where}: {told}" if told else ""
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the serial line of a board at a place has ended, though the place is ours."""
+        try:
+            return self.place is not None and not self.lost and self.console.ended and not self.console.closed
+        except InfrastructureError:
+            return False
 
     @property
     def emulated(self) -> bool:
@@ -304,11 +327,19 @@ class Board:
         self.account(kind, None)
 
     def _ours(self, error: BaseException) -> BaseException:
-        """The error with which a board on a place fails: as it is, but with the place; or that the place is lost."""
+        """The error with which a board on a place fails: as it is, but with the place; or that the place is lost.
+
+        What its power switch says is told, too, and then it is no fault of the image's.
+        """
         if isinstance(error, ConfigurationError) or not isinstance(error, Exception):
             return error
+        trouble = self.trouble()
         if self.place is not None and self.lost:
             return self.place.error()
+        if isinstance(error, HilError) and trouble:
+            return InfrastructureError(
+                f"{error.message}; {trouble}", hint=error.hint, stage=error.stage, evidence=error.evidence
+            )
         if isinstance(error, HilError) and self.place is not None:
             error.message += f" (place {self.place.name})"
         elif isinstance(error, LABGRID):
@@ -452,6 +483,9 @@ class Board:
             warnings.warn(f"place {self.where} is given back, but not switched off: {failed[0]}", stacklevel=3)
 
     def _give_back(self) -> None:
+        if self._switch is not None:
+            self._switch.close()
+            self._switch = None
         try:
             if hasattr(self, "_env"):
                 self._env.cleanup()

@@ -254,12 +254,16 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
 
 
 def _reach(host: str, port: int) -> socket.socket:
-    """A connection to a serial server that neither waits to fill packets nor outlives a dead peer."""
+    """A connection to a serial server that neither waits to fill packets nor outlives a dead peer.
+
+    It ends 25 s after the peer has fallen silent, with something sent or without.
+    """
     connection = socket.create_connection((host, port), CONNECT_LIMIT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000)  # ms; what is sent holds keep-alives up
     return connection
 
 

@@ -19,6 +19,8 @@ from hil.board.places import Terms, Wanted
 from hil.board.search import Hold, Search, holder, tag, withdraw
 from hil.errors import InfrastructureError
 
+ANSWER = 10.0  # seconds for a coordinator that lives
+
 
 class Place:
     """A place that is held until `close`, with a sign of life each minute; get one with `hold`.
@@ -56,6 +58,15 @@ class Place:
     def error(self) -> InfrastructureError:
         """The loss, as an error."""
         return InfrastructureError(f"place {self.name} was lost: {self.lost}", hint="`labgrid-client -p PLACE show`")
+
+    def confirm(self) -> None:
+        """Ask the coordinator, so that `lost` tells of now."""
+        if self.lost:
+            return
+        try:
+            self._coordinator.run(self._coordinator.sync(), ANSWER)
+        except InfrastructureError:
+            self.lost = self.lost or f"the coordinator at {self.address} does not answer"
 
     @contextmanager
     def lent(self) -> Iterator[None]:

@@ -83,14 +83,16 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
         self.console.write(bytes([ord(char.upper()) & 0x1F]))
 
     @contextmanager
-    def bounded(self, limit: float) -> Iterator[None]:
+    def bounded(self, limit: float, quiet: float = math.inf) -> Iterator[None]:
         """For `limit` seconds: a labgrid driver that expects and expects, of a board that resets in a loop for example,
-        meets a `LineTimeout` then."""
-        self._deadline = monotonic() + limit
+        meets a `LineTimeout` then. One that waits on a line on which nothing comes for `quiet` seconds meets a
+        `pexpect.TIMEOUT`."""
+        expecter = self.console.expecter
+        self._deadline, expecter.quiet = monotonic() + limit, quiet
         try:
             yield
         finally:
-            self._deadline = math.inf
+            self._deadline, expecter.quiet = math.inf, math.inf
 
     def expect(self, pattern: Any, timeout: float = -1) -> tuple[int, Any, Any, Any]:
         if monotonic() > self._deadline:

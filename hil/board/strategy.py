@@ -18,6 +18,7 @@ from labgrid.strategy import Strategy, StrategyError
 from hil.board.drivers import manifest_of
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.stages import CLOCK, BootReport, StageTime, walk
+from hil.board.switch import in_time
 from hil.board.uboot import Loader, Parcel, parcels, stage
 from hil.errors import ConfigurationError
 from hil.image import ensure
@@ -68,7 +69,8 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         self.report, self.status = None, "unknown"
         self.target.activate(self.power)
         if status == "off":
-            self.power.off()
+            with in_time(self.power):
+                self.power.off()
         else:
             self.boot()
         self.status = status
@@ -97,14 +99,16 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         if self.uboot is not None:
             self.target.deactivate(self.uboot)
             self.uboot.on_deactivate()  # else one that failed once takes itself to be at the prompt
-        self.power.off()
+        with in_time(self.power):
+            self.power.off()
         if self.line is not self.power:
             self.target.deactivate(self.line)  # each boot has a console of its own, as an emulated machine's has
             time.sleep(self.rest)
             self.target.activate(self.line)
             self.line.console.skip()
         power_on_ns = time.monotonic_ns()
-        self.power.on()
+        with in_time(self.power):
+            self.power.on()
         console = self.line.console
         before: list[StageTime] = []
         loader = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ PROMPT = "U-Boot"
 
 SLACK = 60.0  # seconds that a transfer of nothing may take: U-Boot gives a server up after about 50
 RATE = 250e3  # bytes/s; what is slower is not worth waiting for
+QUIET = 20.0  # seconds; in a transfer U-Boot draws, and one that waits for its server tells that every 5
 GRACE = 5.0  # seconds that labgrid's driver may be late by
 ADDRESS = re.compile(r"0x[0-9a-fA-F]+|\$\{[A-Za-z_]\w*\}")
 PLAIN = re.compile(r"[\w./+:@%=,-]+")  # what U-Boot's shell takes as one word
@@ -186,14 +188,15 @@ class Loader:
         limit = SLACK + parcel.size / RATE
         with self._stage(f"tftp {parcel.name}") as reached:
             command = f"tftpboot {parcel.address} {name}"
-            begin = self._line.console.position
+            begin, since = self._line.console.position, time.monotonic()
             try:
-                with self._line.bounded(limit + GRACE):
+                with self._line.bounded(limit + GRACE, QUIET):
                     said, _, status = self._uboot.run(command, timeout=limit)
             except (pexpect.TIMEOUT, LineTimeout):
                 silent = "; the server does not answer (T T T)" if " T T" in self._text(begin) else ""
                 raise InfrastructureError(
-                    f"U-Boot did not end `{command}` in {limit:.0f} s{silent}; on the line: {self._on_line()}",
+                    f"U-Boot did not end `{command}` in {time.monotonic() - since:.0f} s{silent}; "
+                    f"on the line: {self._on_line()}",
                     hint="`setenv netretry no` among init_commands has U-Boot give up by itself; "
                     "is `serverip` the TFTP server's address?",
                 ) from None

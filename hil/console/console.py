@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import secrets
@@ -309,6 +310,7 @@ class _Expecter(SpawnBase):  # type: ignore[misc]
         self._console = console
         self._end = console.position
         self.delaybeforesend = None
+        self.quiet = math.inf  # seconds without a byte after which a wait ends
 
     def expect_list(self, *arguments: object, **options: object) -> int:
         return self._synced(super().expect_list, *arguments, **options)
@@ -328,7 +330,7 @@ class _Expecter(SpawnBase):  # type: ignore[misc]
             self._console.position = self._end - len(self.buffer)
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> bytes:
-        wait = self.timeout if timeout is None else max(0.0, timeout)
+        wait = min(self.timeout if timeout is None else max(0.0, timeout), self.quiet)
         try:
             for offset, block in self._console._blocks(self._end, time.monotonic() + wait):
                 self._end = offset + len(block)

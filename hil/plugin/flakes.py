@@ -175,9 +175,12 @@ class Flakes:
             fault, cause = fault_of(error, on_board=BOARD in item.stash), cause_of(error)
         else:  # a test that passed and was not to, or one with failed subtests, which have said why
             fault, cause = faults[-1] if faults else "test", report.longreprtext.strip().partition("\n")[0]
-        if (board := item.stash.get(BOARD, None)) is not None and board.lost:  # then nothing else means anything
-            fault, cause = "infrastructure", f"place {board.where} was lost: {board.lost}"
-            report.sections.append(("place", cause))
+        if (board := item.stash.get(BOARD, None)) is not None:
+            if trouble := board.trouble():  # then nothing else means anything
+                fault, cause = "infrastructure", trouble
+                report.sections.append(("test bed", trouble))
+            elif fault == "infrastructure" and board.place is not None and board.where not in cause:
+                cause += f" (place {board.where})"
         if fault not in faults:
             faults.append(fault)
             if getattr(item.config.option, "allure_report_dir", None):

@@ -106,6 +106,11 @@ class Session:
         if board is not None and board.place is not None and board.lost:
             self._leave(chosen, board.place.error())
             board = None
+        elif board is not None and board.place is not None and board.cut_off and not board.place.borrowed:
+            # who acquires the place anew gets a new serial server of the exporter's
+            self._avoid[board.where] = f"its serial line has ended in {board.name}"
+            self.close(chosen)
+            board = None
         if chosen in self._given_up and not self.config.option.keep_going_on_dead_board:
             raise self._given_up[chosen]
         if board is None:
