@@ -792,7 +792,7 @@ def test_a_night_that_was_cut_short_goes_on(bench: Bench, number: signal.Signals
     quick = text[text.index("[[job]]") :].replace('"job"', '"quick"').replace('"suite"', '"quick"')
     bench.plan.write_text("limit = 5\n" + quick + text[text.index("[[job]]") :])
     with start(bench) as process:
-        until(log.exists, LONG)
+        until(lambda: log.exists() and log.read_text() == "x", LONG)
         (run,) = children(process.pid)
         process.send_signal(number)
         out = process.communicate(timeout=LONG)[0]
