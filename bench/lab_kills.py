@@ -45,6 +45,7 @@ LIMIT = 120.0  # seconds after the kill, beside those of a whole undisturbed run
 PHASE_LIMIT = 180.0  # seconds for a run to come to where it is to be hit
 PLACE_WAIT = 20.0  # seconds in the cases that wait
 GONE_LIMIT = 10.0  # seconds for the processes of a run to end with it
+EXPIRED = 3  # the state of a reservation that the coordinator will forget, as it numbers them
 NEXT_LIMIT = 90.0  # seconds for the next run to have a place: a dead one's reservation lasts up to 75
 LATEST = 1.0  # seconds into a test or a transfer at which the kill comes at the latest
 LONG = "hog-all|big-default|nbody-c-10000|trap-stack"  # tests that run for longer than that
@@ -219,7 +220,7 @@ def exporter(lab: Lab, name: str) -> Iterator[None]:
 def give(lab: Lab, place: str, name: str) -> None:
     """Let the exporter `name` have the place from now on."""
     with closing(Coordinator(lab.coordinator)) as coordinator:
-        for method, one in (("DelPlaceMatch", "box"), ("AddPlaceMatch", name)):
+        for method, one in (("DeletePlaceMatch", "box"), ("AddPlaceMatch", name)):
             coordinator.run(coordinator.ask(method, placename=place, pattern=f"{one}/{place}/*"), LIMIT)
 
 
@@ -338,7 +339,7 @@ def still(lab: Lab) -> list[str]:
         found = [f"{place.name} acquired" for place in places if place.acquired]
         found += [f"{place.name} tagged" for place in places if leases.TAG in place.tags]
         every = coordinator.run(coordinator.ask("GetReservations"), LIMIT).reservations
-        return found + [f"reservation {one.token}" for one in every]
+        return found + [f"reservation {one.token}" for one in every if one.state < EXPIRED]
 
 
 @contextmanager

@@ -240,7 +240,11 @@ class Search:
         return [lease for place in self._candidates().values() if (lease := leases.of(place))]
 
     def _situation(self, places: dict[str, Any]) -> str:
-        told = [f"{name} is held by {holder(place)}" for name, place in places.items() if place.acquired]
+        told = [
+            f"{name} is held by {holder(place)}" + (f", and {why}" if (why := self._why_useless(name, places)) else "")
+            for name, place in places.items()
+            if place.acquired
+        ]
         told += [f"{name} is not taken: {why}" for name, why in self._useless.items()]
         told += [
             f"{name} is reserved for others"

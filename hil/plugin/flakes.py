@@ -256,7 +256,7 @@ class Flakes:
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: object) -> None:
         """A test whose process died in it cannot tell."""
-        report.user_properties = [("fault", "infrastructure"), ("cause", report.longreprtext.partition("\n")[0])]
+        report.user_properties = [("fault", "infrastructure"), ("cause", str(report.longrepr).partition("\n")[0])]
 
     # accounts
 
