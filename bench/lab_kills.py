@@ -447,6 +447,7 @@ def undisturbed(suites: list[str], workers: int) -> float:
         with Lab.up(2, directory=directory / "lab") as lab:
             begin = time.monotonic()
             run = Run(lab, directory / "run", Case("test", "", workers), suites)
+            run.listens_no_more()
             try:
                 if run.process.wait(LIMIT * 5) or still(lab):
                     raise SystemExit(f"an undisturbed run is not good: {still(lab)}\n{run.output.read_text()[-3000:]}")

@@ -47,6 +47,8 @@ class Switch:
                 on = self._power.get()
         except NotImplementedError:
             return ""
+        except InfrastructureError as error:  # ours, of the limit
+            return error.message
         except Exception as error:
             return f"its power switch does not tell: {error}"
         return "" if on else "its power is off, and was not switched off here"

@@ -299,6 +299,16 @@ def test_a_server_that_does_not_answer_is_told(board: Board, script: Script, mon
     fails(board, InfrastructureError, r"in 1 s; the server does not answer \(T T T\)")
 
 
+def test_a_board_that_falls_silent_in_a_transfer_is_not_waited_for(
+    board: Board, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uboot, "QUIET", 0.5)
+    script.on_command = lambda command, line: "kernel" in command
+    begin = time.monotonic()
+    assert fails(board, InfrastructureError, "did not end `tftpboot .* on the line: ").stage == "tftp kernel"
+    assert time.monotonic() - begin < QUICK
+
+
 def test_an_answer_without_its_frame_is_garbled(board: Board, script: Script) -> None:
     def garbles(command: str, line: socket.socket) -> bool:
         if "kernel" in command:
