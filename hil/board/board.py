@@ -172,7 +172,7 @@ class Board:
         For a failure whose cause may lie there: a board without power looks like an image that hangs.
         """
         if self.place is not None:
-            self.place.confirm()
+            self.place.confirm(cut=self.cut_off)
             if self.lost:
                 return self.place.error().message
         told = self._switch.trouble() if self._switch is not None else ""

@@ -20,6 +20,7 @@ from hil.board.search import Hold, Search, holder, tag, withdraw
 from hil.errors import InfrastructureError
 
 ANSWER = 10.0  # seconds for a coordinator that lives
+MOMENT = 1.0  # seconds in which a coordinator knows of an exporter's death
 
 
 class Place:
@@ -32,6 +33,7 @@ class Place:
         self.name = hold.name
         self.address = coordinator.address
         self.lost = ""
+        self._over = threading.Event()  # set once it is lost
         self._closed = False
         self._coordinator, self._hold, self._terms = coordinator, hold, terms
         place = self._place
@@ -59,14 +61,19 @@ class Place:
         """The loss, as an error."""
         return InfrastructureError(f"place {self.name} was lost: {self.lost}", hint="`labgrid-client -p PLACE show`")
 
-    def confirm(self) -> None:
-        """Ask the coordinator, so that `lost` tells of now."""
+    def confirm(self, *, cut: bool = False) -> None:
+        """Ask the coordinator, so that `lost` tells of now.
+
+        With the line `cut` the exporter may have died this instant, which the coordinator is given a moment to notice.
+        """
         if self.lost:
             return
         try:
             self._coordinator.run(self._coordinator.sync(), ANSWER)
         except InfrastructureError:
             self.lost = self.lost or f"the coordinator at {self.address} does not answer"
+        if cut:
+            self._over.wait(MOMENT)
 
     @contextmanager
     def lent(self) -> Iterator[None]:
@@ -109,6 +116,8 @@ class Place:
         if self.lost:
             return
         self.lost = self._why_lost()
+        if self.lost:
+            self._over.set()
         if self.lost and not self._coordinator.gone and not self._ours:  # our reservation would keep others out
             asyncio.run_coroutine_threadsafe(self._release(), self._coordinator.loop)
 

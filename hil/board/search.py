@@ -48,6 +48,7 @@ class Search:
         self._tokens: list[str] = []
         self._skew = 0.0  # of the coordinator's clock
         self._begun = self._refreshed = time.monotonic()
+        self._hopeful = self._begun  # when there was a place of any use last
         self._deadline = self._begun + terms.wait
         self._grace = min(RESOURCES_LIMIT, terms.wait)
         self._useless: dict[str, str] = {}  # places that are allocated to us, and why we do not take them
@@ -207,8 +208,6 @@ class Search:
         place = session.places[name]
         if not (self._wanted.tagless or "board" in place.tags):
             return "it has no tag `board`"
-        if name in self._terms.avoid and not set(places) <= set(self._terms.avoid):
-            return self._terms.avoid[name]
         there = {
             (exporter, group, entry.cls, resource): entry
             for exporter, groups in session.resources.items()
@@ -223,12 +222,17 @@ class Search:
         for (exporter, _, cls, _), entry in matching.items():
             if STEADY.search(cls) and not entry.avail:
                 return f"the {cls} of exporter {exporter} is not available"
-        return ""
+        avoided = name in self._terms.avoid and not set(places) <= set(self._terms.avoid)
+        return self._terms.avoid[name] if avoided else ""
 
     def _give_up(self, places: dict[str, Any]) -> None:
         now = time.monotonic()
-        if len(self._useless) == len(places) and now >= self._begun + self._grace:
-            reasons = "; ".join(f"place {name}: {why}" for name, why in self._useless.items())
+        # those reserved for others, too, who may wait for ours in turn
+        useless = {name: self._useless.get(name) or self._why_useless(name, {}) for name in places}
+        if not all(useless.values()):
+            self._hopeful = now
+        elif now >= self._hopeful + self._grace:
+            reasons = "; ".join(f"place {name}: {why}" for name, why in useless.items())
             raise InfrastructureError(f"no place for {self._wanted}: {reasons}", hint="is labgrid-exporter running?")
         if self._tokens and now >= self._deadline:
             raise InfrastructureError(

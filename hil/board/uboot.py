@@ -231,8 +231,9 @@ class Loader:
             with self._around(name):
                 yield reached
         except pexpect.EOF as error:
+            said = str(error).partition("\n")[0]  # after it comes pexpect's own state
             raise LineClosed(
-                f"the line ended in stage {name!r}: {error.__cause__ or error}", stage=name, evidence=console.evidence()
+                f"the line ended in stage {name!r}: {said}", stage=name, evidence=console.evidence()
             ) from None
         except HilError as error:
             error.stage = error.stage or name
