@@ -35,8 +35,9 @@ from hil.board.holding import hold
 from hil.board.places import Terms, parse
 from hil.lab import Lab
 from hil.lab.plan import State
-from hil.lab.processes import MARK, Process, marked
+from hil.lab.processes import MARK, marked
 from hil.lab.supervisor import SHIM
+from hil.process import Process
 
 ROOT = Path(__file__).parents[1]
 SUITES = ("suites/smoke", "suites/deploy")
@@ -46,7 +47,7 @@ PHASE_LIMIT = 180.0  # seconds for a run to come to where it is to be hit
 PLACE_WAIT = 20.0  # seconds in the cases that wait
 GONE_LIMIT = 10.0  # seconds for the processes of a run to end with it
 EXPIRED = 3  # the state of a reservation that the coordinator will forget, as it numbers them
-NEXT_LIMIT = 90.0  # seconds for the next run to have a place: a dead one's reservation lasts up to 75
+NEXT_LIMIT = 90.0  # seconds for the next run to have a place: a dead one's reservation lasts up to 80
 LATEST = 1.0  # seconds into a test or a transfer at which the kill comes at the latest
 LONG = "hog-all|big-default|nbody-c-10000|trap-stack"  # tests that run for longer than that
 OURS = "BENCH_LAB_KILLS"  # a variable that all processes of a run inherit

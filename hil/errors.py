@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+FAULTS = ("image", "test", "configuration", "infrastructure")
+"""Who may have to act; of several the first one is named."""
+
 
 @dataclass(frozen=True)
 class Evidence:

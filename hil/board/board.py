@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -41,7 +40,6 @@ from hil.image.store import Image
 if TYPE_CHECKING:
     from hil.board.holding import Place
 
-OFF_LIMIT = 30.0  # seconds for a power switch
 LABGRID = (NoSupplierFoundError, BindingError, StateError, ExecutionError, StrategyError, OSError, CalledProcessError)
 PROMPT_LIMIT = 2.0  # seconds for a shell to ask for more after a command
 
@@ -461,26 +459,16 @@ class Board:
             self._snapshot = None
         try:
             if self.place is not None and not self.place.borrowed and not self.lost:
-                self._off_in_time()
+                self._off_before_others()
         finally:
             self._give_back()
 
-    def _off_in_time(self) -> None:
-        """Switch off, whatever comes of it: others wait for the place, and labgrid waits for a switch for ever."""
-        failed = [f"its power switch did not answer in {OFF_LIMIT:g} s"]
-
-        def off() -> None:
-            try:
-                self.off()
-                failed.clear()
-            except Exception as error:
-                failed[:] = [str(error)]
-
-        thread = threading.Thread(target=off, daemon=True)
-        thread.start()
-        thread.join(OFF_LIMIT)
-        if failed:
-            warnings.warn(f"place {self.where} is given back, but not switched off: {failed[0]}", stacklevel=3)
+    def _off_before_others(self) -> None:
+        """Switch off, whatever comes of it: others wait for the place."""
+        try:
+            self.off()
+        except Exception as error:
+            warnings.warn(f"place {self.where} is given back, but not switched off: {error}", stacklevel=3)
 
     def _give_back(self) -> None:
         if self._switch is not None:

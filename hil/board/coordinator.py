@@ -71,15 +71,15 @@ class Session(ClientSession):  # type: ignore[misc]
 
 
 class Coordinator:
-    """The coordinator at `address`, "HOST[:PORT]", through LG_PROXY where that is set; to be closed.
+    """The coordinator at `address`, "HOST[:PORT]", to be closed; through LG_PROXY where that is set, unless `direct`.
 
     Raises `InfrastructureError` where it cannot be reached, or does not answer in time, as all methods do.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, direct: bool = False) -> None:
         self.address = address
         try:
-            target = proxymanager.get_grpc_address(address, default_port=20408)
+            target = address if direct else proxymanager.get_grpc_address(address, default_port=20408)
         except (ExecutionError, OSError, ValueError) as error:
             raise self._unreachable(str(error)) from error
         self.loop = asyncio.new_event_loop()

@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hil.process import Process
+
 TAG = "hil_lease"
 BEAT = 60.0  # seconds between two signs of life
 LIMIT = 180.0  # seconds without one, after which the holder counts as dead
@@ -49,13 +51,17 @@ class Lease:
         return _MARK + self.nonce
 
     @property
+    def process(self) -> Process:
+        return Process(self.pid, self.started)
+
+    @property
     def text(self) -> str:
         return f"process {self.pid}, since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(self.since))}"
 
     @property
     def ours(self) -> bool:
         """Whether it is of this process."""
-        return (self.machine, self.pid, self.started) == (machine(), os.getpid(), started(os.getpid()))
+        return self.machine == machine() and self.process == Process.of(os.getpid())
 
     @property
     def sibling(self) -> bool:
@@ -64,7 +70,7 @@ class Lease:
 
     def ended(self, silent: float) -> str:
         """Why its holder counts as dead, `silent` seconds after the last sign of life; empty where it lives."""
-        if self.machine == machine() and started(self.pid) != self.started:
+        if self.machine == machine() and not self.process.alive:
             return "which is dead"
         return f"of which nothing was heard for {silent:.0f} s" if silent > LIMIT else ""
 
@@ -80,8 +86,9 @@ def of(place: Any) -> Lease | None:
 
 def new() -> Lease:
     """One for this process, from now on."""
-    pid = os.getpid()
-    return Lease(secrets.token_hex(4), run(), machine(), pid, started(pid), int(time.time()))
+    own = Process.of(os.getpid())
+    assert own is not None
+    return Lease(secrets.token_hex(4), run(), machine(), own.pid, own.start, int(time.time()))
 
 
 @cache
@@ -96,12 +103,3 @@ def machine() -> str:
     """The boot of a machine, and the name space in which its processes have their numbers."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()
     return hashlib.sha256(f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}".encode()).hexdigest()[:12]
-
-
-def started(pid: int) -> int:
-    """When a process was started, in clock ticks since the machine's start; 0 where it is dead."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return 0 if state in "ZX" else int(fields[18])

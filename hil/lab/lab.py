@@ -20,7 +20,8 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.image.store import cache_root
 from hil.lab import machine
 from hil.lab.plan import PLAN, STATE, STAY, Plan, State
-from hil.lab.processes import MARK, Process, marked, sweep
+from hil.lab.processes import MARK, marked, sweep
+from hil.process import Process
 
 LOOPBACK = "127.0.0.1"
 SERIAL = ("rfc2217", "raw")
@@ -28,7 +29,6 @@ TAGS = {"lab": "box", "board": "qemu-uboot"}
 RESOURCES = 3  # of each place: power, serial line, TFTP
 START_LIMIT = 180.0  # seconds for a lab to come up on a busy machine
 END_LIMIT = 10.0  # seconds for a killed supervisor to be gone
-ASK_LIMIT = 15.0  # seconds for the coordinator to answer
 LOCK = "lock"
 SAID = "supervisor.log"
 
@@ -141,7 +141,7 @@ class Lab:
         known: dict[str, places.Place] = {}
         if state.parts["coordinator"].alive:
             with suppress(InfrastructureError):  # it has died since, or hangs: the boards are there all the same
-                known = places.look(state.coordinator, limit=ASK_LIMIT)
+                known = places.look(state.coordinator)
         servers = {process.pid: process.arguments for process in marked(self.directory)}
         servers = {pid: words for pid, words in servers.items() if words and Path(words[0]).name == "ser2net"}
         boards = []

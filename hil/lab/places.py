@@ -1,20 +1,15 @@
-"""A lab's places at its coordinator: made, and looked at, over labgrid's client."""
+"""A lab's places at its coordinator: made, and looked at."""
 
 from __future__ import annotations
 
 import asyncio
-from argparse import Namespace
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any
 
-from hil.errors import InfrastructureError
+from hil.board.coordinator import Coordinator
 from hil.lab.plan import EXPORTER
-
-if TYPE_CHECKING:
-    from labgrid.remote.client import ClientSession
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -34,56 +29,34 @@ def create(address: str, names: Iterable[str], tags: dict[str, str], *, kinds: i
     `kinds` is how many resources each has. Raises `InfrastructureError` after `limit` seconds.
     """
 
-    async def make(session: ClientSession) -> None:
-        pairs = [f"{key}={value}" for key, value in tags.items()]
+    async def make() -> None:
+        changed = asyncio.Event()
+        coordinator.session.news = changed.set
         for name in names:
-            session.args = Namespace(place=name, patterns=[f"{EXPORTER}/{name}/*"], tags=pairs)
-            await session.add_place()
-            await session.add_match()
-            await session.set_tags()
-        while not all(_complete(session, name, kinds) for name in names):
-            await asyncio.sleep(0.05)  # updates come meanwhile
+            await coordinator.ask("AddPlace", name=name)
+            await coordinator.ask("AddPlaceMatch", placename=name, pattern=f"{EXPORTER}/{name}/*")
+            await coordinator.ask("SetPlaceTags", placename=name, tags=tags)
+        while not all(sum(one.avail for one in _exported(coordinator, name)) == kinds for name in names):
+            await changed.wait()
+            changed.clear()
 
-    _session(address, make, limit)
-
-
-def look(address: str, *, limit: float) -> dict[str, Place]:
-    """All places of the coordinator, by name. Raises `InfrastructureError` where it does not answer in `limit` s."""
-
-    async def see(session: ClientSession) -> dict[str, Place]:
-        return {name: Place(place.acquired or "", _serial(session, name)) for name, place in session.places.items()}
-
-    return _session(address, see, limit)
+    with closing(Coordinator(address, direct=True)) as coordinator:
+        coordinator.run(make(), limit)
 
 
-def _complete(session: ClientSession, name: str, kinds: int) -> bool:
-    return len([entry for entry in session.resources.get(EXPORTER, {}).get(name, {}).values() if entry.avail]) == kinds
+def look(address: str) -> dict[str, Place]:
+    """All places of the coordinator, by name. Raises `InfrastructureError` where it does not answer in time."""
+    with closing(Coordinator(address, direct=True)) as coordinator:
+        places = coordinator.session.places.items()
+        return {name: Place(place.acquired or "", _serial(coordinator, name)) for name, place in places}
 
 
-def _serial(session: ClientSession, name: str) -> str:
-    for entry in session.resources.get(EXPORTER, {}).get(name, {}).values():
+def _exported(coordinator: Coordinator, name: str) -> list[Any]:
+    return list(coordinator.session.resources.get(EXPORTER, {}).get(name, {}).values())
+
+
+def _serial(coordinator: Coordinator, name: str) -> str:
+    for entry in _exported(coordinator, name):
         if entry.cls == "NetworkSerialPort" and entry.args.get("port"):
             return f"{entry.args['host']}:{entry.args['port']}"
     return ""
-
-
-def _session(address: str, work: Callable[[ClientSession], Coroutine[None, None, Result]], limit: float) -> Result:
-    """Do the work in a session at the coordinator."""
-    from labgrid.remote.client import ClientSession, Error  # takes a while
-
-    async def bounded() -> Result:
-        session = ClientSession(address, asyncio.get_running_loop())
-        try:
-            async with asyncio.timeout(limit):
-                await session.start()
-                return await work(session)
-        finally:
-            await session.stop()
-            await session.close()
-
-    try:
-        return asyncio.run(bounded())
-    except TimeoutError:
-        raise InfrastructureError(f"the coordinator at {address} did not do what was asked in {limit:g} s") from None
-    except Error as error:
-        raise InfrastructureError(f"the coordinator at {address}: {' '.join(error.args)}") from None

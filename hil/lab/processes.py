@@ -1,77 +1,20 @@
-"""The processes of a lab: known by a mark in their environment, and by pid and start, never by a bare pid."""
+"""The processes of a lab, known by a mark in their environment."""
 
 from __future__ import annotations
 
 import os
-import select
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import InfrastructureError
+from hil.process import Process
 
 MARK = "HIL_LAB"
 """The variable that all of a lab's processes have in their environment: the lab's directory."""
 
 DEATH_LIMIT = 10.0  # seconds for killed processes to be gone (a QEMU unmaps some GB)
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process: its id, and when it started, in clock ticks since the machine did."""
-
-    pid: int
-    start: int
-
-    @classmethod
-    def of(cls, pid: int) -> Process | None:
-        """The process that has the id `pid` now; None where none has or it has ended."""
-        fields = _stat(pid)
-        return cls(pid, int(fields[19])) if fields and fields[0] not in "ZX" else None
-
-    @property
-    def alive(self) -> bool:
-        return Process.of(self.pid) == self
-
-    @property
-    def parent(self) -> int:
-        """The id of its parent; 0 when it has ended."""
-        fields = _stat(self.pid)
-        return int(fields[1]) if fields and self.alive else 0
-
-    @property
-    def arguments(self) -> list[str]:
-        """Its command line; empty when it has ended."""
-        try:
-            return Path(f"/proc/{self.pid}/cmdline").read_text("utf-8", "replace").split("\0")[:-1]
-        except OSError:
-            return []
-
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send it the signal; nothing happens when it has ended, nor to another that has its id by now."""
-        with suppress(ProcessLookupError):
-            fd = os.pidfd_open(self.pid)
-            try:
-                if self.alive:
-                    signal.pidfd_send_signal(fd, number)
-            finally:
-                os.close(fd)
-
-    def wait(self, limit: float | None) -> bool:
-        """Wait for its end, at most `limit` seconds where one is given, and return whether it has ended."""
-        try:
-            fd = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return True
-        try:
-            poll = select.poll()
-            poll.register(fd, select.POLLIN)
-            return not self.alive or bool(poll.poll(None if limit is None else max(0.0, limit) * 1000))
-        finally:
-            os.close(fd)
 
 
 def marked(directory: Path) -> Iterator[Process]:
@@ -103,11 +46,3 @@ def sweep(directory: Path) -> int:
                 f"processes of the lab in {directory} do not end: {pids}", hint="see what they wait for, and try again"
             )
     return len(seen)
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of the process after its name (which may hold anything); empty where there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-    except OSError:
-        return []

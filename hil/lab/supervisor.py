@@ -22,8 +22,8 @@ from hil.errors import HilError, InfrastructureError
 from hil.lab.children import Child
 from hil.lab.plan import EXPORTER, STATE, STAY, BoardState, Plan, State
 from hil.lab.power import PowerSwitch
-from hil.lab.processes import Process
 from hil.lab.wire import Wire
+from hil.process import Process
 
 READY_LIMIT = 60.0  # seconds for a part to be ready on a busy machine
 SHIM = Path(__file__).parent / "bin"

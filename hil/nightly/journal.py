@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-FAULTS = ("image", "test", "configuration", "infrastructure")  # of several the first one counts
+from hil.errors import FAULTS
+
 NOT_RUN = "not run"
 OUTCOMES = ("passed", "failed", "skipped", NOT_RUN)
 

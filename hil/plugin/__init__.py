@@ -397,14 +397,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output["hil_links"] = ours.links
         output["hil_places"] = ours.places
         return
-    if ours.places and ours.results and ours.results.is_dir():
-        from hil.report import evidence
+    for name, told in (("places", ours.places), ("links", ours.links)):
+        if told and ours.results and ours.results.is_dir():
+            from hil.report import evidence
 
-        evidence.add_environment(ours.results, "places", "; ".join(ours.places))
-    if ours.links and ours.results and ours.results.is_dir():
-        from hil.report import evidence
-
-        evidence.add_environment(ours.results, "links", "; ".join(map(str.strip, ours.links)))
+            evidence.add_environment(ours.results, name, "; ".join(map(str.strip, told)))
     if session.config.option.seeds and ours.result_files:
         try:
             ours.judge_pooled()

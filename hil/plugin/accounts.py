@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hil.errors import HilError
+from hil.errors import FAULTS, HilError
 
 if TYPE_CHECKING:  # numpy and scipy cost each start a second
     from hil.timing.rates import Rate
 
-FAULTS = ("image", "test", "configuration", "infrastructure")  # of several the first one is named
 BOOT = "boot"
 DEAD_AFTER = 2  # failed boots in a row
 ENOUGH = 10  # boots; an interval without failures says nothing with fewer

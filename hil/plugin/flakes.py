@@ -16,8 +16,8 @@ import pytest
 from _pytest.outcomes import Failed
 from _pytest.runner import call_and_report  # pytest has no public way to a second try
 
-from hil.errors import HilError
-from hil.plugin.accounts import FAULTS, Boots, Run, Tally, table
+from hil.errors import FAULTS, HilError
+from hil.plugin.accounts import Boots, Run, Tally, table
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from collections.abc import Generator

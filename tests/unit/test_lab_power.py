@@ -19,9 +19,10 @@ from hil.errors import InfrastructureError
 from hil.lab import children
 from hil.lab.children import Child
 from hil.lab.power import PowerSwitch
-from hil.lab.processes import MARK, Process, marked, sweep
+from hil.lab.processes import MARK, marked, sweep
 from hil.lab.supervisor import Machine
 from hil.lab.wire import Wire
+from hil.process import Process
 
 LIMIT = 20.0  # seconds
 QEMU = """
