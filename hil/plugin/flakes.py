@@ -85,11 +85,9 @@ def _is_expectation(error: BaseException) -> bool:
 
 def cause_of(error: BaseException) -> str:
     """What happened, in one line."""
-    known = _known(error)
-    if known is not None:
-        return f"{type(known).__name__}: {known.brief}"
-    first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    one = _known(error) or error
+    first = getattr(one, "brief", "") or str(one).strip().partition("\n")[0]
+    return f"{type(one).__name__}: {first}" if first else type(one).__name__
 
 
 def unnumbered(nodeid: str, repetition: int | None) -> str:

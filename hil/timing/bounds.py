@@ -121,6 +121,12 @@ class BoundsNotKept(AssertionError):
         self.series = series
         self.checks = tuple(checks)
 
+    @property
+    def brief(self) -> str:
+        """In one line, for tables: the first bound that was not kept."""
+        first = next(one for one in self.checks if not one.outcome.kept)
+        return f"{self.series.quantity} of {self.series.subject}: {first}"
+
 
 def check(series: Series, bounds: Sequence[Bound], confidence: float = CONFIDENCE) -> tuple[Check, ...]:
     """Decide each bound. Raises `BoundsNotKept` unless all are kept, `ConfigurationError` without any bound."""

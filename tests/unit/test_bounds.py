@@ -11,6 +11,7 @@ import pytest
 
 from hil.console import Transcript
 from hil.errors import ConfigurationError
+from hil.plugin.flakes import cause_of
 from hil.timing import (
     Bound,
     Bounds,
@@ -175,6 +176,8 @@ def test_a_broken_bound_tells_figures_clock_and_worst_samples() -> None:
     assert "n=100, clock: guest counter, resolution 16 ns, noise floor not measured" in text
     assert "worst samples:\n  #100 9 ms at 9.900000 s\n  #1 1 ms at 0.000000 s\n" in text
     assert isinstance(caught.value, AssertionError)
+    assert cause_of(caught.value).startswith("BoundsNotKept: ")
+    assert cause_of(caught.value).endswith(": fail: max <= 5 ms: 9 ms")
     assert [one.outcome for one in caught.value.checks] == [Outcome.FAIL, Outcome.PASS, Outcome.FAIL]
 
 
