@@ -1,4 +1,4 @@
-"""Images: manifests, the store of files on the disk, the builder of the reference image, and the import of others."""
+"""Images: manifests, the store of files on the disk, the builder of our own, and the import of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The builder of the reference image: Xen, a guest Linux and a real-time partition out of Debian packages.
+"""The builder of the project's own images out of Debian packages, each by its recipe.
 
 One build runs at a time; a second one waits and finds the result of the first. All happens in a staging
 directory beside the cache's images, which is empty before and gone after each build.
@@ -10,7 +10,8 @@ import hashlib
 import json
 import platform
 import shutil
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
@@ -19,7 +20,7 @@ from hil.image.cpio import Tree
 from hil.image.manifest import Manifest
 from hil.image.packages import Packages
 from hil.image.progress import Progress
-from hil.image.recipe import SOURCES, Recipe, recipe
+from hil.image.recipe import SOURCES, Filesystem, Recipe, executable, recipe
 
 NEEDED = 500 * tools.MIB
 """Space in bytes that a build takes for a while beside the packages."""
@@ -39,7 +40,6 @@ _NATIVE_KEPT = "aot"
 _NATIVE_OPTIONS = ("--generic-binary", "--optimize", "2")
 # this model has no pointer authentication, whose emulation takes three quarters of the time
 _EMULATOR = () if platform.machine() == "aarch64" else ("qemu-aarch64", "-cpu", "cortex-a57")
-_TREES = ("guest", "partition", "xen")
 
 
 def build(
@@ -89,32 +89,22 @@ def _make(
     manifest: Manifest, made_of: Recipe, parts: Packages, staging: Path, result: Path, progress: Progress
 ) -> None:
     progress.step("compiling agent and runner")
-    agent, runner = _compile(parts, staging)
+    _compile(parts, staging)
     for sample in made_of.samples:
         if sample.name in NATIVE:
             shutil.copy(_native(parts, sample, staging, progress), result / f"{sample.stem}.aot.wasm")
 
     progress.step("packing the file systems")
-    shutil.copy(parts.directory / "xen", result / "xen")
-    shutil.copy(parts.directory / "kernel", result / "kernel")
-    guest = _base(parts, SOURCES / "guest-init")
-    guest.file("usr/bin/wasmedge_emit", agent, 0o755)
-    for sample in (*made_of.samples, *sorted(result.glob("*.aot.wasm"))):
-        guest.file(f"usr/bin/{sample.name}", sample)
-    for path in made_of.sources:
-        if path.is_relative_to(SOURCES / "etc"):
-            guest.file(str(path.relative_to(SOURCES)), path)
-    _pack(guest, result / "guest.initramfs", staging)
-    partition = _base(parts, SOURCES / "partition-init")
-    partition.file("usr/bin/runner", runner, 0o755)
-    for path in sorted((parts.directory / "lib").iterdir()):
-        if not path.is_symlink():
-            partition.file(f"lib/{path.name}", path, 0o755)
-    _pack(partition, result / "partition.initramfs", staging)
+    for copy in made_of.plan.copies:
+        shutil.copy(parts.directory / copy, result / copy)
+    samples = (*made_of.samples, *sorted(result.glob("*.aot.wasm")))
+    for name, filesystem in made_of.plan.initramfs.items():
+        _pack(_filled(filesystem, made_of.directory, parts, staging, samples), result / f"{name}.initramfs", staging)
 
-    progress.step("making the device trees")
-    for name in _TREES:  # Xen's last: it tells the sizes of the others
-        _tree(manifest, name, result)
+    if made_of.plan.trees:
+        progress.step("making the device trees")
+    for name in made_of.plan.trees:
+        _tree(manifest, made_of.directory, name, result)
     files = {path.name: path for path in sorted(result.iterdir())}
     store.check_complete(manifest, files)
     store.check_layout(manifest, files)
@@ -135,13 +125,12 @@ def _make(
     (result / store.RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _compile(parts: Packages, staging: Path) -> tuple[Path, Path]:
-    agent, runner = staging / "agent", staging / "runner"
+def _compile(parts: Packages, staging: Path) -> None:
+    """Make `agent` and `runner`, the same for all images."""
     gcc = ["aarch64-linux-gnu-gcc", *_FLAGS]
     # names relative to the sources: no path of this machine gets into a binary
-    tools.run([*gcc, "-static", "-o", str(agent), *_AGENT], limit=120, directory=SOURCES)
-    tools.run([*gcc, "-o", str(runner), *_RUNNER, *_link(parts)], limit=120, directory=SOURCES)
-    return agent, runner
+    tools.run([*gcc, "-static", "-o", str(staging / "agent"), *_AGENT], limit=120, directory=SOURCES)
+    tools.run([*gcc, "-o", str(staging / "runner"), *_RUNNER, *_link(parts)], limit=120, directory=SOURCES)
 
 
 def _link(parts: Packages) -> tuple[str, ...]:
@@ -166,16 +155,38 @@ def _native(parts: Packages, module: Path, staging: Path, progress: Progress) ->
     return kept
 
 
-def _base(parts: Packages, init: Path) -> Tree:
+def _filled(filesystem: Filesystem, directory: Path, parts: Packages, staging: Path, samples: Sequence[Path]) -> Tree:
+    """The file tree of a recipe in `directory`, with the programs made in `staging`."""
+    tree = _base(parts)
+    if "agent" in filesystem.contents:
+        tree.file("usr/bin/wasmedge_emit", staging / "agent", 0o755)
+    if "samples" in filesystem.contents:
+        for sample in samples:
+            tree.file(f"usr/bin/{sample.name}", sample)
+    if "runner" in filesystem.contents:
+        tree.file("usr/bin/runner", staging / "runner", 0o755)
+        for path in sorted((parts.directory / "lib").iterdir()):
+            if not path.is_symlink():
+                tree.file(f"lib/{path.name}", path, 0o755)
+    if "event driver" in filesystem.contents:
+        tree.file("lib/xen-evtchn.ko", parts.directory / "xen-evtchn.ko")
+    for place, name in filesystem.files.items():
+        source = directory / name
+        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+            if path.is_file():
+                mode = 0o755 if executable(path) else 0o644
+                tree.file(str(PurePosixPath(place) / path.relative_to(source)), path, mode)
+    return tree
+
+
+def _base(parts: Packages) -> Tree:
     tree = Tree()
     for name in ("bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "usr/bin", "usr/sbin", "var"):
         tree.directory(name)
     tree.directory("tmp", 0o1777)
     tree.device("dev/console", 5, 1)  # the kernel opens it for init before anything is mounted
-    tree.file("init", init, 0o755)
     tree.file("bin/busybox", parts.directory / "busybox", 0o755)
     tree.link("bin/sh", "busybox")
-    tree.file("lib/xen-evtchn.ko", parts.directory / "xen-evtchn.ko")
     return tree
 
 
@@ -188,7 +199,7 @@ def _pack(tree: Tree, target: Path, staging: Path) -> None:
     archive.unlink()
 
 
-def _tree(manifest: Manifest, name: str, result: Path) -> None:
+def _tree(manifest: Manifest, directory: Path, name: str, result: Path) -> None:
     """Compile NAME.dts with the addresses of the manifest and the sizes of the files made so far."""
     numbers: dict[str, str] = {}
     for load in manifest.machine.load:
@@ -198,7 +209,7 @@ def _tree(manifest: Manifest, name: str, result: Path) -> None:
         numbers |= _numbers(area.name, area.address, area.size)
     define = [f"-D{key}={value}" for key, value in numbers.items()]
     source = ["-E", "-P", "-undef", "-nostdinc", "-x", "assembler-with-cpp", f"{name}.dts"]
-    text = tools.run(["aarch64-linux-gnu-gcc", *define, *source], limit=60, directory=SOURCES)
+    text = tools.run(["aarch64-linux-gnu-gcc", *define, *source], limit=60, directory=directory)
     target = result / f"{name}.dtb"
     tools.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", str(target), "-"], limit=60, data=text.encode())
 

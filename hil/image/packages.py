@@ -1,4 +1,4 @@
-"""The Debian packages that the reference image is made of: fetched, unpacked, cut to what is needed.
+"""The Debian packages that our images are made of: fetched, unpacked, cut to what is needed.
 
 Nothing of a package is executed, so that no arm64 emulation, user namespace or root is needed.
 """

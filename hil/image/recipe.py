@@ -1,52 +1,97 @@
-"""What a built image is made of, and the key that names the result in the cache."""
+"""What a built image is made of: its recipe in `images/NAME/recipe.toml`, and the key of the result in the cache."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
+
+from hil import toml
 from hil.errors import ConfigurationError
 from hil.image import packages, tools
-from hil.image.manifest import IMAGES_DIR, Manifest
+from hil.image.manifest import IMAGES_DIR, Manifest, Name
 
-BUILDERS = ("reference",)
-SOURCES = IMAGES_DIR / "reference"
+RECIPE = "recipe.toml"
+SOURCES = IMAGES_DIR / "reference"  # agent and runner, of all images
 SAMPLES = IMAGES_DIR.parent / "wasm_samples"
 TOOLS = ("aarch64-linux-gnu-gcc", "dtc", "lz4")
 
 _CODE = ("build.py", "cpio.py", "packages.py", "recipe.py")
 
 
+class Filesystem(BaseModel):
+    """An initial RAM file system with BusyBox. `files` maps a path in it to a file or directory beside the recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    contents: tuple[Literal["agent", "runner", "samples", "event driver"], ...]
+    files: dict[str, str]
+
+
+class Plan(BaseModel):
+    """What the builder makes: copies out of the packages, NAME.initramfs, and NAME.dtb in the order of `trees`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    copies: tuple[Literal["kernel", "xen"], ...]
+    trees: tuple[Name, ...] = ()
+    initramfs: dict[Name, Filesystem]
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """`key` is the digest (hexadecimal SHA-256) of all that decides what the image's bytes are.
+    """The `plan` in `directory`. `key` is the digest (hexadecimal SHA-256) of all that decides the image's bytes.
 
     The versions of the Debian packages are not in it: they are known after a build, see its record.
     """
 
     key: str
+    directory: Path
+    plan: Plan
     toolchain: dict[str, str]
-    sources: tuple[Path, ...]
     samples: tuple[Path, ...]
 
 
-def recipe(manifest: Manifest) -> Recipe:
-    """Return the recipe of the image; ConfigurationError if nobody builds such."""
-    if manifest.build not in BUILDERS:
+def recipes(root: Path = IMAGES_DIR) -> list[str]:
+    """Return the names of all recipes in `root`, sorted."""
+    return sorted(path.parent.name for path in root.glob(f"*/{RECIPE}"))
+
+
+def recipe(manifest: Manifest, root: Path = IMAGES_DIR) -> Recipe:
+    """Return the recipe of the image; ConfigurationError if there is none, or where it is wrong."""
+    known = recipes(root)
+    if manifest.build not in known:
         raise ConfigurationError(
-            f"{manifest.path or manifest.name}: build: there is no builder {manifest.build!r}",
-            hint=f"the builders are: {', '.join(BUILDERS)}",
+            f"{manifest.path or manifest.name}: build: there is no recipe {manifest.build!r} in {root}",
+            hint=f"{toml.near(manifest.build or '', known)}the recipes are: {', '.join(known) or 'none'}",
         )
+    directory = root / manifest.build
+    plan = toml.load(directory / RECIPE, Plan, "image recipe")
+    for name, filesystem in plan.initramfs.items():
+        for place, source in filesystem.files.items():
+            if not (directory / source).exists():
+                raise ConfigurationError(
+                    f"{directory / RECIPE}: initramfs.{name}.files: {place} is made of {source}, which is not there",
+                    hint=f"paths are relative to {directory}",
+                )
     toolchain = {tool: tools.version(tool) for tool in TOOLS}
-    sources = tuple(sorted(path for path in SOURCES.rglob("*") if path.is_file()))
     samples = tuple(sorted(SAMPLES.glob("*.wasm")))
+    sources = sorted({path for place in (SOURCES, directory) for path in place.rglob("*") if path.is_file()})
     digest = hashlib.sha256()
     facts = [manifest.machine.model_dump(mode="json"), toolchain, packages.SUITE, packages.PACKAGES]
     digest.update(json.dumps(facts, sort_keys=True).encode())
     here = Path(__file__).parent
     for path in (*(here / name for name in _CODE), *sources, *samples):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{content}  {path.relative_to(here.parents[1])}\n".encode())
-    return Recipe(digest.hexdigest(), toolchain, sources, samples)
+        content, program = hashlib.sha256(path.read_bytes()).hexdigest(), executable(path)
+        digest.update(f"{content} {program:d} {path.name}\n".encode())
+    return Recipe(digest.hexdigest(), directory, plan, toolchain, samples)
+
+
+def executable(path: Path) -> bool:
+    """Return whether the file at `path` is a program: all that an image takes over of its mode."""
+    return bool(path.stat().st_mode & stat.S_IXUSR)

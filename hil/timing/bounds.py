@@ -262,11 +262,12 @@ class _Row(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    image: str | None = None
     bound: tuple[_Row, ...]
 
 
 class Bounds:
-    """The bounds of a board, from its bounds file.
+    """The bounds of a board, from its bounds file; where it names an `image`, they hold for that one only.
 
     Each `[[bound]]` has `quantity`, `subject` (a module and its arguments), `figure`, `limit` (`"2 ms"`),
     `reason`; where wanted `marginal` and `clock`, for deadline misses `deadline`. Raises
@@ -276,10 +277,20 @@ class Bounds:
     def __init__(self, path: Path) -> None:
         self.path = path
         hint = "write one beside the board's file, or pass --bounds FILE"
-        self._rows = toml.load(path, _File, "bounds file", hint).bound
+        read = toml.load(path, _File, "bounds file", hint)
+        self.image, self._rows = read.image, read.bound
 
     def of(self, series: Series) -> tuple[Bound, ...]:
-        """The bounds for what `series` measured, by its clock."""
+        """The bounds for what `series` measured, by its clock.
+
+        Raises `ConfigurationError` for a series of another image than that of the bounds.
+        """
+        measured = series.provenance.get("image", "").partition(" ")[0]  # its digest follows
+        if measured and self.image not in (None, measured):
+            raise ConfigurationError(
+                f"the bounds in {self.path} are for image {self.image}, and {measured} was measured",
+                hint=f"choose a board for {measured} with --board, or give its own bounds with --bounds FILE",
+            )
         return tuple(
             row.bound()
             for row in self._rows

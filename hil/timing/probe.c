@@ -33,6 +33,7 @@ enum {
 	COUNT_MAX = 1000000,
 	ANSWER_S = 5,     /* for an ordinary request, and for a heartbeat */
 	LOCK_S = 60,      /* for another agent's deployment */
+	LOCK_LOOK_MS = 10, /* often: agents in a row leave it for moments only */
 	LOOK_S = 1,       /* without an event: rarely, for that wakes the partition */
 	UIO_PAGE = 4096,
 	UIO_ARGUMENT = LINK_PART - 1, /* the real runner takes no more */
@@ -186,7 +187,7 @@ struct execution {
 };
 _Static_assert(sizeof(struct execution) == 56, "as hil/timing/probe.py reads it");
 
-static struct link peer = {.event = -1};
+static struct link peer = {.event = -1, .bell = -1};
 static struct header *output;
 static uint32_t seq, epoch, asked;
 static volatile sig_atomic_t caught;
@@ -263,9 +264,9 @@ static void *create(const char *path, enum kind kind, uint32_t planned, uint32_t
 
 static volatile uint32_t *doorbell; /* the real image's event page; then peer.page has its dataport alone */
 
-static void pause_s(int seconds)
+static void pause_ms(int milliseconds)
 {
-	struct timespec time = {.tv_sec = seconds};
+	struct timespec time = {.tv_nsec = milliseconds * 1000000l};
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }
 
@@ -278,16 +279,16 @@ static uint64_t seconds_later(int seconds)
 static void open_reference(void)
 {
 	int lock = open("/run/wasmedge_emit.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	for (int second = 0; lock < 0 || KERNEL4(SYS_flock, lock, LOCK_EX | LOCK_NB, 0, 0) < 0; second++) {
+	for (int look = 0; lock < 0 || KERNEL4(SYS_flock, lock, LOCK_EX | LOCK_NB, 0, 0) < 0; look++) {
 		if (caught)
 			leave(128 + caught);
-		if (lock < 0 || second == LOCK_S)
+		if (lock < 0 || look == LOCK_S * 1000 / LOCK_LOOK_MS)
 			fail(STATUS_BUSY, "another agent is busy, or there is no ", "/run/wasmedge_emit.lock");
-		pause_s(1);
+		pause_ms(LOCK_LOOK_MS);
 	}
-	const char *failed = link_open(&peer);
+	const char *failed = link_open(&peer, LINK_AGENT);
 	if (failed)
-		fail(STATUS_NO_ANSWER, "does this machine have a partition? Cannot use ", failed);
+		fail(STATUS_NO_ANSWER, "does this machine have a runner? Cannot use ", failed);
 	uint64_t all = -1ull; /* from here a signal is seen while waiting only, and then at once */
 	KERNEL4(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof all);
 }
@@ -298,7 +299,7 @@ static void open_uio(const char *device)
 	doorbell = mmap(NULL, UIO_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	peer.page = mmap(NULL, UIO_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, UIO_PAGE);
 	if (file < 0 || doorbell == MAP_FAILED || peer.page == MAP_FAILED)
-		fail(STATUS_NO_ANSWER, "does this machine have a partition? Cannot use ", device);
+		fail(STATUS_NO_ANSWER, "does this machine have a runner? Cannot use ", device);
 }
 
 /* A request that says it has `size` bytes and has `bytes`. */
@@ -346,7 +347,7 @@ static bool answered(bool long_time)
 			end = seconds_later(ANSWER_S);
 		}
 		if (link_ticks() > end)
-			fail(STATUS_NO_ANSWER, "no answer from the runner: is the partition up?", "");
+			fail(STATUS_NO_ANSWER, "no answer from the runner: is it up?", "");
 		if (ready == 0)
 			link_notify(&peer); /* no event may be lost for good */
 	}

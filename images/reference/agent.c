@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The agent: hands a module to the runner in the other partition and tells how it ended. See usage(). */
+/* The agent: hands a module to the runner and tells how it ended. See usage(). */
 #define _GNU_SOURCE
 #include "link.h"
 
@@ -39,7 +39,7 @@ enum {
 
 static const char LOCK_FILE[] = "/run/wasmedge_emit.lock";
 
-static struct link peer;
+static struct link peer = {.event = -1, .bell = -1};
 static uint32_t seq, epoch;
 static volatile sig_atomic_t caught;
 static sigset_t unblocked; /* while waiting */
@@ -169,7 +169,7 @@ static uint32_t call(enum link_command command, const void *data, size_t size, u
 		leave();
 	if (outcome == LOST)
 		die(STATUS_NO_ANSWER, "no answer: the runner was restarted, or another program uses the page");
-	die(STATUS_NO_ANSWER, "no answer from the runner (request %d): is the partition up?", command);
+	die(STATUS_NO_ANSWER, "no answer from the runner (request %d): is it up?", command);
 }
 
 static void must(enum link_command command, const void *data, size_t size)
@@ -204,9 +204,9 @@ static void open_link(void)
 			exit(128 + caught);
 	}
 	setitimer(ITIMER_REAL, &none, NULL);
-	const char *failed = link_open(&peer);
+	const char *failed = link_open(&peer, LINK_AGENT);
 	if (failed)
-		die(STATUS_NO_ANSWER, "%s: %s: does this machine have a partition?", failed, strerror(errno));
+		die(STATUS_NO_ANSWER, "%s: %s: does this machine have a runner?", failed, strerror(errno));
 	atexit(close_event);
 	sigset_t all;
 	sigfillset(&all); /* from here a signal is seen while waiting only, so that no request is cut in two */
@@ -231,7 +231,7 @@ static int hello(uint64_t limit_ms)
 	if (outcome == TIMED_OUT)
 		die(STATUS_NO_ANSWER, "no answer from the runner within %llu ms", (unsigned long long)limit_ms);
 	link_get_text(version, peer.page->version, sizeof version);
-	printf("partition: wasmedge %s sched=%s:%u locked=%u pid=%u free=%u runs=%u\n", version,
+	printf("%s: wasmedge %s sched=%s:%u locked=%u pid=%u free=%u runs=%u\n", link_runner(&peer), version,
 	       peer.page->priority ? "FIFO" : "OTHER", peer.page->priority, peer.page->locked_kib, peer.page->pid,
 	       peer.page->free_kib, peer.page->runs);
 	return 0;

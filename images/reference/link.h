@@ -2,9 +2,12 @@
 /*
  * What agent and runner share: the layout of the page, the event and the counter.
  *
- * The page is mapped as device memory: only aligned 32 and 64 bit accesses, so no memcpy to or from
- * it. The event merely wakes; the sequence numbers say whether there is something to do, because
- * a stale event may arrive at any time.
+ * Between partitions the page is mapped as device memory: only aligned 32 and 64 bit accesses, so no
+ * memcpy to or from it. The event merely wakes; the sequence numbers say whether there is something to
+ * do, because a stale event may arrive at any time.
+ *
+ * Where both are processes of one Linux, the page is a file and the event a pipe for each direction.
+ * The machine's init makes them before it starts either; LINK_FILE tells that they are used.
  */
 #ifndef LINK_H
 #define LINK_H
@@ -104,10 +107,23 @@ _Static_assert(offsetof(struct link_page, request_seq) == 4096, "control block f
 _Static_assert(offsetof(struct link_page, bulk) == 8192, "bulk begins a page");
 _Static_assert(sizeof(struct link_page) == LINK_SIZE, "bulk is the rest");
 
+#define LINK_FILE "/run/link/page"
+
+enum link_side { LINK_AGENT, LINK_RUNNER };
+
+static const char *const link_pipes[] = {[LINK_AGENT] = "/run/link/to-agent", [LINK_RUNNER] = "/run/link/to-runner"};
+
 struct link {
 	volatile struct link_page *page;
-	int event; /* /dev/xen/evtchn */
+	int event; /* /dev/xen/evtchn, or the pipe to this side */
+	int bell;  /* the pipe to the other side, -1 between partitions */
 };
+
+/* What the runner is, as its messages say. */
+static inline const char *link_runner(const struct link *link)
+{
+	return link->bell < 0 ? "partition" : "process";
+}
 
 static inline void link_barrier(void)
 {
@@ -184,15 +200,15 @@ static inline uint32_t link_crc(uint32_t crc, const void *data, size_t bytes)
 	return ~crc;
 }
 
-/* Maps `bytes` of physical address space; NULL and errno when it cannot. */
-static inline volatile void *link_map(off_t address, size_t bytes)
+/* Maps `bytes` of a file, of physical address space where it is /dev/mem; NULL and errno when it cannot. */
+static inline volatile void *link_map(const char *file, off_t address, size_t bytes)
 {
-	int memory = open("/dev/mem", O_RDWR | O_SYNC | O_CLOEXEC);
-	if (memory < 0)
+	int opened = open(file, O_RDWR | O_SYNC | O_CLOEXEC);
+	if (opened < 0)
 		return NULL;
-	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, address);
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, opened, address);
 	int error = errno;
-	close(memory);
+	close(opened);
 	errno = error;
 	if (at == MAP_FAILED)
 		return NULL;
@@ -200,11 +216,18 @@ static inline volatile void *link_map(off_t address, size_t bytes)
 	return at;
 }
 
-/* Opens page and event. Returns NULL, or the name of what failed with errno set. */
-static inline const char *link_open(struct link *link)
+/* Opens page and event for `side`. Returns NULL, or the name of what failed with errno set. */
+static inline const char *link_open(struct link *link, enum link_side side)
 {
 	unsigned port = LINK_EVENT_PORT;
-	link->page = link_map(LINK_ADDRESS, LINK_SIZE);
+	link->bell = link->event = -1;
+	link->page = link_map(LINK_FILE, 0, LINK_SIZE);
+	if (link->page) { /* for both directions: a pipe that has both ends here is never at its end */
+		link->event = open(link_pipes[side], O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		link->bell = open(link_pipes[!side], O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		return link->event < 0 || link->bell < 0 ? "/run/link" : NULL;
+	}
+	link->page = link_map("/dev/mem", LINK_ADDRESS, LINK_SIZE);
 	if (!link->page)
 		return "/dev/mem";
 	link->event = open("/dev/xen/evtchn", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -216,7 +239,10 @@ static inline const char *link_open(struct link *link)
 static inline void link_notify(const struct link *link)
 {
 	unsigned port = LINK_EVENT_PORT;
-	ioctl(link->event, _IOC(_IOC_NONE, 'E', 4, sizeof port), &port); /* fails for no port of ours */
+	if (link->bell < 0)
+		ioctl(link->event, _IOC(_IOC_NONE, 'E', 4, sizeof port), &port); /* fails for no port of ours */
+	else if (write(link->bell, &port, sizeof port) < 0)
+		return; /* full: the other side has enough to wake it */
 }
 
 /* Publishes a sequence number, after all that was written before, and wakes the other side. */
@@ -233,7 +259,7 @@ static inline void link_take_event(const struct link *link)
 {
 	uint32_t port;
 	while (read(link->event, &port, sizeof port) == sizeof port)
-		if (write(link->event, &port, sizeof port) < 0)
+		if (link->bell < 0 && write(link->event, &port, sizeof port) < 0)
 			return;
 }
 

@@ -34,7 +34,7 @@ enum {
 
 enum state { IDLE, RECEIVING, READY, RUNNING };
 
-static struct link peer;
+static struct link peer = {.event = -1, .bell = -1};
 static struct worker worker;
 static struct job *job;     /* shared with the worker */
 static uint8_t *module;     /* the same */
@@ -63,7 +63,7 @@ static uint64_t now_ms(void)
 static _Noreturn void die(const char *what)
 {
 	char line[160];
-	snprintf(line, sizeof line, "partition: runner cannot start: %s: %s", what, strerror(errno));
+	snprintf(line, sizeof line, "%s: runner cannot start: %s: %s", link_runner(&peer), what, strerror(errno));
 	uart_line(line);
 	exit(1);
 }
@@ -406,7 +406,7 @@ static void announce(void)
 {
 	char line[80];
 	announced = true;
-	snprintf(line, sizeof line, "partition: runner ready, wasmedge %s", WasmEdge_VersionGet());
+	snprintf(line, sizeof line, "%s: runner ready, wasmedge %s", link_runner(&peer), WasmEdge_VersionGet());
 	uart_line(line);
 }
 
@@ -435,7 +435,7 @@ static void start(void)
 		die("SCHED_FIFO");
 	if (mlockall(MCL_CURRENT) < 0)
 		die("mlockall");
-	const char *failed = link_open(&peer);
+	const char *failed = link_open(&peer, LINK_RUNNER);
 	if (failed)
 		die(failed);
 	int shared = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE;

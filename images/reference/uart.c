@@ -12,7 +12,7 @@ static volatile uint32_t *uart;
 
 int uart_open(void)
 {
-	uart = link_map(UART_ADDRESS, 0x1000);
+	uart = link_map("/dev/mem", UART_ADDRESS, 0x1000);
 	return uart ? 0 : -1;
 }
 

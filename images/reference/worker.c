@@ -67,21 +67,27 @@ static void warm_up(uint64_t memory)
 	WasmEdge_VMDelete(machine);
 }
 
+/* Of SCHED_FIFO, 0 for an ordinary process. */
+static void set_priority(int priority)
+{
+	struct sched_param wanted = {.sched_priority = priority};
+	sched_setscheduler(0, priority ? SCHED_FIFO : SCHED_OTHER, &wanted);
+}
+
 static void set_limits(uint64_t memory)
 {
 	struct rlimit data = {memory, memory}, core = {0, 0};
-	struct sched_param priority = {.sched_priority = WORKER_PRIORITY};
-	sched_setscheduler(0, SCHED_FIFO, &priority);
+	set_priority(0); /* to be prepared is no real-time work */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT); /* locking all of LLVM each time would take half a second */
 	setrlimit(RLIMIT_DATA, &data); /* not AS: the runtime reserves 12 GiB of addresses for a memory */
 	setrlimit(RLIMIT_CORE, &core);
-	int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	if (score >= 0) {
-		if (write(score, "1000", 4) < 0)
-			return;
-		close(score);
-	}
+	int score = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	char now[8] = "";
+	/* the first to go where memory ends, unless who started the runner has decided */
+	if (score >= 0 && read(score, now, sizeof now) > 0 && now[0] == '0' && write(score, "1000", 4) < 0)
+		perror("worker: oom_score_adj");
+	close(score);
 }
 
 enum { START = 3, LOG = 4 };
@@ -105,6 +111,7 @@ static void set_streams(int start, int output, int log)
 
 static void run_module(WasmEdge_VMContext *machine, struct job *job)
 {
+	set_priority(WORKER_PRIORITY);
 	WasmEdge_Result result = execute(machine, job);
 	if (job->verdict == LINK_EXITED)
 		return;
@@ -114,9 +121,8 @@ static void run_module(WasmEdge_VMContext *machine, struct job *job)
 
 static void run_cycle(struct job *job)
 {
-	struct sched_param priority = {.sched_priority = job->cycle.priority};
 	uint32_t done = 0;
-	sched_setscheduler(0, SCHED_FIFO, &priority);
+	set_priority(job->cycle.priority);
 	memset(job->late, 0, sizeof job->late); /* touched, and so locked */
 	cycle_run(LINK_PERIOD_MIN, 2, job->late, &done); /* so is the code */
 	cycle_run(job->cycle.period_ns, job->cycle.count, job->late, &done);

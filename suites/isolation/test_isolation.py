@@ -5,7 +5,7 @@ import pytest
 from hil.guest.load import DISTRESS, LOADS
 from hil.timing import ms
 
-pytestmark = [pytest.mark.board, pytest.mark.timing]
+pytestmark = [pytest.mark.board, pytest.mark.timing, pytest.mark.severity("critical")]
 
 PERIOD, COUNT = 5 * ms, 300
 

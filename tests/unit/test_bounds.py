@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,15 @@ def test_bounds_are_found_by_clock(tmp_path: Path) -> None:
     )  # fmt: skip
     assert [str(bound) for bound in found.of(series([1.0]))] == ["p90 <= 2 ms", "max <= 2 ms"]
     assert [bound.figure.name for bound in found.of(series([1.0], EXACT))] == ["p99", "max"]
+
+
+def test_bounds_that_name_an_image_are_for_no_other(tmp_path: Path) -> None:
+    found = bounds(tmp_path, 'image = "one"\n' + GOOD)
+    for origin in ({}, {"image": "one abc"}):
+        assert found.of(replace(series([1.0]), provenance=origin))
+    with pytest.raises(ConfigurationError, match=r"are for image one, and other was measured(?s:.*)--board.*--bounds"):
+        found.of(replace(series([1.0]), provenance={"image": "other abc"}))
+    assert bounds(tmp_path, GOOD).of(replace(series([1.0]), provenance={"image": "other abc"}))
 
 
 def test_marginal_and_deadline_are_read(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""The plain Linux image: the reference's kernel and interface without a hypervisor, and without what that gives."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hil.board.board import Board
+from hil.errors import ConfigurationError
+from hil.guest import Guest
+from hil.image import manifest, store
+from hil.timing import Measure, ms
+from hil.wasm import Failed, Runner, exited
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "wasm_samples"
+HIL = [sys.executable, "-c", "from hil.cli import main; main()"]
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--board", "qemu-plain"]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, timeout=200, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """A booted board for all tests here, and its image built where it is not yet."""
+    with Board("qemu-plain", transcripts=tmp_path_factory.mktemp("transcripts")) as board:
+        board.fresh()
+        yield Guest(board)
+
+
+def test_it_boots_without_a_hypervisor(plain: Guest) -> None:
+    assert plain.board.report is not None
+    assert [one.name for one in plain.board.report.stages][2:4] == ["hypervisor", "runner"]
+    assert plain.run("ls /sys/hypervisor", check=True).lines == []
+    assert plain.run("cat /sys/devices/system/cpu/isolated", check=True).text == "1\n"
+
+
+def test_the_kernel_is_the_references(plain: Guest) -> None:
+    reference = store.open(manifest.find("reference"))
+    assert reference is not None, "the reference image is not built"
+    assert plain.board.image().record["files"]["kernel"] == reference.record["files"]["kernel"]
+
+
+def test_the_runner_is_a_real_time_process_on_its_own_processor(plain: Guest) -> None:
+    told = plain.run("wasmedge_emit --hello", check=True).text
+    assert told.startswith("process: wasmedge 0.14.1 sched=FIFO:60 locked=")
+    facts = "for p in $(pidof runner); do grep Cpus_allowed_list /proc/$p/status; cat /proc/$p/oom_score_adj; done"
+    assert plain.run(facts, check=True).text == "Cpus_allowed_list:\t1\n-999\n" * 2  # the runner, and its next worker
+
+
+def test_modules_run_and_the_watchdog_ends_an_endless_one(plain: Guest) -> None:
+    runner = Runner(plain)
+    hello = runner.run(SAMPLES / "hello.wasm")
+    assert (hello.verdict, hello.lines, hello.intact) == (exited(0), ["hello, sel4", "1+2-3*4 = -9"], True)
+    endless = runner.run(SAMPLES / "loop.wasm", limit=0.3)
+    assert isinstance(endless.verdict, Failed), str(endless)
+    assert endless.verdict.reason == "limit of 300 ms exceeded"
+    assert runner.run(SAMPLES / "exit.wasm", "42").verdict == exited(42)
+
+
+def test_releases_of_the_runner_are_measured_and_held_against_its_own_bounds(plain: Guest) -> None:
+    series = Measure(ROOT / "boards/qemu-plain.bounds.toml").releases(plain, 5 * ms, count=50, partition=True)
+    assert (len(series.samples), series.subject) == (50, "partition, 5 ms")
+    assert Measure(ROOT / "boards/qemu-plain.bounds.toml").bounds.of(series)
+    with pytest.raises(ConfigurationError, match=r"are for image reference, and plain-linux was measured"):
+        Measure(ROOT / "boards/qemu-reference.bounds.toml").check(series)
+
+
+def test_a_killed_runner_is_told_and_comes_back(plain: Guest) -> None:
+    """Which no guest beside a partition could do."""
+    console = plain.board.console
+    start = console.skip()
+    plain.run("kill -9 $(pidof runner)", check=True)
+    answer = plain.run("wasmedge_emit --hello=20000", check=True)
+    assert "process: runner died, status 137" in [line.text for line in console.lines(start)] + list(answer.foreign)
+    assert Runner(plain).run(SAMPLES / "hello.wasm").good
+
+
+def test_what_has_no_partition_fails_the_suite_of_isolation() -> None:
+    done = run(*PYTEST, "--no-snapshots", "suites/isolation/test_survival.py", "-k", "kills")
+    assert "1 failed" in done.stdout, done.stdout
+    assert "with the guest (image plain-linux, hypervisor none)" in done.stdout
+
+
+def test_virtual_time() -> None:
+    done = run(*HIL, "board", "boot", "--board", "qemu-plain", "--seed", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"virtual time, seed 1, exact: this boot (is|was made twice,) the same to the bit", done.stdout)
