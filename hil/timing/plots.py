@@ -1,4 +1,4 @@
-"""Pictures of series as SVG text: histogram, percentiles, timeline, comparison.
+"""Pictures of series as SVG text: histogram, percentiles, timeline, comparison; of a figure over nights: trend.
 
 They are readable on light and on dark: colours come in pairs, of which the viewer's preference takes one.
 The same series give the same bytes.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import html
 import io
 import itertools
 import math
@@ -21,9 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.timing.figures import quantile_ranks
+from hil.timing.picture import FAINT, FAR, INK, LINES, OPEN, OUTCOMES, PAPER, Axis, finished
 from hil.timing.results import Judged, Results
 from hil.timing.series import Series
-from hil.timing.units import NAMES, shown
+from hil.timing.trendplot import TrendPoint as TrendPoint
+from hil.timing.trendplot import trend as trend
+from hil.timing.units import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,20 +37,6 @@ if TYPE_CHECKING:
 
     Checks = Iterable[Check | Judged]
 
-# light, dark: each at least 4.5 to 1 on its paper
-PAPER = ("#ffffff", "#1a1a1a")
-INK = ("#24292f", "#e6e6e6")
-FAINT = ("#d8dee4", "#3d444d")  # the grid's: on both papers just visible
-LINES = (
-    ("#0969da", "#58a6ff"),
-    ("#bc4c00", "#f0883e"),
-    ("#8250df", "#bc8cff"),
-    ("#1b7c83", "#39c5cf"),
-    ("#bf3989", "#f778ba"),
-    ("#57606a", "#a2abb5"),
-)
-OUTCOMES = {"pass": ("#1a7f37", "#3fb950"), "fail": ("#cf222e", "#ff7b72")}
-OPEN = ("#9a6700", "#d29922")  # of marginal and inconclusive bounds
 DASHES = ("-", "--", "-.", ":")
 
 WIDTH, HEIGHT = 9.0, 4.8  # inches
@@ -56,8 +44,6 @@ BINS = 160
 LIMITS = 80  # percentiles whose limits are drawn
 POINTS = 1500  # drawn of a longer series; which ones, each picture says
 WORST = 5  # as many as a failure's text names
-FAR = 4.0  # times the samples' extent: a bound beyond it would leave them no room
-NARROW = 2e-3  # of the largest sample
 ON_AXIS = re.compile(r"p(\d+(?:\.\d+)?)|min|max|mean")  # figures that are values as samples are
 STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -84,22 +70,32 @@ STYLE: dict[str, Any] = {
 }
 
 
-def histogram(series: Series, checks: Checks = ()) -> str:
-    """How often each value came, counted on a logarithmic scale, as latency plots have it: the maximum marked."""
+def histogram(series: Series, checks: Checks = (), baseline: Series | None = None) -> str:
+    """How often each value came, counted on a logarithmic scale, as latency plots have it: the maximum marked.
+
+    A `baseline`, of the same unit, is drawn too, its counts scaled to as many samples.
+    """
     import numpy as np
 
-    axis = _Axis.of([series])
+    both = [series, *([baseline] if baseline is not None else [])]
+    axis = _axis(both)
     values = axis.place(series.ordered)
+    every = np.sort(np.concatenate([axis.place(one.ordered) for one in both]))
     with _picture(_title(series), _described(series, checks)) as picture:
         axes = picture.figure.add_subplot()
-        counts, edges = np.histogram(values, _edges(values, axis, [series]))
+        counts, edges = np.histogram(values, _edges(every, axis, both))
+        most = float(counts.max())
+        if baseline is not None:
+            old = np.histogram(axis.place(baseline.ordered), edges)[0] * len(series) / len(baseline)
+            axes.stairs(old, edges, color=LINES[5][0], linestyle="--", label=_before(baseline))
+            most = max(most, float(old.max()))
         axes.stairs(counts, edges, fill=True, color=LINES[0][0], alpha=0.35)
         axes.stairs(counts, edges, color=LINES[0][0], label="samples")
         largest: dict[str, Any] = {"marker": "v", "linestyle": "", "color": INK[0], "zorder": 5, "clip_on": False}
         axes.plot(values[-1:], [0.7], label=f"max {axis.text(float(series.ordered[-1]))}", **largest)
-        _count_axis(axes, "samples", least=0.7, most=int(counts.max()))
+        _count_axis(axes, "samples", least=0.7, most=most)
         axes.set_xlabel(axis.label(series.quantity))
-        _draw_bounds(axes, axis, values, checks, upright=True)
+        _draw_bounds(axes, axis, every, checks, upright=True)
     return picture.svg
 
 
@@ -108,7 +104,7 @@ def percentiles(series: Series, checks: Checks = ()) -> str:
 
     A clock that is exact has no limits: its figures would repeat.
     """
-    axis = _Axis.of([series])
+    axis = _axis([series])
     with _picture(_title(series), _described(series, checks)) as picture:
         axes = picture.figure.add_subplot()
         _draw_percentiles(axes, axis, series, "samples", LINES[0][0])
@@ -120,11 +116,17 @@ def percentiles(series: Series, checks: Checks = ()) -> str:
     return picture.svg
 
 
-def timeline(series: Series, checks: Checks = ()) -> str:
-    """The samples as they came, the worst with their numbers; of a long series the extremes of each stretch."""
+def timeline(series: Series, checks: Checks = (), baseline: Series | None = None) -> str:
+    """The samples as they came, the worst with their numbers; of a long series the extremes of each stretch.
+
+    A `baseline`, of the same unit, is drawn too where both have times, or neither.
+    """
     import numpy as np
 
-    axis = _Axis.of([series])
+    if baseline is not None and (baseline.times is None) != (series.times is None):
+        baseline = None
+    both = [series, *([baseline] if baseline is not None else [])]
+    axis = _axis(both)
     values = axis.place(series.samples)
     moments, xlabel = np.arange(1.0, len(series) + 1), "repetition"
     if series.times is not None:
@@ -135,12 +137,22 @@ def timeline(series: Series, checks: Checks = ()) -> str:
         axes = picture.figure.add_subplot()
         dots = "." if len(kept) < POINTS / 3 else ""
         thin: dict[str, Any] = {"linewidth": 0.7, "marker": dots, "markersize": 4}
+        if baseline is not None:
+            old = axis.place(baseline.samples)
+            before = np.arange(1.0, len(old) + 1) if baseline.times is None else baseline.times - baseline.times[0]
+            chosen = _extremes(old)
+            dashed: dict[str, Any] = {"linewidth": 0.7, "linestyle": "--", "color": LINES[5][0]}
+            axes.plot(before[chosen], old[chosen], label=_before(baseline), **dashed)
         axes.plot(moments[kept], values[kept], color=LINES[0][0], label=drawn, **thin)
         _mark_worst(axes, moments, values)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(axis.label(series.quantity))
-        _draw_bounds(axes, axis, values, checks)
+        _draw_bounds(axes, axis, np.concatenate([axis.place(one.samples) for one in both]), checks)
     return picture.svg
+
+
+def _before(baseline: Series) -> str:
+    return f"baseline, n = {len(baseline)}"
 
 
 def compare(several: Sequence[Series]) -> str:
@@ -155,7 +167,7 @@ def compare(several: Sequence[Series]) -> str:
         raise ConfigurationError(f"{len(several)} series cannot be compared in one picture, 2 to {most} can")
     if len({one.unit for one in several}) > 1:
         raise ConfigurationError("series of different units cannot be compared in one picture")
-    axis = _Axis.of(several)
+    axis = _axis(several)
     title, names = _names(several)
     text = "\n".join(f"{name}: {_numbers(one)}" for name, one in zip(names, several, strict=True))
     label = axis.label(" or ".join(dict.fromkeys(one.quantity for one in several)))
@@ -227,49 +239,12 @@ def _save(path: Path, svg: str) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """An axis: values are shown as (value - origin) / factor, in the unit `name`."""
-
-    unit: str
-    name: str
-    factor: float
-    origin: float = 0.0
-
-    @classmethod
-    def of(cls, several: Sequence[Series]) -> _Axis:
-        low, high = min(float(one.ordered[0]) for one in several), max(float(one.ordered[-1]) for one in several)
-        size = max(abs(low), abs(high))
-        # where samples differ in their last digits only, the axis counts from their middle
-        narrow = 0 < high - low < NARROW * size
-        origin = float(several[0].ordered[len(several[0]) // 2]) if narrow else 0.0
-        return cls(several[0].unit, *_suitable(high - low if narrow else size, several[0].unit), origin)
-
-    def place(self, values: Floats) -> Floats:
-        return (values - self.origin) / self.factor
-
-    def label(self, quantity: str) -> str:
-        about = f" \N{MINUS SIGN} {self.text(self.origin)}" if self.origin else ""
-        return f"{quantity}{about}" + (f" [{self.name}]" if self.name else "")
-
-    def text(self, value: float) -> str:
-        """`value` with so many digits that neighbours on this axis differ."""
-        if not self.origin:
-            return shown(value, self.unit)
-        name, factor = _suitable(abs(value), self.unit)
-        return f"{value / factor:.10g} {name}".rstrip()
+def _axis(several: Sequence[Series]) -> Axis:
+    low, high = min(float(one.ordered[0]) for one in several), max(float(one.ordered[-1]) for one in several)
+    return Axis.over(low, high, float(several[0].ordered[len(several[0]) // 2]), several[0].unit)
 
 
-def _suitable(size: float, unit: str) -> tuple[str, float]:
-    """The name and the size of the unit in which `size` is neither long nor below 1."""
-    if unit == "1":
-        return "", 1.0
-    names = ("MiB", "KiB", "B") if unit == "B" else ("s", "ms", "us", "ns")
-    name = next((name for name in names[:-1] if size >= NAMES[name].value or not size), names[-1])
-    return name, NAMES[name].value
-
-
-def _edges(ordered: Floats, axis: _Axis, several: Sequence[Series]) -> Floats:
+def _edges(ordered: Floats, axis: Axis, several: Sequence[Series]) -> Floats:
     """Edges of bins of equal width, not finer than the clock; the lowest and the highest hold samples."""
     import numpy as np
 
@@ -287,7 +262,7 @@ def _count_axis(axes: Axes, label: str, *, least: float, most: float) -> None:
     axes.set_ylabel(label)
 
 
-def _draw_percentiles(axes: Axes, axis: _Axis, series: Series, name: str, color: str, linestyle: str = "-") -> None:
+def _draw_percentiles(axes: Axes, axis: Axis, series: Series, name: str, color: str, linestyle: str = "-") -> None:
     """Samples over 1/(1-q), of a long series as many at each decade, and each of the largest hundred."""
     import numpy as np
 
@@ -316,7 +291,7 @@ def _percentile_axis(axes: Axes, n: int) -> None:
     axes.set_xlabel("percentile [%]")
 
 
-def _draw_band(axes: Axes, axis: _Axis, series: Series) -> None:
+def _draw_band(axes: Axes, axis: Axis, series: Series) -> None:
     """The limits of each percentile that has both."""
     import numpy as np
 
@@ -332,7 +307,7 @@ def _draw_band(axes: Axes, axis: _Axis, series: Series) -> None:
 
 
 def _draw_bounds(
-    axes: Axes, axis: _Axis, values: Floats, checks: Checks, *, upright: bool = False, quantiles: bool = False
+    axes: Axes, axis: Axis, values: Floats, checks: Checks, *, upright: bool = False, quantiles: bool = False
 ) -> None:
     """A line for each bound on a value; one that lies far from all samples is named, the axis not stretched for it."""
     low, high = float(values.min()), float(values.max())
@@ -453,18 +428,4 @@ def _picture(title: str, text: str, width: float = WIDTH, height: float = HEIGHT
         figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=9)
         made = io.StringIO()
         figure.savefig(made, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    picture.svg = _finished(made.getvalue(), mark, title, text)
-
-
-def _finished(svg: str, mark: str, title: str, text: str) -> str:
-    """The bare element, with what a screen reader says of it and the colours for a dark page."""
-    pairs = (PAPER, INK, FAINT, *LINES, *OUTCOMES.values(), OPEN)
-    rules = [
-        f'[style*="{key}: {light}"]{{{key}:{dark}!important}}' for light, dark in pairs for key in ("fill", "stroke")
-    ]
-    inside = (
-        f'<title id="t{mark}">{html.escape(title)}</title>\n<desc id="d{mark}">{html.escape(text)}</desc>\n'
-        f"<style>@media (prefers-color-scheme:dark){{{''.join(rules)}}}</style>\n"
-    )
-    element, _, rest = svg[svg.index("<svg") :].partition(">")
-    return f'{element} role="img" aria-labelledby="t{mark} d{mark}">\n{inside}{rest.lstrip()}'
+    picture.svg = finished(made.getvalue(), mark, title, text)

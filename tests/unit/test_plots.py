@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.timing import Clock, Series, maximum, misses, ms, p99, percent, plots, us
+from hil.timing.change import changes
 from hil.timing.results import Judged, load, write
 
 COUNTER = Clock("guest counter", 16e-9, floor=1.2e-5)
@@ -258,3 +260,157 @@ def test_nothing_to_draw_and_nowhere_to_put_it(tmp_path: Path) -> None:
         list(plots.write(tmp_path, [], ["histogram"]))
     with pytest.raises(InfrastructureError, match="cannot write the picture"):
         list(plots.write(tmp_path / "a", [load(tmp_path / "a")], ["histogram"]))
+
+
+# trends
+
+NIGHTS = [f"2026-10-{day:02}" for day in range(1, 31)]
+LEVELS = [2e-3] * 20 + [2.2e-3] * 10
+
+
+def night(number: int, value: float, **more: object) -> plots.TrendPoint:
+    return plots.TrendPoint(NIGHTS[number] if number < 30 else f"night {number}", value, **more)  # type: ignore[arg-type]
+
+
+def trend(values: Sequence[float], *more: Any, **told: Any) -> str:
+    points = [night(number, value) for number, value in enumerate(values)]
+    return plots.trend(points, *more, **({"quantity": "response time"} | told))
+
+
+def tips(svg: str) -> list[str]:
+    """What the points say of themselves."""
+    return [title.text or "" for title in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}title")][1:]
+
+
+def test_a_trend_says_what_and_how_it_changed() -> None:
+    told = changes(LEVELS, exact=True)
+    svg = trend(LEVELS, told, subject="nbody-c.wasm 10", figure="p99", clock="virtual time")
+    drawn = words(svg)
+    assert {"p99 of response time of nbody-c.wasm 10", "30 nights, virtual time", "response time [ms]"} <= set(drawn)
+    assert "+10.0 % step" in drawn
+    assert NIGHTS[-1] in drawn, "the last night is named"
+    root = ET.fromstring(svg)
+    title, description, *_ = root
+    assert (root.get("role"), title.text) == ("img", "p99 of response time of nbody-c.wasm 10\n30 nights, virtual time")
+    assert "+10.0 % step, 2026-10-21: 2 ms to 2.2 ms" in (description.text or "")
+    assert {title.get("id"), description.get("id")} == set(root.get("aria-labelledby", "").split())
+    assert svg == trend(LEVELS, told, subject="nbody-c.wasm 10", figure="p99", clock="virtual time")
+
+
+def test_a_drift_is_a_slope_from_its_begin_to_its_end() -> None:
+    values = [1.0] * 18 + [1 + 0.01 * number for number in range(1, 13)]
+    svg = trend(values, changes(values, exact=True))
+    assert "+12.0 % drift over 12 nights" in words(svg)
+    (path,) = re.findall(rf'<path d="M(\S+) (\S+)L(\S+) (\S+)" style="fill: none; stroke: {plots.LINES[2][0]}"', svg)
+    line = re.findall(
+        r"[ML]?(\d+\.\d) (\d+\.\d)", re.findall(r'<path d="(M[^"]*L[^"]*)" style="fill: none; stroke: #0969da"', svg)[0]
+    )
+    assert path == (*line[17], *line[29])
+
+
+def test_every_point_tells_its_numbers_and_leads_to_its_night() -> None:
+    points = [
+        night(0, 1e-3, lower=0.9e-3, upper=1.1e-3, bound=2e-3, outcome="pass", href='a?b&c="d"'),
+        night(1, 3e-3, bound=2e-3, outcome="fail"),
+        night(2, 2e-3, upper=2.5e-3),
+    ]
+    svg = plots.trend(points, quantity="response time")
+    assert sorted(tips(svg)) == [
+        "2026-10-01: 1 ms (900 us .. 1.1 ms), bound 2 ms: pass",
+        "2026-10-02: 3 ms, bound 2 ms: fail",
+        "2026-10-03: 2 ms (? .. 2.5 ms)",
+    ]
+    root = ET.fromstring(svg)
+    assert root.get("role") == "group", "an image has no links"
+    (link,) = root.iter("{http://www.w3.org/2000/svg}a")
+    assert (link.get("href"), link.get("tabindex")) == ('a?b&c="d"', "-1")
+
+
+def test_outcomes_of_a_trend_differ_in_shape_and_colour() -> None:
+    names = ("pass", "marginal", "inconclusive", "fail")
+    svg = plots.trend([night(n, 1.0 + n, bound=9.0, outcome=name) for n, name in enumerate(names)], quantity="q")
+    assert set(names) <= set(words(svg))
+    shapes = {re.sub(r"[\d.]+ [\d.]+|\"\d+\.\d\"", "", shape) for shape in re.findall(r"</title>(<\w+ [^>]*>)", svg)}
+    assert len(shapes) == 4, "by shape alone"
+    for colour in (PASS, plots.OUTCOMES["fail"][0], plots.OPEN[0]):
+        assert colour in svg.partition("</style>")[2]
+
+
+def test_a_bound_of_a_trend_may_change_and_may_be_far() -> None:
+    svg = plots.trend([night(n, 1e-3, bound=2e-3 if n < 5 else 1.5e-3) for n in range(9)], quantity="q")
+    assert "bound 1.5 ms" in words(svg)
+    assert len(re.findall(r'd="M[^"]*H[^"]*V[^"]*H[^"]*"[^>]*dasharray', svg)) == 1, "one line with a step"
+    svg = plots.trend([night(n, 1e-3, bound=None if n == 4 else 2e-3) for n in range(9)], quantity="q")
+    assert len(re.findall(r'd="(M[^"]*M[^"]*)"[^>]*dasharray', svg)) == 1, "with a gap"
+    svg = plots.trend([night(n, 1e-3, bound=2.0) for n in range(9)], quantity="q")
+    assert "bound 2 s (beyond the axis)" in words(svg)
+
+
+def test_images_and_notes_are_marked_where_they_changed() -> None:
+    points = [night(n, 1.0, image="" if n == 3 else ("ab" if n < 10 else "cd") * 32) for n in range(20)]
+    svg = plots.trend(points, (), [("2026-10-06", "host <moved>"), ("2025-01-01", "gone")], quantity="q")
+    assert {"cdcdcdcd", "(1)", "(1) 2026-10-06: host <moved>"} <= set(words(svg))
+    assert "abababab" not in words(svg), "the first image is no change"
+    assert "gone" not in svg
+    many = plots.trend([night(n, 1.0, image=f"{n:064x}") for n in range(20)], quantity="q")
+    assert len([tip for tip in tips(many) if ": image 0" in tip]) == 19
+    assert "00000000" not in words(many), "too many to name"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 30, 90, 300])
+def test_a_trend_is_small_and_its_labels_do_not_meet(count: int) -> None:
+    points = [
+        night(n % 300, 1e-3 + n * 1e-6, lower=1e-3, upper=2e-3, bound=3e-3, outcome="pass", image="ab" * 32)
+        for n in range(count)
+    ]
+    svg = plots.trend(points, quantity="response time")
+    assert len(svg) < 30_000 or count > 90
+    turned = [float(x) for x in re.findall(r"rotate\(-40 (\S+) ", svg)]
+    assert 1 <= len(turned) <= 16
+    assert min(np.diff(turned), default=99) >= 12
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *([0.0], [0.0] * 9, [-1e-3] * 9, [1e-3, -1e-3] * 5, [1e300, -1e300, 0], [1e-300, 2e-300], [5e-324, 0.0]),
+        *([0.251741328 + n * 1e-9 for n in range(9)], [1.0, 1.0 + 2e-16], [1e-9, 1e9], [0.0] * 8 + [1.0]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("unit", ["s", "B", "1"])
+def test_any_trend_can_be_drawn(values: list[float], unit: str) -> None:
+    svg = trend(values, changes(values), unit=unit)
+    root = ET.fromstring(svg)
+    assert not re.search(r"nan|inf\b", svg.partition("</style>")[2])
+    height = float((root.get("viewBox") or "").split()[3])
+    for x, y in re.findall(r'c[xy]="([\d.e+-]+)" cy="([\d.e+-]+)"', svg):
+        assert 0 <= float(x) <= 648
+        assert 0 <= float(y) <= height
+    assert len([word for word in words(svg) if re.fullmatch(r"-?[\d.]+(e[+-]\d+)?", word)]) >= 2, "ticks"
+
+
+def test_two_nights_of_one_name_are_two_points() -> None:
+    svg = plots.trend([night(0, 1.0), night(0, 2.0)], (), [(NIGHTS[0], "note")], quantity="q")
+    assert tips(svg) == ["2026-10-01: 1 s", "2026-10-01: 2 s"]
+
+
+def test_a_trend_has_its_dark_partners() -> None:
+    points = [night(n, 1.0 + n, bound=3.5, outcome=name) for n, name in enumerate(("pass", "fail", "marginal", None))]
+    style, _, drawn = plots.trend(points, (), [(NIGHTS[0], "note")], quantity="q").partition("</style>")
+    used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]+)", drawn))
+    assert used <= set(re.findall(r": (#[0-9a-f]+)\"", style))
+    assert not re.search(r"(?:fill|stroke)=", drawn), "a colour that is an attribute has no partner"
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "error"),
+    [
+        ([], {}, "has no nights"),
+        ([1.0, float("nan")], {}, "of 2026-10-02 is not finite"),
+        ([1.0] * 5, {"changes": changes(LEVELS, exact=True)}, "outside of its 5 nights"),
+    ],
+)
+def test_what_is_no_trend_is_said(values: list[float], more: dict[str, Any], error: str) -> None:
+    with pytest.raises(ConfigurationError, match=error):
+        trend(values, **more)

@@ -120,9 +120,9 @@ def test_few_samples_have_a_slope_and_no_limits() -> None:
 
 def test_ten_thousand_points_take_less_than_a_second() -> None:
     samples = np.random.default_rng(4).normal(size=10_000)
-    begin = time.monotonic()
+    begin = time.process_time()
     trend(samples)
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 @pytest.mark.parametrize(
