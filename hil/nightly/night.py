@@ -10,6 +10,7 @@ from pathlib import Path
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.image.tools import disk
 from hil.nightly import keep, report, state, summary
+from hil.nightly.archive import Archive
 from hil.nightly.outcome import HELD, INTERRUPTED, earlier, outcome, status
 from hil.nightly.plan import Loaded, load
 from hil.nightly.state import Held, Night, State
@@ -62,18 +63,38 @@ def _work(loaded: Loaded, root: Path, night: Night | None, notes: list[str], tel
         night = state.begin(root, state.fresh(loaded, time.time()))
     state.point_at(night)
     tell(f"night {night.path}: {len(night.state.runs)} runs")
-    work = Work(night, loaded, tell)
+    archive = Archive(root)
+    archive.take(root)  # what a night that was killed has left
+    work = Work(night, loaded, tell, archive)
     asyncio.run(work.do())
     night.state.state = "interrupted" if work.stopped else "done"
     night.state.ended = time.time()
     before = earlier(night, list(state.nights(root)))
     outcomes = [outcome(night, run, before) for run in night.state.runs]
     night.state.status = INTERRUPTED + work.stopped if work.stopped else status(outcomes)
-    notes = [*notes, report.make(night), *keep.clear(root, loaded.plan.keep, night.name).lines()]
+    made = report.make(night)  # the overview links to it
+    notes = [*_review(archive.store, night), made, *archive.notes, *notes]
+    notes += keep.clear(root, loaded.plan.keep, night.name).lines()
     text = summary.summary(night, outcomes, before, notes, loaded.plan.shift / 100)
     state.write(night.path / state.SUMMARY, text)
     night.save()
     return Spent(night.state.status, text, night.path)
+
+
+def _review(store: Path, night: Night) -> list[str]:
+    """Make the night's overview and trends; what to tell of them. A night without them is still a night."""
+    from hil.history.store import History
+    from hil.review.overview import review
+    from hil.review.window import Window
+
+    if not store.exists():  # no run has told anything
+        return []
+    try:
+        with History(store) as history:
+            made = review(Window.of(history, night.name), night.path)
+    except Exception as error:  # whatever it is, the night has been
+        return [f"no overview: {error.message if isinstance(error, HilError) else f'{type(error).__name__}: {error}'}"]
+    return [f"overview: {made.overview} ({made.verdict})"]
 
 
 def _did_not_run(plan: Path, root: Path, error: HilError) -> Spent:

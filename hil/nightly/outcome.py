@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from hil.nightly import journal
-from hil.nightly.journal import NOT_RUN, Account, Tested
+from hil.history import journal
+from hil.history.journal import NOT_RUN, Account, Tested
 from hil.nightly.state import Night, RunState, Try
 from hil.nightly.work import OUTPUT, again_for, died, last_error
 

@@ -30,6 +30,7 @@ OURS = {  # what a night tells pytest itself, by the key that a plan has for it
     "--results": None,
     "--transcripts": None,
     "--journal": None,
+    "--history": None,
     "--junitxml": None,
     "--junit-xml": None,
     "--collect-only": None,
@@ -136,7 +137,7 @@ class Run:
     def command(self, directory: Path) -> list[str]:
         """The process, whose results go to `directory`."""
         return [
-            *(sys.executable, "-m", "pytest", *self.arguments, "-p", "no:cacheprovider", "-p", "hil.plugin.journal"),
+            *(sys.executable, "-m", "pytest", *self.arguments, "-p", "no:cacheprovider"),
             *("--journal", str(directory / "journal.jsonl"), "--alluredir", str(directory / "allure")),
             *("--results", str(directory / "results.jsonl"), "--transcripts", str(directory / "transcripts")),
             *("--junitxml", str(directory / "junit.xml")),

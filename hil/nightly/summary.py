@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hil.errors import FAULTS
+from hil.history.journal import NOT_RUN
 from hil.nightly import figures
-from hil.nightly.journal import NOT_RUN
 from hil.nightly.outcome import Outcome, Trouble, outcome, states
 from hil.nightly.state import Night
 

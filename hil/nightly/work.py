@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hil.errors import FAULTS, InfrastructureError
+from hil.history import journal
+from hil.history.journal import Account
 from hil.image.tools import tied
-from hil.nightly import journal
-from hil.nightly.journal import Account
+from hil.nightly.archive import Archive
 from hil.nightly.plan import ROOT, Loaded, Run
 from hil.nightly.state import Night, RunState, Try
 
@@ -33,11 +34,12 @@ Tell = Callable[[str], None]
 class Work:
     """The runs of a night. `stopped` is the signal that ended it, if one did."""
 
-    def __init__(self, night: Night, loaded: Loaded, tell: Tell) -> None:
+    def __init__(self, night: Night, loaded: Loaded, tell: Tell, archive: Archive | None = None) -> None:
         self.night = night
         self.loaded = loaded
         self.stopped: signal.Signals | None = None
         self._tell = tell
+        self._archive = archive or Archive(night.path.parent)
         self._end = asyncio.Event()
         self._why = ""
 
@@ -150,6 +152,7 @@ class Work:
         one.status = process.returncode
         one.seconds = round(time.monotonic() - begun, 3)
         self.night.save()
+        await asyncio.to_thread(self._archive.take, directory, ended=True)
         return one, journal.read(directory / "journal.jsonl")
 
     async def _until_end(self, process: asyncio.subprocess.Process, limit: float | None) -> str:

@@ -1,53 +1,109 @@
 """A journal of a run: a JSON line for whatever happens, as it happens, so that a run that is cut short has told.
 
-Loaded with `-p hil.plugin.journal`; `hil.nightly.journal` reads what it writes. With xdist the controller writes.
+Written with --journal, --alluredir or --history; `hil.history.journal` reads it. With xdist the controller writes.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hil.errors import HilError
+from hil.history.journal import NAME, VERSION, Head
+
+if TYPE_CHECKING:
+    from hil.plugin.session import Session
+
 TRANSCRIPT = re.compile(r"^transcript: (.+)$", re.M)
-CONSOLE = re.compile(r"console, (.+:\d+) to line ")
+TOLD = ("board", "place", "image", "image_sha256", "transcript")  # what fixtures say of a test, by user_properties
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("hil", "hardware in the loop")
+def add_options(group: pytest.OptionGroup) -> None:
     group.addoption(
-        "--journal", type=Path, metavar="FILE", help="write a JSON line for each thing that happens to FILE"
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="write a JSON line for each thing that happens to FILE instead of journal.jsonl in Allure's directory",
+    )
+    group.addoption(
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="take the run into the history store FILE at its end; `hil history` reads it",
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if config.option.journal is not None and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Journal(config.option.journal), "hil-journal")
+def register(config: pytest.Config, session: Session) -> None:
+    """Begin to write, where somebody wants a journal; a worker of xdist leaves it to the controller."""
+    path = path_of(config, session)
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Journal(config, session, path), "hil-journal")
 
 
-def place_of(report: pytest.TestReport) -> str:
-    """Where in which transcript the report's console is, as FILE:LINE or FILE; empty where it has none."""
-    found = next(filter(None, (CONSOLE.match(name) for name, _ in report.sections)), None)
-    if found is None:
-        found = TRANSCRIPT.search(report.longreprtext)
+def path_of(config: pytest.Config, session: Session) -> Path | None:
+    option = config.option
+    if option.journal is not None:
+        return Path(option.journal)
+    if option.collectonly:
+        return None
+    if session.results is not None:
+        return session.results / NAME
+    return session.directory / NAME if option.history is not None else None
+
+
+def transcript_of(report: pytest.TestReport) -> str:
+    """The transcript of the boot that the report's failure speaks of; empty where it speaks of none."""
+    found = TRANSCRIPT.search(report.longreprtext)
     return found[1] if found else ""
 
 
 class Journal:
-    """The hooks that write. What cannot be written is an error of pytest's: the run would be worth nothing."""
+    """The hooks that write. What cannot be written ends the run: it would be worth nothing."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", buffering=1, encoding="utf-8")
+    def __init__(self, config: pytest.Config, session: Session, path: Path) -> None:
+        self._option = config.option
+        self._begun = {
+            "id": session.run,
+            "command": [str(one) for one in config.invocation_params.args],
+            "root": str(config.rootpath),
+            "choices": {str(chosen): chosen.expected for chosen in session.chosen},
+            "repeat": config.option.repeat or 1,
+            "clock": f"{config.option.clock} time",
+            "results": str(session.results_file.absolute()),
+            "transcripts": str(session.directory.absolute()),
+        }
+        self.path = path.absolute()
+        self._file: Any = None
         self._collected = False
-        self._write(journal=1, time=time.time())
+        self._told: list[str] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:  # by now Allure's plugin has cleaned its directory, where it was asked to
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _keep(self.path)
+            self._file = self.path.open("wb", buffering=0)  # on its way before anyone can be killed
+        except OSError as error:
+            pytest.exit(f"cannot write the journal {self.path}: {error.strerror}", returncode=3)
+        self._write(journal=VERSION, time=time.time(), **Head.here(), **self._begun)
 
     def _write(self, **facts: Any) -> None:
-        self._file.write(json.dumps(facts, default=str) + "\n")
+        if self._file is None:
+            return
+        line = memoryview(json.dumps(facts, default=str).encode() + b"\n")
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            self._file.close()
+            self._file = None  # nothing comes behind half a line
+            pytest.exit(f"cannot write the journal {self.path}: {error.strerror}: make room on its disk", returncode=3)
 
     def _collect(self, tests: list[str]) -> None:
         if not self._collected:
@@ -76,13 +132,10 @@ class Journal:
         properties: list[tuple[str, Any]] = report.user_properties
         boots = [value for name, value in properties if name == "boot"]
         told = {name: value for name, value in properties if name != "boot" and isinstance(value, str)}
-        facts = {"board": told.get("board"), "place": told.get("place"), "boots": boots}
+        facts: dict[str, Any] = {name: told.get(name) for name in TOLD} | {"boots": boots}
         if report.failed or str(report.outcome) == "rerun":  # of a try that another one follows
-            facts |= {
-                "fault": told.get("fault", "test"),
-                "cause": told.get("cause", ""),
-                "transcript": place_of(report),
-            }
+            facts |= {"fault": told.get("fault", "test"), "cause": told.get("cause", "")}
+            facts["transcript"] = facts["transcript"] or transcript_of(report)
         facts = {name: value for name, value in facts.items() if value}
         self._write(test=report.nodeid, when=report.when, outcome=report.outcome, seconds=report.duration, **facts)
 
@@ -90,6 +143,34 @@ class Journal:
         self._write(died=str(excrepr).strip().rpartition("\n")[2])
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        self._write(end=int(exitstatus), time=time.time())
-        self._file.close()
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        self._write(end=int(session.exitstatus), time=time.time())
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._archive()
+
+    def _archive(self) -> None:
+        """Take the run into the store that --history names."""
+        store = self._option.history
+        if store is None:
+            return
+        from hil.history.ingest import take
+
+        try:
+            self._told = take(store, self.path)
+        except HilError as error:  # the journal is there: nothing is lost
+            later = f"`hil history add {self.path.parent} --history {store}` does it later"
+            self._told = [f"not taken into the history: {error.message}", later]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self._told:
+            terminalreporter.write_line(line)
+
+
+def _keep(path: Path) -> None:
+    """Give the journal of an earlier run another name: its results are still there."""
+    if not path.is_file():
+        return
+    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(1))
+    path.rename(next(name for name in names if not name.exists()))

@@ -20,20 +20,22 @@ import pytest
 from support import children, gone, until
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.nightly import figures, journal, keep, night, plan, report, state, summary
-from hil.nightly.journal import Account
-from hil.nightly.journal import Tested as Ran
+from hil.history import journal
+from hil.history.journal import Account
+from hil.history.journal import Tested as Ran
+from hil.nightly import figures, keep, night, plan, report, state, summary
 from hil.nightly.keep import GIB
 from hil.nightly.night import spend
 from hil.nightly.outcome import Outcome, Trouble, earlier, outcome, status
 from hil.nightly.state import Held, Night, RunState, State, Try
 from hil.nightly.work import Work, again_for, died
+from hil.report.build import Built
 from hil.timing import Clock, Series, results
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "nightly"
 # without the report, whose Node.js takes seconds
-NO_REPORT = "import hil.nightly.report as r; r.build = lambda results, output, title: output"
+NO_REPORT = "import hil.nightly.report as r; r.build = lambda parts, output, **_: r.Built(output, len(parts), ())"
 HIL = [sys.executable, "-c", f"{NO_REPORT}; from hil.cli import main; main()"]
 LONG = 60.0  # seconds: beyond any run here
 MINIMAL = '[[job]]\nname = "a"\nsuites = ["smoke"]\nboards = ["qemu-reference"]\n'
@@ -71,8 +73,9 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(report, "build", lambda results, output, *, title: output)
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")  # as our own ini file has it, it takes a second
+    monkeypatch.setattr(report, "build", lambda parts, output, **_: Built(output, len(parts), ()))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # labgrid's and hypothesis's take seconds
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p hil.plugin -p allure_pytest.plugin -p xdist")
     return Bench(tmp_path)
 
 
@@ -502,25 +505,6 @@ def test_figures_in_virtual_time_have_to_be_equal(tmp_path: Path) -> None:
     results.write(now, series([0.01, 0.021], clock))
     (told,), _ = figures.compare(now, then, 0.05)
     assert told.endswith("1 of 2 values changed, the first is #2: 20 ms -> 21 ms")
-
-
-def test_results_of_runs_become_one(tmp_path: Path) -> None:
-    for run in ("a", "b"):
-        (tmp_path / run).mkdir()
-        facts = {"uuid": run, "historyId": "h", "labels": [{"name": "fault", "value": "image"}]}
-        (tmp_path / run / f"{run}-result.json").write_text(json.dumps(facts))
-        (tmp_path / run / f"{run}-attachment.txt").write_text(run)
-        (tmp_path / run / "environment.properties").write_text(f"board = {run}\n")
-    (tmp_path / "b" / "half-result.json").write_text('{"uuid"')
-    output = tmp_path / "all"
-    output.mkdir()
-    report.merge([("a", tmp_path / "a"), ("b", tmp_path / "b"), ("c", tmp_path / "c")], output)
-    files = ["a-attachment.txt", "a-result.json", "b-attachment.txt", "b-result.json", "environment.properties"]
-    assert sorted(os.listdir(output)) == files
-    one, two = (json.loads((output / f"{run}-result.json").read_text()) for run in ("a", "b"))
-    assert one["historyId"] != two["historyId"]
-    assert one["labels"] == [{"name": "fault", "value": "image"}, {"name": "epic", "value": "a"}]
-    assert (output / "environment.properties").read_text() == "a.board = a\nb.board = b\n"
 
 
 # whole nights

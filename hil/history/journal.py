@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,9 +12,54 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import FAULTS
+from hil.process import Process
 
+VERSION = 2
+NAME = "journal.jsonl"
 NOT_RUN = "not run"
+CUT_SHORT = "it was cut short"
 OUTCOMES = ("passed", "failed", "skipped", NOT_RUN)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A journal's first line: which run it is, whose, and how it was begun. Empty where it was not told.
+
+    `choices` are the boards by the text that stands for them among the parameters of a test, with their name as far
+    as that is known before they are had. `repeat` is how often each test is run. `results` is the file that its
+    series go to.
+    """
+
+    id: str = ""
+    time: float = 0.0
+    pid: int = 0
+    start: int = 0
+    host: str = ""
+    boot: str = ""
+    command: tuple[str, ...] = ()
+    root: str = ""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    repeat: int = 1
+    clock: str = ""
+    results: str = ""
+    transcripts: str = ""
+
+    @classmethod
+    def here(cls) -> dict[str, Any]:
+        """What tells the process that asks from all others, on all machines."""
+        process = Process.of(os.getpid())
+        assert process is not None
+        return {"pid": process.pid, "start": process.start, "host": socket.gethostname(), "boot": _boot_id()}
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it was another machine's, whose processes cannot be seen from here."""
+        return self.host not in ("", socket.gethostname())
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there, on this machine and since the same start of it."""
+        return self.pid > 0 and not self.elsewhere and self.boot == _boot_id() and Process(self.pid, self.start).alive
 
 
 @dataclass(frozen=True)
@@ -28,6 +75,8 @@ class Tested:
     board: str = ""
     place: str = ""
     retried: tuple[str, ...] = ()
+    image: str = ""
+    image_sha256: str = ""
 
     @property
     def judged(self) -> bool:
@@ -45,6 +94,7 @@ class Account:
 
     `boots` are the tries to bring boards up, `problems` what could not be collected, as (where, cause);
     `died` is pytest's own error. `collected` is False where nobody knows which tests there would have been.
+    `ended` is when it ended, in seconds since 1970, with which `status`; both None where it did not say so.
     """
 
     tests: Mapping[str, Tested] = field(default_factory=dict)
@@ -52,6 +102,9 @@ class Account:
     problems: tuple[tuple[str, str], ...] = ()
     died: str = ""
     collected: bool = False
+    head: Head = field(default_factory=Head)
+    ended: float | None = None
+    status: int | None = None
 
     @property
     def failed(self) -> list[Tested]:
@@ -75,15 +128,18 @@ def read(path: Path) -> Account:
         text = path.read_bytes()
     except FileNotFoundError:
         return Account()
-    return account(_lines(text))
+    return account(lines(text))
 
 
-def _lines(text: bytes) -> Iterator[dict[str, Any]]:
+def lines(text: bytes) -> Iterator[dict[str, Any]]:
+    """The lines of a journal, as far as they are whole."""
     for line in text.split(b"\n")[:-1]:
         try:
-            yield json.loads(line)
+            told = json.loads(line)
         except ValueError:  # the disk was full, or the power failed
             return
+        if isinstance(told, dict):
+            yield told
 
 
 def account(lines: Iterable[Mapping[str, Any]]) -> Account:
@@ -91,10 +147,16 @@ def account(lines: Iterable[Mapping[str, Any]]) -> Account:
     events: dict[str, list[Mapping[str, Any]]] = {}
     boots: list[Mapping[str, str]] = []
     problems: list[tuple[str, str]] = []
-    died, collected = "", False
+    died, collected, head = "", False, Head()
+    ended: float | None = None
+    status: int | None = None
     for line in lines:
         boots += line.get("boots", ())
-        if "collected" in line:
+        if "journal" in line:
+            head = _head(line)
+        elif "end" in line:
+            status, ended = line["end"], line.get("time")
+        elif "collected" in line:
             collected = True
             for nodeid in line["collected"]:
                 events.setdefault(nodeid, [])
@@ -105,7 +167,17 @@ def account(lines: Iterable[Mapping[str, Any]]) -> Account:
         elif nodeid := line.get("begin") or line.get("test"):
             events.setdefault(nodeid, []).append(line)
     tests = {nodeid: _test(nodeid, told) for nodeid, told in events.items()}
-    return Account(tests, tuple(boots), tuple(problems), died, collected)
+    return Account(tests, tuple(boots), tuple(problems), died, collected, head, ended, status)
+
+
+def _head(line: Mapping[str, Any]) -> Head:
+    known = {name: line[name] for name in Head.__dataclass_fields__ if name in line}
+    return Head(**known | {"command": tuple(line.get("command", ()))})
+
+
+def _boot_id() -> str:
+    """Which start of the machine this is."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
 def _test(nodeid: str, events: list[Mapping[str, Any]]) -> Tested:
@@ -113,7 +185,7 @@ def _test(nodeid: str, events: list[Mapping[str, Any]]) -> Tested:
     retried = tuple(one.get("cause", "") for one in reports if one["outcome"] == "rerun")
     final = [one for one in reports if one["outcome"] != "rerun"]
     common: Any = {
-        "board": next((one["board"] for one in reports if "board" in one), ""),
+        **{name: _first(name, reports) for name in ("board", "image", "image_sha256")},
         "place": next((one["place"] for one in reversed(reports) if "place" in one), ""),
         "retried": retried,
         "seconds": sum(one["seconds"] for one in final),
@@ -121,9 +193,14 @@ def _test(nodeid: str, events: list[Mapping[str, Any]]) -> Tested:
     failed = [one for one in final if one["outcome"] == "failed"]
     if failed:
         worst = min(failed, key=lambda one: FAULTS.index(one["fault"]))
-        place = next((one["transcript"] for one in (worst, *failed) if "transcript" in one), "")
-        return Tested(nodeid, "failed", worst["fault"], worst["cause"], place, **common)
+        where = _first("transcript", (worst, *failed))
+        return Tested(nodeid, "failed", worst["fault"], worst["cause"], where, **common)
+    common["transcript"] = _first("transcript", final)
     if not any(one["when"] == "teardown" for one in final):
-        return Tested(nodeid, NOT_RUN, cause="it was cut short" if events else "", **common)
+        return Tested(nodeid, NOT_RUN, cause=CUT_SHORT if events else "", **common)
     skipped = any(one["outcome"] == "skipped" for one in final)
     return Tested(nodeid, "skipped" if skipped else "passed", **common)
+
+
+def _first(name: str, reports: Iterable[Mapping[str, Any]]) -> str:
+    return next((one[name] for one in reports if name in one), "")

@@ -1,0 +1,40 @@
+"""The figures of a series that the history keeps: the usual ones, and every one that a bound was for."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+from hil.errors import ConfigurationError
+from hil.timing import units
+from hil.timing.figures import DEADLINE_FIGURES, FIGURES, Figure
+from hil.timing.results import Record
+
+USUAL = ("min", "p50", "p90", "p99", "max")
+Summed = tuple[str, str, float, float | None, float | None]  # name, unit, value, lower and upper limit
+DEADLINE = re.compile(r"(.+) \((.+)\)")
+
+
+def summed(record: Record) -> list[Summed]:
+    """Name, unit, value, lower and upper limit of each figure of a series, each limit at 95 %, one-sided."""
+    series, found = record.series, list[Summed]()
+    for name in dict.fromkeys((*USUAL, *(check.figure for check in record.checks))):
+        if (figure := _figure(name)) is None:
+            continue
+        with contextlib.suppress(ConfigurationError):  # a deadline in another unit, in a file that is not ours
+            told = figure.estimate(series)
+            found.append((name, told.unit, told.value, told.lower, told.upper))
+    return found
+
+
+def _figure(name: str) -> Figure | None:
+    """The figure of that name; None for one of another tool or time, of which only the check is kept."""
+    if name in FIGURES:
+        return FIGURES[name]
+    parts = DEADLINE.fullmatch(name)
+    if parts is None or parts[1] not in DEADLINE_FIGURES:
+        return None
+    try:
+        return DEADLINE_FIGURES[parts[1]](units.parse(parts[2]))
+    except ValueError:
+        return None

@@ -1,0 +1,76 @@
+"""A run on the reference image that is killed in the middle of a test: nothing that it had told is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from support import until
+
+from hil.history.ingest import add
+from hil.history.store import History
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 180.0  # seconds
+SUITE = """
+import time
+import pytest
+from hil.timing import maximum, s
+
+@pytest.mark.board
+def test_measured(runner, sample, measure):
+    series = measure.executions(runner, sample("hello.wasm"), repeats=5)
+    measure.check(series, maximum <= 10 * s)
+
+@pytest.mark.board
+def test_cut(runner, sample, measure):
+    measure.executions(runner, sample("hello.wasm"), repeats=3)
+    measure.flush()
+    open("here", "w").close()
+    time.sleep(600)
+"""
+
+
+def test_a_killed_run_is_in_the_history_with_its_figures(tmp_path):
+    suite = tmp_path / "mine"
+    suite.mkdir()
+    (suite / "test_mine.py").write_text(SUITE)
+    command = [sys.executable, "-m", "pytest", f"--rootdir={tmp_path}", "-q", "-p", "no:cacheprovider", "mine"]
+    command += ["--board=qemu-reference", "--history", "h.sqlite"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        until(lambda: (tmp_path / "here").exists() or process.poll() is not None, LIMIT)
+        assert process.poll() is None, (tmp_path / "output").read_text()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+    (journal,) = (tmp_path / "reports" / "transcripts").glob("*/journal.jsonl")
+    with History(tmp_path / "h.sqlite", write=True) as history:
+        added = add(history, [journal.parent])
+        assert (added.runs, added.killed, added.notes) == (1, 1, [])
+        (run,) = history.runs()
+        measured, cut = history.tests([run])
+        assert (measured.test, measured.suite, measured.outcome) == (
+            *("mine/test_mine.py::test_measured[qemu-reference]", "mine", "passed"),
+        )
+        assert (cut.outcome, cut.cause, cut.board) == ("not run", "it was cut short", "qemu-reference")
+        assert measured.image == "reference"
+        figures = history.figures([run])
+        checked = [figure for figure in figures if figure.bound is not None]
+        assert [(figure.name, figure.test, figure.outcome, figure.n) for figure in checked] == [
+            ("max", measured.test, "pass", 5),
+        ]
+        assert checked[0].image_sha256 == measured.image_sha256 == run.facts["image sha256"]
+        assert {figure.test.partition("[")[0].rpartition("_")[2] for figure in figures} == {"measured", "cut"}
+        assert [boot.fault for boot in history.boots([run])] == [""] * len(history.boots([run]))
+        assert Path(measured.transcript).is_file()
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert lines[0]["id"] == run.id

@@ -1,0 +1,461 @@
+"""From runs to the history: journals of real pytest processes, whole and killed; nights; what is broken or at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import until
+
+from hil.errors import ConfigurationError
+from hil.history import ingest, journal
+from hil.history.ingest import Added, add, place_of
+from hil.history.journal import Head
+from hil.history.rows import Run, Test
+from hil.history.store import History
+from hil.nightly.archive import Archive
+from hil.timing import Clock, Series, results
+
+ROOT = Path(__file__).resolve().parents[2]
+BARE = ("-p", "no:cacheprovider", "-p", "hil.plugin", "-q")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # labgrid's takes a second
+LONG = 60.0  # seconds
+
+
+def begin(directory: Path, code: str, *options: str) -> subprocess.Popen[str]:
+    """A pytest process on a suite in `directory`."""
+    suite = directory / "tiny"
+    suite.mkdir(exist_ok=True)
+    (suite / "test_t.py").write_text("import os, signal, time\nimport pytest\n" + textwrap.dedent(code))
+    command = [sys.executable, "-m", "pytest", *BARE, f"--rootdir={directory}", *options, "tiny"]
+    return subprocess.Popen(
+        command,
+        cwd=directory,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    try:
+        return process.communicate(timeout=LONG)[0]
+    finally:
+        process.kill()
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    with History(tmp_path / "h.sqlite", write=True) as made:
+        yield made
+
+
+def outcomes(tests: Sequence[Test]) -> dict[str, tuple[str, str, str]]:
+    return {test.test.rpartition("::")[2]: (test.outcome, test.fault, test.cause) for test in tests}
+
+
+# real runs
+
+
+def test_a_run_is_in_the_history_at_its_end(tmp_path: Path) -> None:
+    code = """
+        from pathlib import Path
+        from hil.timing import Clock, Series, results
+        def test_good(request):
+            from hil.plugin import SESSION
+            series = Series("q", "x.wasm", [1.0, 2.0], Clock("c", 1e-9), provenance={"test": request.node.nodeid})
+            request.config.stash[SESSION]._record(series, ())
+        def test_bad(): assert 1 == 2
+        @pytest.mark.skip
+        def test_skipped(): pass
+    """
+    told = finish(begin(tmp_path, code, "--history", "deep/h.sqlite", "--repeat", "2"))
+    assert "history: deep/h.sqlite: 1 run added, with 6 tests and 2 series" in told
+    with History(tmp_path / "deep" / "h.sqlite") as history:
+        (run,) = history.runs()
+        assert (run.night, run.state, run.status, run.source, run.plan) == ("", "done", 1, "journal", "")
+        assert abs(run.began - time.time()) < LONG
+        assert run.ended is not None
+        assert run.ended > run.began
+        assert "--repeat 2" in run.facts["command"]
+        tests = history.tests([run])
+        assert [(test.test, test.suite, test.outcome, test.fault) for test in tests[::2]] == [
+            ("tiny/test_t.py::test_good", "tiny", "passed", ""),
+            ("tiny/test_t.py::test_bad", "tiny", "failed", "test"),
+            ("tiny/test_t.py::test_skipped", "tiny", "skipped", ""),
+        ], "a repetition is the same test"
+        assert tests[2].nodeid == "tiny/test_t.py::test_bad[1]"
+        assert tests[2].cause == "AssertionError: assert 1 == 2"
+        assert [record.series.subject for record in history.series(run)] == ["x.wasm", "x.wasm"]
+    (kept,) = (tmp_path / "reports" / "transcripts").glob("*/journal.jsonl")
+    with History(tmp_path / "deep" / "h.sqlite", write=True) as history:
+        assert (add(history, [kept.parent]).known, len(history.runs())) == (1, 1)
+
+
+KILLED = """
+    def test_good(): pass
+    def test_bad(): assert 0
+    def test_cut():
+        open("here", "w").close()
+        time.sleep(60)
+    def test_never(): pass
+"""
+
+
+def test_a_run_that_is_killed_has_told_what_it_knew(tmp_path: Path, history: History) -> None:
+    process = begin(tmp_path, KILLED, "--journal", "run/journal.jsonl")
+    until((tmp_path / "here").exists, LONG)
+    at_work = add(history, [tmp_path / "run"])
+    assert (at_work.runs, at_work.running) == (0, 1)
+    assert f"still running, as process {process.pid}" in at_work.notes[0]
+    assert str(at_work) == "0 runs added; 1 still running, left out"
+    os.killpg(process.pid, signal.SIGKILL)
+    finish(process)
+    assert str(add(history, [tmp_path / "run"])) == "1 run added, 1 of them killed, with 4 tests and 0 series"
+    (run,) = history.runs()
+    assert (run.state, run.ended, run.status) == ("killed", None, None)
+    assert outcomes(history.tests([run])) == {
+        "test_good": ("passed", "", ""),
+        "test_bad": ("failed", "test", "AssertionError: assert 0"),
+        "test_cut": ("not run", "", "it was cut short"),
+        "test_never": ("not run", "", ""),
+    }
+    assert add(history, [tmp_path / "run"]).known == 1
+
+
+def test_workers_are_one_run_with_one_results_file(tmp_path: Path) -> None:
+    code = """
+        from hil.timing import Clock, Series
+        @pytest.mark.parametrize("number", range(4))
+        def test_x(request, number):
+            from hil.plugin import SESSION
+            request.config.stash[SESSION]._record(Series("q", f"{number}", [1.0], Clock("c", 1e-9)), ())
+            time.sleep(0.1)
+    """
+    told = finish(begin(tmp_path, code, "--history", "h.sqlite", "-p", "xdist", "-n", "2"))
+    assert "1 run added, with 4 tests and 4 series" in told
+    assert "4 series, digest" in told
+    (file,) = (tmp_path / "reports").glob("transcripts/*/results.jsonl")
+    head = journal.read(file.with_name("journal.jsonl")).head
+    assert (results.load(file).facts or {})["run"] == head.id
+    with History(tmp_path / "h.sqlite") as history:
+        assert sorted(figure.subject for figure in history.figures(history.runs()) if figure.name == "max") == list(
+            "0123"
+        )
+
+
+def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
+    process = begin(tmp_path, "def test_x(): pass", "--journal", "/dev/full")
+    told = finish(process)
+    assert process.returncode == 3
+    assert "cannot write the journal /dev/full: No space left on device: make room on its disk" in told
+    (tmp_path / "file").write_text("")
+    process = begin(tmp_path, "def test_x(): pass", "--journal", "file/journal.jsonl")
+    assert "cannot write the journal" in finish(process)
+    assert process.returncode == 3
+
+
+def test_a_store_that_is_none_does_not_spoil_the_run(tmp_path: Path) -> None:
+    (tmp_path / "h.sqlite").write_text("no database " * 500)
+    process = begin(tmp_path, "def test_x(): pass", "--history", "h.sqlite")
+    told = finish(process)
+    assert process.returncode == 0
+    assert "not taken into the history: h.sqlite is no history" in told
+    assert "hil history add" in told
+
+
+def test_a_second_run_leaves_the_journal_of_the_first(tmp_path: Path, history: History) -> None:
+    for _ in range(2):
+        finish(begin(tmp_path, "def test_x(): pass", "--journal", "run/journal.jsonl"))
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["journal-1.jsonl", "journal.jsonl"]
+    assert (add(history, [tmp_path / "run"]).runs, len({run.id for run in history.runs()})) == (2, 2)
+
+
+def test_allure_s_directory_has_a_journal_though_it_is_cleaned(tmp_path: Path) -> None:
+    (tmp_path / "allure").mkdir()
+    (tmp_path / "allure" / "old-result.json").write_text("{}")
+    finish(begin(tmp_path, "def test_x(): pass", "-p", "allure_pytest", "--alluredir", "allure", "--clean-alluredir"))
+    account = journal.read(tmp_path / "allure" / "journal.jsonl")
+    assert (list(account.tests), account.status) == (["tiny/test_t.py::test_x"], 0)
+    assert not (tmp_path / "allure" / "old-result.json").exists()
+
+
+# journals
+
+
+def line(test: str, when: str, outcome: str, **more: Any) -> dict[str, Any]:
+    return {"test": test, "when": when, "outcome": outcome, "seconds": 0.5, **more}
+
+
+def whole(test: str, **more: Any) -> list[dict[str, Any]]:
+    return [line(test, when, "passed", **more) for when in ("setup", "call", "teardown")]
+
+
+def failed(test: str, fault: str = "image") -> list[dict[str, Any]]:
+    return [line(test, "call", "failed", fault=fault, cause=f"the {fault}"), line(test, "teardown", "passed")]
+
+
+def head(**more: Any) -> dict[str, Any]:
+    return {"journal": journal.VERSION, "id": "i", "time": 1e9, **Head.here(), "pid": 0, "clock": "real time", **more}
+
+
+def write(directory: Path, *lines: dict[str, Any], end: bool = True) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    ending = [{"end": 0, "time": 1e9 + 60}] if end else []
+    path = directory / "journal.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in (*lines, *ending)))
+    return path
+
+
+def only(history: History) -> tuple[Run, list[Test]]:
+    (run,) = history.runs()
+    return run, history.tests([run])
+
+
+def test_a_place_s_tests_are_named_by_its_board(tmp_path: Path, history: History) -> None:
+    test = "suites/s/test_a.py::x[+lab=box{}]"
+    write(
+        tmp_path / "r",
+        head(choices={"+lab=box": ""}, root="/x"),
+        {"collected": [test.format(""), test.format("-a"), test.format("-b")]},
+        *whole(
+            test.format(""), board="qemu-uboot", place="box-2", image="reference", image_sha256="5f", transcript="x.raw"
+        ),
+        line(test.format("-a"), "setup", "failed", fault="infrastructure", cause="no place"),
+    )
+    add(history, [tmp_path / "r"])
+    run, tests = only(history)
+    assert [one.test for one in tests] == [f"suites/s/test_a.py::x[qemu-uboot{end}]" for end in ("", "-a", "-b")]
+    assert {one.board for one in tests} == {"qemu-uboot"}
+    assert (tests[0].place, tests[0].image, tests[0].image_sha256, tests[0].transcript) == (
+        "box-2",
+        "reference",
+        "5f",
+        "x.raw",
+    )
+    assert (run.board, tests[0].nodeid) == ("qemu-uboot", test.format(""))
+
+
+def test_a_place_that_was_never_had_leaves_its_choice_in_the_names(tmp_path: Path, history: History) -> None:
+    write(tmp_path / "r", head(choices={"place:a": ""}), {"collected": ["t.py::x[place:a]"]})
+    add(history, [tmp_path / "r"])
+    run, (test,) = only(history)
+    assert (run.board, test.board, test.test) == ("place:a", "", "t.py::x[place:a]")
+
+
+def test_seeds_are_tests_of_their_own(tmp_path: Path, history: History) -> None:
+    tests = [f"t.py::x[q-seed{number}]" for number in (1, 2)]
+    choices = {f"q-seed{number}": f"q-seed{number}" for number in (1, 2)}
+    write(
+        tmp_path / "r", head(choices=choices, clock="virtual time"), {"collected": tests}, *whole(tests[0], board="q")
+    )
+    add(history, [tmp_path / "r"])
+    _, found = only(history)
+    assert [(one.test, one.board, one.clock) for one in found] == [(name, "q", "virtual time") for name in tests]
+
+
+def test_a_journal_of_the_first_version_is_taken_in_once(tmp_path: Path, history: History) -> None:
+    write(
+        tmp_path / "r",
+        {"journal": 1, "time": 1.5},
+        {"collected": ["s/t.py::x[b]"]},
+        *whole("s/t.py::x[b]", board="b"),
+        end=False,
+    )
+    assert (add(history, [tmp_path / "r"]).killed, add(history, [tmp_path / "r"]).known) == (1, 1)
+    run, (test,) = only(history)
+    assert (len(run.id), run.name, test.suite, test.test) == (32, "r", "s", "s/t.py::x[b]")
+
+
+def test_half_a_last_line_is_left_out(tmp_path: Path, history: History) -> None:
+    path = write(tmp_path / "r", head(), {"collected": ["a", "b"]}, *whole("a"), end=False)
+    path.write_bytes(path.read_bytes() + b'{"test": "b", "when": "setup", "outc')
+    add(history, [tmp_path / "r"])
+    assert [test.outcome for test in only(history)[1]] == ["passed", "not run"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is no journal"),
+        ("no json\n", "is no journal"),
+        ("[1]\n", "is no journal"),
+        ('{"x": 1}\n', "is no journal"),
+        ('{"journal": "x"}\n', "its first line is not a journal's"),
+        (f'{{"journal": {journal.VERSION + 1}}}\n', f"version {journal.VERSION + 1}, only {journal.VERSION} is known"),
+        ('{"journal": 2, "id": "i"}\n{"test": "x", "outcome": "failed"}\n', "is no journal"),
+        ('{"journal": 2, "id": "i"}\n{"collected": 7}\n', "is no journal"),
+        ('{"journal": 2, "id": "j", "time": "x"}\n{"end": 0, "time": 1.0}\n', "cannot be kept in the history"),
+    ],
+)
+def test_a_broken_journal_is_named_and_the_others_are_taken_in(
+    tmp_path: Path, history: History, text: str, told: str
+) -> None:
+    write(tmp_path / "a" / "good", head(), {"collected": ["x"]})
+    (tmp_path / "a" / "bad").mkdir()
+    (tmp_path / "a" / "bad" / "journal.jsonl").write_text(text)
+    added = add(history, [tmp_path / "a"])
+    assert (added.runs, added.broken) == (1, 1)
+    assert told in added.notes[0]
+    assert "bad/journal.jsonl" in added.notes[0]
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path: Path, history: History) -> None:
+    with pytest.raises(ConfigurationError, match="there is no run in") as told:
+        add(history, [tmp_path])
+    assert "hil history import" in (told.value.hint or "")
+
+
+def test_a_run_of_another_machine_is_left_until_it_is_known_to_have_ended(tmp_path: Path, history: History) -> None:
+    path = write(tmp_path / "r", head(host="elsewhere"), {"collected": ["x"]}, end=False)
+    assert "only elsewhere knows" in add(history, [tmp_path / "r"]).notes[0]
+    assert (history.runs(), add(history, [tmp_path / "r"], ended=True).killed) == ([], 1)
+    write(tmp_path / "s", head(host="elsewhere", id="j"), {"collected": ["x"]}, end=False)
+    long_ago = time.time() - ingest.QUIET - 60
+    os.utime(tmp_path / "s" / path.name, (long_ago, long_ago))
+    assert add(history, [tmp_path / "s"]).killed == 1
+
+
+@pytest.mark.parametrize("wrong", [{"boot": "another start"}, {"start": 1}])
+def test_a_pid_that_is_another_s_by_now_is_no_sign_of_life(
+    tmp_path: Path, history: History, wrong: dict[str, Any]
+) -> None:
+    write(tmp_path / "r", head(**Head.here() | wrong), {"collected": ["x"]}, end=False)
+    assert add(history, [tmp_path / "r"]).killed == 1
+    write(tmp_path / "s", head(**Head.here(), id="j"), {"collected": ["x"]}, end=False)
+    assert add(history, [tmp_path / "s"]).running == 1
+
+
+# results files
+
+
+def measured(path: Path, facts: dict[str, str]) -> None:
+    results.write(path, Series("q", "s", [1.0, 2.0], Clock("c", 1e-9)), facts=facts)
+
+
+def test_series_are_found_where_the_directory_was_moved_to(tmp_path: Path, history: History) -> None:
+    write(tmp_path / "r", head(results="/gone/figures.jsonl"), {"collected": ["x"]})
+    measured(tmp_path / "r" / "figures.jsonl", {"run": "i", "QEMU": "9"})
+    add(history, [tmp_path / "r"])
+    run, _ = only(history)
+    assert (len(history.series(run)), run.facts["QEMU"], "run" in run.facts) == (1, "9", False)
+
+
+def test_another_run_s_series_are_not_taken(tmp_path: Path, history: History) -> None:
+    write(tmp_path / "r", head(results=str(tmp_path / "shared.jsonl")), {"collected": ["x"]})
+    measured(tmp_path / "shared.jsonl", {"run": "another"})
+    assert add(history, [tmp_path / "r"]).series == 0
+
+
+def test_a_results_file_that_is_torn_or_broken_is_told(tmp_path: Path, history: History) -> None:
+    for name in ("torn", "broken"):
+        write(tmp_path / name, head(id=name), {"collected": ["x"]})
+        measured(tmp_path / name / "results.jsonl", {"run": name})
+    torn, broken = (tmp_path / name / "results.jsonl" for name in ("torn", "broken"))
+    torn.write_bytes(torn.read_bytes() + b'{"quan')
+    broken.write_bytes(broken.read_bytes() + b'{"quantity": 1}\n')
+    added = add(history, [tmp_path / "torn", tmp_path / "broken"])
+    assert (added.runs, added.series) == (2, 1), "its tests are not lost"
+    assert "half a line" in added.notes[0]
+    assert "its series are left out" in added.notes[1]
+
+
+# nights
+
+
+def night(root: Path, name: str, plan: str = "p") -> Path:
+    path = root / name
+    path.mkdir(parents=True)
+    (path / "state.json").write_text(json.dumps({"plan": plan}))
+    return path
+
+
+def test_a_directory_of_nights_is_taken_in_with_plan_and_tries(tmp_path: Path, history: History) -> None:
+    root = tmp_path / "nights"
+    for number in (1, 2):
+        made = night(root, f"2026-01-0{number}")
+        write(made / "job-b" / "try-1", head(id=f"n{number}", time=number * 1e6), {"collected": ["x"]})
+    write(night(root, ".removing-2025-01-01") / "job-b" / "try-1", head(id="going"))
+    (root / "latest").symlink_to("2026-01-02")
+    assert add(history, [root]).runs == 2
+    assert [(run.night, run.name, run.plan, run.attempt) for run in history.runs()] == [
+        ("2026-01-01", "job-b", "p", 1),
+        ("2026-01-02", "job-b", "p", 1),
+    ]
+    assert add(history, [root / "latest"]).known == 1
+    assert place_of(root / "latest" / "job-b" / "try-1" / "journal.jsonl").night == "2026-01-02"
+
+
+def test_a_failure_of_an_earlier_try_stands(tmp_path: Path, history: History) -> None:
+    run = night(tmp_path, "2026-01-01") / "job-b"
+    write(
+        run / "try-1",
+        head(id="one"),
+        {"collected": ["a", "b", "c"]},
+        *failed("a"),
+        *failed("b", "infrastructure"),
+        end=False,
+    )
+    write(run / "try-2", head(id="two"), {"collected": ["a", "b", "c"]}, *whole("a"), *whole("b"), *whole("c"))
+    assert add(history, [tmp_path / "2026-01-01"]).runs == 2
+    last, tests = only(history)
+    assert (last.id, last.attempt) == ("two", 2)
+    assert outcomes(tests) == {"a": ("failed", "image", "the image"), "b": ("passed", "", ""), "c": ("passed", "", "")}
+    assert history.query("SELECT count(*) FROM v_tests").rows == [(3,)]
+
+
+def test_a_night_s_runs_are_archived_and_no_night_fails_of_it(tmp_path: Path) -> None:
+    directory = night(tmp_path, "2026-01-01") / "job-b" / "try-1"
+    write(directory, head(**Head.here(), id="one"), {"collected": ["a"]}, end=False)
+    archive = Archive(tmp_path)
+    archive.take(tmp_path)
+    assert "still running" in archive.notes[0]
+    archive.take(directory, ended=True)
+    archive.take(tmp_path / "2026-01-01")
+    assert len(archive.notes) == 1
+    with History(archive.store) as history:
+        assert [(run.night, run.state) for run in history.runs()] == [("2026-01-01", "killed")]
+    archive.store.write_text("no database " * 500)
+    archive.take(directory)
+    archive.take(directory)
+    assert len(archive.notes) == 2, "a trouble is told once"
+    assert "is no history" in archive.notes[1]
+    assert f"`hil history add {directory}`" in archive.notes[1]
+    archive.take(tmp_path / "nothing")
+
+
+def test_boots_and_what_pytest_died_of_are_kept(tmp_path: Path, history: History) -> None:
+    boot = {"board": "b", "kind": "boot", "fault": "image", "stage": "guest", "cause": "silent"}
+    write(
+        tmp_path / "r",
+        head(command=["-x"]),
+        {"problem": "broken.py", "cause": "SyntaxError"},
+        line("x", "setup", "failed", fault="image", cause="c", boots=[boot]),
+        {"died": "ValueError: x"},
+    )
+    add(history, [tmp_path / "r"])
+    run, _ = only(history)
+    (found,) = history.boots([run])
+    assert (found.board, found.kind, found.fault, found.stage, found.cause) == ("b", "boot", "image", "guest", "silent")
+    assert (run.facts["died"], run.facts["problem 1"], run.facts["command"]) == (
+        "ValueError: x",
+        "broken.py: SyntaxError",
+        "-x",
+    )
+
+
+def test_what_was_added_is_said_in_a_line() -> None:
+    assert str(Added(runs=2, killed=1, tests=3, series=1, known=4)) == (
+        "2 runs added, 1 of them killed, with 3 tests and 1 series; 4 known already"
+    )
