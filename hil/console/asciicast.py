@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from hil.console.recording import RECEIVED, SENT, Recording, merged
+from hil.console.recording import RECEIVED, SENT, Event, Recording, merged
 from hil.errors import InfrastructureError
 
 WIDTH, HEIGHT = 80, 24
@@ -17,31 +17,49 @@ BARE = re.compile(r"(?<!\r)\n")
 
 
 def lines(recording: Recording, *, title: str | None = None, idle_limit: float | None = None) -> Iterator[str]:
-    """The lines of the cast: its header, then an event for each chunk, in seconds since the first byte.
+    """The lines of the cast of a whole recording, see `cast`."""
+
+    def seconds(time_ns: int) -> float:
+        return recording.seconds(time_ns) or 0.0
+
+    return cast(
+        recording.events(), seconds, begun=recording.begun, title=title or recording.path.stem, idle_limit=idle_limit
+    )
+
+
+def cast(
+    events: Iterator[Event],
+    seconds: Callable[[int], float],
+    *,
+    begun: float,
+    title: str,
+    idle_limit: float | None = None,
+) -> Iterator[str]:
+    """The lines of the cast: its header, then an event for each chunk, at the `seconds` that belong to its stamp.
 
     What came is `o`, what was sent `i`. Bytes that are no UTF-8 are replaced. A line feed alone, as a
     shell without output processing writes it, gets its carriage return, or the player would draw stairs.
-    Pauses are kept; `idle_limit`, in seconds, asks the player to cut them short.
+    Pauses are kept; `idle_limit`, in seconds, asks the player to cut them short. `begun` is in seconds since 1970.
     """
-    header: dict[str, object] = {"version": 2, "width": WIDTH, "height": HEIGHT, "timestamp": int(recording.begun)}
+    header: dict[str, object] = {"version": 2, "width": WIDTH, "height": HEIGHT, "timestamp": int(begun)}
     if idle_limit is not None:
         header["idle_time_limit"] = idle_limit
-    yield json.dumps(header | {"title": title or recording.path.stem})
+    yield json.dumps(header | {"title": title})
     decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in (RECEIVED, SENT)}
-    seconds, last = 0.0, ""
-    for event in merged(recording.events(), MERGED_NS):
+    now, last = 0.0, ""
+    for event in merged(events, MERGED_NS):
         if event.kind not in decoders:
             continue
         # the two directions are stamped by two processes: their order is the file's
-        seconds = max(seconds, recording.seconds(event.time_ns) or 0.0)
+        now = max(now, seconds(event.time_ns))
         text = decoders[event.kind].decode(event.data)
         if event.kind == RECEIVED and text:
             text, last = _stairless(text, last), text[-1]
         if text:
-            yield _event(seconds, event.kind, text)
+            yield _event(now, event.kind, text)
     for kind, decoder in decoders.items():
         if rest := decoder.decode(b"", final=True):
-            yield _event(seconds, kind, rest)
+            yield _event(now, kind, rest)
 
 
 def _event(seconds: float, kind: str, text: str) -> str:

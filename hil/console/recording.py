@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hil.console.transcript import Line, printable
+from hil.console.transcript import Line, Transcript, printable
 from hil.errors import ConfigurationError
 
 OPENED, RECEIVED, SENT, ENDED = "@", "<", ">", "!"
@@ -132,7 +132,7 @@ class Recording:
                     yield sent
             elif event.kind == RECEIVED:
                 offset = event.start
-                for piece in _pieces(event.data):
+                for piece in pieces(event.data):
                     if not carry:
                         begin, since = offset, event.time_ns
                     carry += piece
@@ -173,6 +173,24 @@ class Recording:
         )
 
 
+def span(transcript: Transcript, start: int, end: int) -> Iterator[Event]:
+    """What came from the offset `start` up to `end`, and what was sent meanwhile, in order; `row` is 0.
+
+    Of a transcript that is still written it is what its last `refresh` knows of.
+    """
+    data = transcript.read(start, end)
+    at, records = transcript.since(start)
+    for record in records:
+        stamp, kind, value = record.split(b"\t", 2)
+        if kind == b">":
+            yield Event(SENT, int(stamp), 0, json.loads(value).encode("latin-1"), max(at, start))
+        elif kind == b"<":
+            begin, at = max(at, start), at + int(value)
+            if begin >= end:
+                return
+            yield Event(RECEIVED, int(stamp), 0, data[begin - start : min(at, end) - start], begin)
+
+
 def merged(events: Iterator[Event], within_ns: int | None = None) -> Iterator[Event]:
     """The events, with received chunks joined (up to `CHUNK` bytes) that follow within `within_ns` of the first.
 
@@ -203,7 +221,7 @@ def _joined(events: list[Event]) -> Event:
     return Event(RECEIVED, first.time_ns, first.row, data, first.start)
 
 
-def _pieces(data: bytes) -> Iterator[bytes]:
+def pieces(data: bytes) -> Iterator[bytes]:
     """The bytes cut behind each line feed, and nowhere else."""
     start = 0
     while start < len(data):

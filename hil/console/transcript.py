@@ -156,6 +156,29 @@ class Transcript:
                         return int(stamp)
         raise IndexError(offset)
 
+    def since(self, offset: int) -> tuple[int, list[bytes]]:
+        """The records of the index from the one that brought the byte at `offset` on, and where what they bring begins.
+
+        What was sent just before that byte came is among them. The index is read from its end, so that a long past
+        costs nothing.
+        """
+        end, block = self._taken - len(self._partial), 1 << 16
+        while True:
+            begin = max(0, end - block)
+            records = os.pread(self._index, end - begin, begin).split(b"\n")[1 if begin else 0 : -1]
+            sizes = [int(record.split(b"\t", 2)[2]) if b"\t<\t" in record[:24] else 0 for record in records]
+            at = self.size - sum(sizes)
+            if at <= offset or not begin:
+                break
+            block *= 4
+        first = 0
+        for number, size in enumerate(sizes):
+            if size:
+                if at + size > offset:
+                    break
+                at, first = at + size, number + 1
+        return at, records[first:]
+
     def lines(self, start: int = 0, end: int | None = None, *, first: int = 1) -> Iterator[Line]:
         """The lines between two offsets, the last one even without its end; `first` is the first's number."""
         end = self.size if end is None else min(end, self.size)

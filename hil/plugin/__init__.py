@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hil.errors import ConfigurationError, HilError
-from hil.plugin import faults, flakes
+from hil.history.identity import stable_test
+from hil.plugin import faults, flakes, journal, labels
+from hil.plugin.page import SEEN, Pages, Seen
 from hil.plugin.session import Chosen, Session, chosen_boards
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
     from hil.board.stages import BootReport
-    from hil.console import Console, Transcript
+    from hil.console import Console
     from hil.guest import Guest
     from hil.timing import Measure
     from hil.timing.soak import Soak
-    from hil.wasm import Execution, Module, Runner, Samples
+    from hil.wasm import Module, Runner, Samples
 
 MARKERS = {
     "board": "runs on whatever board was chosen with --board",
@@ -33,7 +34,6 @@ MARKERS = {
     "destructive": "may leave the board unusable; the next test gets a fresh one",
 }
 SESSION = pytest.StashKey[Session]()
-SEEN = pytest.StashKey["Seen"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,6 +81,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--transcripts", type=Path, metavar="DIR", help="where transcripts go instead of reports/transcripts"
     )
+    group.addoption(
+        "--baselines",
+        type=Path,
+        metavar="DIR",
+        help="where the report's figures find their baselines, see `hil baseline`",
+    )
     group.addoption("--bounds", type=Path, metavar="FILE", help="bounds file instead of boards/NAME.bounds.toml")
     group.addoption(
         "--keep-going-on-dead-board",
@@ -89,12 +95,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     flakes.add_options(group)
     faults.add_options(group)
+    journal.add_options(group)
     group.addoption(
         "--soak-deployments", type=int, default=200, metavar="N", help="deployments of a soak, at least 20 (200)"
     )
     group.addoption("--soak-hours", type=float, metavar="H", help="length of a soak instead of its deployments")
     group.addoption("--soak-boots", type=int, default=3, metavar="N", help="cold boots of the soak of boots (3)")
     group.addoption("--hil-boards", action="store_true", help="list boards and images, and exit")
+    labels.add_options(parser)
     parser.addini("hil_board", "the board to test on when --board is not given", default="")
 
 
@@ -121,8 +129,12 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     session = config.stash[SESSION] = Session(config)
+    labels.register(config)
     flakes.register(config, session.directory)
     faults.register(config, session)
+    journal.register(config, session)
+    if session.results:
+        config.pluginmanager.register(Pages(session), "hil-pages")
 
 
 def _forget_results(path: Path | None) -> None:
@@ -178,22 +190,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("hil_session_board", chosen, indirect=True, scope="session", ids=map(str, chosen))
 
 
-@dataclass
-class Seen:
-    """What a test saw: its console from `start` on, the consoles of boots within the test, its executions."""
-
-    board: Board
-    console: Console
-    start: int
-    executions: list[Execution] = field(default_factory=list)
-
-    def spans(self) -> Iterator[tuple[Transcript, int]]:
-        """The transcripts of the test, each with the offset where its part of it begins."""
-        yield self.console.transcript, self.start
-        if self.board.report is not None and self.board.console is not self.console:
-            yield self.board.console.transcript, 0
-
-
 @pytest.fixture(scope="session")
 def hil_session_board(request: pytest.FixtureRequest) -> Iterator[Chosen]:
     """The choice of a board for the whole session, which may need several for it; tests use `board`."""
@@ -211,6 +207,9 @@ def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator
     except HilError as error:
         flakes.refuse(error)
     item.stash[flakes.WHERE] = board.where
+    filing = request.config.stash.get(labels.FILING, None)
+    if filing is not None:
+        filing.on(item, hil_session_board, board)
     if item.get_closest_marker("hardware") and board.emulated:
         told = f"this test needs a real board, {board.name} is emulated"
         flakes.refuse(ConfigurationError(told, hint="choose another with --board"))
@@ -223,15 +222,16 @@ def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator
         flakes.refuse(error)
     board.console.skip()
     item.stash[flakes.BOARD] = board
-    item.stash[SEEN] = Seen(board, board.console, board.console.position)
-    if session.results:
-        from hil.report import evidence
-
-        evidence.label(item.path.parent.name, board.name, board.place.name if board.place else "")
+    seen = item.stash[SEEN] = Seen(board, board.console, board.console.position)
+    item.stash[flakes.START] = seen.start
+    if filing is not None:
+        filing.ran(seen.executions)
     if board.place is not None:
         item.user_properties.append(("place", board.place.name))
     item.user_properties.append(("board", board.name))
     item.user_properties.append(("image", board.manifest.name))
+    item.user_properties.append(("image_sha256", session.digests[board]))
+    item.user_properties.append(("transcript", str(board.console.transcript.path)))
     yield board
     if item.get_closest_marker("destructive"):
         board.dirty = f"{item.name} is destructive"
@@ -285,8 +285,9 @@ def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
     """Takes series and checks them against the board's bounds."""
     measure = request.config.stash[SESSION].measure(board)
     node: Any = request.node
-    test = flakes.unnumbered(node.nodeid, flakes.repetition_of(node))
-    measure.test = test.replace(str(node.callspec.params["hil_session_board"]), board.name)
+    chosen = node.callspec.params["hil_session_board"]
+    measure.test = stable_test(node.nodeid, str(chosen), board.name, flakes.repetition_of(node))
+    node.stash[SEEN].measure = measure
     yield measure
     measure.flush()
 
@@ -343,6 +344,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Have what a test has measured recorded with the test, not with its clean-up."""
+    try:
+        return (yield)
+    finally:
+        seen = item.stash.get(SEEN, None)
+        if seen is not None and seen.measure is not None:
+            seen.measure.flush()
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -350,22 +362,13 @@ def pytest_runtest_makereport(
     seen = item.stash.get(SEEN, None)
     if seen is None or call.when != "call":
         return report
-    results = item.config.stash[SESSION].results
-    for transcript, start in seen.spans():
+    for transcript, start in seen.spans() if report.failed else ():
         transcript.refresh()
-        end = transcript.size
-        if report.failed:
-            where = f"{transcript.path}:{transcript.line_number(start)} to line {transcript.line_number(end)}"
-            lines = transcript.tail(20, start=start) or ("(nothing came during this test)",)
-            report.sections.append((f"console, {where}", "\n".join(lines)))
-        if results:
-            from hil.report import evidence
-
-            evidence.attach_console(transcript, start, end)
-    if results:
-        from hil.report import evidence
-
-        evidence.attach_executions(seen.executions)
+        place = f"{transcript.path}:{transcript.line_number(start)}"
+        where = f"{place} to line {transcript.line_number(transcript.size)}"
+        report.user_properties.append(("transcript", place))
+        lines = transcript.tail(20, start=start) or ("(nothing came during this test)",)
+        report.sections.append((f"console, {where}", "\n".join(lines)))
     return report
 
 
@@ -377,6 +380,13 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
     with Steps():
         return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let a worker of xdist be one run with its controller, with one results file."""
+    session = node.config.stash[SESSION]
+    node.workerinput["hil_run"], node.workerinput["hil_results"] = session.run, str(session.results_file.absolute())
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,7 +17,10 @@ from _pytest.outcomes import Failed
 from _pytest.runner import call_and_report  # pytest has no public way to a second try
 
 from hil.errors import FAULTS, HilError
+from hil.history.identity import unnumbered
 from hil.plugin.accounts import Boots, Run, Tally, table
+from hil.plugin.faults import INJECTIONS
+from hil.plugin.labels import FILING
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from collections.abc import Generator
@@ -27,6 +30,7 @@ RETRIED = "rerun"  # the outcome of a try that another one follows, as other plu
 REPETITION = "hil_repetition"
 BOARD = pytest.StashKey[Any]()  # the board under a test
 WHERE = pytest.StashKey[str]()  # its place, or its name, before it is up
+START = pytest.StashKey[int]()  # where its part of the board's transcript begins
 ITEM_FAULTS = pytest.StashKey[list[str]]()
 BOOTS = pytest.StashKey[Boots]()
 
@@ -55,17 +59,17 @@ def fault_of(error: BaseException, *, on_board: bool) -> str:
     """
     if isinstance(error, BaseExceptionGroup):
         return min((fault_of(one, on_board=on_board) for one in error.exceptions), key=FAULTS.index)
-    known = _known(error)
-    if known is None:
+    ours = known(error)
+    if ours is None:
         return "image" if on_board and _is_expectation(error) else "test"
-    if known.fault == "infrastructure" and error.__context__ is not None and not error.__suppress_context__:
+    if ours.fault == "infrastructure" and error.__context__ is not None and not error.__suppress_context__:
         first = fault_of(error.__context__, on_board=on_board)
         if first in ("image", "configuration"):
             return first
-    return known.fault
+    return ours.fault
 
 
-def _known(error: BaseException) -> HilError | None:
+def known(error: BaseException) -> HilError | None:
     """The first error of ours among `error` and what it was raised from."""
     one: BaseException | None = error
     while one is not None:
@@ -77,6 +81,13 @@ def _known(error: BaseException) -> HilError | None:
     return None
 
 
+def _worst(error: BaseException, *, on_board: bool) -> BaseException:
+    """The error that `fault_of` speaks of: ours, of several that with the worst fault."""
+    while isinstance(error, BaseExceptionGroup):
+        error = min(error.exceptions, key=lambda one: FAULTS.index(fault_of(one, on_board=on_board)))
+    return known(error) or error
+
+
 def _is_expectation(error: BaseException) -> bool:
     pexpect = sys.modules.get("pexpect")  # its time is over: what was expected did not come
     waited = (pexpect.TIMEOUT,) if pexpect else ()
@@ -85,17 +96,9 @@ def _is_expectation(error: BaseException) -> bool:
 
 def cause_of(error: BaseException) -> str:
     """What happened, in one line."""
-    one = _known(error) or error
+    one = known(error) or error
     first = getattr(one, "brief", "") or str(one).strip().partition("\n")[0]
     return f"{type(one).__name__}: {first}" if first else type(one).__name__
-
-
-def unnumbered(nodeid: str, repetition: int | None) -> str:
-    """The node id of a test without the number of its repetition."""
-    if repetition is None:
-        return nodeid
-    before = nodeid.removesuffix(f"-{repetition}]")
-    return f"{before}]" if before != nodeid else nodeid.removesuffix(f"[{repetition}]")
 
 
 def repetition_of(item: pytest.Item) -> int | None:
@@ -181,10 +184,10 @@ class Flakes:
                 cause += f" (place {board.where})"
         if fault not in faults:
             faults.append(fault)
-            if getattr(item.config.option, "allure_report_dir", None):
-                from hil.report import evidence
-
-                evidence.label_fault(fault)
+            if (filing := item.config.stash.get(FILING, None)) is not None:
+                worst = call.excinfo and _worst(call.excinfo.value, on_board=board is not None)
+                made = bool(item.stash.get(INJECTIONS, None))
+                filing.blame(fault, worst, board, start=item.stash.get(START, 0), made=made)
         report.user_properties += [("fault", fault), ("cause", cause)]
         # the last report of a test stands for it in JUnit's file
         item.user_properties += [("fault", fault), ("cause", cause)]

@@ -10,11 +10,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.plugin.flakes import BOOTS
+from hil.plugin.labels import FILING
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -42,8 +44,16 @@ class Chosen:
         return self.name.startswith("+")
 
     def __str__(self) -> str:
-        name = self.name if self.place else Path(self.name).stem
-        return (name or "no-board") + (f"-seed{self.seed}" if self.one_of > 1 else "")
+        return self.called(self.name if self.place else Path(self.name).stem)
+
+    def called(self, board: str) -> str:
+        """What stands for it among the parameters of a test, where its board has that name."""
+        return (board or "no-board") + (f"-seed{self.seed}" if self.one_of > 1 else "")
+
+    @property
+    def expected(self) -> str:
+        """The same with its board's own name; empty for a place, whose board is not known before it is had."""
+        return "" if self.place else str(self)
 
 
 def chosen_boards(config: pytest.Config) -> list[str]:
@@ -66,14 +76,19 @@ class Session:
             for name in self.names or [""]
             for seed in seeds
         ]
+        given: dict[str, str] = getattr(config, "workerinput", {})  # by the controller of xdist, in its workers
+        self.run = given.get("hil_run") or uuid4().hex
         worker = os.environ.get("PYTEST_XDIST_WORKER", "")
         own = time.strftime(f"%Y%m%d-%H%M%S{worker}-{os.getpid()}")  # others may have begun in the same second
         self.directory: Path = (option.transcripts or config.rootpath / "reports" / "transcripts") / own
-        self.results_file: Path = option.results or self.directory / "results.jsonl"
+        self.results_file: Path = option.results or Path(given.get("hil_results") or self.directory / "results.jsonl")
         self.result_files: list[Path] = []  # of the workers, where there are some
         self.pooled: list[tuple[Series, tuple[Check, ...]]] = []
         self.not_pooled = ""
         self.facts: dict[str, str] = {}
+        self._figures: list[tuple[Series, tuple[Check, ...]]] = []  # that wait for their test's page in the report
+        self._side_by_side: list[Sequence[Series]] = []
+        self.digests: dict[Board, str] = {}  # of the images that boards have booted
         self.links: list[str] = []  # as measured, for a terminal; of the workers, where there are some
         self.places: list[str] = []  # that were used, for a report; of the workers, where there are some
         self._boards: dict[Chosen, Board] = {}
@@ -124,6 +139,10 @@ class Session:
             if board.place is not None:
                 self.places = list(dict.fromkeys([*self.places, str(board.place)]))
         return board
+
+    def opened(self, chosen: Chosen) -> Board | None:
+        """The board of `chosen` where it is open."""
+        return self._boards.get(chosen)
 
     def _leave(self, chosen: Chosen, error: HilError) -> None:
         """Give up a place that has failed with `error`: for another one, where any will do."""
@@ -202,13 +221,13 @@ class Session:
     def _record(self, series: Series, checks: tuple[Check, ...]) -> None:
         from hil.timing import results
 
-        results.write(self.results_file, series, checks, facts=self.facts)
+        results.write(self.results_file, series, checks, facts={"run": self.run, **self.facts})
         if self.results_file not in self.result_files:
             self.result_files.append(self.results_file)
         if self.results:
-            from hil.report import evidence
-
-            evidence.attach_series(series, checks)
+            self._figures.append((series, checks))
+        if (filing := self.config.stash.get(FILING, None)) is not None:
+            filing.judged(checks)
 
     def make_ready(self, chosen: Chosen, item: pytest.Item) -> Board:
         """Bring the board of `chosen` up as fresh as --fresh asks, and proven. Raises what a boot raises.
@@ -276,9 +295,13 @@ class Session:
 
     def _compared(self, several: Sequence[Series]) -> None:
         if self.results:
-            from hil.report import evidence
+            self._side_by_side.append(several)
 
-            evidence.attach_comparison(several)
+    def take_figures(self) -> tuple[list[tuple[Series, tuple[Check, ...]]], list[Sequence[Series]]]:
+        """What was recorded since the last call with what became of its bounds, and what belongs side by side."""
+        taken, compared = self._figures, self._side_by_side
+        self._figures, self._side_by_side = [], []
+        return taken, compared
 
     def judge_pooled(self) -> None:
         """Hold the figures of all seeds together against the bounds, where there are some for them."""
@@ -322,6 +345,7 @@ class Session:
         return capture.global_and_fixture_disabled() if capture else nullcontext()
 
     def _note(self, board: Board, image: Image) -> None:
+        self.digests[board] = image.digest
         self.facts |= {
             "board": board.name,
             "image": board.manifest.title,

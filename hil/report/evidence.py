@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import allure
@@ -14,19 +14,23 @@ from allure_commons import plugin_manager
 from labgrid.step import StepEvent, steps
 
 from hil.board.stages import BootReport
-from hil.console import Transcript
-from hil.timing.bounds import Check
-from hil.timing.series import Series
+from hil.errors import HilError
+from hil.report import console, player
 from hil.timing.units import shown
 from hil.wasm import Execution
 
-CONSOLE_LINES = 2000  # the last so many lines of a test's console go into its page; the file has them all
+if TYPE_CHECKING:  # numpy and scipy cost each start a second, and most tests do not measure
+    from hil.image.manifest import Manifest
+    from hil.report.console import Span
+    from hil.report.figures import Taken
+    from hil.report.repeat import Ran
+    from hil.timing.baseline import Baselines
+    from hil.timing.bounds import Check
+    from hil.timing.series import Series
 
-PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title><style>
-:root{{color-scheme:light dark}}body{{font:13px/1.45 ui-monospace,monospace;margin:8px}}
-table{{border-collapse:collapse}}td{{padding:0 10px 0 0;vertical-align:top;white-space:pre-wrap}}
-td:first-child,td:nth-child(2){{text-align:right;opacity:.65;user-select:none}}tr:target{{background:#fd08}}
-</style><p>{title}</p><table>{rows}</table>"""
+SAMPLES = 20_000  # of a longer series the samples are in the results file alone
+PLAYERS = 25  # pages with a player of their own, in a process: each weighs 150 kB in a report
+played = itertools.count()
 
 
 class Steps:
@@ -56,19 +60,6 @@ class Steps:
             )
 
 
-def label(suite: str, board: str, place: str = "") -> None:
-    """Name the suite and the board of the running test, by which a reviewer groups and filters, and its place."""
-    plugin_manager.hook.add_label(label_type="feature", labels=(suite,))
-    plugin_manager.hook.add_label(label_type="tag", labels=(board,))
-    if place:
-        plugin_manager.hook.add_label(label_type="tag", labels=(place,))
-
-
-def label_fault(fault: str) -> None:
-    """Say whose fault the running test's failure is, by which the report's categories are made."""
-    plugin_manager.hook.add_label(label_type="fault", labels=(fault,))
-
-
 def attach_rates(table: str, facts: str) -> None:
     """Attach pass rates and boots of the whole run, to be read and as JSON."""
     allure.global_attach(table, "pass rates and boots", allure.attachment_type.TEXT)
@@ -86,18 +77,23 @@ def attach_robustness(report: str, lines: str) -> None:
     allure.global_attach(lines, "robustness.jsonl", allure.attachment_type.TEXT)
 
 
-def attach_console(transcript: Transcript, start: int, end: int, *, name: str = "console") -> None:
-    """Attach the lines between two offsets as a page with line numbers and seconds since the first."""
-    lines = list(transcript.lines(start, end, first=transcript.line_number(start)))[-CONSOLE_LINES:]
-    if not lines:
+def attach_repeat(ran: Ran) -> None:
+    """Attach the command that runs the test again, and what has to be the same for it."""
+    allure.attach(str(ran), "repeat this test", allure.attachment_type.TEXT)
+
+
+def attach_console(part: Span, manifest: Manifest, *, failed: bool, title: str, name: str = "console") -> None:
+    """Attach a test's console as a page and as an asciicast; of a test that `failed` with a player, see `player`."""
+    found = console.render(part, manifest, failed=failed)
+    if found is None:
         return
-    zero = lines[0].time_ns
-    rows = "".join(
-        f'<tr id="L{line.number}"><td>{line.number}<td>{(line.time_ns - zero) / 1e9:.6f}<td>{html.escape(line.text)}'
-        for line in lines
-    )
-    title = f"{html.escape(str(transcript.path))}, lines {lines[0].number} to {lines[-1].number}"
-    allure.attach(PAGE.format(title=title, rows=rows), name, allure.attachment_type.HTML, "html")
+    allure.attach(found, name, allure.attachment_type.HTML)
+    cast = player.cast(part, title)
+    if cast is None:
+        return
+    if failed and player.player() is not None and next(played) < PLAYERS:
+        allure.attach(player.render(cast, title), f"{name}, played", allure.attachment_type.HTML)
+    allure.attach(cast, f"{name}.cast", "application/x-asciicast", "cast")
 
 
 def attach_boot(boot: BootReport) -> None:
@@ -137,17 +133,45 @@ def _facts(run: Execution) -> dict[str, Any]:
     return facts
 
 
-def attach_series(series: Series, checks: Sequence[Check]) -> None:
-    """Attach a series: its clock, what became of its bounds, its samples, and pictures where it was judged."""
+def attach_figures(recorded: Sequence[tuple[Series, Sequence[Check]]], results: Path, baselines: Baselines) -> None:
+    """Attach what a test measured: one table, pictures of what was judged, the samples of each series.
+
+    `results` is the results file, which has all samples; each series is held against its own of the `baselines`.
+    """
+    if not recorded:
+        return
+    from hil.report import figures
     from hil.timing import plots
 
-    name = f"{series.quantity} of {series.subject}"
-    origin = [f"{key}: {value}" for key, value in series.provenance.items()]
-    allure.attach("\n".join([str(series), *map(str, checks), "", *origin]), name, allure.attachment_type.TEXT)
-    for kind, draw in plots.ONE.items() if checks else ():
-        allure.attach(draw(series, checks), f"{kind}: {name}", allure.attachment_type.SVG)
-    rows = "\n".join(f"{number},{value!r}" for number, value in enumerate(series.samples.tolist(), 1))
-    allure.attach(f"sample,{series.unit}\n{rows}\n", f"samples: {name}", allure.attachment_type.CSV)
+    taken = [_against(one, checks, baselines) for one, checks in recorded]
+    allure.attach(figures.render(taken), "figures", allure.attachment_type.HTML)
+    for one in taken:
+        if one.checks:
+            near = one.baseline
+            pictures = {
+                "histogram": plots.histogram(one.series, one.checks, near),
+                "timeline": plots.timeline(one.series, one.checks, near),
+                "percentiles": plots.percentiles(one.series, one.checks),
+            }
+            for kind, picture in pictures.items():
+                allure.attach(picture, f"{kind}: {one.name}", allure.attachment_type.SVG)
+    for one in taken:
+        if len(one.series) > SAMPLES:
+            text = f"{len(one.series)} samples, too many for a report; the results file has them:\n{results}\n"
+            allure.attach(text, f"samples: {one.name}", allure.attachment_type.TEXT)
+            continue
+        rows = "\n".join(f"{number},{value!r}" for number, value in enumerate(one.series.samples.tolist(), 1))
+        allure.attach(f"sample,{one.series.unit}\n{rows}\n", f"samples: {one.name}", allure.attachment_type.CSV)
+
+
+def _against(series: Series, checks: Sequence[Check], baselines: Baselines) -> Taken:
+    from hil.report.figures import Taken
+
+    try:
+        (compared,) = baselines.compare([series])
+    except HilError as error:  # a broken one must not hide the figures
+        return Taken(series, tuple(checks), unread=error.message)
+    return Taken(series, tuple(checks), compared)
 
 
 def attach_comparison(several: Sequence[Series]) -> None:

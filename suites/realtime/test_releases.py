@@ -4,7 +4,7 @@ import pytest
 
 from hil.timing import cycle_to_cycle_jitter, ms, period_jitter
 
-pytestmark = [pytest.mark.board, pytest.mark.timing]
+pytestmark = [pytest.mark.board, pytest.mark.timing, pytest.mark.severity("critical")]
 
 
 @pytest.mark.parametrize("partition", [False, True], ids=["guest", "partition"])

@@ -4,7 +4,7 @@ from statistics import median
 
 import pytest
 
-pytestmark = [pytest.mark.board, pytest.mark.timing]
+pytestmark = [pytest.mark.board, pytest.mark.timing, pytest.mark.severity("critical")]
 
 
 def test_hello_responds_in_time(runner, sample, measure):

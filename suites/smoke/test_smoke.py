@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.board
+pytestmark = [pytest.mark.board, pytest.mark.severity("blocker")]
 
 
 def test_stages_come_in_order_and_in_time(board, boot):

@@ -1,0 +1,60 @@
+"""What kind of failure a test has: one word for each, by which the report sorts failures into its categories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hil.errors import BootError, GuestError, RunnerError
+
+if TYPE_CHECKING:
+    from hil.wasm import Execution
+
+BOOT, DIED, GUEST, RUNNER, FAULT_MADE, OUTPUT, EXPECTATION = (
+    "boot",
+    "died",
+    "guest",
+    "runner",
+    "fault-made",
+    "output",
+    "expectation",
+)
+GARBLED = "garbled"  # exited with 0, but the line did not bring what the module wrote
+VERDICTS = ("exited", "failed", "faulted", "silent", "stuck", "no-agent")
+BOUND_FAILED, BOUND_INCONCLUSIVE, BOUND_MARGINAL = "bound-failed", "bound-inconclusive", "bound-marginal"
+KILLED, NOT_RUN = "killed", "not-run"
+KINDS = (
+    *(BOOT, DIED, GUEST, *VERDICTS, GARBLED, RUNNER, OUTPUT),
+    *(BOUND_FAILED, BOUND_INCONCLUSIVE, FAULT_MADE, EXPECTATION),
+    *("test", "configuration", "infrastructure", KILLED, NOT_RUN, BOUND_MARGINAL),
+)
+"""All there are. `reports/allurerc.mjs` has a category for each."""
+
+
+def kind_of(
+    fault: str, error: BaseException, last: Execution | None = None, *, fatal: bool = False, made: bool = False
+) -> str:
+    """The kind of a failure by `fault`, one of `hil.errors.FAULTS`, with `error`.
+
+    `last` is the test's last deployment, `fatal` whether there was a fatal message on its console, `made` whether a
+    fault was made on purpose. What explains the others comes first.
+    """
+    if fault != "image":
+        return fault
+    if isinstance(error, BootError):
+        return BOOT
+    if made:
+        return FAULT_MADE
+    if fatal:
+        return DIED
+    if checks := getattr(error, "checks", ()):  # of `BoundsNotKept`, whose module takes its time to load
+        failed = any(check.outcome == "fail" for check in checks)
+        return BOUND_FAILED if failed else BOUND_INCONCLUSIVE
+    if isinstance(error, GuestError):
+        return GUEST
+    if last is not None and not last.verdict.good:
+        return last.verdict.name
+    if last is not None and not last.good:
+        return GARBLED
+    if isinstance(error, RunnerError):
+        return RUNNER
+    return EXPECTATION if last is None else OUTPUT

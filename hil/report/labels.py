@@ -1,0 +1,228 @@
+"""What a test is filed under in the report: labels, parameters, links and its identity. All of it is set here.
+
+allure-pytest makes a result as it always does; just before it is written `Stamp` completes it. What a test has set by
+allure's own decorators and calls stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from allure_commons import hookimpl, plugin_manager
+from allure_commons.model2 import Label, Link, Parameter, StatusDetails
+from allure_commons.utils import host_tag, thread_tag
+
+from hil.errors import FAULTS
+from hil.report.kinds import BOUND_MARGINAL
+
+if TYPE_CHECKING:
+    from hil.wasm import Execution
+
+BOARD_PARAMETER, REPETITION_PARAMETER = "hil_session_board", "hil_repetition"
+AUTOMATIC = (("host", str(host_tag())), ("thread", str(thread_tag())))  # type: ignore[no-untyped-call]
+# hidden in the report: for those who read results again
+NODE, CHOSEN, KNOWN_URL = "_node", "_chosen", "_known_url"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A known issue: its number, what is known, and whether it still excuses a failure."""
+
+    issue: str
+    text: str
+    holds: bool = True
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Whose fault a failure was, its kind, and the stage of a boot that it was in."""
+
+    fault: str
+    kind: str
+    stage: str = ""
+
+
+@dataclass
+class Sheet:
+    """What is known of one test. The first part holds for all its tries, the second is of one try.
+
+    `test` is its name that stays (`hil.history.identity`), `parameters` the names of pytest's parameters, which are
+    part of that name. `counted` are parameters that tell results of one name from each other.
+    """
+
+    nodeid: str
+    test: str = ""
+    suite: str = ""
+    title: str = ""
+    story: str = ""
+    module: str = ""
+    package: str = ""
+    classes: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    counted: dict[str, str] = field(default_factory=dict)
+    requirements: tuple[str, ...] = ()
+    owner: str = ""
+    severity: str = ""
+    issues: tuple[str, ...] = ()
+    known: Known | None = None
+    tracker: str = ""
+    worker: str = "main"
+
+    chosen: str = ""
+    board: str = ""
+    image: str = ""
+    clock: str = ""
+    place: str = ""
+    executions: Sequence[Execution] = ()
+    outcomes: tuple[str, ...] = ()
+    blames: tuple[Blame, ...] = ()
+
+    def again(self) -> None:
+        """Forget a try."""
+        self.executions, self.outcomes, self.blames = (), (), ()
+
+    @property
+    def last(self) -> Execution | None:
+        """The last deployment."""
+        return self.executions[-1] if self.executions else None
+
+    @property
+    def blame(self) -> Blame | None:
+        """The failure that counts, of several by `FAULTS`."""
+        return min(self.blames, key=lambda one: FAULTS.index(one.fault), default=None)
+
+    def link(self, issue: str) -> str:
+        """Where the tracker has an issue; empty without a tracker."""
+        return self.tracker.format(issue) if self.tracker else ""
+
+
+class Stamp:
+    """Completes each result with what `sheet` has, as it is written. A context manager."""
+
+    def __init__(self) -> None:
+        self.sheet: Sheet | None = None
+
+    def __enter__(self) -> Stamp:
+        plugin_manager.register(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        plugin_manager.unregister(self)
+
+    @hookimpl(tryfirst=True)
+    def report_result(self, result: Any) -> None:
+        if self.sheet is not None:
+            stamp(result, self.sheet)
+            self.sheet.again()
+
+
+def stamp(result: Any, sheet: Sheet) -> None:
+    """Complete `result`, one of allure's, with what `sheet` has."""
+    result.labels = [*_kept(result.labels, sheet), *_labels(result, sheet)]
+    _add_links(result, sheet)
+    own = {BOARD_PARAMETER, REPETITION_PARAMETER}
+    result.parameters = [
+        *(Parameter(name, value) for name, value in variant(sheet).items()),
+        *_shown(sheet),
+        *(_excluded(one, sheet) for one in result.parameters if one.name not in own),
+    ]
+    result.testCaseId = digest(sheet.test)
+    result.historyId = history_id(result.testCaseId, [(p.name, p.value) for p in result.parameters if not p.excluded])
+    if sheet.known and sheet.known.holds and result.status in ("failed", "broken"):
+        result.statusDetails = result.statusDetails or StatusDetails()
+        result.statusDetails.known = True
+
+
+def digest(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def history_id(case: str, parameters: Iterable[tuple[str, str]]) -> str:
+    """By what the report knows a result again: the test and the parameters that count, as the generator reckons it."""
+    counted = ",".join(f"{name}:{value}" for name, value in sorted(parameters))
+    return f"{digest(case)}.{digest(counted)}"
+
+
+def variant(sheet: Sheet) -> dict[str, str]:
+    """The parameters that count: each variant of a test has a history of its own."""
+    found = {"board": sheet.board, "image": sheet.image, "clock": sheet.clock, **sheet.counted}
+    return {name: value for name, value in found.items() if value}
+
+
+def _shown(sheet: Sheet) -> list[Parameter]:
+    """Parameters to be read: which module it was a failed test may not have come to, and any place will do."""
+    modules = ", ".join(dict.fromkeys(one.module.name for one in sheet.executions))
+    found = {"module": modules, "place": sheet.place, "worker": sheet.worker if sheet.worker != "main" else ""}
+    return [Parameter(name, value, excluded=True) for name, value in found.items() if value]
+
+
+def _excluded(parameter: Parameter, sheet: Sheet) -> Parameter:
+    if parameter.name in sheet.parameters:  # its value is in the test's name; its text may hold addresses and paths
+        parameter.excluded = True
+    return parameter
+
+
+def _kept(labels: Sequence[Label], sheet: Sheet) -> list[Label]:
+    """The result's labels but those that allure-pytest sets of itself and we know better."""
+    theirs = {
+        ("parentSuite", sheet.package),
+        ("suite", sheet.module),
+        ("subSuite", " > ".join(sheet.classes)),
+        *AUTOMATIC,
+    }
+    return [one for one in labels if (one.name, one.value) not in theirs]
+
+
+def _labels(result: Any, sheet: Sheet) -> list[Label]:
+    kept = {one.name for one in _kept(result.labels, sheet)}
+    blame = sheet.blame
+    kind = blame.kind if blame else BOUND_MARGINAL if "marginal" in sheet.outcomes else ""
+    board = sheet.board and (f"{sheet.board} ({sheet.place})" if sheet.place else sheet.board)
+    once = [  # unless the test has its own
+        ("epic", sheet.suite),
+        *(("feature", name) for name in sheet.requirements or [sheet.title]),
+        ("story", sheet.story),
+        ("parentSuite", board),
+        ("suite", sheet.suite),
+        ("subSuite", " > ".join((sheet.module, *sheet.classes))),
+        ("owner", sheet.owner),
+        ("severity", sheet.severity),
+        ("host", board or AUTOMATIC[0][1]),
+        ("thread", sheet.place or sheet.worker),
+    ]
+    ours = [
+        *(("requirement", name) for name in sheet.requirements),
+        *(("tag", name) for name in (*sheet.requirements, sheet.board, sheet.place)),
+        ("board", sheet.board),
+        ("fault", blame.fault if blame else ""),
+        ("kind", kind),
+        ("stage", blame.stage if blame else ""),
+        ("verdict", sheet.last.verdict.name if sheet.last else ""),
+        *(("bound", name) for name in dict.fromkeys(sheet.outcomes)),
+        *(("issue", name) for name in sheet.issues),
+        *_known(sheet),
+        (NODE, sheet.nodeid),
+        (CHOSEN, sheet.chosen),
+    ]
+    pairs = [one for one in once if one[0] not in kept] + ours
+    return [Label(name, value) for name, value in dict.fromkeys(pairs) if value]
+
+
+def _known(sheet: Sheet) -> list[tuple[str, str]]:
+    if sheet.known is None:
+        return []
+    issue, text = sheet.known.issue, sheet.known.text
+    if not sheet.known.holds:
+        return [("tag", f"known issue {issue}: its time is over")]
+    return [("known", issue), ("known-text", text), (KNOWN_URL, sheet.link(issue))]
+
+
+def _add_links(result: Any, sheet: Sheet) -> None:
+    there = {one.url for one in result.links}
+    for issue in dict.fromkeys((*sheet.issues, *([sheet.known.issue] if sheet.known else []))):
+        url = sheet.link(issue)
+        if url and url not in there:
+            result.links.append(Link("issue", url, issue))
