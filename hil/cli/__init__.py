@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 from rich.markup import escape
 
@@ -11,10 +9,13 @@ from hil.cli.boards import board
 from hil.cli.common import Group, as_json, json_option, out
 from hil.cli.faults import fault
 from hil.cli.figures import baseline, plot, results
+from hil.cli.history import history
 from hil.cli.images import image
 from hil.cli.lab import lab
 from hil.cli.link import link_
 from hil.cli.nightly import nightly
+from hil.cli.report import report
+from hil.cli.review import compare, review
 from hil.cli.runs import exit_status, run
 from hil.cli.snapshots import snapshot
 from hil.cli.transcripts import transcript
@@ -46,17 +47,22 @@ def doctor(json_: bool) -> None:
     raise SystemExit(0 if all(finding.good for finding in findings) else 1)
 
 
-@main.command()
-@click.argument("results", type=click.Path(path_type=Path), required=False)
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="The HTML file [reports/report.html].")
-@click.option("--title", default="Hardware-in-the-loop tests", show_default=True)
-def report(results: Path | None, output: Path | None, title: str) -> None:
-    """Make one HTML file of the Allure results in RESULTS [reports/results]."""
-    from hil.report import build
-
-    made = build.build(results or build.RESULTS_DIR, output or build.REPORTS_DIR / "report.html", title=title)
-    out.print(escape(str(made)))
-
-
-for command in (image, board, snapshot, transcript, link_, run, results, plot, baseline, fault, nightly, lab):
+for command in (
+    image,
+    board,
+    snapshot,
+    transcript,
+    link_,
+    run,
+    results,
+    plot,
+    baseline,
+    fault,
+    report,
+    review,
+    compare,
+    history,
+    nightly,
+    lab,
+):
     main.add_command(command)

@@ -1,0 +1,117 @@
+"""`hil review`, `hil compare`: what to look at of a night, and two sides beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+
+from hil.cli.common import as_json, json_option, out, show
+
+if TYPE_CHECKING:
+    from hil.review.overview import Review
+
+history_option = click.option(
+    "--history",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The history [reports/nights/history.sqlite].",
+)
+
+
+@click.command()
+@click.argument("night", required=False)
+@history_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where to [the night's own].",
+)
+@click.option(
+    "--nights", type=click.IntRange(2), default=30, show_default=True, help="How many nights are looked back on."
+)
+@json_option
+def review(night: str | None, file: Path | None, output: Path | None, nights: int, json_: bool) -> None:
+    """Tell what to look at of NIGHT [the newest], and make its overview and trend pages.
+
+    The pages are files that open from anywhere. `hil nightly` makes them at each night's end.
+    """
+    from hil.history.store import History
+    from hil.review.overview import review as make
+    from hil.review.window import Window
+
+    path = file or default_history()
+    with History(path) as history:
+        window = Window.of(history, night, nights)
+        made = make(window, output or _directory(path, window.night.name))
+    if json_:
+        as_json(made.facts)
+    else:
+        _tell(made)
+
+
+def default_history() -> Path:
+    from hil.history.store import NAME
+    from hil.nightly import state
+
+    return state.DIRECTORY / NAME
+
+
+def _directory(history: Path, night: str) -> Path:
+    """Where a night's pages go: to its directory, or where that is gone to one beside the nights."""
+    own = history.absolute().parent / night
+    return own if own.is_dir() else own.parent / "review" / night
+
+
+def _tell(made: Review) -> None:
+    out.print(f"[bold]night {escape(made.window.night.name)}: {escape(made.verdict)}[/]")
+    for one in made.findings:
+        style = "red" if one.bad and one.new else "yellow" if one.bad else "green"
+        new = ", new" if one.new else ""
+        out.print(f"- [bold {style}]{one.kind}{new}:[/] {escape(one.text)}")
+        for text in one.details:
+            out.print(f"    {escape(text)}")
+    out.print(f"\noverview: {escape(str(made.overview))}")
+
+
+@click.command()
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@history_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Make a page with pictures there, too.",
+)
+@json_option
+def compare(a: str, b: str, file: Path | None, output: Path | None, json_: bool) -> None:
+    """Hold the figures of A against those of B.
+
+    Each is a night, NIGHT:RUN, a results file, a run's directory, image:NAME or board:NAME; of the last two the newest
+    figures in the history. Series are paired by quantity, subject and test. It compares and does not judge: the exit
+    status is 0 unless the input is wrong.
+    """
+    from hil.review import comparison
+
+    made = comparison.compare(a, b, file or default_history())
+    page = comparison.write(made, output) if output else None
+    if json_:
+        as_json(made.facts | ({"page": str(page)} if page else {}))
+        return
+    out.print(f"A: {escape(made.a.found)}\nB: {escape(made.b.found)}")
+    show([line for pair in made.pairs for line in pair.lines()], False)
+    for pair in made.pairs:
+        if pair.told and not pair.why:
+            out.print(escape(f"{pair.title}: {pair.told}"))
+    for name, keys in (("A", made.only_a), ("B", made.only_b)):
+        for key in keys:
+            out.print(escape(f"only in {name}: {key.quantity} of {key.subject}, {key.board}, {key.test}"))
+    if page:
+        out.print(f"page: {escape(str(page))}")

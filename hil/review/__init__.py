@@ -1,0 +1,1 @@
+"""What a reviewer reads in the morning: findings, trends, comparisons, as static pages."""

@@ -1,0 +1,218 @@
+"""Two sides beside each other: nights, images or boards, series by series. It compares, it does not judge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hil.review import pages
+from hil.review.sides import Key, Side, side
+from hil.timing import plots
+from hil.timing.baseline import Change, Outcome, Shift, difference, median_shift, p99_shift
+from hil.timing.units import shown
+
+if TYPE_CHECKING:
+    from hil.timing.series import Series
+
+PAGE = "compare.html"
+FIGURES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+WORDS = {
+    Outcome.SAME: "same",
+    Outcome.DIFFERENT: "B is larger",
+    Outcome.BETTER: "B is smaller",
+    Outcome.INCONCLUSIVE: "cannot be told",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure of both: values in the series' unit; `shift` from A to B with its limits where there are some."""
+
+    figure: str
+    a: float
+    b: float
+    shift: Shift | None
+    verdict: str
+
+    @property
+    def share(self) -> str:
+        """By how much of A B is more."""
+        return f"{(self.b - self.a) / abs(self.a):+.1%}".replace("%", " %") if self.a else ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A series of A and the one of B. `why` tells why they are not compared; `first` what differs by an exact clock."""
+
+    key: Key
+    a: Series
+    b: Series
+    rows: tuple[Row, ...]
+    why: str = ""
+    first: Change | None = None
+
+    @property
+    def title(self) -> str:
+        seed = f", seed {self.key.seed}" if self.key.seed else ""
+        return f"{self.key.quantity} of {self.key.subject}{seed}{f', {self.boards}' if self.boards else ''}"
+
+    @property
+    def boards(self) -> str:
+        """The board of both, or A's and B's."""
+        a, b = (one.provenance.get("board", "") for one in (self.a, self.b))
+        return a if a == b else f"{a or '(not told)'} and {b or '(not told)'}"
+
+    @property
+    def told(self) -> str:
+        """What there is to say of the pair as a whole."""
+        if self.why:
+            return f"not compared: {self.why}"
+        if not self.a.clock.exact:
+            return ""
+        if self.first is None:
+            return "equal to the bit"
+        old, new = ("none" if one is None else shown(one, self.a.unit) for one in (self.first.old, self.first.new))
+        count, most = self.first.count, max(len(self.a), len(self.b))
+        return f"{count} of {most} values differ, the first is #{self.first.repetition}: {old}, {new}"
+
+    def lines(self) -> Iterator[dict[str, str]]:
+        """The rows of a table."""
+        unit = self.a.unit
+        for row in self.rows:
+            yield {
+                "quantity": self.key.quantity,
+                "subject": self.key.subject,
+                "board": self.boards,
+                "figure": row.figure,
+                "A": shown(row.a, unit),
+                "B": shown(row.b, self.b.unit),
+                "B - A": _shift(row, unit) if not self.why else "",
+                "verdict": row.verdict if not self.why else self.told,
+            }
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {
+            **asdict(self.key),
+            "unit": self.a.unit,
+            "clock": [self.a.clock.name, self.b.clock.name],
+            "n": [len(self.a), len(self.b)],
+            "told": self.told,
+            "figures": [
+                {
+                    "figure": row.figure,
+                    "A": row.a,
+                    "B": row.b,
+                    "shift": row.shift.value if row.shift else None,
+                    "lower": row.shift.lower if row.shift else None,
+                    "upper": row.shift.upper if row.shift else None,
+                    "verdict": row.verdict,
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def _shift(row: Row, unit: str) -> str:
+    shift = row.shift
+    if shift is None:
+        return row.share
+    told = shown(shift.value, unit) + (f" ({shift.value / abs(row.a):+.1%})".replace("%", " %") if row.a else "")
+    if shift.lower is None or shift.upper is None:
+        return f"{told}, too few samples for limits"
+    return f"{told}, {shown(shift.lower, unit)} .. {shown(shift.upper, unit)}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs, and the series that only one of the sides has."""
+
+    a: Side
+    b: Side
+    pairs: tuple[Pair, ...]
+    only_a: tuple[Key, ...]
+    only_b: tuple[Key, ...]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it but the samples, as JSON has it."""
+        return {
+            **{side: {"name": one.name, "found": one.found} for side, one in (("A", self.a), ("B", self.b))},
+            "pairs": [pair.facts for pair in self.pairs],
+            "only A": [asdict(key) for key in self.only_a],
+            "only B": [asdict(key) for key in self.only_b],
+        }
+
+
+def compare(a: str, b: str, history: Path) -> Comparison:
+    """Hold `a` against `b`: nights, files, directories, images or boards. Raises `ConfigurationError`."""
+    one, other = side(a, history), side(b, history)
+    matches = dict(_matches(one, other))
+    pairs = tuple(_pair(key, one.series[key], other.series[match]) for key, match in matches.items())
+    taken = set(matches.values())
+    return Comparison(
+        one,
+        other,
+        pairs,
+        tuple(key for key in one.series if key not in matches),
+        tuple(key for key in other.series if key not in taken),
+    )
+
+
+def _matches(one: Side, other: Side) -> Iterator[tuple[Key, Key]]:
+    """Of each series of A its like in B, where there is one: of the same board, else test, else the only one."""
+    left, right = list(one.series), list(other.series)
+    for way in range(3):
+        ours, theirs = ({key: key.ways[way] for key in keys} for keys in (left, right))
+        counts, others = Counter(ours.values()), {like: key for key, like in theirs.items()}
+        single = Counter(theirs.values())
+        for key, like in ours.items():
+            if counts[like] == 1 and single[like] == 1:
+                left.remove(key)
+                right.remove(others[like])
+                yield key, others[like]
+
+
+def _pair(key: Key, a: Series, b: Series) -> Pair:
+    why = _obstacle(a, b)
+    values = {name: (_quantile(a, q), _quantile(b, q)) for name, q in FIGURES.items()}
+    if why or a.clock.exact:
+        exact = not why
+        rows = [
+            Row(name, *both, None, ("equal" if both[0] == both[1] else "differs") if exact else "")
+            for name, both in values.items()
+        ]
+        return Pair(key, a, b, tuple(rows), why, None if why else difference(a, b))
+    shifts = {"p50": median_shift(a, b), "p99": p99_shift(a, b)}
+    rows = [
+        Row(name, *both, shift := shifts.get(name), WORDS[shift.outcome] if shift else "")
+        for name, both in values.items()
+    ]
+    return Pair(key, a, b, tuple(rows))
+
+
+def _obstacle(a: Series, b: Series) -> str:
+    if a.unit != b.unit:
+        return f"their units are {a.unit!r} and {b.unit!r}"
+    if a.clock.name != b.clock.name:
+        return f"their clocks are {a.clock.name} and {b.clock.name}"
+    if a.clock.exact != b.clock.exact:
+        return f"only {'A' if a.clock.exact else 'B'} was taken in exact virtual time"
+    return ""
+
+
+def _quantile(series: Series, q: float) -> float:
+    """The order statistic that hil.timing.figures takes."""
+    return float(series.ordered[-(-len(series) * round(q * 100) // 100) - 1])
+
+
+def write(made: Comparison, directory: Path) -> Path:
+    """Make the page of a comparison, with a picture for each pair. Raises `InfrastructureError`."""
+    drawn = [
+        (number, pair, "" if pair.a.unit != pair.b.unit else plots.compare([pair.a, pair.b]))
+        for number, pair in enumerate(made.pairs, 1)
+    ]
+    return pages.write(directory / PAGE, "compare.html", made=made, drawn=drawn)

@@ -1,0 +1,176 @@
+"""Two sides beside each other: what names stand for, what is paired, what is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from reviewed import REAL, VIRTUAL, Plan, history
+
+from hil.cli import main
+from hil.errors import ConfigurationError
+from hil.review import comparison
+from hil.review.comparison import Comparison, compare
+from hil.timing import Clock, Series, results
+
+MODULES = [("response time", name, clock) for name, clock in (("hello.wasm", VIRTUAL), ("nbody.wasm", REAL))]
+
+
+def kept(tmp_path: Path, *plans: Plan) -> Path:
+    with history(tmp_path, *plans) as store:
+        return store.path
+
+
+def plan() -> Plan:
+    def level(board: str, quantity: str, subject: str, night: int) -> float:
+        return 0.01 * (1 + 0.5 * (night == 2)) * (2 if board == "two" else 1)
+
+    return Plan(nights=3, suites=("smoke",), tests=1, measured=MODULES, level=level)
+
+
+def series(samples: Sequence[float], clock: Clock = REAL, unit: str = "s", **told: str) -> Series:
+    origin = {"board": "one", "test": "suites/a.py::test_x[one]", **told}
+    return Series("response time", "m.wasm", samples, clock, unit, provenance=origin)
+
+
+def file(path: Path, *several: Series) -> str:
+    for one in several:
+        results.write(path, one)
+    return str(path)
+
+
+def verdicts(made: Comparison) -> dict[str, list[str]]:
+    return {f"{pair.key.subject} {pair.boards}": [row.verdict for row in pair.rows] for pair in made.pairs}
+
+
+def test_nights_are_compared_board_by_board(tmp_path: Path) -> None:
+    made = compare("2026-01-01", "2026-01-03", kept(tmp_path, plan()))
+    assert verdicts(made) == {
+        f"{module} {board}": ["differs"] * 3 if module == "hello.wasm" else ["B is larger", "cannot be told", ""]
+        for board in ("one", "two")
+        for module in ("hello.wasm", "nbody.wasm")
+    }
+    assert (made.only_a, made.only_b) == ((), ())
+    virtual = next(pair for pair in made.pairs if (pair.key.subject, pair.boards) == ("hello.wasm", "one"))
+    assert virtual.told == "30 of 30 values differ, the first is #1: 10 ms, 15 ms"
+    assert [row.share for row in virtual.rows] == ["+50.0 %"] * 3
+
+
+def test_a_shift_has_its_limits(tmp_path: Path) -> None:
+    made = compare("2026-01-01:job-one", "2026-01-03:job-one", kept(tmp_path, plan()))
+    shift = made.pairs[1].rows[0].shift
+    assert shift is not None
+    assert shift.lower is not None
+    assert shift.upper is not None
+    assert shift.lower < shift.value < shift.upper
+    p99 = list(made.pairs[1].lines())[1]
+    assert p99["B - A"].endswith("too few samples for limits")
+
+
+def test_boards_and_images_are_compared_by_their_newest_figures(tmp_path: Path) -> None:
+    store = kept(tmp_path, plan())
+    made = compare("board:one", "board:two", store)
+    assert made.a.found == "board one: night 2026-01-03, job-one"
+    assert [pair.boards for pair in made.pairs] == ["one and two"] * 2
+    same = compare("image:reference", "latest", store)
+    assert [pair.told for pair in same.pairs if pair.key.subject == "hello.wasm"] == ["equal to the bit"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("2026-01-0", "neither a file nor a night of .*did you mean '2026-01-0[123]'"),
+        ("2026-01-01:job-on", "has no run 'job-on'; did you mean 'job-one'"),
+        ("image:plain", "no figures of the image 'plain'; those that have some are: reference"),
+        ("board:on", "no figures of the board 'on'; did you mean 'one'"),
+        ("board:", "neither a file nor a night"),
+        ("", "neither a file nor a night"),
+        ("x" * 300, "neither a file nor a night"),
+        ("a\0b", "neither a file nor a night"),
+    ],
+)
+def test_names_that_stand_for_nothing_are_told(tmp_path: Path, name: str, told: str) -> None:
+    store = kept(tmp_path, plan())
+    with pytest.raises(ConfigurationError, match=told):
+        compare("2026-01-01", name, store)
+
+
+def test_files_and_directories_need_no_history(tmp_path: Path) -> None:
+    a = file(tmp_path / "a.jsonl", series([1.0] * 40))
+    file(tmp_path / "run" / "results-gw0.jsonl", series([2.0] * 40))
+    made = compare(a, str(tmp_path / "run"), tmp_path / "none.sqlite")
+    assert made.pairs[0].rows[0].verdict == "B is larger"
+    with pytest.raises(ConfigurationError, match="there is no history"):
+        compare(a, "2026-01-01", tmp_path / "none.sqlite")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ConfigurationError, match="no results file in"):
+        compare(a, str(tmp_path / "bare"), tmp_path / "none.sqlite")
+
+
+def test_nights_whose_samples_are_gone_are_told(tmp_path: Path) -> None:
+    from hil.history.store import History
+
+    store = kept(tmp_path, plan())
+    with History(store, write=True) as open_:
+        open_.prune(3, 1)
+    with pytest.raises(ConfigurationError, match="has no series to compare"):
+        compare("2026-01-01", "2026-01-03", store)
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (series([1.0], VIRTUAL), "their clocks are guest counter and virtual time"),
+        (series([1.0], Clock("guest counter", 1e-9, exact=True)), "only B was taken in exact virtual time"),
+        (series([1.0], unit="B"), "their units are 's' and 'B'"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_and_shown(tmp_path: Path, other: Series, why: str) -> None:
+    none = tmp_path / "none.sqlite"
+    made = compare(file(tmp_path / "a.jsonl", series([1.0, 2.0])), file(tmp_path / "b.jsonl", other), none)
+    (pair,) = made.pairs
+    assert pair.told == f"not compared: {why}"
+    assert [row.verdict for row in pair.rows] == ["", "", ""]
+    assert all(line["verdict"] == pair.told for line in pair.lines())
+    text = comparison.write(made, tmp_path / "page").read_text()
+    assert why.replace("'", "&#39;") in text
+    assert ("<svg" in text) is (other.unit == "s")
+
+
+def test_a_side_s_own_series_are_named_and_odd_pairs_are_not_made(tmp_path: Path) -> None:
+    a = [series([1.0, 2.0], test=f"suites/a.py::test_{name}[one]") for name in "xyz"]
+    b = [series([1.0, 2.0], board="two", test=f"suites/a.py::test_{name}[two]") for name in "xvw"]
+    none = tmp_path / "none.sqlite"
+    made = compare(file(tmp_path / "a.jsonl", *a), file(tmp_path / "b.jsonl", *b), none)
+    assert [pair.key.test for pair in made.pairs] == ["suites/a.py::test_x"]
+    assert [key.test[-1] for key in made.only_a] == ["y", "z"]
+    assert [key.test[-1] for key in made.only_b] == ["v", "w"]
+    alone = compare(file(tmp_path / "c.jsonl", a[1]), file(tmp_path / "d.jsonl", b[1]), none)
+    assert len(alone.pairs) == 1  # one of its quantity and subject on each side: whatever the tests are called
+
+
+def test_of_a_series_that_was_taken_twice_the_last_counts(tmp_path: Path) -> None:
+    a = file(tmp_path / "a.jsonl", series([1.0] * 40), series([3.0] * 40))
+    made = compare(a, a, tmp_path / "none.sqlite")
+    assert made.pairs[0].rows[0].a == 3.0
+
+
+def command(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["compare", *map(str, arguments)])
+
+
+def test_the_command_prints_a_table_and_makes_a_page(tmp_path: Path) -> None:
+    store = kept(tmp_path, plan())
+    done = command("2026-01-01", "2026-01-03", "--history", store, "-o", tmp_path / "page")
+    assert done.exit_code == 0, done.output
+    assert "B is larger" in done.output
+    page = (tmp_path / "page" / "compare.html").read_text()
+    assert page.count("<svg") == 4
+    assert "<h1>2026-01-01 beside 2026-01-03</h1>" in page
+    told = json.loads(command("2026-01-01", "2026-01-03", "--history", store, "--json").output)
+    assert len(told["pairs"]) == 4
+    assert told["only A"] == []
+    assert command("2026-01-01", "nothing", "--history", store).exit_code == 2

@@ -1,0 +1,52 @@
+"""A night makes its overview, and goes on without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hil.nightly import report
+from hil.nightly.night import Spent, spend
+from hil.review import overview
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(report, "make", lambda night: "report: none")  # Node.js takes seconds
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # labgrid's and hypothesis's take seconds
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p hil.plugin -p allure_pytest.plugin -p xdist")
+    suite = tmp_path / "suite"
+    suite.mkdir()
+    (suite / "test_suite.py").write_text("def test_one(): pass\ndef test_two(): assert False, 'moon'\n")
+    (tmp_path / "one.yaml").write_text("")
+    path = tmp_path / "tiny.toml"
+    path.write_text('limit = 5\n[[job]]\nname = "job"\nsuites = ["suite"]\nboards = ["one.yaml"]\n')
+    return path
+
+
+def night(plan: Path) -> Spent:
+    return spend(plan, plan.parent / "nights", tell=lambda _: None)
+
+
+def test_a_night_has_an_overview_and_its_summary_leads_there(plan: Path) -> None:
+    spent = night(plan)
+    assert spent.path is not None
+    page = spent.path / "overview.html"
+    assert f"- overview: {page} (first night of its plan: 1 thing to look at)" in spent.text
+    assert "test_suite.py::test_two" in page.read_text()
+    assert 'href="summary.md"' in page.read_text()
+    assert (spent.path / "trends" / "index.html").exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no colours left"), OSError(28, "the disk is full")])
+def test_a_night_without_an_overview_is_still_a_night(
+    plan: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(overview, "review", fail)
+    spent = night(plan)
+    assert (spent.status, spent.error) == (1, None)
+    assert f"- no overview: {type(error).__name__}: {error}" in spent.text
