@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import re
 import signal
@@ -327,6 +329,11 @@ def test_a_run_tells_each_test_s_place(run):
     assert 'name="place" value="box-1"' in (lab.directory / "junit.xml").read_text()
     results = "".join(path.read_text() for path in (lab.directory / "allure").iterdir())
     assert '{"name": "tag", "value": "box-1"}' in results
+    (told,) = (json.loads(path.read_text()) for path in (lab.directory / "allure").glob("*-result.json"))
+    name = told["fullName"].replace(".", "/").replace("#", ".py::")  # with the board's own name: any place will do
+    assert told["testCaseId"] == hashlib.md5(f"{name}[stub]".encode()).hexdigest()
+    assert {"name": "host", "value": "stub (box-1)"} in told["labels"]
+    assert {"name": "thread", "value": "box-1"} in told["labels"]
     assert f"places = box-1 (exporter exporter-1, coordinator {lab.address})\n" in results
     assert lab.clean
 

@@ -1,8 +1,9 @@
-"""`./bootstrap` before it installs anything: help, wrong usage, unknown systems, no way to become root."""
+"""`./bootstrap` before it installs anything, and how it judges the tests: help, wrong usage, unknown systems, no root."""
 
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,3 +146,61 @@ def test_a_failed_step_shows_the_end_of_its_log(run: Run, bare_debian: Path, tmp
     assert done.stderr.count("the mirror is asleep") == 3
     assert "run ./bootstrap again" in done.stderr
     assert "try 2 of 3" in (tmp_path / "project" / ".bootstrap" / "log").read_text()
+
+
+# stands in for pytest: writes its command down, and what a part's tests made of it
+PYTEST = """
+echo "$@" >>"$TOLD/commands"
+case $1 in tests/unit) set -- $UNIT "$@" ;; tests/integration) set -- $INTEGRATION "$@" ;; *) exit 99 ;; esac
+for word; do
+  case $word in --junitxml=*)
+    echo "<testsuites><testsuite tests='$2' skipped='$3'/></testsuites>" >"${word#*=}" ;;
+  esac
+done
+exit $1
+"""
+
+
+@pytest.mark.parametrize(
+    ("unit", "integration", "failed"),
+    [
+        ("0 9 1", "0 9 9", ""),
+        ("0 9 9", "0 9 1", ""),
+        ("5 0 0", "0 1 0", ""),
+        ("0 1 0", "5 0 0", ""),
+        ("5 0 0", "5 0 0", "no test ran"),
+        ("0 9 9", "0 9 9", "no test ran"),
+        ("0 9 9", "5 0 0", "no test ran"),
+        ("1 9 0", "0 9 0", "pytest tests/unit"),
+        ("0 9 0", "2 9 0", "pytest tests/integration"),
+        ("5 0 0", "3 0 0", "pytest tests/integration"),
+        ("4 0 0", "1 9 0", "pytest tests/unit, pytest tests/integration"),
+    ],
+)
+def test_both_parts_of_the_tests_are_judged_together(
+    bin_dir: Path, tmp_path: Path, unit: str, integration: str, failed: str
+) -> None:
+    for name in ("ruff", "mypy", "lint-imports"):
+        add_tool(bin_dir, name, "true")
+    add_tool(bin_dir, "pytest", PYTEST)
+    for name, found in {"mktemp": shutil.which("mktemp"), "python": sys.executable}.items():
+        (bin_dir / name).symlink_to(str(found))
+    text = BOOTSTRAP.read_text()
+    script = tmp_path / "checks"
+    script.write_text(text[: text.index("\n# ---- steps")] + text[text.index("\ncheck() ") : text.index("\nshell() ")])
+    with script.open("a") as file:
+        file.write('\ntrap finish EXIT\nchecks "$@"\n')
+    environment = {"PATH": str(bin_dir), "TOLD": str(tmp_path), "UNIT": unit, "INTEGRATION": integration}
+    environment["TMPDIR"] = str(tmp_path / "temporary")
+    (tmp_path / "temporary").mkdir()
+    done = subprocess.run(
+        ["bash", script, "-k", "some words"], env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == bool(failed), done.stderr
+    assert done.stderr == (f"bootstrap: failed: {failed}\n" if failed else "")
+    first, second = (tmp_path / "commands").read_text().splitlines()
+    assert first.startswith("tests/unit -n logical ")
+    assert second.startswith("tests/integration --junitxml=")
+    assert first.endswith(" -k some words")
+    assert second.endswith(" -k some words")
+    assert not list((tmp_path / "temporary").iterdir())

@@ -1,0 +1,76 @@
+"""Two nights of a small suite on the reference image, the second with one failure of each kind: what a morning brings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 300.0  # seconds for a night; a first one builds the image
+SUITE = '''
+"""What the runner says, and how fast."""
+
+import pytest
+from hil.timing import maximum, ms
+from hil.wasm import exited
+
+WORSE = {worse}
+pytestmark = pytest.mark.board
+
+
+def test_greeting(runner, sample):
+    assert runner.run(sample("hello.wasm")).verdict == exited(0)
+
+
+def test_words(runner, sample):
+    run = runner.run(sample("hello.wasm"))
+    assert run.lines[0] == ("hello, moon" if WORSE else "hello, sel4")
+
+
+def test_response(runner, sample, measure):
+    series = measure.executions(runner, sample("hello.wasm"), repeats=8)
+    measure.check(series, maximum <= (0.1 * ms if WORSE else 10_000 * ms))
+
+
+@pytest.mark.destructive
+def test_silence(guest, runner, sample):
+    if WORSE:  # an agent that says nothing
+        guest.run("printf '#!/bin/sh\\\\n' > $(command -v wasmedge_emit)", check=True)
+    run = runner.run(sample("hello.wasm"))
+    assert run.verdict == exited(0), str(run)
+'''
+PLAN = """
+limit = 5
+retries = 0
+
+[[job]]
+name = "morning"
+suites = ["talk"]
+boards = ["qemu-reference"]
+"""
+
+
+def nights(directory: Path) -> tuple[Path, Path]:
+    """Run both in `directory`; the nights' directories, in the order in which they were."""
+    suite = directory / "talk"
+    suite.mkdir()
+    (directory / "plan.toml").write_text(PLAN)
+    return _night(suite, worse=False), _night(suite, worse=True)
+
+
+def _night(suite: Path, *, worse: bool) -> Path:
+    (suite / "test_hello.py").write_text(SUITE.format(worse=worse))
+    command = [sys.executable, "-c", "from hil.cli import main; main()"]
+    command += ["nightly", "plan.toml", "--directory", "nights"]
+    done = subprocess.run(
+        command,
+        cwd=suite.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=LIMIT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == (1 if worse else 0), done.stdout + done.stderr
+    return (suite.parent / "nights" / "latest").resolve()

@@ -1,0 +1,343 @@
+"""What a morning brings, in a browser: the report, the overview, trends, a comparison, and the pages on a test's page.
+
+No page may have an error, ask for anything elsewhere, or keep somebody from reading it, in light and dark.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import morning
+import pytest
+from browser import LIMIT, Scheme, Visit, accessibility, barriers, chromium, visit
+from playwright.sync_api import Browser, Frame, Locator, Page, expect
+
+expect.set_options(timeout=LIMIT)
+Open = Callable[..., Page]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+PARTS = ("console", "console, played", "figures")  # pages of ours that are attached to a test
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@dataclass(frozen=True)
+class Nights:
+    """Two nights, the second worse than the first, and the page that holds one against the other."""
+
+    first: Path
+    second: Path
+    comparison: Path
+
+    @property
+    def report(self) -> Path:
+        return self.second / "report.html"
+
+    @property
+    def overview(self) -> Path:
+        return self.second / "overview.html"
+
+    def pages(self) -> list[Path]:
+        return [self.overview, *sorted((self.second / "trends").glob("*.html")), self.comparison]
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    directory = tmp_path_factory.mktemp("morning")
+    first, second = morning.nights(directory)
+    command = [sys.executable, "-c", "from hil.cli import main; main()", "compare", first.name, second.name]
+    command += ["--history", str(first.parent / "history.sqlite"), "-o", str(directory / "compared")]
+    done = subprocess.run(command, timeout=60, capture_output=True, text=True, cwd=morning.ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (page,) = (directory / "compared").glob("*.html")
+    return Nights(first, second, page)
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Open]:
+    """Opens a file in a window of its own, as `look(file, scheme)`; at the end all of them must have been quiet."""
+    visits: list[Visit] = []
+    with ExitStack() as stack:
+
+        def look(file: Path, scheme: Scheme = "light", *, scripts: bool = True) -> Page:
+            visits.append(stack.enter_context(visit(browser, scheme, scripts=scripts)))
+            return visits[-1].open(file)
+
+        yield look
+        for one in visits:
+            one.check()
+
+
+def found(page: Page, name: str) -> None:
+    """Search the report for a test and go to its page."""
+    page.get_by_test_id("search-input").fill(name)
+    leaf = page.get_by_test_id("tree-leaf")
+    expect(leaf).to_have_count(1)
+    leaf.click()
+    expect(page.get_by_test_id("test-result-info-title")).to_contain_text(name)
+
+
+def attachment(page: Page, name: str) -> Locator:
+    """The attachment of that name on a test's page."""
+    named = re.compile(rf"^\d*\s*{re.escape(name)}\s*(text|image|application)/")
+    return page.get_by_test_id("test-result-attachment").filter(has_text=named)
+
+
+def opened(page: Page, name: str) -> Locator:
+    """The same, unfolded."""
+    one = attachment(page, name)
+    one.get_by_test_id("test-result-attachment-header").get_by_role("button").first.click()
+    return one
+
+
+def shown(page: Page, name: str) -> Frame:
+    """The page of ours that is attached under that name, as the report shows it."""
+    frame = opened(page, name).locator("iframe").element_handle().content_frame()
+    assert frame is not None
+    frame.wait_for_load_state("load")
+    return frame
+
+
+def saved(page: Page, name: str, directory: Path) -> Path:
+    """The same as a file, by the report's button."""
+    with page.expect_download() as download:
+        attachment(page, name).get_by_role("button").last.click()
+    path = directory / f"{name}.html"
+    download.value.save_as(path)
+    return path
+
+
+# what the watch is worth
+
+
+@pytest.mark.parametrize(
+    ("markup", "told"),
+    [
+        ("<script>console.error('told')</script>", "errors:\ntold"),
+        ("<script>setTimeout(() => { throw Error('thrown') })</script>", "errors:\nuncaught: thrown"),
+        ("<script>fetch('http://127.0.0.1:9/x').catch(() => 0)</script>", "elsewhere:\nhttp://127.0.0.1:9/x"),
+        ("<link rel=stylesheet href=http://127.0.0.1:9/y>", "elsewhere:\nhttp://127.0.0.1:9/y"),
+        ("<script>new WebSocket('ws://127.0.0.1:9/z')</script>", "elsewhere:\nws://127.0.0.1:9/z"),
+        ("<iframe srcdoc='<img src=http://127.0.0.1:9/v>'></iframe>", "elsewhere:\nhttp://127.0.0.1:9/v"),
+    ],
+)
+def test_the_watch_sees_what_no_page_may_do(browser: Browser, tmp_path: Path, markup: str, told: str) -> None:
+    file = tmp_path / "bad.html"
+    file.write_text(f"<!doctype html><html lang=en><title>x</title>{markup}")
+    with visit(browser) as one:
+        one.open(file)
+        with pytest.raises(AssertionError, match=re.escape(told)):
+            one.check()
+
+
+def test_axe_sees_barriers(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "bad.html"
+    file.write_text(
+        "<!doctype html><html><title>x</title><p style='color:#999;background:#aaa'>pale</p><img src='data:,'>"
+    )
+    with visit(browser) as one:
+        rules = {text.split(":")[0] for text in barriers(one.open(file))}
+    assert rules == {"serious html-has-lang", "serious color-contrast", "critical image-alt"}
+
+
+# the report
+
+
+def test_the_report_leads_from_a_category_to_the_test(look: Open, nights: Nights) -> None:
+    page = look(nights.report)
+    page.get_by_test_id("nav-tab-categories").click()
+    sections = page.get_by_test_id("tree-section")
+    expect(sections).to_have_count(3)
+    for title in ("Runner: silent, no verdict that can be trusted", "Regressed"):
+        sections.filter(has_text=title).get_by_test_id("tree-arrow").click()
+    page.get_by_test_id("tree-leaf").click()
+    expect(page.get_by_test_id("test-result-info-title")).to_contain_text("test_silence")
+    expect(page.get_by_test_id("test-result-error-message")).to_contain_text("silent (no sealed verdict on the line)")
+
+
+def test_a_failed_test_is_found_with_its_console_and_how_to_repeat_it(look: Open, nights: Nights) -> None:
+    page = look(nights.report)
+    found(page, "test_words")
+    expect(page.get_by_test_id("test-result-error-message")).to_contain_text("hello, moon")
+    frame = shown(page, "console")
+    expect(frame.get_by_role("cell", name="hello, sel4", exact=True)).to_be_visible()
+    failed = frame.locator("#fail")
+    expect(failed).to_contain_text("fail")  # in words, not by a colour alone
+    expect(failed).to_contain_text("hello, moon")
+    expect(opened(page, "repeat this test")).to_contain_text(
+        "pytest 'test_hello.py::test_words[qemu-reference]' --board qemu-reference"
+    )
+
+
+def test_a_bound_that_was_not_kept_has_its_figures_and_its_picture(look: Open, nights: Nights) -> None:
+    page = look(nights.report)
+    found(page, "test_response")
+    figures = shown(page, "figures")
+    expect(figures.get_by_role("row").filter(has_text="100 us")).to_contain_text("fail")
+    picture = opened(page, "histogram: response time of hello.wasm").locator("img, svg").last
+    expect(picture).to_be_visible()
+    assert picture.bounding_box()["width"] > 300
+
+
+def test_the_console_page_is_searched_with_the_keyboard(look: Open, nights: Nights, tmp_path: Path) -> None:
+    page = look(nights.report)
+    found(page, "test_words")
+    alone = look(saved(page, "console", tmp_path))
+    expect(alone.locator("#fail")).to_be_in_viewport()
+    alone.keyboard.press("/")
+    alone.keyboard.type("hello")
+    told, first = alone.locator("#told"), alone.locator("tr.now")
+    count = alone.locator("tr.hit").count()
+    assert count > 1
+    expect(told).to_have_text(f"1 of {count}")
+    before = first.inner_text()
+    alone.keyboard.press("Enter")
+    expect(told).to_have_text(f"2 of {count}")
+    assert first.inner_text() != before
+    alone.keyboard.press("Escape")
+    expect(alone.locator("tr.hit")).to_have_count(0)
+
+
+def test_the_console_is_played(look: Open, nights: Nights, tmp_path: Path) -> None:
+    page = look(nights.report)
+    found(page, "test_words")
+    alone = look(saved(page, "console, played", tmp_path))
+    alone.keyboard.press("Space")
+    expect(alone.locator("#player")).to_contain_text("hello, sel4")
+
+
+# the overview
+
+
+def test_the_overview_names_what_became_worse_and_nothing_else(look: Open, nights: Nights) -> None:
+    page = look(nights.overview)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("worse than the night before: 3 things")
+    findings = page.locator("ol.findings > li")
+    expect(findings).to_have_count(3)
+    for test in ("test_words", "test_response", "test_silence"):
+        expect(findings.filter(has_text=test)).to_have_count(1)
+    cell = page.get_by_role("region", name="Boards and suites").locator("td")
+    expect(cell).to_contain_text("3 failed")
+
+
+def test_the_overview_leads_to_what_is_there(look: Open, nights: Nights) -> None:
+    page = look(nights.overview)
+    links = page.locator("a[href]").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    files = {link.partition("#")[0] for link in links} - {""}
+    assert {"report.html", "trends/index.html"} <= files
+    gone = [file for file in files if not (nights.second / file).exists()]
+    assert not gone
+    page.get_by_role("link", name="Allure report", exact=True).click()
+    expect(page.get_by_test_id("tree-leaf")).to_have_count(4)
+
+
+def test_the_overview_is_walked_with_the_keyboard(look: Open, nights: Nights) -> None:
+    page = look(nights.overview)
+    reached = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        here = page.locator(":focus")
+        if not here.count():
+            break
+        assert float(here.evaluate("one => parseFloat(getComputedStyle(one).outlineWidth)")) >= 2, "no focus is seen"
+        inside = here.evaluate("one => (one.closest('li[data-stop], [role=region], nav') || one).outerHTML")
+        reached.append(inside)
+    assert "Skip to the content" in reached[0]
+    assert any("finding-" in one for one in reached)
+    assert any('aria-label="Boards and suites' in one for one in reached)
+
+    page.keyboard.press("/")
+    expect(page.get_by_label("Filter")).to_be_focused()
+    page.keyboard.type("silence")
+    findings = page.locator("ol.findings > li:visible")
+    expect(findings).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(findings).to_have_count(3)
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(findings.nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    expect(findings.nth(0)).to_be_focused()
+
+
+def test_the_overview_prints(look: Open, nights: Nights) -> None:
+    page = look(nights.overview)
+    expect(page.locator("#tools")).to_be_visible()
+    page.emulate_media(media="print")
+    expect(page.locator("#tools")).to_be_hidden()
+    expect(page.locator("ol.findings > li")).to_have_count(3)
+    assert page.pdf(format="A4").startswith(b"%PDF-")
+
+
+def test_all_is_there_without_scripts(look: Open, nights: Nights) -> None:
+    for file in nights.pages():
+        page = look(file, scripts=False)
+        expect(page.locator("#tools")).to_be_hidden()
+        expect(page.locator("main")).not_to_be_empty()
+    expect(look(nights.overview, scripts=False).locator("ol.findings > li:visible")).to_have_count(3)
+
+
+# trends and comparison
+
+
+def test_a_trend_has_its_picture_and_its_table(look: Open, nights: Nights) -> None:
+    page = look(nights.second / "trends" / "index.html")
+    page.get_by_role("link", name="response time").first.click()
+    section = page.locator("section.series").first
+    picture = section.locator("svg").first
+    expect(picture.locator("title").first).not_to_be_empty()
+    table = section.locator("details").first
+    expect(table.get_by_role("row")).to_have_count(0)
+    table.locator("summary").click()
+    for night in (nights.first, nights.second):
+        expect(table.get_by_role("rowheader", name=night.name, exact=True)).to_be_visible()
+
+
+def test_a_comparison_has_its_pictures_and_tables(look: Open, nights: Nights) -> None:
+    page = look(nights.comparison)
+    sections = page.locator("section.series")
+    expect(sections.filter(has_text="response time of hello.wasm")).to_have_count(1)
+    for section in sections.all():
+        expect(section.locator("svg").first).to_be_visible()
+        assert section.get_by_role("row").count() > 1
+
+
+# light and dark, for all
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_page_keeps_anybody_from_reading_it(look: Open, nights: Nights, scheme: Scheme) -> None:
+    for file in nights.pages():
+        page = look(file, scheme)
+        for one in page.locator("details").all():
+            one.evaluate("one => { one.open = true }")
+        assert not barriers(page), file.name
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_part_of_a_tests_page_keeps_anybody_from_reading_it(
+    look: Open, nights: Nights, tmp_path: Path, scheme: Scheme
+) -> None:
+    page = look(nights.report, scheme)
+    found(page, "test_response")
+    assert page.locator("html").get_attribute("data-theme") == scheme
+    for name in PARTS:
+        assert not barriers(shown(page, name)), f"{name}, within the report"
+        assert not barriers(look(saved(page, name, tmp_path), scheme)), f"{name}, by itself"
+
+
+def test_what_axe_finds_in_the_reports_own_pages(look: Open, nights: Nights, record_property) -> None:
+    """They are Allure's: told, not judged."""
+    page = look(nights.report)
+    found(page, "test_words")
+    for number, one in enumerate(accessibility(page)):
+        record_property(f"axe {number}", one)
