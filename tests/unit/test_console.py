@@ -66,7 +66,7 @@ def test_a_time_out_of_nothing_waits_as_long_as_asked(wire: Wire) -> None:
     begin = time.monotonic()
     with pytest.raises(LineTimeout, match="0 bytes came"):
         wire.console.wait_for(b"x", timeout=0.3)
-    assert 0.3 <= time.monotonic() - begin < 2
+    assert 0.3 <= time.monotonic() - begin < QUICK
 
 
 def test_ten_megabytes_with_the_marker_at_the_end_in_bounded_memory(wire: Wire) -> None:
@@ -124,7 +124,7 @@ def test_the_end_of_the_line_is_noticed_at_once_and_explained(tmp_path: Path) ->
         begin = time.monotonic()
         with pytest.raises(LineClosed, match=r"the line has ended \(eof\): QEMU was killed by SIGKILL"):
             wire.console.wait_for(b"x", timeout=60)
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < QUICK
     finally:
         wire.close()
 
@@ -191,12 +191,13 @@ def test_close_keeps_what_had_arrived(wire: Wire) -> None:
     assert wire.console.transcript.size == 100_000
 
 
-def test_a_flood_that_never_pauses_does_not_keep_the_pump(tmp_path: Path) -> None:
+def test_a_flood_that_never_pauses_does_not_keep_the_pump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hil.console.console.STOP_LIMIT", QUICK)
     with Console(os.open("/dev/zero", os.O_RDWR), Transcript.create(tmp_path, "flood")) as console:
         console.wait_for(b"\0", timeout=QUICK)
         begin = time.monotonic()
         console.close()
-        assert time.monotonic() - begin < 1.5, "the pump had to be killed"
+        assert time.monotonic() - begin < QUICK, "the pump had to be killed"
 
 
 OWNER = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -238,9 +239,12 @@ def test_a_seed_stays_with_one_worker_and_all_are_judged_together(stub: Path) ->
     (directory / "conftest.py").write_text(UNPROVEN)
     bound = '[[bound]]\nquantity="q"\nsubject="s"\nfigure="max"\nlimit="2 s"\nreason="r"\n'
     (directory / "stub.bounds.toml").write_text(bound)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--board", "stub.yaml"]
-    options = ["--clock", "virtual", "--seeds", "3", "-n", "2", "--results", "r.jsonl"]
-    done = subprocess.run([*command, *options], cwd=directory, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-m", "pytest", "-p", "hil.plugin", "-p", "xdist", "-p", "no:cacheprovider", "-q"]
+    options = ["--board", "stub.yaml", "--clock", "virtual", "--seeds", "3", "-n", "2", "--results", "r.jsonl"]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # labgrid's takes a second
+    done = subprocess.run(
+        [*command, *options], cwd=directory, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
     assert "9 passed" in done.stdout
     assert "all seeds: q of s, n=9" in done.stdout, "each sample once"

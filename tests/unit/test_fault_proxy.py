@@ -229,17 +229,17 @@ def test_a_paced_line_takes_the_time_that_a_uart_takes() -> None:
     begin = time.monotonic()
     got, _ = passed(bytes(11_520), Faults(baud=230_400))
     assert len(got) == 11_520
-    assert 0.5 <= time.monotonic() - begin < 1.5
+    assert 0.5 <= time.monotonic() - begin < QUICK
 
 
 def test_both_directions_are_paced_by_themselves() -> None:
     with proxied(received=Faults(baud=115_200), sent=Faults(baud=115_200)) as line:
         begin = time.monotonic()
-        line.board.sendall(bytes(5760))
-        line.driver.sendall(bytes(5760))
-        exactly(line.driver, 5760)
-        exactly(line.board, 5760)
-        assert 0.5 <= time.monotonic() - begin < 0.95, "0.5 s each, at the same time"
+        line.board.sendall(bytes(11_520))
+        line.driver.sendall(bytes(11_520))
+        exactly(line.driver, 11_520)
+        exactly(line.board, 11_520)
+        assert 1 <= time.monotonic() - begin < 1.9, "1 s each, at the same time"
 
 
 def test_a_delay_makes_late_but_not_slow() -> None:
@@ -247,7 +247,7 @@ def test_a_delay_makes_late_but_not_slow() -> None:
         begin = time.monotonic()
         line.board.sendall(bytes(500_000))
         exactly(line.driver, 500_000)
-        assert 0.2 <= time.monotonic() - begin < 1.5
+        assert 0.2 <= time.monotonic() - begin < QUICK
 
 
 def test_foreign_lines_come_at_their_rate_on_a_silent_line() -> None:
@@ -256,7 +256,7 @@ def test_foreign_lines_come_at_their_rate_on_a_silent_line() -> None:
         got = b""
         while b"printk 50\r\n" not in got:
             got += line.driver.recv(1000)
-        assert 0.49 <= time.monotonic() - begin < 1.5
+        assert 0.49 <= time.monotonic() - begin < QUICK
         assert got.splitlines()[:50] == [b"printk %d" % number for number in range(1, 51)]
 
 
@@ -282,7 +282,7 @@ def test_a_stop_holds_everything_back_for_its_time() -> None:
         line.board.sendall(b"up")
         line.driver.sendall(b"down")
         assert exactly(line.driver, 2) == b"up"
-        assert 0.28 < time.monotonic() - begin < 1.5
+        assert 0.28 < time.monotonic() - begin < QUICK
         assert exactly(line.board, 4) == b"down"
         report = line.proxy.report()
         assert (report.received.stops, report.sent.stops) == (1, 1)
@@ -294,7 +294,7 @@ def test_a_scripted_stop_comes_between_two_bytes() -> None:
         line.board.sendall(b"abcd")
         assert exactly(line.driver, 2) == b"ab"
         assert exactly(line.driver, 2) == b"cd"
-        assert 0.28 < time.monotonic() - begin < 1.5
+        assert 0.28 < time.monotonic() - begin < QUICK
 
 
 def test_a_cut_ends_both_sides_at_once() -> None:
@@ -307,14 +307,14 @@ def test_a_cut_ends_both_sides_at_once() -> None:
 
 
 def test_timed_actions_come_at_their_time() -> None:
-    script = (At(Cut(), seconds=1.0), At(Inject("now"), seconds=0.1), At(Drop(2), seconds=0.2))
+    script = (At(Cut(), seconds=2.0), At(Inject("now"), seconds=0.1), At(Drop(2), seconds=0.2))
     with proxied(received=Faults(script=script)) as line:
         begin = time.monotonic()
         assert exactly(line.driver, 3) == b"now"
-        assert time.monotonic() - begin < 0.9
+        assert time.monotonic() - begin < 1.9
         line.board.settimeout(QUICK)
         assert line.board.recv(1) == b""
-        assert 0.99 < time.monotonic() - begin < 2
+        assert 1.99 < time.monotonic() - begin < QUICK
 
 
 def test_faults_change_while_the_line_is_open() -> None:
@@ -360,13 +360,14 @@ def test_closing_the_proxy_closes_the_line_after_what_was_written() -> None:
         assert (report.ended, report.sent.given) == ("closed by its owner", 5)
 
 
-def test_a_board_that_does_not_read_does_not_keep_the_proxy() -> None:
+def test_a_board_that_does_not_read_does_not_keep_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hil.console.filter.STOP_LIMIT", QUICK)
     near, board = socket.socketpair()
     with board, FaultProxy(near.detach()) as proxy, socket.socket(fileno=proxy.port) as driver:
         assert filled(driver, proxy) > 0
         begin = time.monotonic()
         proxy.close()
-        assert time.monotonic() - begin < 1.5
+        assert time.monotonic() - begin < QUICK, "the proxy had to be killed"
 
 
 def test_a_console_reads_through_it(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_unknown_file_of_a_builder(tmp_path: Path) -> None:
 
 def test_unknown_builder() -> None:
     described = manifest(build="refrence", machine={"arguments": ()})
-    with pytest.raises(ConfigurationError, match="no builder 'refrence'"):
+    with pytest.raises(ConfigurationError, match="no recipe 'refrence'"):
         store.open(described)
 
 

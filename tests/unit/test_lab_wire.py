@@ -197,6 +197,7 @@ def test_a_paced_line_takes_its_time(tmp_path, direction):
     @run
     async def measure(wire):
         with port(wire) as fd, await board(wire) as line:
+            await settle()  # what opening the port has woken is idle again, however busy the machine is
             begin = time.monotonic()
             if direction == "out":
                 line.send(b"z" * size)
@@ -205,7 +206,7 @@ def test_a_paced_line_takes_its_time(tmp_path, direction):
                 os.write(fd, b"z" * size)
                 await receive(line, size)
             took = time.monotonic() - begin
-            assert size * 10 / baud <= took < size * 10 / baud + 0.1
+            assert size * 10 / baud <= took < 2 * size * 10 / baud
             if direction == "out":
                 for _ in range(300):  # a line does not save up
                     line.send(b".")

@@ -672,7 +672,7 @@ def test_a_registry_that_does_not_come_to_an_end(answer, read, total, monkeypatc
         pytest.raises(InfrastructureError, match=r"not all had come after 0\.[36] s|timed out"),
     ):
         oci.load(f"oci://{host}/m:v")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_an_answer_that_is_cut_short():

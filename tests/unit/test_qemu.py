@@ -93,7 +93,7 @@ def test_a_killed_machine_is_noticed_at_once_on_line_and_monitor(qemu: Qemu, tmp
         begin = time.monotonic()
         with pytest.raises(LineClosed, match="QEMU was killed by SIGKILL"):
             console.wait_for(b"never", timeout=60)
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
     assert not qemu.running
     with pytest.raises(InfrastructureError, match="monitor"):
         qemu.monitor.execute("query-status")

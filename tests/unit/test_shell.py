@@ -171,14 +171,14 @@ def test_the_time_limit_is_one_for_the_whole_command(wire: Wire, fake_shell: Fak
     never = threading.Event()
 
     def script(mark: bytes) -> bytes:
-        never.wait(0.4)
+        never.wait(1.0)
         return b"@%s<\n" % mark
 
     fake_shell.script = script
     begin = time.monotonic()
     with pytest.raises(CommandTimeout) as caught:
-        shell.run("anything", timeout=0.6)
-    assert time.monotonic() - begin < 0.9, "not 0.6 s for each mark"
+        shell.run("anything", timeout=1.5)
+    assert time.monotonic() - begin < 2.4, "not 1.5 s for each mark"
     assert caught.value.recovered
 
 
