@@ -7,4 +7,6 @@ document.head.append(script);
 get("still").hidden = true;
 const options = {fit: "both", preload: true, controls: true};
 AsciinemaPlayer.create({data: JSON.parse(get("cast").textContent)}, get("player"), options);
+// which hears keys where it has the focus only
+get("player").querySelector("[tabindex]").focus();
 })();

@@ -158,8 +158,11 @@ def test_the_report_leads_from_a_category_to_the_test(look: Open, nights: Nights
     sections = page.get_by_test_id("tree-section")
     expect(sections).to_have_count(3)
     for title in ("Runner: silent, no verdict that can be trusted", "Regressed"):
-        sections.filter(has_text=title).get_by_test_id("tree-arrow").click()
-    page.get_by_test_id("tree-leaf").click()
+        section = sections.filter(has_text=title)
+        section.hover()  # shows the button that unfolds it
+        section.get_by_role("button").last.click()
+    page.get_by_text("AssertionError: hello.wasm: silent").click()
+    page.get_by_test_id("tree-leaf-title").click()
     expect(page.get_by_test_id("test-result-info-title")).to_contain_text("test_silence")
     expect(page.get_by_test_id("test-result-error-message")).to_contain_text("silent (no sealed verdict on the line)")
 
@@ -211,6 +214,7 @@ def test_the_console_is_played(look: Open, nights: Nights, tmp_path: Path) -> No
     page = look(nights.report)
     found(page, "test_words")
     alone = look(saved(page, "console, played", tmp_path))
+    expect(alone.locator("#player > *")).to_be_focused()
     alone.keyboard.press("Space")
     expect(alone.locator("#player")).to_contain_text("hello, sel4")
 

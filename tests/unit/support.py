@@ -59,6 +59,11 @@ def held() -> tuple[int, int, int]:
     return len(os.listdir("/proc/self/fd")), threading.active_count(), len(children(os.getpid()))
 
 
+def no_more_than(before: tuple[int, int, int]) -> bool:
+    """Whether nothing is held that was not `before`; what earlier tests had left may have gone meanwhile."""
+    return all(now <= then for now, then in zip(held(), before, strict=True))
+
+
 def children(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from labgrid import Target
 from labgrid.resource import NetworkSerialPort
-from support import QUICK, gone, held
+from support import QUICK, gone, held, no_more_than
 
 from hil.board import drivers
 from hil.board.drivers import HilSerialDriver
@@ -380,7 +380,7 @@ def test_many_openings_leave_nothing_behind(driver_for: Callable[..., HilSerialD
     before = held()
     for _ in range(5):
         once()
-    assert held() == before
+    assert no_more_than(before)
 
 
 def test_the_tap_gets_the_line(driver_for: Callable[..., HilSerialDriver]) -> None:
