@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, Frame, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from hil.report.build import REPORTS_DIR
 
@@ -18,6 +18,11 @@ AXE = REPORTS_DIR / "node_modules" / "axe-core" / "axe.min.js"
 LIMIT = 20_000.0  # milliseconds for whatever is waited for
 LOCAL = ("file:", "data:", "blob:", "about:")
 LOUD = ("serious", "critical")  # impacts that keep somebody from reading a page
+AXE_LIMIT = 60_000.0  # milliseconds for a page
+RUN_AXE = """limit => Promise.race([
+  axe.run(document, { resultTypes: ["violations"] }).then(done => JSON.stringify(done.violations)),
+  new Promise((_, refuse) => setTimeout(() => refuse(Error("axe has not ended in time")), limit)),
+])"""
 Scheme = Literal["light", "dark"]
 
 
@@ -83,18 +88,16 @@ def visit(browser: Browser, scheme: Scheme = "light", *, scripts: bool = True) -
         context.close()
 
 
-def accessibility(page: Page | Frame) -> list[str]:
+def accessibility(page: Page) -> list[str]:
     """What axe-core finds on a page as it is shown now, as "IMPACT RULE: help; where", all impacts."""
     page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate(
-        "axe.run(document, {resultTypes: ['violations']}).then(done => JSON.stringify(done.violations))"
-    )
+    found = page.evaluate(RUN_AXE, AXE_LIMIT)
     return [
         f"{one['impact']} {one['id']}: {one['help']}; " + "; ".join(str(node["target"]) for node in one["nodes"][:3])
         for one in json.loads(found)
     ]
 
 
-def barriers(page: Page | Frame) -> list[str]:
+def barriers(page: Page) -> list[str]:
     """Those findings of `accessibility` that keep somebody from reading the page."""
     return [one for one in accessibility(page) if one.startswith(LOUD)]
