@@ -16,7 +16,7 @@ from pathlib import Path
 
 import morning
 import pytest
-from browser import LIMIT, Scheme, Visit, accessibility, barriers, chromium, visit
+from browser import LIMIT, Scheme, Visit, barriers, chromium, visit
 from playwright.sync_api import Browser, Frame, Locator, Page, expect
 
 expect.set_options(timeout=LIMIT)
@@ -363,9 +363,11 @@ def test_no_part_of_a_tests_page_keeps_anybody_from_reading_it(
             assert not barriers(look(saved(page, name, tmp_path), scheme)), f"{name}, by itself"
 
 
-def test_what_axe_finds_in_the_reports_own_pages(look: Open, nights: Nights, record_property) -> None:
-    """They are Allure's: told, not judged."""
+def test_what_keeps_people_from_reading_allures_own_pages_is_known(look: Open, nights: Nights) -> None:
+    """They are not ours to mend; docs/reports.md tells of it."""
     page = look(nights.report)
+    page.get_by_test_id("tree-leaf").first.wait_for()
+    barred = barriers(page)
     found(page, "test_words")
-    for number, one in enumerate(accessibility(page)):
-        record_property(f"axe {number}", one)
+    rules = {one.partition(":")[0].split()[1] for one in (*barred, *barriers(page))}
+    assert rules <= {"button-name", "color-contrast", "label-content-name-mismatch"}
