@@ -22,6 +22,7 @@ from hil.image.manifest import ConsoleFacts
 
 RECOVERY_LIMIT = 5.0  # seconds for the shell to answer after an interrupt
 CANONICAL_LINE = 4095  # bytes: Linux's tty keeps no more of a line (N_TTY_BUF_SIZE)
+LOCKSTEP_LIMIT = 20.0  # the same in virtual time, which a busy host lets pass slowly
 START_LIMIT = 10.0  # seconds for a command's first mark: a guest that is up reads what is typed
 TRIES = 3
 INTERRUPT = b"\x03\n"  # the line feed is for a program that reads once more before it dies
@@ -114,7 +115,7 @@ class Shell:
             if self._last(setup if idle and not number else INTERRUPT + setup) is not None:
                 return
         raise GuestError(
-            f"no shell answered on the line, {TRIES} times in {RECOVERY_LIMIT:g} s each",
+            f"no shell answered on the line, {TRIES} times in {self._patience[1]:g} s each",
             hint="is the guest stuck, or does something run in the foreground that ^C does not end?",
             evidence=console.evidence(),
         )
@@ -229,6 +230,14 @@ class Shell:
             evidence=evidence,
         )
 
+    @property
+    def _patience(self) -> tuple[int, float]:
+        """How often the shell is asked for its last command, and in how many seconds.
+
+        In lock step nothing is lost, and what was asked again would hang on the host's time.
+        """
+        return (TRIES, RECOVERY_LIMIT) if self.console.lockstep is None else (1, LOCKSTEP_LIMIT)
+
     def _last(self, first: bytes = b"") -> tuple[int, int | None] | None:
         """Type `first`, ask for the last command's number and status; None where no shell answers.
 
@@ -238,8 +247,9 @@ class Shell:
         question = first + f"echo '@'{self._nonce}.{self._count}=$_n=$_s@\n".encode()
         self.console.skip()
         stream = _Stream(self.console, self._foreign)
-        deadline = time.monotonic() + RECOVERY_LIMIT
-        for left in range(TRIES, 0, -1):
+        tries, limit = self._patience
+        deadline = time.monotonic() + limit
+        for left in range(tries, 0, -1):
             now = time.monotonic()
             try:
                 self.console.write(question, timeout=max(0.0, deadline - now))
