@@ -44,5 +44,11 @@ def unnumbered(nodeid: str, repetition: int | None) -> str:
     return f"{before}]" if before != nodeid else nodeid.removesuffix(f"[{repetition}]")
 
 
+def repetition_in(nodeid: str, repeat: int) -> int | None:
+    """The number of its repetition that the test `nodeid` has, of `repeat`; None where tests are not repeated."""
+    numbers = range(1, repeat + 1) if repeat > 1 else ()
+    return next((number for number in numbers if unnumbered(nodeid, number) != nodeid), None)
+
+
 def _bounded(text: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![^-]){re.escape(text)}(?![^-])")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hil.errors import ConfigurationError, HilError
 from hil.history import journal
-from hil.history.identity import choice_of, stable_test, suite_of, unnumbered
+from hil.history.identity import choice_of, repetition_in, stable_test, suite_of
 from hil.history.journal import Account, Tested
 from hil.history.rows import Boot, Run, Taken, Test
 from hil.history.store import History
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 QUIET = 24 * 3600.0  # seconds without a line after which a run of another machine counts as killed
 TRY = re.compile(r"try-(\d+)")
-SEED = re.compile(r"-seed\d+$")
 STATE, RESULTS = "state.json", "results.jsonl"
 
 
@@ -222,18 +221,14 @@ def _boards(account: Account) -> Mapping[str, str]:
 
 
 def _test(run: str, test: Tested, account: Account, names: Mapping[str, str]) -> Test:
-    head, nodeid = account.head, test.nodeid
-    for number in range(1, head.repeat + 1) if head.repeat > 1 else ():
-        if (shorter := unnumbered(nodeid, number)) != nodeid:
-            nodeid = shorter
-            break
-    choice = choice_of(nodeid, names)
+    head = account.head
+    choice = choice_of(test.nodeid, names)
     name = head.choices.get(choice, "") or test.board or names.get(choice, "")
     return Test(
         run=run,
-        test=stable_test(nodeid, choice, name or choice),
-        suite=suite_of(nodeid, head.root),
-        board=test.board or (SEED.sub("", name) if head.clock.startswith("virtual") else name),
+        test=stable_test(test.nodeid, choice, name or choice, repetition_in(test.nodeid, head.repeat)),
+        suite=suite_of(test.nodeid, head.root),
+        board=test.board or head.board(name),
         place=test.place,
         image=test.image,
         clock=head.clock,

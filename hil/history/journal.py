@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ VERSION = 2
 NAME = "journal.jsonl"
 NOT_RUN = "not run"
 CUT_SHORT = "it was cut short"
+SEED = re.compile(r"-seed\d+$")
 OUTCOMES = ("passed", "failed", "skipped", NOT_RUN)
 
 
@@ -50,6 +52,10 @@ class Head:
         process = Process.of(os.getpid())
         assert process is not None
         return {"pid": process.pid, "start": process.start, "host": socket.gethostname(), "boot": _boot_id()}
+
+    def board(self, name: str) -> str:
+        """The board's own name in one of the `choices`, which has the seed in virtual time, too."""
+        return SEED.sub("", name) if self.clock.startswith("virtual") else name
 
     @property
     def elsewhere(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +10,16 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from hil.history import journal
-from hil.history.identity import choice_of, stable_test, suite_of, unnumbered
+from hil.history.identity import choice_of, repetition_in, stable_test, suite_of
 from hil.history.journal import CUT_SHORT, Account, Tested
 from hil.report.kinds import EXPECTATION, KILLED, NOT_RUN
 from hil.report.labels import CHOSEN, NODE, digest
 
 SPACE = UUID("5a6f2c1e-6f0b-4c1d-9d7c-0c6d4b1f7a52")
 SLACK = 20  # milliseconds by which the clocks of files and results may differ
-QUIET = 3600.0  # seconds without a line after which a run of another machine counts as killed
-SEED = re.compile(r"-seed\d+$")
+# seconds without a line after which a run of another machine counts as killed: a report can be made again, so less
+# than the history waits
+QUIET = 3600.0
 WORDS = "the run was killed while this test ran"
 
 
@@ -76,9 +76,8 @@ class _Maker:
         chosen = choice_of(test.nodeid, head.choices)
         like = self._by_choice.get(chosen) if chosen else None
         expected = head.choices.get(chosen, "")
-        board = test.board or (_label(like, "board") if like else SEED.sub("", expected))
-        numbers = range(1, head.repeat + 1) if head.repeat > 1 else ()
-        repetition = next((n for n in numbers if unnumbered(test.nodeid, n) != test.nodeid), None)
+        board = test.board or (_label(like, "board") if like else head.board(expected))
+        repetition = repetition_in(test.nodeid, head.repeat)
         counted = _variant(like) if like else {"image": test.image, "clock": head.clock.removesuffix(" time")}
         counted = {**counted, "board": board} if chosen else {}
         counted |= {"repetition": str(repetition)} if repetition else {}
