@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,6 +81,24 @@ seed_option = click.option(
 
 
 boot_option = click.option("--boot", is_flag=True, help="Boot from power-off even where a snapshot could be restored.")
+
+
+history_option = click.option(
+    "--history",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=lambda context, _, value: value or default_history(),
+    metavar="FILE",
+    help="The history [reports/nights/history.sqlite].",
+)
+
+
+def default_history() -> Path:
+    """The history beside the nights."""
+    from hil.history.store import NAME
+    from hil.nightly.state import DIRECTORY
+
+    return DIRECTORY / NAME
 
 
 def terms() -> Terms:

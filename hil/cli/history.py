@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, err, json_option, out, show
+from hil.cli.common import as_json, err, history_option, json_option, out, show
 
 if TYPE_CHECKING:
     from hil.history.rows import Run
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 
 SHOWN = 300  # characters of a field in a table
 
-history_option = click.option(
-    "--history",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The store [reports/nights/history.sqlite].",
-)
 directory = click.Path(path_type=Path, file_okay=False, exists=True)
 directories_argument = click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=directory)
 
@@ -39,7 +33,7 @@ def history() -> None:
 @directories_argument
 @click.option("--ended", is_flag=True, help="Unfinished runs of other machines do not run any more: they were killed.")
 @history_option
-def add(directories: tuple[Path, ...], ended: bool, file: Path | None) -> NoReturn:
+def add(directories: tuple[Path, ...], ended: bool, file: Path) -> NoReturn:
     """Take in the runs in each DIR: a run's directory, a night's, or one of nights. Twice adds nothing.
 
     The exit status is 1 where something could not be read.
@@ -57,7 +51,7 @@ def add(directories: tuple[Path, ...], ended: bool, file: Path | None) -> NoRetu
 @history.command("import")
 @directories_argument
 @history_option
-def import_(directories: tuple[Path, ...], file: Path | None) -> NoReturn:
+def import_(directories: tuple[Path, ...], file: Path) -> NoReturn:
     """Take in old Allure results, from before runs had journals. Twice adds nothing.
 
     The exit status is 1 where a file was broken.
@@ -75,10 +69,14 @@ def import_(directories: tuple[Path, ...], file: Path | None) -> NoReturn:
 @click.option("--nights", type=click.IntRange(min=1), metavar="N", help="Only the last N nights.")
 @json_option
 @history_option
-def list_(nights: int | None, json_: bool, file: Path | None) -> None:
+def list_(nights: int | None, json_: bool, file: Path) -> None:
     """List the runs, oldest first, with what became of their tests."""
     with _store(file) as store:
-        show([_row(store, run) for run in store.runs(last_nights=nights)], json_)
+        runs = store.runs(last_nights=nights)
+        counts: dict[str, Counter[str]] = {run.id: Counter() for run in runs}
+        for test in store.tests(runs):
+            counts[test.run][test.fault or test.outcome] += 1
+    show([_row(run, counts[run.id]) for run in runs], json_)
 
 
 @history.command()
@@ -88,7 +86,7 @@ def list_(nights: int | None, json_: bool, file: Path | None) -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="At most so many rows.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="At most so long.")
 @history_option
-def query(sql: str, json_: bool, csv_: bool, limit: int, seconds: float, file: Path | None) -> None:
+def query(sql: str, json_: bool, csv_: bool, limit: int, seconds: float, file: Path) -> None:
     """Ask the history by SQL, as "SELECT board, count(*) FROM v_tests WHERE outcome = 'failed' GROUP BY board"."""
     if json_ and csv_:
         raise click.UsageError("--json and --csv: choose one")
@@ -110,7 +108,7 @@ def query(sql: str, json_: bool, csv_: bool, limit: int, seconds: float, file: P
 @click.argument("night")
 @click.argument("text")
 @history_option
-def note(night: str, text: str, file: Path | None) -> None:
+def note(night: str, text: str, file: Path) -> None:
     """Keep TEXT beside the figures of NIGHT: "new compiler", "the bench was moved"."""
     with _store(file, write=True, make=False) as store:
         store.note(night, text)
@@ -126,7 +124,7 @@ def note(night: str, text: str, file: Path | None) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @history_option
-def prune(keep_nights: int, keep_samples: int | None, dry_run: bool, file: Path | None) -> None:
+def prune(keep_nights: int, keep_samples: int | None, dry_run: bool, file: Path) -> None:
     """Remove the oldest nights, or only their samples; runs outside of nights go with the nights before them."""
     from hil.history.ingest import counted
 
@@ -148,24 +146,16 @@ def schema() -> None:
     click.echo(f"{made.TABLES.strip()}\n{made.VIEWS.strip()}")
 
 
-def _store(file: Path | None, *, write: bool = False, make: bool = True) -> History:
+def _store(file: Path, *, write: bool = False, make: bool = True) -> History:
     """The store; where it is to be written but not `make`, it has to be there."""
-    from hil.history.store import NAME, History
+    from hil.history.store import History
 
-    if file is None:
-        from hil.nightly.state import DIRECTORY
-
-        file = DIRECTORY / NAME
     if write and not make:
         History(file).close()
     return History(file, write=write)
 
 
-def _row(store: History, run: Run) -> dict[str, str]:
-    counts: dict[str, int] = {}
-    for test in store.tests([run]):
-        name = test.fault or test.outcome
-        counts[name] = counts.get(name, 0) + 1
+def _row(run: Run, counts: Counter[str]) -> dict[str, str]:
     return {
         "night": run.night or "-",
         "run": run.name,

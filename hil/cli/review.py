@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, json_option, out, show
+from hil.cli.common import as_json, history_option, json_option, out, show
 
 if TYPE_CHECKING:
     from hil.review.overview import Review
-
-history_option = click.option(
-    "--history",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The history [reports/nights/history.sqlite].",
-)
 
 
 @click.command()
@@ -36,30 +29,25 @@ history_option = click.option(
     "--nights", type=click.IntRange(2), default=30, show_default=True, help="How many nights are looked back on."
 )
 @json_option
-def review(night: str | None, file: Path | None, output: Path | None, nights: int, json_: bool) -> None:
+def review(night: str | None, file: Path, output: Path | None, nights: int, json_: bool) -> None:
     """Tell what to look at of NIGHT [the newest], and make its overview and trend pages.
 
     The pages are files that open from anywhere. `hil nightly` makes them at each night's end.
     """
     from hil.history.store import History
+    from hil.nightly import state
     from hil.review.overview import review as make
     from hil.review.window import Window
 
-    path = file or default_history()
-    with History(path) as history:
+    with History(file) as history:
         window = Window.of(history, night, nights)
-        made = make(window, output or _directory(path, window.night.name))
+    own = next((one for one in state.nights(file.parent) if one.name == window.night.name), None)
+    window = replace(window, idle=own.idle if own else {})
+    made = make(window, output or _directory(file, window.night.name))
     if json_:
         as_json(made.facts)
     else:
         _tell(made)
-
-
-def default_history() -> Path:
-    from hil.history.store import NAME
-    from hil.nightly import state
-
-    return state.DIRECTORY / NAME
 
 
 def _directory(history: Path, night: str) -> Path:
@@ -91,7 +79,7 @@ def _tell(made: Review) -> None:
     help="Make a page with pictures there, too.",
 )
 @json_option
-def compare(a: str, b: str, file: Path | None, output: Path | None, json_: bool) -> None:
+def compare(a: str, b: str, file: Path, output: Path | None, json_: bool) -> None:
     """Hold the figures of A against those of B.
 
     Each is a night, NIGHT:RUN, a results file, a run's directory, image:NAME or board:NAME; of the last two the newest
@@ -100,7 +88,7 @@ def compare(a: str, b: str, file: Path | None, output: Path | None, json_: bool)
     """
     from hil.review import comparison
 
-    made = comparison.compare(a, b, file or default_history())
+    made = comparison.compare(a, b, file)
     page = comparison.write(made, output) if output else None
     if json_:
         as_json(made.facts | ({"page": str(page)} if page else {}))

@@ -13,6 +13,7 @@ from hil.history.journal import NOT_RUN
 from hil.nightly import figures
 from hil.nightly.outcome import Outcome, Trouble, outcome, states
 from hil.nightly.state import Night
+from hil.timing.units import lasted
 
 HEAD = ("run", "board", "passed", "image", "test", "configuration", "infrastructure", NOT_RUN, "skipped", "time")
 COUNTED = HEAD[2:-1]
@@ -73,13 +74,7 @@ def _when(night: Night, before: Sequence[Night]) -> str:
     took = (state.ended or time.time()) - state.began
     against = f"; before: {before[0].name}" + (", unfinished" if before[0].unfinished else "") if before else ""
     began, ended = (time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) for at in (state.began, state.ended))
-    return f"plan {state.plan}, {began} to {ended[11:]} ({_time(took)}){against}"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return f"plan {state.plan}, {began} to {ended[11:]} ({lasted(took)}){against}"
 
 
 def _short(text: str) -> str:
@@ -101,7 +96,7 @@ def _table(outcomes: Sequence[Outcome]) -> list[str]:
     rows = [HEAD, *(_row(one) for one in shown)]
     if rest := [one for one in outcomes if one not in shown]:
         counts = [str(sum(one.account.counts()[name] for one in rest) or "-") for name in COUNTED]
-        rows.append((f"{len(rest)} more", "", *counts, _time(sum(one.seconds for one in rest))))
+        rows.append((f"{len(rest)} more", "", *counts, lasted(sum(one.seconds for one in rest))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
@@ -111,7 +106,7 @@ def _row(one: Outcome) -> tuple[str, ...]:
     counts = one.account.counts()
     known = one.account.collected
     told = (str(counts[name] or "-") if known or name != NOT_RUN else "all" for name in COUNTED)
-    return (one.state.name, one.state.board, *told, _time(one.seconds))
+    return (one.state.name, one.state.board, *told, lasted(one.seconds))
 
 
 def _failures(night: Night, outcomes: Sequence[Outcome]) -> Iterator[str]:

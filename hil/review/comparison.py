@@ -12,13 +12,14 @@ from hil.review import pages
 from hil.review.sides import Key, Side, side
 from hil.timing import plots
 from hil.timing.baseline import Change, Outcome, Shift, difference, median_shift, p99_shift
+from hil.timing.figures import FIGURES
 from hil.timing.units import shown
 
 if TYPE_CHECKING:
     from hil.timing.series import Series
 
 PAGE = "compare.html"
-FIGURES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+SHOWN = ("p50", "p99", "max")
 WORDS = {
     Outcome.SAME: "same",
     Outcome.DIFFERENT: "B is larger",
@@ -178,7 +179,7 @@ def _matches(one: Side, other: Side) -> Iterator[tuple[Key, Key]]:
 
 def _pair(key: Key, a: Series, b: Series) -> Pair:
     why = _obstacle(a, b)
-    values = {name: (_quantile(a, q), _quantile(b, q)) for name, q in FIGURES.items()}
+    values = {name: (float(FIGURES[name].value(a)), float(FIGURES[name].value(b))) for name in SHOWN}
     if why or a.clock.exact:
         exact = not why
         rows = [
@@ -202,11 +203,6 @@ def _obstacle(a: Series, b: Series) -> str:
     if a.clock.exact != b.clock.exact:
         return f"only {'A' if a.clock.exact else 'B'} was taken in exact virtual time"
     return ""
-
-
-def _quantile(series: Series, q: float) -> float:
-    """The order statistic that hil.timing.figures takes."""
-    return float(series.ordered[-(-len(series) * round(q * 100) // 100) - 1])
 
 
 def write(made: Comparison, directory: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hil.errors import InfrastructureError
 from hil.timing.picture import FAINT, INK, LINES, OPEN, OUTCOMES, PAPER
+from hil.timing.units import lasted
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,14 +45,8 @@ def _environment() -> Environment:
     )
     made.globals["colours"] = COLOURS
     made.filters["day"] = lambda at: time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
-    made.filters["span"] = _span
+    made.filters["lasted"] = lasted
     return made
-
-
-def _span(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def write(path: Path, template: str, **facts: Any) -> Path:

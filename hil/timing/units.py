@@ -95,6 +95,13 @@ def parse(text: str) -> Amount:
     return value * (NAMES[unit] if unit else ratio)
 
 
+def lasted(seconds: float) -> str:
+    """How long something took, for people: `42 s`, `17 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def shown(value: float, unit: str = "s") -> str:
     """The number with a unit that suits it and four digits: `1.234 ms`, `2.5 %`, `1.5 MiB`."""
     if not math.isfinite(value):
