@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
@@ -91,7 +91,8 @@ def _review(store: Path, night: Night) -> list[str]:
         return []
     try:
         with History(store) as history:
-            made = review(Window.of(history, night.name), night.path)
+            window = Window.of(history, night.name)
+        made = review(replace(window, idle=night.idle), night.path)
     except Exception as error:  # whatever it is, the night has been
         return [f"no overview: {error.message if isinstance(error, HilError) else f'{type(error).__name__}: {error}'}"]
     return [f"overview: {made.overview} ({made.verdict})"]

@@ -80,6 +80,11 @@ class Night:
     def unfinished(self) -> bool:
         return self.state.state in ("running", "interrupted")
 
+    @property
+    def idle(self) -> dict[str, str]:
+        """The runs that are not at their end, with what kept them from it; empty where nothing did, as yet."""
+        return {run.name: run.why for run in self.state.runs if run.state != "done"}
+
     def directory(self, run: RunState, number: int) -> Path:
         """Where the try of that number, from 1, of a run keeps its results."""
         return self.path / run.name / f"try-{number}"

@@ -39,7 +39,6 @@ class Kind(enum.StrEnum):
     BED = "test bed"
     NOT_RUN = "not run"
     GONE = "tests gone"
-    RUNNING = "not finished"
     FIXED = "fixed"
     BETTER = "better"
 
@@ -111,6 +110,12 @@ def findings(window: Window, every: Sequence[Line]) -> list[Finding]:
 
 def verdict(found: Sequence[Finding], window: Window) -> str:
     """The night in a few words."""
+    if not window.ended:
+        return f"not at its end yet; so far {_compared(found, window)}"
+    return _compared(found, window)
+
+
+def _compared(found: Sequence[Finding], window: Window) -> str:
     new, known = (sum(one.bad and one.new is new for one in found) for new in (True, False))
     better = sum(not one.bad for one in found)
     more = f"; {known} known" if known else ""
@@ -256,8 +261,6 @@ def _runs(window: Window) -> Iterator[Finding]:
             told = f"; {left} of its {len(tests)} tests were not run" if left else ""
             text = f"{run.name} was cut short{told}"
             yield Finding(Kind.KILLED, text, board=board_of(run), new=True, fault="infrastructure")
-        elif run.state == "running":
-            yield Finding(Kind.RUNNING, f"{run.name} is not at its end yet", board=board_of(run), new=True)
         elif not tests or run.status not in (None, 0, 1):
             why = _why(run)
             flags = [_broken(one, run.name) for one in window.nights]
@@ -268,7 +271,10 @@ def _runs(window: Window) -> Iterator[Finding]:
                 since=window.names[begin] if (begin := streak(flags)) else "",
                 new=begin == len(flags) - 1,
             )
-    names = {run.name for run in night.runs}
+    names = {run.name for run in night.runs} | window.idle.keys()
+    for name, why in window.idle.items():
+        if why:
+            yield Finding(Kind.NOT_RUN, f"{name}: {short(why)}", new=True)
     for run in before.runs if before else ():
         if run.name not in names:
             yield Finding(
@@ -341,9 +347,9 @@ def _verdicts(window: Window, key: tuple[str, str]) -> list[bool | None]:
 
 
 def _failures(window: Window, dead: frozenset[str], explained: set[tuple[str, str]]) -> Iterator[Finding]:
-    """Tests that image or test failed: those of one run, fault and cause together."""
+    """Tests that image or test failed: those of one fault and cause together, on whichever boards."""
     night = window.night
-    groups: dict[tuple[str, str, str, int, str, str], list[Test]] = {}
+    groups: dict[tuple[str, int, str, str], list[Test]] = {}
     for test in night.tests:
         key = night.key(test)
         if night.verdict(test) is not False or night.board(test) in dead:
@@ -353,8 +359,8 @@ def _failures(window: Window, dead: frozenset[str], explained: set[tuple[str, st
         past = _verdicts(window, key)
         begin = streak([None if one is None else not one for one in past])
         last = _last_good(window, past)
-        groups.setdefault((key[0], night.board(test), test.fault, begin, last, test.cause), []).append(test)
-    for (run, board, fault, begin, last, cause), same in groups.items():
+        groups.setdefault((test.fault, begin, last, test.cause), []).append(test)
+    for (fault, begin, last, cause), same in groups.items():
         test = same[0]
         new = begin == len(window.nights) - 1
         if new:
@@ -364,8 +370,8 @@ def _failures(window: Window, dead: frozenset[str], explained: set[tuple[str, st
         more = f" and {len(same) - 1} more" if len(same) > 1 else ""
         yield Finding(
             Kind.FAILURE if new else Kind.STILL,
-            f"{run}: {test.test}{more}{since}: {short(cause)}",
-            board=board,
+            f"{_runs_of(night, same)}: {test.test}{more}{since}: {short(cause)}",
+            board=_board_of(night, same),
             test=test.test,
             since=window.names[begin] if last or new else "",
             new=new,
@@ -373,6 +379,16 @@ def _failures(window: Window, dead: frozenset[str], explained: set[tuple[str, st
             details=(_named([one.test for one in same[1:]]),) if len(same) > 1 else (),
             transcript=test.transcript,
         )
+
+
+def _runs_of(night: Night, tests: Sequence[Test]) -> str:
+    return _named([night.by_id[test.run].name for test in tests])
+
+
+def _board_of(night: Night, tests: Sequence[Test]) -> str:
+    """The board of all of them; empty where they are of several."""
+    boards = {night.board(test) for test in tests}
+    return boards.pop() if len(boards) == 1 else ""
 
 
 def _last_good(window: Window, past: Sequence[bool | None]) -> str:
@@ -403,21 +419,19 @@ def _fixed(window: Window) -> Iterator[Finding]:
 
 
 def _bed(window: Window, dead: frozenset[str]) -> Iterator[Finding]:
-    """What test bed or configuration failed, by run and cause."""
+    """What test bed or configuration failed, by cause."""
     night = window.night
-    groups: dict[tuple[str, str, str, str], list[Test]] = {}
+    groups: dict[tuple[str, str], list[Test]] = {}
     for test in night.tests:
         known = {night.board(test), test.place, night.down(test)} & dead
         if test.outcome == "failed" and test.fault not in ("image", "test") and not known:
-            cause = DEAD_SINCE.sub("", test.cause)
-            key = (night.by_id[test.run].name, night.board(test), test.fault, cause)
-            groups.setdefault(key, []).append(test)
-    for (run, board, fault, cause), tests in sorted(groups.items(), key=lambda one: FAULTS.index(one[0][2] or "test")):
+            groups.setdefault((test.fault, DEAD_SINCE.sub("", test.cause)), []).append(test)
+    for (fault, cause), tests in sorted(groups.items(), key=lambda one: FAULTS.index(one[0][0] or "test")):
         more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
         yield Finding(
             Kind.BED,
-            f"{run}: {tests[0].test}{more} failed by the {fault}: {short(cause)}",
-            board=board,
+            f"{_runs_of(night, tests)}: {tests[0].test}{more} failed by the {fault}: {short(cause)}",
+            board=_board_of(night, tests),
             test=tests[0].test,
             new=True,
             fault=fault,
@@ -548,7 +562,7 @@ def _bounds(window: Window, told: set[tuple[str, str]]) -> Iterator[Finding]:
             fault="image",
             details=tuple(bound_text(figure) for figure in list(figures.values())[1:]),
             keys=tuple(
-                Key(*key, night.board(one), one.quantity, one.subject, one.unit, one.clock, "", one.name)
+                Key(*key, night.board(one), one.quantity, one.subject, one.unit, one.clock, one.seed, one.name)
                 for one in figures.values()
             ),
         )

@@ -125,6 +125,9 @@ def _links(one: Finding, directory: Path, shown: dict[tuple[str, ...], list[Line
         if key.series in shown:
             where = f"{trends.DIRECTORY}/{trends.file_of(key.quantity)}#{trends.anchor(key)}"
             made.append(Link(f"trend of {key.quantity}, {key.subject}", where))
+    if one.test and (directory / REPORT).exists():  # where it looks for the test
+        function = one.test.rpartition("::")[2].partition("[")[0]
+        made.append(Link("in the report", f"{REPORT}?query={quote(function)}"))
     if place := _transcript(one.transcript, directory):
         made.append(place)
     return made

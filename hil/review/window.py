@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -89,12 +89,16 @@ class Night:
 
 @dataclass(frozen=True)
 class Window:
-    """The last nights of a plan, oldest first; there is one at least. `others` are plans with nights of their own."""
+    """The last nights of a plan, oldest first; there is one at least. `others` are plans with nights of their own.
+
+    `idle` are runs of the last night that are not at their end, and why; without a reason they are still to come.
+    """
 
     plan: str
     nights: tuple[Night, ...]
     notes: tuple[Note, ...] = ()
     others: tuple[str, ...] = ()
+    idle: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, history: History, night: str | None = None, count: int = NIGHTS) -> Window:
@@ -143,6 +147,11 @@ class Window:
     @property
     def before(self) -> Night | None:
         return self.nights[-2] if len(self.nights) > 1 else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the night has come to its end, as far as that is known."""
+        return all(self.idle.values())
 
     @property
     def names(self) -> tuple[str, ...]:

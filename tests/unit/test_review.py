@@ -24,6 +24,7 @@ from hil.review.lines import lines
 from hil.review.matrix import Cell, matrix
 from hil.review.overview import review
 from hil.review.window import Night, Window, streak
+from hil.timing import Series
 
 SMALL = 6  # nights, where it does not take more
 BOOT = "stage login: nothing was heard"
@@ -160,6 +161,14 @@ def test_failures_of_one_cause_are_one_finding(tmp_path: Path) -> None:
     assert one.details[0].endswith("and 14 more")
 
 
+def test_failures_of_one_cause_on_several_boards_are_one_finding(tmp_path: Path) -> None:
+    (one,) = found(tmp_path, Plan(nights=3, test=failing("test_smoke.py", [2])))
+    runs, _, rest = one.text.partition(": ")
+    assert set(runs.split(", ")) == {"job-one", "job-two"}
+    assert " and 5 more (passed on 2026-01-02): " in rest
+    assert one.board == ""
+
+
 def test_a_failure_of_the_test_bed_is_no_failure_of_a_test(tmp_path: Path) -> None:
     (one,) = found(tmp_path, measured(nights=3, test=failing("test_smoke.py", [2], "infrastructure", "lost")))
     assert (one.kind, one.fault) == (Kind.BED, "infrastructure")
@@ -177,6 +186,19 @@ def test_tests_and_runs_that_are_gone_are_missed(tmp_path: Path) -> None:
     assert (missing.kind, missing.text) == (Kind.MISSING, "job-two was there on 2026-01-02 and is not any more")
     assert gone_tests.text == "job-one: 1 test of 2026-01-02 is gone"
     assert gone_tests.details == ("suites/smoke/test_smoke.py::test_0[one]",)
+
+
+def test_a_night_that_goes_on_misses_no_run_and_one_that_has_ended_says_what_kept_it_from_one(tmp_path: Path) -> None:
+    def gone(night: int, run: Run) -> Run | None:
+        return None if run.name == "job-two" and night == 2 else run
+
+    seen = window(tmp_path, Plan(nights=3, run=gone))
+    goes_on = replace(seen, idle={"job-two": ""})
+    assert findings(goes_on, lines(goes_on)) == []
+    assert verdict([], goes_on) == "not at its end yet; so far good: nothing to look at"
+    ended = replace(seen, idle={"job-two": "the night's limit of 25 min was reached"})
+    (one,) = findings(ended, lines(ended))
+    assert (one.kind, one.text, one.new) == (Kind.NOT_RUN, "job-two: the night's limit of 25 min was reached", True)
 
 
 def test_runs_that_were_cut_short_or_broke_are_told(tmp_path: Path) -> None:
@@ -329,6 +351,45 @@ def test_what_an_exact_figure_s_levels_come_to(
     every = found(tmp_path, measured(measured=EXACT, level=levels(*parts), nights=10))
     assert [(one.kind, one.new) for one in every] == kinds
     assert not every or every[0].since == since
+
+
+def altered(plan: Plan, nights: Sequence[int], change: Callable[[Series], Series]) -> Plan:
+    """The plan with the series of some nights changed."""
+    names = {plan.name(night) for night in nights}
+    made = [
+        replace(one, records=[replace(record, series=change(record.series)) for record in one.records])
+        if one.run.night in names
+        else one
+        for one in plan.make()
+    ]
+    plan.make = lambda: made  # type: ignore[method-assign]
+    return plan
+
+
+def test_a_night_that_lost_exactness_is_left_out_of_the_figures_and_told(tmp_path: Path) -> None:
+    def lost(series: Series) -> Series:
+        return replace(series, samples=series.samples * 1.5, clock=replace(series.clock, exact=False))
+
+    seen = window(tmp_path, altered(measured(measured=EXACT, nights=8), [4], lost))
+    every = lines(seen)
+    assert findings(seen, every) == []
+    assert {line.inexact for line in every} == {("2026-01-05",)}
+    made = review(seen, tmp_path / "night")
+    assert (
+        "left out, not exact in that night: 2026-01-05"
+        in (made.overview.parent / "trends" / "response-time.html").read_text()
+    )
+
+
+@pytest.mark.parametrize(("nights", "kinds"), [([9], []), ([7, 8, 9], [Kind.STEP])])
+def test_an_extreme_that_moves_alone_has_to_persist(tmp_path: Path, nights: list[int], kinds: list[Kind]) -> None:
+    def spiked(series: Series) -> Series:
+        samples = series.samples.copy()
+        samples[samples.argmax()] *= 1.3
+        return replace(series, samples=samples)
+
+    every = found(tmp_path, altered(measured(measured=EXACT, nights=10), nights, spiked))
+    assert [one.kind for one in every] == kinds
 
 
 def test_a_noisy_figure_s_step_is_told_after_some_nights_once_as_new(tmp_path: Path) -> None:
@@ -513,7 +574,7 @@ def test_pages_are_whole_and_their_links_lead_somewhere(tmp_path: Path, regresse
         assert '<html lang="en">' in path.read_text()
         for link in one.links:
             name, _, part = link.partition("#")
-            target = (path.parent / name).resolve() if name else path
+            target = (path.parent / name.partition("?")[0]).resolve() if name else path
             assert target.exists(), link
             assert not part or part in read[target].ids, link
     text = made.overview.read_text()
