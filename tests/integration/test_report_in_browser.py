@@ -256,12 +256,21 @@ def test_the_overview_names_what_became_worse_and_nothing_else(look: Open, night
 def test_the_overview_leads_to_what_is_there(look: Open, nights: Nights) -> None:
     page = look(nights.overview)
     links = page.locator("a[href]").evaluate_all("all => all.map(one => one.getAttribute('href'))")
-    files = {link.partition("#")[0] for link in links} - {""}
+    files = {link.partition("#")[0].partition("?")[0] for link in links} - {""}
     assert {"report.html", "trends/index.html"} <= files
     gone = [file for file in files if not (nights.second / file).exists()]
     assert not gone
     page.get_by_role("link", name="Allure report", exact=True).click()
     expect(page.get_by_test_id("tree-leaf")).to_have_count(4)
+
+
+def test_a_finding_leads_to_its_test_in_the_report(look: Open, nights: Nights) -> None:
+    page = look(nights.overview)
+    finding = page.locator("ol.findings > li", has_text="test_silence")
+    finding.get_by_role("link", name="in the report").click()
+    leaves = page.get_by_test_id("tree-leaf")
+    expect(leaves).to_have_count(1)
+    expect(leaves).to_contain_text("silence")
 
 
 def test_the_overview_is_walked_with_the_keyboard(look: Open, nights: Nights) -> None:
