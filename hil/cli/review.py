@@ -95,6 +95,7 @@ def compare(a: str, b: str, file: Path, output: Path | None, json_: bool) -> Non
         return
     out.print(f"A: {escape(made.a.found)}\nB: {escape(made.b.found)}")
     show([line for pair in made.pairs for line in pair.lines()], False)
+    out.print(escape(made.counted))
     for pair in made.pairs:
         if pair.told and not pair.why:
             out.print(escape(f"{pair.title}: {pair.told}"))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 PAGE = "compare.html"
 SHOWN = ("p50", "p99", "max")
-WORDS = {
+EQUAL, DIFFERS = "equal", "differs"  # by an exact clock
+WORDS = {  # by others
     Outcome.SAME: "same",
     Outcome.DIFFERENT: "B is larger",
     Outcome.BETTER: "B is smaller",
@@ -65,6 +66,11 @@ class Pair:
         """The board of both, or A's and B's."""
         a, b = (one.provenance.get("board", "") for one in (self.a, self.b))
         return a if a == b else f"{a or '(not told)'} and {b or '(not told)'}"
+
+    @property
+    def drawable(self) -> bool:
+        """Whether a picture shows more than the table."""
+        return self.a.unit == self.b.unit and max(len(self.a), len(self.b)) > 1
 
     @property
     def told(self) -> str:
@@ -138,6 +144,20 @@ class Comparison:
     only_b: tuple[Key, ...]
 
     @property
+    def counted(self) -> str:
+        """How many series' medians differ, in words."""
+        verdicts = Counter(pair.rows[0].verdict or "not compared" for pair in self.pairs)
+        told = ", ".join(f"{verdict}: {count}" for verdict, count in verdicts.most_common())
+        return f"{len(self.pairs)} series; by their medians {told}" if told else "no series of A has its like in B"
+
+    @property
+    def ranked(self) -> list[tuple[int, Pair]]:
+        """The pairs with their numbers, those whose medians differ first."""
+        order = [WORDS[Outcome.DIFFERENT], WORDS[Outcome.BETTER], DIFFERS, WORDS[Outcome.INCONCLUSIVE]]
+        places = {verdict: place for place, verdict in enumerate(order)}
+        return sorted(enumerate(self.pairs, 1), key=lambda one: places.get(one[1].rows[0].verdict, len(order)))
+
+    @property
     def facts(self) -> dict[str, Any]:
         """All of it but the samples, as JSON has it."""
         return {
@@ -183,7 +203,7 @@ def _pair(key: Key, a: Series, b: Series) -> Pair:
     if why or a.clock.exact:
         exact = not why
         rows = [
-            Row(name, *both, None, ("equal" if both[0] == both[1] else "differs") if exact else "")
+            Row(name, *both, None, (EQUAL if both[0] == both[1] else DIFFERS) if exact else "")
             for name, both in values.items()
         ]
         return Pair(key, a, b, tuple(rows), why, None if why else difference(a, b))
@@ -206,9 +226,9 @@ def _obstacle(a: Series, b: Series) -> str:
 
 
 def write(made: Comparison, directory: Path) -> Path:
-    """Make the page of a comparison, with a picture for each pair. Raises `InfrastructureError`."""
+    """Make the page of a comparison, with pictures where there are samples. Raises `InfrastructureError`."""
     drawn = [
-        (number, pair, "" if pair.a.unit != pair.b.unit else plots.compare([pair.a, pair.b]))
+        (number, pair, plots.compare([pair.a, pair.b]) if pair.drawable else "")
         for number, pair in enumerate(made.pairs, 1)
     ]
     return pages.write(directory / PAGE, "compare.html", made=made, drawn=drawn)

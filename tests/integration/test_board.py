@@ -157,9 +157,7 @@ def test_qmp_events_are_kept(board):
 
 def test_a_stage_that_never_comes(board, tmp_path, sample):
     text = Path(board.manifest.path).read_text()
-    wrong = text.replace(
-        'marker = "guest: hypervisor xen"\nlimit = 20', 'marker = "guest: hypervisor seL4"\nlimit = 5'
-    )
+    wrong = text.replace('marker = "guest: hypervisor xen"\nlimit = 20', 'marker = "guest: hypervisor seL4"\nlimit = 5')
     assert wrong != text
     manifest = tmp_path / "reference.toml"
     manifest.write_text(wrong)

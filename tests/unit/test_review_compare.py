@@ -54,6 +54,10 @@ def test_nights_are_compared_board_by_board(tmp_path: Path) -> None:
         for module in ("hello.wasm", "nbody.wasm")
     }
     assert (made.only_a, made.only_b) == ((), ())
+    assert made.counted == "4 series; by their medians differs: 2, B is larger: 2"
+    assert [pair.key.subject for _, pair in made.ranked] == ["nbody.wasm"] * 2 + ["hello.wasm"] * 2
+    page = comparison.write(made, tmp_path / "page").read_text()
+    assert page.index('href="#h2"') < page.index('href="#h1"')
     virtual = next(pair for pair in made.pairs if (pair.key.subject, pair.boards) == ("hello.wasm", "one"))
     assert virtual.told == "30 of 30 values differ, the first is #1: 10 ms, 15 ms"
     assert [row.share for row in virtual.rows] == ["+50.0 %"] * 3
