@@ -173,7 +173,7 @@ def good_restore(tmp_path: Path) -> None:
 
 
 def test_killed_at_any_moment_it_leaves_a_whole_snapshot_or_none(snapshots, tmp_path):
-    """Twice while booting, twice while saving, three times while restoring or testing."""
+    """Four times while booting, twice while saving, six times while restoring or testing."""
     chance = random.Random(SEED)
     mark = f"hil-mark-{os.getpid()}-{tmp_path.name}"
     test, temporary = tmp_path / "test_own.py", tmp_path / "tmp"
@@ -192,7 +192,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_snapshot_or_none(snapshots, tmp_
         assert [path for path in temporary.iterdir() if not path.name.startswith("pytest-of-")] == []
         return whole(snapshots)
 
-    for phase in ["boot"] * 2 + ["save"] * 2:
+    for phase in ["boot"] * 4 + ["save"] * 2:
         child = begin()
         if phase == "save":
             until(lambda: list(snapshots.glob("*/staging/made")))
@@ -205,7 +205,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_snapshot_or_none(snapshots, tmp_
     assert done.returncode == 0, done.stdout
     assert whole(snapshots)
     assert list(snapshots.glob("*/staging")) == [], "the next save cleans up"
-    for _ in range(3):
+    for _ in range(6):
         child = begin()
         time.sleep(chance.uniform(0.8, 2.5))
         assert kill(child)
