@@ -202,14 +202,15 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
             except BaseException:
                 os.close(port)
                 raise
+            self._console = Console(port, transcript, explain_end=self._filter.obituary if self._filter else None)
         except BaseException:
             self.on_deactivate()
             raise
-        self._console = Console(port, transcript, explain_end=self._filter.obituary if self._filter else None)
 
     def on_deactivate(self) -> None:
         if self._console is not None:
             self._console.close()
+        self.untap()
         if self._filter is not None:
             self._filter.close()
         self._console = self._filter = None

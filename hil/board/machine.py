@@ -79,14 +79,17 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         transcript = Transcript.create(self.transcripts or default_directory(), name)
         try:
             line = self.start(transcript.path)
-            port = self.tapped(line.port)
+            self._console = Console(
+                self.tapped(line.port),
+                transcript,
+                explain_end=line.explain_end,
+                lockstep=line.lockstep,
+                token=line.token,
+            )
         except BaseException:
             transcript.close()
             self._end()
             raise
-        self._console = Console(
-            port, transcript, explain_end=line.explain_end, lockstep=line.lockstep, token=line.token
-        )
 
     @Driver.check_active
     @step()

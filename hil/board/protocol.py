@@ -63,6 +63,12 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
         """The line `port`, or what the `tap` makes of it."""
         return port if self.tap is None else self.tap(port)
 
+    def untap(self) -> None:
+        """End what the `tap` has put into the line; until then a tty stays locked."""
+        close = getattr(self.tap, "close", None)
+        if close is not None:
+            close()
+
     def read(self, size: int = 1, timeout: float = 0.0, max_size: int | None = None) -> bytes:
         data = self.console.read(timeout)
         if not data:

@@ -62,8 +62,8 @@ def _alternatives(markers: tuple[bytes, ...]) -> re.Pattern[bytes]:
 class Console:
     """One open line.
 
-    Takes over the file descriptor `port` (a connected socket, a tty or a pty). A process of its own
-    reads it (see `pump`); this object follows the transcript that it writes. `explain_end` is asked
+    Takes over the file descriptor `port` (a connected socket, a tty or a pty), also where it fails to open. A process
+    of its own reads it (see `pump`); this object follows the transcript that it writes. `explain_end` is asked
     for a sentence when the line ends, for example how QEMU died. `lockstep` is there where the line's other
     end keeps virtual time: it takes what is typed then. `token` gives what must not be guessed of what is
     typed, so many bytes in hexadecimal.
@@ -88,7 +88,7 @@ class Console:
         self._lifeline, theirs = socket.socketpair()
         os.set_blocking(port, False)
         fds = (port, theirs.fileno(), self._wake)
-        with theirs:
+        try:
             self._pump = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(Path(pump.__file__))]
                 + [str(fd) for fd in fds]
@@ -97,6 +97,15 @@ class Console:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a Ctrl-C at the terminal is for the test, not for the pump
             )
+        except BaseException as error:
+            self._lifeline.close()
+            os.close(self._wake)
+            os.close(port)
+            if isinstance(error, OSError):
+                raise InfrastructureError(f"cannot start the process that reads the line: {error}") from error
+            raise
+        finally:
+            theirs.close()
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
         self._poll.register(self._lifeline, select.POLLIN)
@@ -295,11 +304,14 @@ class Console:
 
 
 def _is_tcp(port: int) -> bool:
+    """Return whether the line is a TCP connection, without a duplicate, which would keep a tty locked."""
     try:
-        with socket.socket(fileno=os.dup(port)) as line:
-            return line.type == socket.SOCK_STREAM and line.family in (socket.AF_INET, socket.AF_INET6)
+        line = socket.socket(fileno=port)
     except OSError:  # a tty
         return False
+    tcp = line.type == socket.SOCK_STREAM and line.family in (socket.AF_INET, socket.AF_INET6)
+    line.detach()
+    return tcp
 
 
 class _Expecter(SpawnBase):  # type: ignore[misc]

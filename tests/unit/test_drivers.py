@@ -26,6 +26,7 @@ from hil.board.drivers import HilSerialDriver
 from hil.board.protocol import HilConsoleProtocol
 from hil.console import LineClosed
 from hil.errors import BootError, ConfigurationError, InfrastructureError
+from hil.faults.proxy import Tap
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,32 @@ def test_a_serial_port_is_set_up_read_and_written(serial_line: tuple[HilSerialDr
     driver.target.deactivate(driver)
     with pytest.raises(InfrastructureError, match="not open"):
         driver.console  # noqa: B018
+
+
+@pytest.mark.parametrize("tapped", [False, True])
+def test_a_tty_is_opened_again_and_again(serial_line: tuple[HilSerialDriver, int], tapped: bool) -> None:
+    driver, master = serial_line
+    if tapped:
+        driver.tap = Tap()
+    before = held()
+    for number in range(3):
+        driver.target.activate(driver)
+        os.write(master, b"boot %d\r\n" % number)
+        driver.console.wait_for(b"boot %d\r\n" % number, timeout=QUICK)
+        driver.target.deactivate(driver)
+        assert no_more_than(before)
+
+
+def test_a_line_whose_reader_does_not_start_is_let_go(
+    serial_line: tuple[HilSerialDriver, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, _ = serial_line
+    before = held()
+    with monkeypatch.context() as patch, pytest.raises(InfrastructureError):
+        patch.setattr("hil.console.console.sys.executable", "/nonexistent")
+        driver.target.activate(driver)
+    assert no_more_than(before)
+    driver.target.activate(driver)
 
 
 def test_labgrid_s_calls_work_on_it(serial_line: tuple[HilSerialDriver, int]) -> None:
