@@ -20,8 +20,8 @@ from labgrid.exceptions import InvalidConfigError, NoDriverFoundError, NoSupplie
 from labgrid.protocol import PowerProtocol
 from labgrid.strategy import StrategyError
 
-from hil.board import boardfile, places
-from hil.board.drivers import HilQemuDriver, HilSerialDriver, manifest_of
+from hil.board import boardfile, consoles, places
+from hil.board.drivers import HilQemuDriver, manifest_of
 from hil.board.exact import Canary, Virtual, song
 from hil.board.places import Terms
 from hil.board.protocol import HilConsoleProtocol
@@ -120,17 +120,13 @@ class Board:
             self.unsaved = "a real board has none"
 
     def _complete(self, transcripts: Path | None) -> None:
-        """Make the target; find, or add, the drivers that we need."""
+        """Make the target, with the drivers that we need."""
         try:
+            consoles.adopt(self._env, self.path)
             with self.place.lent() if self.place else nullcontext():
                 target = self._env.get_target("main")
             assert target is not None, "checked with the board file"
             self.target: Target = target
-            drivers = self.target.drivers
-            if not any(isinstance(driver, HilConsoleProtocol) for driver in drivers):
-                HilSerialDriver(self.target, name=None)  # type: ignore[call-arg]
-            if not any(isinstance(driver, HilStrategy) for driver in drivers):
-                HilStrategy(self.target, name=None)  # type: ignore[call-arg]
             self.strategy: HilStrategy = self.target.get_driver(HilStrategy, activate=False)
             self.power = self.target.get_driver(PowerProtocol, activate=False)
         except InvalidConfigError as error:
@@ -141,6 +137,7 @@ class Board:
                 f"{self.path}: {error}",
                 hint="a board needs a power driver and a serial port (docs/adding-a-board.md)",
             ) from error
+        consoles.check(self.target, self.strategy, self.path)
         self._switch = Switch(self.power)
         self.line: HilConsoleProtocol = self.strategy.line
         self.line.transcripts = transcripts

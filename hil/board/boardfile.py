@@ -91,6 +91,17 @@ def emulated(path: Path) -> bool:
     return any(name.value == "HilQemuDriver" for entry in entries for name, _ in _items(entry))
 
 
+def row(path: Path, cls: str) -> int:
+    """Return the line of the board file on which the target `main` has a driver of the class; 1 where it has none."""
+    main = next((target for role, target in _section(_composed(path), "targets") if role.value == "main"), None)
+    for key, value in _items(main):
+        for entry in _entries(key, value):
+            for name, argument in _items(entry):
+                if cls in (name.value, argument.value):
+                    return _row(name)
+    return 1
+
+
 def _composed(path: Path) -> yaml.Node | None:
     try:
         return yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)

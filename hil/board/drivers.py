@@ -28,6 +28,7 @@ from hil.board.qemu import Memory, Qemu, Stepping
 from hil.board.rfc2217 import Rfc2217
 from hil.board.snapshot import Shelf, Snapshot, limit, memory_size
 from hil.console import Console, Transcript
+from hil.console.console import Typing
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import ensure, manifest
@@ -182,10 +183,18 @@ class HilQemuDriver(MachineDriver):
 @target_factory.reg_driver
 @attr.s(eq=False)
 class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
-    """Console of a real board: a serial port here or behind a server (RFC 2217 or raw TCP), with time stamps."""
+    """Console of a real board: a serial port here or behind a server (RFC 2217 or raw TCP), with time stamps.
+
+    `txdelay` are the seconds to wait before each `txchunk` bytes that are typed, `timeout` those for a serial server
+    to answer: all as labgrid's `SerialDriver` has them.
+    """
 
     bindings = {"port": {"SerialPort", "NetworkSerialPort"}}
     priorities = {ConsoleProtocol: 10}
+
+    txdelay: float = attr.ib(default=0.0, validator=attr.validators.instance_of(float))
+    txchunk: int = attr.ib(default=1, validator=[attr.validators.instance_of(int), attr.validators.ge(1)])
+    timeout: float = attr.ib(default=CONNECT_LIMIT, validator=attr.validators.instance_of(float))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -202,7 +211,12 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
             except BaseException:
                 os.close(port)
                 raise
-            self._console = Console(port, transcript, explain_end=self._filter.obituary if self._filter else None)
+            self._console = Console(
+                port,
+                transcript,
+                explain_end=self._filter.obituary if self._filter else None,
+                typing=Typing(self.txchunk, self.txdelay) if self.txdelay else None,
+            )
         except BaseException:
             self.on_deactivate()
             raise
@@ -241,10 +255,10 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
                     f"the serial port at {port.host}:{port.port} has the unknown protocol {port.protocol!r}",
                     hint=f"the protocols are {' and '.join(PROTOCOLS)}",
                 )
-            connection = _reach(*proxymanager.get_host_and_port(port))
+            connection = _reach(*proxymanager.get_host_and_port(port), self.timeout)
             if port.protocol == "raw":
                 return connection.detach()
-            self._filter = Rfc2217(connection, port.speed, timeout=CONNECT_LIMIT)
+            self._filter = Rfc2217(connection, port.speed, timeout=self.timeout)
             return self._filter.port
         except (serial.SerialException, ExecutionError, OSError) as error:
             where = port.port if not isinstance(port, NetworkSerialPort) else f"{port.host}:{port.port}"
@@ -254,12 +268,12 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
             ) from error
 
 
-def _reach(host: str, port: int) -> socket.socket:
+def _reach(host: str, port: int, timeout: float) -> socket.socket:
     """A connection to a serial server that neither waits to fill packets nor outlives a dead peer.
 
     It ends 25 s after the peer has fallen silent, with something sent or without.
     """
-    connection = socket.create_connection((host, port), CONNECT_LIMIT)
+    connection = socket.create_connection((host, port), timeout)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):

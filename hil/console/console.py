@@ -54,6 +54,14 @@ class Match:
     time_ns: int
 
 
+@dataclass(frozen=True)
+class Typing:
+    """The pace of typing for a board that loses faster input: `chunk` bytes at a time, `pause` seconds before each."""
+
+    chunk: int
+    pause: float
+
+
 @functools.lru_cache(maxsize=64)
 def _alternatives(markers: tuple[bytes, ...]) -> re.Pattern[bytes]:
     return re.compile(b"|".join(b"(%s)" % re.escape(marker) for marker in markers))
@@ -66,7 +74,7 @@ class Console:
     of its own reads it (see `pump`); this object follows the transcript that it writes. `explain_end` is asked
     for a sentence when the line ends, for example how QEMU died. `lockstep` is there where the line's other
     end keeps virtual time: it takes what is typed then. `token` gives what must not be guessed of what is
-    typed, so many bytes in hexadecimal.
+    typed, so many bytes in hexadecimal. `typing` is its pace, None for as fast as the line takes it.
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class Console:
         explain_end: Callable[[], str] | None = None,
         lockstep: Lockstep | None = None,
         token: Callable[[int], str] = secrets.token_hex,
+        typing: Typing | None = None,
     ) -> None:
         self.transcript = transcript
         self.lockstep = lockstep
@@ -84,6 +93,7 @@ class Console:
         self.position = 0
         self._port = port
         self._explain_end = explain_end
+        self._typing = typing
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lifeline, theirs = socket.socketpair()
         os.set_blocking(port, False)
@@ -223,7 +233,11 @@ class Console:
         writable.register(self._port, select.POLLOUT)
         while view:
             try:
-                view = view[os.write(self._port, view) :]
+                if self._typing is None:
+                    view = view[os.write(self._port, view) :]
+                else:
+                    time.sleep(self._typing.pause)
+                    view = view[os.write(self._port, view[: self._typing.chunk]) :]
             except BlockingIOError:
                 if not writable.poll(max(0.0, deadline - time.monotonic()) * 1000):
                     taken = len(data) - len(view)

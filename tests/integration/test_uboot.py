@@ -1,6 +1,7 @@
 """From power-on through U-Boot and TFTP to a verdict, over labgrid's own power, U-Boot and TFTP drivers.
 
-The board is a machine under QEMU behind an HTTP power switch and a serial server, each a few lines here.
+The board is a machine under QEMU behind an HTTP power switch and a serial server, each a few lines here. Its
+environment is one as labgrid's users have it.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ targets:
     - TFTPProvider: {{internal: '{tftp}', external: ''}}
     drivers:
       NetworkPowerDriver: {{}}
-      HilSerialDriver: {{}}
+      SerialDriver: {{}}
       TFTPProviderDriver: {{}}
+      HilStrategy:
+        load: {{xen: 0x40400000, xen.dtb: 0x48000000}}
       UBootDriver:
         prompt: '=> '
         init_commands:
@@ -46,8 +49,8 @@ targets:
         - setenv autoload no
         - dhcp
         boot_command: booti 0x40400000 - 0x48000000
-      HilStrategy:
-        load: {{xen: 0x40400000, xen.dtb: 0x48000000}}
+      ShellDriver: {{prompt: '# ', login_prompt: 'login: ', username: root}}
+      UBootStrategy: {{}}
 """
 
 

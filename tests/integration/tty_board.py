@@ -28,6 +28,9 @@ targets:
       RawSerialPort: {{port: {directory}/tty, speed: 115200}}
     drivers:
       ExternalPowerDriver: {{cmd_on: {directory}/switch on, cmd_off: {directory}/switch off}}
+      SerialDriver: {{}}
+      ShellDriver: {{prompt: '# ', login_prompt: 'tty login: ', username: root}}
+      ShellStrategy: {{}}
 """
 IMAGE = """\
 schema = 1

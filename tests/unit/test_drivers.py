@@ -105,9 +105,10 @@ def test_a_line_whose_reader_does_not_start_is_let_go(
 ) -> None:
     driver, _ = serial_line
     before = held()
-    with monkeypatch.context() as patch, pytest.raises(InfrastructureError):
+    with monkeypatch.context() as patch:
         patch.setattr("hil.console.console.sys.executable", "/nonexistent")
-        driver.target.activate(driver)
+        with pytest.raises(InfrastructureError):
+            driver.target.activate(driver)
     assert no_more_than(before)
     driver.target.activate(driver)
 
