@@ -255,7 +255,8 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
                     f"the serial port at {port.host}:{port.port} has the unknown protocol {port.protocol!r}",
                     hint=f"the protocols are {' and '.join(PROTOCOLS)}",
                 )
-            connection = _reach(*proxymanager.get_host_and_port(port), self.timeout)
+            host, number = proxymanager.get_host_and_port(port)
+            connection = _reach(host, number, self.timeout)
             if port.protocol == "raw":
                 return connection.detach()
             self._filter = Rfc2217(connection, port.speed, timeout=self.timeout)
