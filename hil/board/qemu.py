@@ -93,10 +93,12 @@ class Qemu:
         with contextlib.ExitStack() as handed_over:
             for end in (guest_end, qmp_end, theirs):
                 handed_over.enter_context(end)
+            log.touch(mode=0o600)
             output = handed_over.enter_context(log.open("wb"))
             if stepping is not None:
                 control, step_end = socket.socketpair()
                 handed_over.enter_context(step_end)
+                stepping.stamps.touch(mode=0o600)
                 stamps = handed_over.enter_context(stepping.stamps.open("ab"))
                 self.lockstep = Lockstep(control, stepping.stamps, stepping.past)
                 fds += [step_end.fileno(), stamps.fileno()]

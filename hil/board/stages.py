@@ -102,6 +102,7 @@ def walk(
         try:
             with around(stage.name):
                 marker, end = watch.find((stage.marker, *passed), stage.limit)
+                console.redact(end - len(marker.encode()))
                 if marker != stage.marker:
                     again = next(one.name for one in stages if one.marker == marker)
                     raise _Trouble(f"stage {again!r} came again: the machine has started over")
@@ -215,7 +216,7 @@ def diagnose(console: Console, failures: Failures = FAILURES, noise: Sequence[st
     What came before the offset `start` has no part in it: an earlier boot, or what loaded the image.
     """
     transcript = console.transcript
-    transcript.refresh()
+    console.redact()
     if transcript.size <= start:
         return NOTHING
     recent = transcript.read(max(start, transcript.size - RECENT), transcript.size).replace(b"\r\n", b"\n")

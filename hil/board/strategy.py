@@ -81,6 +81,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         self.report, self.status = None, "unknown"
         self.target.activate(self.power)
         self.power.cycle()
+        self._hide_passwords(manifest_of(self, self.image))
         self.report, self.status = report, "shell"
 
     def force(self, status: str) -> None:
@@ -110,6 +111,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         with in_time(self.power):
             self.power.on()
         console = self.line.console
+        self._hide_passwords(manifest)
         before: list[StageTime] = []
         loader = ""
         if self.uboot is not None:
@@ -136,6 +138,11 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             console.transcript.path,
             CLOCK if console.lockstep is None else "virtual time",
         )
+
+    def _hide_passwords(self, manifest: Manifest) -> None:
+        """Keep the passwords of the image, and of drivers that log in on its console, out of the transcript."""
+        found = [manifest.console.password, *(getattr(driver, "password", None) for driver in self.line.clients)]
+        self.line.console.secrets = frozenset(password.encode() for password in found if password)
 
     def _wanted(self, manifest: Manifest) -> tuple[Parcel, ...]:
         """What U-Boot has to load."""

@@ -22,7 +22,7 @@ from pexpect.spawnbase import SpawnBase
 
 from hil.console import pump
 from hil.console.lockstep import Lockstep
-from hil.console.transcript import Line, Transcript
+from hil.console.transcript import REDACTED, Line, Transcript
 from hil.errors import Evidence, HilError, InfrastructureError
 
 BLOCK = 1 << 20
@@ -75,6 +75,7 @@ class Console:
     for a sentence when the line ends, for example how QEMU died. `lockstep` is there where the line's other
     end keeps virtual time: it takes what is typed then. `token` gives what must not be guessed of what is
     typed, so many bytes in hexadecimal. `typing` is its pace, None for as fast as the line takes it.
+    A line that is one of the `secrets` is not in the transcript when it is typed, nor where it is echoed.
     """
 
     def __init__(
@@ -91,6 +92,8 @@ class Console:
         self.lockstep = lockstep
         self.token = token
         self.position = 0
+        self.secrets: frozenset[bytes] = frozenset()
+        self._echo: tuple[bytes, int] | None = None
         self._port = port
         self._explain_end = explain_end
         self._typing = typing
@@ -141,12 +144,13 @@ class Console:
         except subprocess.TimeoutExpired:
             self._pump.kill()
             self._pump.wait()
+        self.transcript.refresh()
+        self.redact(self.transcript.size)
         for fd in (self._port, self._wake):
             os.close(fd)
         if self.lockstep is not None:
             self.lockstep.close()
         self._port = -1
-        self.transcript.refresh()
 
     @property
     def closed(self) -> bool:
@@ -164,7 +168,7 @@ class Console:
 
     def evidence(self, lines: int = 20) -> Evidence:
         """The last lines and where to read on, for an error."""
-        self.transcript.refresh()
+        self.redact()
         return Evidence(self.transcript.path, self.transcript.tail(lines), self.transcript.size)
 
     def wait_for(self, *markers: bytes, timeout: float) -> Match:
@@ -216,7 +220,7 @@ class Console:
         """
         if self.closed:
             raise self._closed("it was closed by this side")
-        self.transcript.sent(data)
+        self.transcript.sent(self._hidden(data))
         if self.lockstep is not None:
             try:
                 self.lockstep.type(data, timeout)
@@ -248,6 +252,25 @@ class Console:
                     ) from None
             except OSError as error:
                 raise self._closed(os.strerror(error.errno or 0)) from error
+
+    def redact(self, end: int | None = None) -> None:
+        """Remove what has come of the echo of the secret typed last from the transcript; the echo ends before `end`."""
+        self.transcript.refresh()
+        if self._echo is not None:
+            self.transcript.redact(*self._echo, self.transcript.size if end is None else end)
+            self._echo = self._echo if end is None else None
+
+    def _hidden(self, data: bytes) -> bytes:
+        """Return what the transcript may have of `data`, which is about to be typed."""
+        secret = data.rstrip(b"\r\n")
+        if self._echo is None and secret not in self.secrets:
+            return data
+        self.transcript.refresh()
+        self.redact(self.transcript.size)
+        if secret not in self.secrets:
+            return data
+        self._echo = secret, self.transcript.size
+        return REDACTED + data[len(secret) :]
 
     def stamp(self, offset: int) -> int:
         """When the byte at `offset` came, in ns: by virtual time where there is one, else by the host's monotonic."""
@@ -313,6 +336,8 @@ class Console:
 
     def _closed(self, reason: str) -> LineClosed:
         told = self._explain_end() if self._explain_end else ""
+        for secret in self.secrets:  # a replay quotes what was sent
+            told = told.replace(secret.decode(), REDACTED.decode())
         message = f"the line has ended ({reason})" + (f": {told}" if told else "")
         return LineClosed(message, evidence=self.evidence())
 

@@ -4,10 +4,11 @@ Each line of the index is `monotonic ns <TAB> kind <TAB> value`:
 
 - `@` opened, value = the same moment in seconds since 1970;
 - `<` received, value = number of bytes (they follow each other in the `.raw` file);
-- `>` sent, value = the bytes as a JSON string, one character a byte (Latin-1);
+- `>` sent, value = the bytes as a JSON string, one character a byte (Latin-1), `REDACTED` for a password;
 - `!` the line's end, value = why (`eof` or an operating system's error).
 
-Both files are only ever appended to, so a transcript can be read while it is being written.
+Both files are only ever appended to, so a transcript can be read while it is being written; where the other side has
+echoed a password, asterisks are put in its place. Only their owner can read them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 
 STAMPS_IN_MEMORY = 200_000  # two 8-byte numbers each; older ones are looked up in the index file
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+REDACTED = b"********"
 LINE_END = re.compile(rb"(?<!\r)\r*\n")  # the look-behind keeps a flood of \r from costing its square
 
 
@@ -81,16 +83,18 @@ class Transcript:
     def create(cls, directory: Path, name: str) -> Transcript:
         """Make a new, empty transcript `directory/name-DATE-TIME[-N].raw`."""
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             stamp = time.strftime("%Y%m%d-%H%M%S")
             for number in range(1000):
                 raw = directory / f"{name}-{stamp}{f'-{number}' if number else ''}.raw"
                 try:
-                    raw.touch(exist_ok=False)
+                    raw.touch(mode=0o600, exist_ok=False)
                 except FileExistsError:
                     continue
                 opened = f"{time.monotonic_ns()}\t@\t{time.time():.3f}\n"
-                raw.with_suffix(".tsv").write_text(opened)
+                index = raw.with_suffix(".tsv")
+                index.touch(mode=0o600)
+                index.write_text(opened)
                 made = cls(raw)
                 made.refresh()  # so that only what comes later is news
                 return made
@@ -109,6 +113,13 @@ class Transcript:
         """Record bytes as sent now."""
         record = f"{time.monotonic_ns()}\t>\t{json.dumps(data.decode('latin-1'))}\n"
         os.write(self._index, record.encode())
+
+    def redact(self, secret: bytes, start: int, end: int) -> None:
+        """Put asterisks in the place of `secret` where it was received between two offsets."""
+        for match in re.finditer(re.escape(secret), self.read(start, end)):
+            with self.path.open("r+b") as raw:
+                raw.seek(start + match.start())
+                raw.write(b"*" * len(secret))
 
     def refresh(self) -> bool:
         """Take in what the index has gained; true if there was something new."""

@@ -292,7 +292,8 @@ class History:
     def _open(self) -> sqlite3.Connection:
         if self._write:
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.path.touch(mode=0o600)
             except OSError as error:
                 raise InfrastructureError(f"cannot make {self.path.parent}: {error.strerror}") from error
             connection = self._connect("rwc")

@@ -177,7 +177,7 @@ class ConsoleFacts(_Model):
 
     login: str = "login: "
     user: str = "root"
-    password: str | None = None
+    password: str | None = Field(default=None, repr=False)
     prompt: str = "# "
     foreign: tuple[Regex, ...] = ()
     runner: tuple[Regex, ...] = ()

@@ -84,7 +84,7 @@ def fetch(mirror: str | None, staging: Path, progress: Progress, *, refresh: boo
         rows = [line.split() for line in listing.read_text().splitlines()]
         facts = {name: {"version": version, "sha256": digest} for name, version, digest, _ in rows}
         (kept / _RECORD).write_text(json.dumps({"packages": facts}, indent=1, sort_keys=True) + "\n")
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if directory.exists():
             directory.rename(staging / "old")
         kept.rename(directory)

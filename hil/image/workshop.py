@@ -56,7 +56,7 @@ def staging(root: Path) -> Iterator[Path]:
 
 def publish(result: Path, target: Path, staging: Path) -> None:
     """Put the directory `result`, made in `staging`, in the place of `target`."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if target.exists():
         target.rename(staging / "old")
     result.rename(target)

@@ -133,7 +133,7 @@ def nights(root: Path) -> Iterator[Night]:
 def lock(root: Path, who: str) -> Iterator[None]:
     """Keep others out of `root`. Raises `Held`, which says who is in it since when, `InfrastructureError` elsewhere."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (root / ".lock").open("a+", encoding="utf-8")
     except OSError as error:
         raise InfrastructureError(
@@ -164,12 +164,12 @@ def begin(root: Path, state: State) -> Night:
     date = time.strftime("%Y-%m-%d", time.localtime(state.began))
     number = max((order(path.name)[1] for path in directories(root) if path.name.startswith(date)), default=0)
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             number += 1
             path = root / (date if number == 1 else f"{date}-{number}")
             with contextlib.suppress(FileExistsError):  # another one's, who could not run either
-                path.mkdir()
+                path.mkdir(mode=0o700)
                 break
     except OSError as error:
         raise InfrastructureError(f"cannot make a night in {root}: {error.strerror}", hint="see the disk") from error

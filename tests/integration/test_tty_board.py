@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tty_board import tty_board
+from tty_board import PASSWORD, tty_board
 
 from hil.board.board import Board
 from hil.guest import Guest
@@ -63,6 +63,9 @@ def test_it_boots_runs_modules_and_takes_files_again_and_again(board_file: Path,
             held.append(len(os.listdir("/proc/self/fd")))
         assert held[1:] == held[:1] * 2
         assert (board.boots, board.unsaved) == (3, "a real board has none")
+    kept = [path.read_text("latin-1") for path in tmp_path.glob("tty-*.*")]
+    assert len(kept) == 6
+    assert not [text for text in kept if PASSWORD in text]
 
 
 @pytest.mark.parametrize(("fresh", "boots"), [("test", 10), ("module", 5), ("session", 4)])

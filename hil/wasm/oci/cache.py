@@ -39,7 +39,7 @@ class Cache:
     def put(self, digest: str, data: bytes) -> None:
         """Keep `data`, which has `digest`, and let older blobs go for it."""
         with suppress(OSError):
-            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor, half = tempfile.mkstemp(dir=self.directory, prefix="half-")
             try:
                 with os.fdopen(descriptor, "wb") as file:
