@@ -116,9 +116,11 @@ class ShellLine:
 
 
 @contextlib.contextmanager
-def shell_line(directory: Path, command: list[str] | None = None) -> Iterator[ShellLine]:
+def shell_line(
+    directory: Path, command: list[str] | None = None, *, environment: dict[str, str] | None = None
+) -> Iterator[ShellLine]:
     home = directory / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     master, slave = pty.openpty()
     process = subprocess.Popen(
         command or [shutil.which("dash") or "sh", "-i"],
@@ -126,7 +128,7 @@ def shell_line(directory: Path, command: list[str] | None = None) -> Iterator[Sh
         stdout=slave,
         stderr=slave,
         cwd=home,
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "PS1": "# ", "TERM": "vt100"},
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "PS1": "# ", "TERM": "vt100", **(environment or {})},
         start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  so that ^C interrupts
     )
