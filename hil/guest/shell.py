@@ -32,21 +32,24 @@ LOCKSTEP_LIMIT = 20.0  # the same in virtual time, which a busy host lets pass s
 START_LIMIT = 10.0  # seconds for a command's first mark: a guest that is up reads what is typed
 TRIES = 3
 INTERRUPT = b"\x03\n"  # the line feed is for a program that reads once more before it dies
-# The first two lines are read by whatever shell and line editor is there: no character of them expands or completes.
-# The first keeps the second out of a history file, and may fail. `env` empties what a new shell would act on, which
-# `unset` removes before a command can see it.
-# The third line is the last that a line editor may read. Where `exec` is not allowed, it makes the shell plain as it
-# is; `command` keeps an option that a shell does not have, and a syntax error in a command, from ending the line.
+# Read by whatever shell and line editor is there: no character expands or completes. The first line keeps the second out
+# of a history file, and may fail. `env` empties what a new shell would act on; `unset` removes it from the commands'
+# environment. The inner `sh` answers before anything else is typed: a line editor might alter that, as zsh's does.
+ENTER = (
+    " unset HISTFILE\n"
+    " exec env ENV= HISTFILE= PROMPT_COMMAND= TMOUT=0 sh -c 'stty icanon isig icrnl -inlcr -igncr -istrip -echo -opost "
+    '-ixon;echo @"NONCE".COUNT=0=@;exec sh ${BASH_VERSION:+--noediting} ${ZSH_VERSION:++o zle} -i\'\n'
+)
+# The first line ends the line editors of other shells. `command` keeps an option that a shell does not have, and a syntax
+# error in a command, from ending the line.
 # _n and _s are the last command's number and status. _r gives it positional parameters, and something to return from.
 SETUP = (
-    " unset HISTFILE\n"
-    " exec env ENV= HISTFILE= PROMPT_COMMAND= TMOUT=0 sh -i\n"
-    " stty icanon isig icrnl -inlcr -igncr -istrip -echo -opost -ixon;set +euf;PS1='PROMPT' PS2= _n=0 _s=0;"
-    "unset ENV HISTFILE PROMPT_COMMAND TMOUT;"
+    "set +euf;PS1='PROMPT' PS2= _n=0 _s=0;unset ENV HISTFILE PROMPT_COMMAND TMOUT;"
     "for _o in emacs gmacs vi zle histexpand history;do command set +o $_o;done 2>/dev/null\n"
     '_h(){ case $2 in "${#3}") _c=$3;;"x${#3}x") _c=$(printf "$3.");_c=${_c%.};;*) echo "@NONCE.$1!@";return;;esac;'
     '_n=$1 _s=;echo "@NONCE.$1<";_r;_s=$?;echo "@NONCE.$1>$_s@";};_r(){ command eval "$_c";}\n'
 )
+QUESTION = "echo '@'NONCE.COUNT=$_n=$_s@\n"
 PROMPT = re.compile(r"[\w@:~#$>./ -]+", re.A)  # what every shell shows as it is
 
 
@@ -127,10 +130,11 @@ class Shell:
         patterns = "|".join(f"(?:{pattern})" for pattern in (*facts.foreign, *facts.runner)).encode()
         self._foreign = re.compile(rb"(?:%s)(?<!\r)\r+\n" % patterns) if patterns else None
         prompt = facts.prompt if PROMPT.fullmatch(facts.prompt) else "# "
-        setup = SETUP.replace("NONCE", self._nonce).replace("PROMPT'", f"{prompt}'").encode()
+        setup = SETUP.replace("PROMPT'", f"{prompt}'") + QUESTION
         for number in range(TRIES):
             # a session without echo reads by stdio, in which a ^C leaves an error mark that `head` then complains of
-            if self._last(setup if idle and not number else INTERRUPT + setup) is not None:
+            entered = self._ask(ENTER, interrupt=not idle or number > 0)
+            if entered is not None and self._ask(setup) is not None:
                 return
         raise GuestError(
             f"no shell answered on the line, {TRIES} times in {self._patience[1]:g} s each",
@@ -220,7 +224,7 @@ class Shell:
         evidence = self.console.evidence()
         end = self.console.position
         number = self._count
-        last = self._last(INTERRUPT)
+        last = self._ask(interrupt=True)
         self.lost = last is None
         if last is not None and time.monotonic() < deadline and last[0] != number:
             return
@@ -249,13 +253,13 @@ class Shell:
         """
         return (TRIES, RECOVERY_LIMIT) if self.console.lockstep is None else (1, LOCKSTEP_LIMIT)
 
-    def _last(self, first: bytes = b"") -> tuple[int, int | None] | None:
-        """Type `first`, ask for the last command's number and status; None where no shell answers.
+    def _ask(self, question: str = QUESTION, *, interrupt: bool = False) -> tuple[int, int | None] | None:
+        """Type a question for the last command's number and status; None where no shell answers.
 
         Asks more than once: the line may damage the question or the answer.
         """
         self._count += 1
-        question = first + f"echo '@'{self._nonce}.{self._count}=$_n=$_s@\n".encode()
+        text = question.replace("NONCE", self._nonce).replace("COUNT", str(self._count)).encode()
         self.console.skip()
         stream = _Stream(self.console, self._foreign)
         tries, limit = self._patience
@@ -263,7 +267,7 @@ class Shell:
         for left in range(tries, 0, -1):
             now = time.monotonic()
             try:
-                self.console.write(question, timeout=max(0.0, deadline - now))
+                self.console.write(INTERRUPT * interrupt + text, timeout=max(0.0, deadline - now))
                 told = stream.find(self._told, self._count, now + max(0.0, deadline - now) / left)
                 # a number that was typed and arrived damaged is none of ours
                 return int(told[2]) if told[2].isdigit() else -1, int(told[3]) if told[3] else None

@@ -184,7 +184,7 @@ class FakeShell:
     The mark of a command is what a real shell would print, without the brackets: `@MARK<` and `@MARK>`.
     """
 
-    FRAME = re.compile(rb"_h (\d+) (?:\d+|'[\d ]+') '?.*?\n|echo '@'(\S+?)=\$_n=\$_s@\n", re.S)
+    FRAME = re.compile(rb"_h (\d+) x?\d+x? '.*?\n|echo (?:'@'|@)(\S+?)=(?:\$_n=\$_s|0=)@", re.S)
 
     def __init__(self, far: socket.socket) -> None:
         self.script: Callable[[bytes], bytes] = lambda mark: b"@%s<\n@%s>0@\n" % (mark, mark)
@@ -202,7 +202,10 @@ class FakeShell:
                 pending += data
                 while found := self.FRAME.search(pending):
                     pending = pending[found.end() :]
-                    self._far.sendall(self._framed(found[1]) if found[1] else b"@%s=%s@\n" % (found[2], self.last))
+                    self._far.sendall(self._framed(found[1]) if found[1] else self._answer(found[2]))
+
+    def _answer(self, mark: bytes) -> bytes:
+        return b"@%s=%s@\n" % (mark.replace(b'"', b""), self.last)
 
     def _framed(self, number: bytes) -> bytes:
         nonces = re.findall(rb'echo "@([0-9a-f]+)\.\$1<"', bytes(self.received))
