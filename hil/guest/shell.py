@@ -32,16 +32,16 @@ LOCKSTEP_LIMIT = 20.0  # the same in virtual time, which a busy host lets pass s
 START_LIMIT = 10.0  # seconds for a command's first mark: a guest that is up reads what is typed
 TRIES = 3
 INTERRUPT = b"\x03\n"  # the line feed is for a program that reads once more before it dies
-# Read by whatever shell and line editor is there: no character expands or completes. The first line keeps the second out
-# of a history file, and may fail. `env` empties what a new shell would act on; `unset` removes it from the commands'
-# environment. The inner `sh` answers before anything else is typed: a line editor might alter that, as zsh's does.
+# Read by whatever shell and line editor is there: no character expands or completes. The first line keeps the second
+# out of a history file, and may fail. `env` empties what a new shell would act on; `unset` removes it from the
+# environment of the commands. The inner `sh` answers before more is typed: zsh's line editor alters what it reads ahead.
 ENTER = (
     " unset HISTFILE\n"
     " exec env ENV= HISTFILE= PROMPT_COMMAND= TMOUT=0 sh -c 'stty icanon isig icrnl -inlcr -igncr -istrip -echo -opost "
     '-ixon;echo @"NONCE".COUNT=0=@;exec sh ${BASH_VERSION:+--noediting} ${ZSH_VERSION:++o zle} -i\'\n'
 )
-# The first line ends the line editors of other shells. `command` keeps an option that a shell does not have, and a syntax
-# error in a command, from ending the line.
+# The first line ends the line editors of other shells. `command` keeps an unknown option, and a syntax error in a
+# command, from ending the line.
 # _n and _s are the last command's number and status. _r gives it positional parameters, and something to return from.
 SETUP = (
     "set +euf;PS1='PROMPT' PS2= _n=0 _s=0;unset ENV HISTFILE PROMPT_COMMAND TMOUT;"

@@ -32,19 +32,28 @@ class Flavour:
     sh: str = "dash"
 
 
-BASHRC = "PS1='\\[\\e[1;32m\\]\\u@\\h \\w " + READY + "\\$\\[\\e[0m\\] '\nHISTFILE=~/.history\nalias echo='echo alias' ls='ls -l'\n"
+BASHRC = (
+    "PS1='\\[\\e[1;32m\\]\\u@\\h \\w "
+    + READY
+    + "\\$\\[\\e[0m\\] '\nHISTFILE=~/.history\nalias echo='echo alias' ls='ls -l'\n"
+)
 PRECMD = "precmd() { print -P '%F{red}before'; }\npreexec() { print run; }\n"
-ZSHRC = f"PROMPT='%F{{green}}%n {READY}%# %f'\nRPROMPT='%T on the right'\nHISTFILE=~/.history SAVEHIST=100 HISTSIZE=100\n"
+ZSHRC = (
+    f"PROMPT='%F{{green}}%n {READY}%# %f'\nRPROMPT='%T on the right'\nHISTFILE=~/.history SAVEHIST=100 HISTSIZE=100\n"
+)
 FLAVOURS = {
     "dash": Flavour(("dash", "-i"), environment=(("PS1", f"{READY}# "),)),
     "ash": Flavour(("busybox", "ash", "-i"), environment=(("PS1", f"{READY}# "),), sh="busybox"),
     "bash": Flavour(("bash", "-i"), ".bashrc", BASHRC),
     "bash as sh": Flavour(("bash", "-i"), ".bashrc", BASHRC, sh="bash"),
-    "bash vi": Flavour(("bash", "-i"), ".bashrc", BASHRC + "set -o vi\nset -uf\nPROMPT_COMMAND='echo before'\n", sh="bash"),
+    "bash vi": Flavour(
+        ("bash", "-i"), ".bashrc", BASHRC + "set -o vi\nset -uf\nPROMPT_COMMAND='echo before'\n", sh="bash"
+    ),
     "bash emacs": Flavour(
         ("bash", "-i"),
         ".bashrc",
-        BASHRC + "set -o emacs -o histexpand\nbind 'set enable-bracketed-paste on'\nexport PROMPT_COMMAND='echo before'\n"
+        BASHRC
+        + "set -o emacs -o histexpand\nbind 'set enable-bracketed-paste on'\nexport PROMPT_COMMAND='echo before'\n"
         "export TMOUT=1 ENV=~/.profile\nshopt -s histappend cdspell autocd\nunset HISTFILE\nreadonly HISTFILE\n",
         sh="bash",
     ),
@@ -56,7 +65,9 @@ FLAVOURS = {
     "mksh emacs": Flavour(("mksh", "-i"), ".mkshrc", f"PS1='{READY}$ '\nset -o emacs\nalias unset=echo\n"),
     "zsh": Flavour(("zsh", "-i"), ".zshrc", ZSHRC),
     "zsh as sh": Flavour(("zsh", "-i"), ".zshrc", ZSHRC, sh="zsh"),
-    "zsh vi": Flavour(("zsh", "-i"), ".zshrc", ZSHRC + PRECMD + "bindkey -v\nsetopt correct_all nounset share_history\n"),
+    "zsh vi": Flavour(
+        ("zsh", "-i"), ".zshrc", ZSHRC + PRECMD + "bindkey -v\nsetopt correct_all nounset share_history\n"
+    ),
     "zsh bare": Flavour(("zsh", "-f", "-i"), environment=(("PS1", f"{READY}# "),)),
 }
 
@@ -115,7 +126,9 @@ def test_a_command_does_the_same_in_every_shell(shell: Shell, command: str | byt
     assert shell.retyped == 0
 
 
-@pytest.mark.parametrize("data", [ALL, ALL[::-1], b"-n\n\n", b"\x03\necho INJECTED\n", b"\x1b[200~x\x1b[201~"], ids=repr)
+@pytest.mark.parametrize(
+    "data", [ALL, ALL[::-1], b"-n\n\n", b"\x03\necho INJECTED\n", b"\x1b[200~x\x1b[201~"], ids=repr
+)
 def test_any_byte_arrives_in_an_argument(shell: Shell, data: bytes) -> None:
     result = shell.run(quote(["printf", "%s", data]), timeout=QUICK)
     assert (result.output, result.status) == (data, 0)
