@@ -91,7 +91,7 @@ def _line(text: str, location: tuple[str | int, ...]) -> int | None:
     best, found = 0, None
     table: tuple[str | int, ...] = ()
     counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if header := _HEADER.match(line):
             name = header[2]
             table = _split(name)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hil.console import Console
+from hil.console.transcript import split_lines
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import store, tools
 
@@ -141,7 +142,7 @@ def song(console: Console, end: int) -> str:
 
 def difference(before: str, now: str) -> str:
     """The first line in which two boots differ."""
-    old, new = before.splitlines(), now.splitlines()
+    old, new = split_lines(before), split_lines(now)
     for number, (a, b) in enumerate(zip(old, new, strict=False), 1):
         if a != b:
             return f"line {number} was {a[:160]!r} and is {b[:160]!r}"

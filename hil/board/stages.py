@@ -178,8 +178,8 @@ class _Watch:
 
     def _heed_loader(self, window: bytes) -> None:
         if self._loader is not None and (back := self._loader.search(window)):
-            lines = window[: back.start()].strip().splitlines()
-            said = f" after {printable(lines[-1])[:200]!r}" if lines else ""
+            lines = window[: back.start()].strip().split(b"\n")
+            said = f" after {printable(lines[-1].rstrip())[:200]!r}" if lines[-1] else ""
             raise _Trouble(f"the loader is back ({printable(back[0])[:80]!r}){said}")
 
     def _take(self, data: bytes) -> None:
@@ -222,7 +222,7 @@ def diagnose(console: Console, failures: Failures = FAILURES, noise: Sequence[st
     recent = transcript.read(max(start, transcript.size - RECENT), transcript.size).replace(b"\r\n", b"\n")
     if fatal := _judge(failures, noise)(recent):
         return f"a fatal message: {fatal}"
-    lines = STAMP.sub(b"", recent).splitlines()
+    lines = STAMP.sub(b"", recent).removesuffix(b"\n").split(b"\n")
     if counts := collections.Counter(filter(None, lines)).most_common(1):
         line, count = counts[0]
         if count >= FLOOD:

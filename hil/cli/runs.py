@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NoReturn
@@ -70,7 +71,7 @@ def run(
         with shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
             runner = Runner(Guest(chosen, progress=progress))
             runner.place(loaded)
-        done = runner.run(loaded, *arguments, limit=limit)
+        done = runner.run(loaded, *map(os.fsencode, arguments), limit=limit)
     if json_:
         as_json(
             {

@@ -48,6 +48,11 @@ def printable(data: bytes) -> str:
     return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a program's output. A line ends with a line feed and with nothing else."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def _close(opened: list[int]) -> None:
     for fd in opened:
         os.close(fd)

@@ -10,6 +10,7 @@ from hil.console import Console, LineTimeout
 from hil.errors import ConfigurationError
 from hil.guest import load, transfer
 from hil.guest.shell import CommandTimeout, Result, Shell
+from hil.guest.typed import text_of
 from hil.image.progress import Progress
 
 
@@ -36,8 +37,8 @@ class Guest:
         """Whether there is a session of the current boot already."""
         return self._shell is not None and self._shell.console is self.board.console
 
-    def run(self, command: str, *, timeout: float = 30.0, check: bool = False) -> Result:
-        """Run a shell command (any number of lines) and return its result; see `Shell.run`.
+    def run(self, command: str | bytes, *, timeout: float = 30.0, check: bool = False) -> Result:
+        """Run a shell command (any number of lines, any bytes but NUL) and return its result; see `Shell.run`.
 
         A shell that does not come back after an interrupt leaves the board marked for a new boot.
         """
@@ -55,15 +56,15 @@ class Guest:
         """Keep the guest under load while entered: `cpu`, `memory`, `fork` or `console`; see `hil.guest.load`."""
         return load.load(self, kind)
 
-    def put(self, source: Path | bytes, path: str) -> bool:
+    def put(self, source: Path | bytes, path: str | bytes) -> bool:
         """Copy a file, or bytes, to `path` in the guest; false where it was there already."""
         if isinstance(source, Path):
             try:
                 return self.put(source.read_bytes(), path)
             except OSError as error:
                 raise ConfigurationError(f"cannot read {source}: {error.strerror}") from error
-        return transfer.put(self.shell, source, path, progress=self._progress)
+        return transfer.put(self.shell, source, text_of(path), progress=self._progress)
 
-    def get(self, path: str) -> bytes:
+    def get(self, path: str | bytes) -> bytes:
         """The bytes of the file `path` in the guest."""
-        return transfer.get(self.shell, path, progress=self._progress)
+        return transfer.get(self.shell, text_of(path), progress=self._progress)

@@ -1,10 +1,15 @@
 """A POSIX shell at the other end of a console: one round trip a command, framed so that nothing can fake it.
 
+A session begins in whatever shell answers, with whatever line editor, prompt, aliases, options and history that has,
+and replaces it by a plain `sh`: interactive, so that ^C ends a loop, but without line editor, start files and history.
+Exported variables, the directory and background jobs stay.
+
 A function in the guest, defined when the session opens, runs each command: it prints a mark, evaluates
 the command, and prints another mark with its status. The marks carry the session's nonce and the
 command's number; the nonce is not in what is typed afterwards, so no echo can be taken for a mark. The
 command's length is typed with it, and one that arrived cut is not run but typed again. Echo and output
-processing are off: output arrives byte for byte, and what others print is known by its line ends.
+processing are off: output arrives byte for byte, and what others print is known by its line ends. A command that
+holds other bytes than printable ASCII is typed as octal numbers, see `hil.guest.typed`.
 """
 
 from __future__ import annotations
@@ -17,21 +22,35 @@ from dataclasses import dataclass
 from typing import Any
 
 from hil.console import Console, LineTimeout
-from hil.errors import ConfigurationError, GuestError
+from hil.console.transcript import split_lines
+from hil.errors import GuestError
+from hil.guest import typed
 from hil.image.manifest import ConsoleFacts
 
 RECOVERY_LIMIT = 5.0  # seconds for the shell to answer after an interrupt
-CANONICAL_LINE = 4095  # bytes: Linux's tty keeps no more of a line (N_TTY_BUF_SIZE)
 LOCKSTEP_LIMIT = 20.0  # the same in virtual time, which a busy host lets pass slowly
 START_LIMIT = 10.0  # seconds for a command's first mark: a guest that is up reads what is typed
 TRIES = 3
 INTERRUPT = b"\x03\n"  # the line feed is for a program that reads once more before it dies
-# _n and _s are the last command's number and status; `command` keeps a syntax error from ending the frame
-SETUP = (
-    "stty -echo -opost -ixon;PS2=;_n=0 _s=0;"
-    '_h(){ case " $2 " in *" ${#3} "*) _n=$1 _s=;echo "@NONCE.$1<";command eval "$3";_s=$?;echo "@NONCE.$1>$_s@";;'
-    ' *) echo "@NONCE.$1!@";;esac;}'
+# Read by whatever shell and line editor is there: no character expands or completes. The first line keeps the second
+# out of a history file, and may fail. `env` empties what a new shell would act on; `unset` removes it from the
+# environment of the commands. The inner `sh` answers before more is typed: zsh's line editor alters what it reads ahead.
+ENTER = (
+    " unset HISTFILE\n"
+    " exec env ENV= HISTFILE= PROMPT_COMMAND= TMOUT=0 sh -c 'stty icanon isig icrnl -inlcr -igncr -istrip -echo -opost "
+    '-ixon;echo @"NONCE".COUNT=0=@;exec sh ${BASH_VERSION:+--noediting} ${ZSH_VERSION:++o zle} -i\'\n'
 )
+# The first line ends the line editors of other shells. `command` keeps an unknown option, and a syntax error in a
+# command, from ending the line.
+# _n and _s are the last command's number and status. _r gives it positional parameters, and something to return from.
+SETUP = (
+    "set +euf;PS1='PROMPT' PS2= _n=0 _s=0;unset ENV HISTFILE PROMPT_COMMAND TMOUT;"
+    "for _o in emacs gmacs vi zle histexpand history;do command set +o $_o;done 2>/dev/null\n"
+    '_h(){ case $2 in "${#3}") _c=$3;;"x${#3}x") _c=$(printf "$3.");_c=${_c%.};;*) echo "@NONCE.$1!@";return;;esac;'
+    '_n=$1 _s=;echo "@NONCE.$1<";_r;_s=$?;echo "@NONCE.$1>$_s@";};_r(){ command eval "$_c";}\n'
+)
+QUESTION = "echo '@'NONCE.COUNT=$_n=$_s@\n"
+PROMPT = re.compile(r"[\w@:~#$>./ -]+", re.A)  # what every shell shows as it is
 
 
 class CommandTimeout(GuestError):
@@ -81,7 +100,8 @@ class Result:
 
     @property
     def lines(self) -> list[str]:
-        return self.text.splitlines()
+        """The output's lines without their line feeds."""
+        return split_lines(self.text)
 
     @property
     def seconds(self) -> float:
@@ -109,10 +129,12 @@ class Shell:
         )
         patterns = "|".join(f"(?:{pattern})" for pattern in (*facts.foreign, *facts.runner)).encode()
         self._foreign = re.compile(rb"(?:%s)(?<!\r)\r+\n" % patterns) if patterns else None
-        setup = SETUP.replace("NONCE", self._nonce).encode() + b"\n"
+        prompt = facts.prompt if PROMPT.fullmatch(facts.prompt) else "# "
+        setup = SETUP.replace("PROMPT'", f"{prompt}'") + QUESTION
         for number in range(TRIES):
             # a session without echo reads by stdio, in which a ^C leaves an error mark that `head` then complains of
-            if self._last(setup if idle and not number else INTERRUPT + setup) is not None:
+            entered = self._ask(ENTER, interrupt=not idle or number > 0)
+            if entered is not None and self._ask(setup) is not None:
                 return
         raise GuestError(
             f"no shell answered on the line, {TRIES} times in {self._patience[1]:g} s each",
@@ -120,14 +142,15 @@ class Shell:
             evidence=console.evidence(),
         )
 
-    def run(self, command: str, *, timeout: float = 30.0, check: bool = False) -> Result:
-        """Run `command` and return its result, waiting `timeout` seconds at most.
+    def run(self, command: str | bytes, *, timeout: float = 30.0, check: bool = False) -> Result:
+        """Run `command`, of any bytes but NUL, and return its result, waiting `timeout` seconds at most.
 
         A command that did not arrive whole was not run and is typed again. Raises `CommandTimeout` after
         having interrupted it, `LineTimeout` when the guest does not even take the command, `GuestError`
         when the line garbled the answer or when `check` is set and the status is not 0,
-        `ConfigurationError` for a line that no tty takes.
+        `ConfigurationError` for a NUL byte.
         """
+        command = typed.text_of(command)
         deadline = time.monotonic() + timeout
         for _ in range(TRIES):
             result = self.attempt(command, timeout=timeout, deadline=deadline)
@@ -156,9 +179,9 @@ class Shell:
         """
         deadline = time.monotonic() + timeout if deadline is None else deadline
         self._count += 1
-        typed = self._frame(command)
+        frame = self._frame(command)
         self.console.skip()
-        self.console.write(typed, timeout=max(0.0, deadline - time.monotonic()))
+        self.console.write(frame, timeout=max(0.0, deadline - time.monotonic()))
         stream = _Stream(self.console, self._foreign)
         begun = time.monotonic() + (START_LIMIT if start is None else start)
         if self.console.lockstep is not None:  # it loses nothing, and what is typed must not hang on the host's time
@@ -170,19 +193,11 @@ class Shell:
             return None
 
     def _frame(self, command: str) -> bytes:
-        """The line to type. The lengths say whether it arrived whole: shells count bytes or characters."""
-        data = command.encode()
-        lengths = f"{len(data)}" if data.isascii() else f"'{len(data)} {len(command)}'"
-        typed = f"_h {self._count} {lengths} {shlex.quote(command)}\n".encode()
-        longest = max(map(len, typed.split(b"\n")))
-        if longest > CANONICAL_LINE or b"\0" in typed:
-            raise ConfigurationError(
-                f"a command line of {longest} bytes is too long for the guest's tty (at most {CANONICAL_LINE})"
-                if longest > CANONICAL_LINE
-                else "a command cannot hold a NUL byte",
-                hint="break it into lines, or put it into a file with guest.put() and run that",
-            )
-        return typed
+        """Return the lines to type. The length says whether the command arrived whole."""
+        data = typed.bytes_of(command)
+        body = data if typed.plain(data) else typed.octal(data)
+        length = b"%d" if body is data else b"x%dx"
+        return b"_h %d %s %s\n" % (self._count, length % len(body), typed.quoted(body))
 
     def _result(self, command: str, stream: _Stream, begun: float, deadline: float) -> Result | None:
         """Read one frame; None for a command that arrived cut. Raises `LineTimeout`."""
@@ -209,7 +224,7 @@ class Shell:
         evidence = self.console.evidence()
         end = self.console.position
         number = self._count
-        last = self._last(INTERRUPT)
+        last = self._ask(interrupt=True)
         self.lost = last is None
         if last is not None and time.monotonic() < deadline and last[0] != number:
             return
@@ -238,13 +253,13 @@ class Shell:
         """
         return (TRIES, RECOVERY_LIMIT) if self.console.lockstep is None else (1, LOCKSTEP_LIMIT)
 
-    def _last(self, first: bytes = b"") -> tuple[int, int | None] | None:
-        """Type `first`, ask for the last command's number and status; None where no shell answers.
+    def _ask(self, question: str = QUESTION, *, interrupt: bool = False) -> tuple[int, int | None] | None:
+        """Type a question for the last command's number and status; None where no shell answers.
 
         Asks more than once: the line may damage the question or the answer.
         """
         self._count += 1
-        question = first + f"echo '@'{self._nonce}.{self._count}=$_n=$_s@\n".encode()
+        text = question.replace("NONCE", self._nonce).replace("COUNT", str(self._count)).encode()
         self.console.skip()
         stream = _Stream(self.console, self._foreign)
         tries, limit = self._patience
@@ -252,7 +267,7 @@ class Shell:
         for left in range(tries, 0, -1):
             now = time.monotonic()
             try:
-                self.console.write(question, timeout=max(0.0, deadline - now))
+                self.console.write(INTERRUPT * interrupt + text, timeout=max(0.0, deadline - now))
                 told = stream.find(self._told, self._count, now + max(0.0, deadline - now) / left)
                 # a number that was typed and arrived damaged is none of ours
                 return int(told[2]) if told[2].isdigit() else -1, int(told[3]) if told[3] else None
@@ -326,6 +341,6 @@ class _Stream:
         self.text += block[done:]
 
 
-def quote(words: Sequence[str]) -> str:
-    """Words as one command line that the guest's shell reads as exactly these words."""
-    return shlex.join(words)
+def quote(words: Sequence[str | bytes]) -> str:
+    """Return a command line that the guest's shell reads as exactly these words."""
+    return shlex.join(map(typed.text_of, words))

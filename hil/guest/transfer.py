@@ -18,8 +18,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from hil.console import LineClosed
+from hil.console.transcript import printable
 from hil.errors import GuestError, InfrastructureError
 from hil.guest.shell import START_LIMIT, TRIES, CommandTimeout, Result, Shell
+from hil.guest.typed import bytes_of
 from hil.image.progress import Progress, Silent
 
 LINE = 1000  # characters of base64 a line: below what any tty and shell take
@@ -32,7 +34,7 @@ RATE = 2 << 10  # bytes a second at the least, to bound the waits
 
 def digest_in_guest(shell: Shell, path: str) -> str | None:
     """The SHA-256 of a file in the guest, None where there is none."""
-    result = shell.run(f"sha256sum {shlex.quote(path)} 2>/dev/null")
+    result = shell.run(f"sha256sum 2>/dev/null <{_word(path)}")
     found = re.match(r"[0-9a-f]{64}\b", result.text)
     return found[0] if found and result.status == 0 else None
 
@@ -45,10 +47,11 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     """
     progress = progress or Silent()
     digest = hashlib.sha256(data).hexdigest()
-    target = shlex.quote(path)
-    part, whole = (shlex.quote(f"{path}.{digest[:8]}.{kind}") for kind in ("part", "new"))
+    target = _word(path)
+    part, whole = (_word(f"{path}.{digest[:8]}.{kind}") for kind in ("part", "new"))
     has = _facts(
         shell,
+        "dsmx",
         f"echo d=$(sha256sum <{target} 2>/dev/null);echo s=$(wc -c <{part} 2>/dev/null);"
         f"echo m=$(md5sum <{part} 2>/dev/null);echo x=$(command -v unxz)",
     )
@@ -62,10 +65,10 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     if 0 <= sent <= len(packed) and has.get("m", "").startswith(_md5(packed[:sent])):
         sent -= sent % BLOCK
     else:
-        directory = shlex.quote(posixpath.dirname(path) or ".")
+        directory = _word(posixpath.dirname(path) or ".")
         _insist(shell, f"mkdir -p {directory} && : >{part}", check=True)
         sent = 0
-    progress.step(f"sending {posixpath.basename(path)}", len(packed), unit="B")
+    progress.step(f"sending {_shown(posixpath.basename(path))}", len(packed), unit="B")
     pace, missing = _Pace(), [(sent, len(packed))]
     for _ in range(TRIES):
         try:
@@ -89,7 +92,7 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     _insist(shell, f"rm -f {part} {part}p {whole}")
     if result.status or digest not in result.text:
         raise GuestError(
-            f"{path} did not arrive in the guest: status {result.status}, {result.text.strip()[-300:]!r}",
+            f"{_shown(path)} did not arrive in the guest: status {result.status}, {result.text.strip()[-300:]!r}",
             hint="is there room in the guest, and is the directory writable?",
             evidence=shell.console.evidence(),
         )
@@ -103,18 +106,19 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
     the line damages every part.
     """
     progress = progress or Silent()
-    name, temporary = shlex.quote(path), f"/tmp/hil-{shell.console.token(4)}"
+    name, temporary = _word(path), f"/tmp/hil-{shell.console.token(4)}"
     told = shell.run(f"wc -c <{name}")
     if told.status:
-        raise GuestError(f"cannot read {path} in the guest: {told.text.strip()}", evidence=shell.console.evidence())
-    facts = _facts(shell, f"echo s=$(wc -c <{name});echo d=$(sha256sum <{name})")
+        said = printable(told.output.strip())
+        raise GuestError(f"cannot read {_shown(path)} in the guest: {said}", evidence=shell.console.evidence())
+    facts = _facts(shell, "sd", f"echo s=$(wc -c <{name});echo d=$(sha256sum <{name})")
     size, digest = int(facts["s"]), facts["d"]
     if size > limit:
-        raise GuestError(f"{path} in the guest has {size} bytes, over the limit of {limit}")
+        raise GuestError(f"{_shown(path)} in the guest has {size} bytes, over the limit of {limit}")
     try:
         shell.run(f"gzip -c <{name} >{temporary}", timeout=30 + size / RATE, check=True)
-        length = int(_facts(shell, f"echo l=$(wc -c <{temporary})")["l"])
-        progress.step(f"fetching {posixpath.basename(path)}", length, unit="B")
+        length = int(_facts(shell, "l", f"echo l=$(wc -c <{temporary})")["l"])
+        progress.step(f"fetching {_shown(posixpath.basename(path))}", length, unit="B")
         packed = bytearray()
 
         def fetch(start: int, end: int) -> str:
@@ -129,7 +133,7 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
             shell.run(f"rm -f {temporary} {temporary}p")
     data = gzip.decompress(packed)
     if not digest.startswith(hashlib.sha256(data).hexdigest()):
-        raise GuestError(f"{path} changed in the guest while it was fetched", evidence=shell.console.evidence())
+        raise GuestError(f"{_shown(path)} changed in the guest while it was fetched", evidence=shell.console.evidence())
     return data
 
 
@@ -250,9 +254,8 @@ def _fetch(shell: Shell, temporary: str, start: int, end: int) -> tuple[bytes, s
     return b"", result.text.strip()[-100:] or "nothing"
 
 
-def _facts(shell: Shell, command: str) -> dict[str, str]:
-    """The `key=value` lines that `command` prints. Raises `InfrastructureError` when the line garbles them."""
-    keys = re.findall(r"echo (\w)=", command)
+def _facts(shell: Shell, keys: str, command: str) -> dict[str, str]:
+    """Return the `key=value` lines that `command` prints. Raises `InfrastructureError` when the line garbles them."""
     for _ in range(BAD_IN_A_ROW):
         found = dict(line.split("=", 1) for line in shell.run(command).lines if re.match(r"\w=", line))
         if all(re.fullmatch(r"[\w/ .-]*", found.get(key, "?")) for key in keys):
@@ -262,6 +265,15 @@ def _facts(shell: Shell, command: str) -> dict[str, str]:
         hint="is another writer on the line?",
         evidence=shell.console.evidence(),
     )
+
+
+def _word(path: str) -> str:
+    """Return a path as a word of a command that no program takes for an option."""
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
+
+
+def _shown(path: str) -> str:
+    return printable(bytes_of(path))
 
 
 def _md5(data: bytes) -> str:

@@ -209,7 +209,7 @@ def _chosen(item: Any) -> Chosen | None:
 
 def _became(run: Execution) -> str:
     state = {True: "output proven", None: "output not provable", False: "output GARBLED"}[run.intact]
-    return f"{' '.join((run.module.name, *run.arguments))}: {run.verdict}, {len(run.output)} bytes, {state}"
+    return f"{run.call}: {run.verdict}, {len(run.output)} bytes, {state}"
 
 
 def _with_failure(parts: list[Span], error: BaseException, executions: Sequence[Execution]) -> list[Span]:

@@ -108,7 +108,7 @@ def own(smaps: str, ram: int) -> int:
     Raises `InfrastructureError` where no mapping holds the machine's RAM: the number would be another one.
     """
     total, counted, found = 0, True, False
-    for line in smaps.splitlines():
+    for line in smaps.split("\n"):
         if mapping := MAPPING.fullmatch(line):
             is_ram = int(mapping["end"], 16) - int(mapping["start"], 16) >= ram
             is_code = "wx" in mapping["mode"] and not mapping["name"]

@@ -35,9 +35,9 @@ def releases(run: Execution) -> tuple[int, ...]:
             hint="measure with ticker.wasm's lines or the guest's probe, or on another image",
         )
     if run.verdict == Exited(WRONG_ARGUMENTS):
-        raise ConfigurationError(f"{_call(run)}: {run.text.strip()}", hint="correct the arguments")
+        raise ConfigurationError(f"{run.call}: {run.text.strip()}", hint="correct the arguments")
     if not run.verdict.good:
-        raise RunnerError(f"{_call(run)} did not end well: {run.verdict}")
+        raise RunnerError(f"{run.call} did not end well: {run.verdict}")
     header = _HEADER.fullmatch(lines[0])
     if not header:
         _fail(run, f"line 1 is {_shown(lines[0])}, not `periodic PERIOD us, COUNT releases from START ns`")
@@ -56,12 +56,8 @@ def releases(run: Execution) -> tuple[int, ...]:
 
 def _fail(run: Execution, what: str) -> NoReturn:
     if run.intact:  # every byte is the module's own
-        raise ConfigurationError(f"{_call(run)} reports no releases: {what}", hint="deploy the sample periodic.wasm")
-    raise RunnerError(f"the releases that {_call(run)} reports were damaged on the line: {what}", hint="run it again")
-
-
-def _call(run: Execution) -> str:
-    return " ".join((run.module.name, *run.arguments))
+        raise ConfigurationError(f"{run.call} reports no releases: {what}", hint="deploy the sample periodic.wasm")
+    raise RunnerError(f"the releases that {run.call} reports were damaged on the line: {what}", hint="run it again")
 
 
 def _shown(line: bytes) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hil.console.transcript import printable, split_lines
 from hil.errors import ConfigurationError
 from hil.guest import CommandTimeout, Guest
 from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
+from hil.guest.typed import bytes_of, text_of
 from hil.image.manifest import AgentFacts
 from hil.wasm import oci
 from hil.wasm.module import Module
@@ -56,19 +58,23 @@ class Execution:
     @property
     def lines(self) -> list[str]:
         """The output's lines without their ends."""
-        return self.text.splitlines()
+        return split_lines(self.text)
 
     @property
     def good(self) -> bool:
         """The module exited with 0 and nothing garbled its output."""
         return self.verdict.good and self.intact is not False
 
+    @property
+    def call(self) -> str:
+        """The module and its arguments, for people."""
+        return printable(bytes_of(" ".join((self.module.name, *self.arguments))))
+
     def __str__(self) -> str:
         state = {True: "", None: ", output not provable", False: ", output GARBLED on the line"}[self.intact]
-        call = " ".join((self.module.name, *self.arguments))
         tail = "".join(f"\n  | {line}" for line in self.diagnostics[-5:])
         restored = f"\n  | {self.restored}" if self.restored else ""
-        return f"{call}: {self.verdict}, {len(self.output)} bytes{state}{restored}{tail}"
+        return f"{self.call}: {self.verdict}, {len(self.output)} bytes{state}{restored}{tail}"
 
 
 class Runner:
@@ -91,9 +97,11 @@ class Runner:
         return manifest.agent
 
     def run(
-        self, module: Module | Path | str, *arguments: str, limit: float = DEFAULT_LIMIT, restore: bool = True
+        self, module: Module | Path | str, *arguments: str | bytes, limit: float = DEFAULT_LIMIT, restore: bool = True
     ) -> Execution:
         """Deploy `module` with `arguments` and return what became of it; never raises for a bad module.
+
+        An argument is of any bytes but NUL; as text, those that are not UTF-8 are surrogates, as in `sys.argv`.
 
         `limit` is the seconds the module may run: kept by the image's watchdog where it has one, and
         by the wait for the agent in any case. The module is uploaded once a boot; a sample that the
@@ -108,11 +116,12 @@ class Runner:
         """
         if not isinstance(module, Module):
             module = oci.load(module)
-        run = self._deploy(module, arguments, limit)
+        words = tuple(map(text_of, arguments))
+        run = self._deploy(module, words, limit)
         if restore and not run.heard:
             why = f"the runner was dead before {module.name}: the board was made fresh"
             self.guest.board.fresh()
-            run = self._deploy(module, arguments, limit, why)
+            run = self._deploy(module, words, limit, why)
         return run
 
     def _deploy(

@@ -116,9 +116,11 @@ class ShellLine:
 
 
 @contextlib.contextmanager
-def shell_line(directory: Path, command: list[str] | None = None) -> Iterator[ShellLine]:
+def shell_line(
+    directory: Path, command: list[str] | None = None, *, environment: dict[str, str] | None = None
+) -> Iterator[ShellLine]:
     home = directory / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     master, slave = pty.openpty()
     process = subprocess.Popen(
         command or [shutil.which("dash") or "sh", "-i"],
@@ -126,7 +128,7 @@ def shell_line(directory: Path, command: list[str] | None = None) -> Iterator[Sh
         stdout=slave,
         stderr=slave,
         cwd=home,
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "PS1": "# ", "TERM": "vt100"},
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "PS1": "# ", "TERM": "vt100", **(environment or {})},
         start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  so that ^C interrupts
     )
@@ -182,7 +184,7 @@ class FakeShell:
     The mark of a command is what a real shell would print, without the brackets: `@MARK<` and `@MARK>`.
     """
 
-    FRAME = re.compile(rb"_h (\d+) (?:\d+|'[\d ]+') '?.*?\n|echo '@'(\S+?)=\$_n=\$_s@\n", re.S)
+    FRAME = re.compile(rb"_h (\d+) x?\d+x? '.*?\n|echo (?:'@'|@)(\S+?)=(?:\$_n=\$_s|0=)@", re.S)
 
     def __init__(self, far: socket.socket) -> None:
         self.script: Callable[[bytes], bytes] = lambda mark: b"@%s<\n@%s>0@\n" % (mark, mark)
@@ -200,7 +202,10 @@ class FakeShell:
                 pending += data
                 while found := self.FRAME.search(pending):
                     pending = pending[found.end() :]
-                    self._far.sendall(self._framed(found[1]) if found[1] else b"@%s=%s@\n" % (found[2], self.last))
+                    self._far.sendall(self._framed(found[1]) if found[1] else self._answer(found[2]))
+
+    def _answer(self, mark: bytes) -> bytes:
+        return b"@%s=%s@\n" % (mark.replace(b'"', b""), self.last)
 
     def _framed(self, number: bytes) -> bytes:
         nonces = re.findall(rb'echo "@([0-9a-f]+)\.\$1<"', bytes(self.received))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support import QUICK, FakeShell, ShellLine, Wire, shell_line
 
 from hil.console import LineClosed, LineTimeout
-from hil.errors import ConfigurationError, GuestError
+from hil.errors import GuestError
 from hil.guest import CommandTimeout, Guest
 from hil.guest import shell as shell_module
 from hil.guest.shell import Shell, quote
@@ -101,21 +101,19 @@ def test_check_makes_a_status_an_error(shell: Shell) -> None:
     assert shell.run("echo fine", check=True, timeout=QUICK).text == "fine\n"
 
 
-@pytest.mark.parametrize("character", ["x", "ü"])
-def test_a_line_that_no_tty_takes_is_refused_before_it_is_typed(shell: Shell, character: str) -> None:
-    with pytest.raises(ConfigurationError, match="too long for the guest's tty .*4095.*\n.*guest.put"):
-        shell.run("echo " + character * 4090)
-    with pytest.raises(ConfigurationError, match="NUL"):
-        shell.run("echo a\0b")
-    assert shell.run("echo alive", timeout=QUICK).text == "alive\n"
+@pytest.mark.parametrize("text", ["x" * 4090, "ü" * 4090, "'" * 4090, "x" * 50_000], ids=["x", "ü", "quotes", "long"])
+def test_a_line_that_no_tty_takes_is_typed_in_pieces(shell: Shell, text: str) -> None:
+    assert shell.run(quote(["printf", "%s", text]), timeout=QUICK).text == text
 
 
-def test_the_longest_line_that_fits_arrives_whole(shell: Shell) -> None:
-    fits = 4095 - len(f"_h {shell._count + 1} 4000 'echo '\n")
-    result = shell.run("echo " + "x" * fits, timeout=QUICK)
-    assert len(result.output) == fits + 1
-    with pytest.raises(ConfigurationError, match="too long"):
-        shell.run("echo " + "x" * (fits + 2))
+def test_output_is_split_at_line_feeds_alone(shell: Shell) -> None:
+    result = shell.run("printf 'a\\fb\\vc\\034d\\302\\205e\\342\\200\\250f\\rg\\n\\nlast'", timeout=QUICK)
+    assert result.lines == ["a\fb\vc\x1cd\x85e\u2028f\rg", "", "last"]
+
+
+def test_a_command_that_returns_or_sets_parameters_ends_its_frame(shell: Shell) -> None:
+    assert shell.run("set -- a b c; echo $#; return 7", timeout=QUICK).status == 7
+    assert shell.run("echo $#", timeout=QUICK).output == b"0\n"
 
 
 def test_many_long_lines_arrive_whole(shell: Shell) -> None:
