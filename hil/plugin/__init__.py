@@ -276,7 +276,12 @@ def runner(request: pytest.FixtureRequest, guest: Guest) -> Runner:
     """The runner in the partition: `runner.run(module, *arguments)`."""
     from hil.wasm import Runner
 
-    return Runner(guest, record=request.node.stash[SEEN].executions.append)
+    runner = Runner(guest, record=request.node.stash[SEEN].executions.append)
+    try:
+        assert runner.facts
+    except ConfigurationError as error:
+        flakes.refuse(error)
+    return runner
 
 
 @pytest.fixture(scope="session")

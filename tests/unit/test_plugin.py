@@ -313,3 +313,10 @@ def test_a_collection_imports_no_board_code(tmp_path: Path) -> None:
     )
     assert "1 test collected" in done.stdout
     assert "IMPORTED 0 []" in done.stdout.replace("ExitCode.OK", "0")
+
+
+def test_the_runner_of_an_image_without_an_agent_is_refused_and_its_guest_is_not(run, stub) -> None:  # type: ignore[no-untyped-def]
+    code = "def test_guest(guest): pass\ndef test_runner(runner): pass\ndef test_next(guest): pass"
+    result = run(code, "--board", stub)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ConfigurationError (configuration): image stub has no agent*"])
