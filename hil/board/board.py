@@ -36,6 +36,7 @@ from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.image import ensure, manifest, tools
 from hil.image.progress import shown
 from hil.image.store import Image
+from hil.selection import name_of
 
 if TYPE_CHECKING:
     from hil.board.holding import Place
@@ -94,7 +95,7 @@ class Board:
         if wanted is not None:
             self.place = self._held(wanted, terms, None)
         self.path = boardfile.find(self.place.board if self.place else name)
-        self.name = self.path.stem
+        self.name = name_of(self.path)
         env = boardfile.environment(self.path)
         if self.place is None and (remote := boardfile.remote_place(env)) is not None:
             named = places.Wanted(name=remote, tagless=True)

@@ -10,36 +10,28 @@ from typing import Any
 import attr
 import yaml
 from labgrid import Environment
+from labgrid.config import Config
 from labgrid.exceptions import InvalidConfigError
 from labgrid.factory import target_factory
 
 from hil import labgrid as _ours  # noqa: F401  registers our drivers
 from hil.errors import ConfigurationError
+from hil.selection import BOARDS_DIR, available, find
 
-BOARDS_DIR = Path(__file__).resolve().parents[2] / "boards"
+__all__ = [
+    "BOARDS_DIR",
+    "available",
+    "emulated",
+    "environment",
+    "find",
+    "forget_classes",
+    "put_place",
+    "remote_place",
+]
+
 SECTIONS = ("targets", "imports", "options", "paths", "images", "tools", "features")
 LISTS = ("imports", "features")  # the other sections are mappings
 TARGET_KEYS = ("resources", "drivers", "features", "options")
-
-
-def available(root: Path = BOARDS_DIR) -> list[str]:
-    """The names of all boards in `root`, sorted."""
-    return sorted(path.stem for path in root.glob("*.yaml"))
-
-
-def find(name: str, root: Path = BOARDS_DIR) -> Path:
-    """The file of the board `name`, which may also be a path. Raises `ConfigurationError` with near names."""
-    if name.endswith((".yaml", ".yml")):
-        if Path(name).is_file():
-            return Path(name)
-        raise ConfigurationError(f"there is no board file {name}", hint="check the path, or give a board's name")
-    names = available(root)
-    if name not in names:
-        raise ConfigurationError(
-            f"there is no board {name!r} in {root}",
-            hint=_near(name, names) + f"the boards are: {', '.join(names) or 'none'}; `pytest --hil-boards` shows them",
-        )
-    return root / f"{name}.yaml"
 
 
 def environment(path: Path) -> Environment:
@@ -47,11 +39,26 @@ def environment(path: Path) -> Environment:
     node = _composed(path)
     _refuse(path, _shape_problems(path, node))
     try:
+        forget_classes(path)
         env = Environment(str(path))  # its imports may register drivers
     except (InvalidConfigError, ImportError, OSError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
+    except Exception as error:  # whatever the modules that it imports raise
+        raise ConfigurationError(f"{path}: its imports failed: {type(error).__name__}: {error}") from error
     _refuse(path, _class_problems(path, node))
     return env
+
+
+def forget_classes(path: Path) -> None:
+    """Unregister the drivers and resources of the Python files that the environment in `path` imports.
+
+    labgrid runs these files for each `Environment` and refuses to register a class twice.
+    """
+    files = [Path(name) for name in Config(str(path)).get_imports() if name.endswith(".py")]
+    modules = {file.stem for file in files}
+    for registry in (target_factory.drivers, target_factory.resources, target_factory.all_classes):
+        for name in [name for name, cls in registry.items() if cls.__module__ in modules]:
+            del registry[name]
 
 
 def remote_place(env: Environment) -> str | None:

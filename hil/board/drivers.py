@@ -34,6 +34,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import ensure, manifest
 from hil.image.manifest import Manifest
 from hil.image.progress import Silent, shown
+from hil.selection import name_of
 
 CONNECT_LIMIT = 10.0  # seconds to reach a serial server, and for it to set the port up
 PROTOCOLS = ("rfc2217", "raw")
@@ -203,7 +204,7 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
         self._filter: Rfc2217 | None = None
 
     def on_activate(self) -> None:
-        name = Path(str(self.target.env.config.filename)).stem if self.target.env else self.target.name
+        name = name_of(str(self.target.env.config.filename)) if self.target.env else self.target.name
         try:
             port = self.tapped(self._connect())
             try:

@@ -19,6 +19,7 @@ from hil.console import Console, Transcript
 from hil.console.lockstep import Lockstep
 from hil.console.transcript import default_directory
 from hil.errors import InfrastructureError
+from hil.selection import name_of
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         if self.get():
             return
         self._end()
-        name = Path(str(self.target.env.config.filename)).stem
+        name = name_of(str(self.target.env.config.filename))
         transcript = Transcript.create(self.transcripts or default_directory(), name)
         try:
             line = self.start(transcript.path)

@@ -6,7 +6,6 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import attr
@@ -24,6 +23,7 @@ from hil.errors import ConfigurationError
 from hil.image import ensure
 from hil.image.manifest import Manifest
 from hil.image.progress import shown
+from hil.selection import name_of
 
 
 @target_factory.reg_driver
@@ -131,7 +131,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             loader=loader,
         )
         self.report = BootReport(
-            Path(str(self.target.env.config.filename)).stem,
+            name_of(str(self.target.env.config.filename)),
             manifest.name,
             power_on_ns,
             stages,

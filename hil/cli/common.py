@@ -15,13 +15,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from hil.errors import ConfigurationError, HilError
+from hil.selection import Selection, ini_selection, select
 
 if TYPE_CHECKING:
     from hil.board.board import Board
     from hil.board.places import Terms
     from hil.board.stages import BootReport
 
+INTERRUPTED = 130  # exit status after Ctrl-C, as of a shell
 WAIT = "hil.place_wait"
+LG_ENV = "hil.lg_env"
 DEFAULT_BOARD = "qemu-reference"
 
 # in a pipe a table is as wide as it wants: lines are for grep
@@ -38,6 +41,12 @@ class Group(click.Group):
         except HilError as error:
             tell(error)
             raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
+        except click.Abort as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # at a prompt
+                raise SystemExit(INTERRUPTED) from None
+            raise
 
 
 def tell(error: HilError) -> None:
@@ -52,14 +61,22 @@ json_option = click.option("--json", "json_", is_flag=True, help="Print JSON, fo
 
 
 def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The board, and how long to wait where it is a place of a lab."""
+    """Add the options that select the board, by the rule that pytest follows, and how long to wait for a place."""
     board = click.option(
         "--board",
         "name",
-        default=DEFAULT_BOARD,
-        show_default=True,
+        callback=_selected,
         metavar="NAME",
-        help="A name in boards/, a path, place:NAME of a lab, or any place with +TAG=VALUE.",
+        help="A name in boards/, a path, place:NAME of a lab, or any place with +TAG=VALUE "
+        f"[--lg-env, LG_ENV, hil_board of pytest's configuration, {DEFAULT_BOARD}].",
+    )
+    lg_env = click.option(
+        "--lg-env",
+        is_eager=True,
+        expose_value=False,
+        callback=lambda context, _, value: context.meta.__setitem__(LG_ENV, value),
+        metavar="FILE",
+        help="A labgrid environment instead of --board.",
     )
     wait = click.option(
         "--place-wait",
@@ -71,7 +88,21 @@ def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="SECONDS",
         help="How long to wait for a place of a lab.",
     )
-    return board(wait(command))
+    return board(lg_env(wait(command)))
+
+
+def _selected(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
+    """Return the selected board; where --board does not name it, print on standard error what selected which."""
+    if context.resilient_parsing:
+        return name
+    found = select([name] if name else [], context.meta[LG_ENV])
+    if not found.names:
+        found = ini_selection(Path.cwd())
+    if not found.names:
+        found = Selection((DEFAULT_BOARD,), "default")
+    if name is None:
+        err.print(f"[dim]hil: board {escape(found.names[0])}, chosen by {escape(found.source)}[/]")
+    return found.names[0]
 
 
 image_option = click.option("--image", metavar="NAME", help="Boot this image instead of the board's own.")

@@ -171,8 +171,7 @@ class ConsoleFacts(_Model):
 
     `foreign` are patterns (matching whole lines) of what others than the shell write on the line, and
     `runner` of what the runner does: to the shell the same, but a deployment is judged by them.
-    `noise` are patterns of lines that look like failures and are none; `line_limit` is the longest
-    command line in characters that the shell takes.
+    `noise` are patterns of lines that look like failures and are none.
     """
 
     login: str = "login: "
@@ -182,7 +181,6 @@ class ConsoleFacts(_Model):
     foreign: tuple[Regex, ...] = ()
     runner: tuple[Regex, ...] = ()
     noise: tuple[Regex, ...] = ()
-    line_limit: int = Field(default=1022, ge=80)
 
     @property
     def answers(self) -> dict[str, str]:
@@ -222,7 +220,8 @@ class Manifest(_Model):
     """A whole image: identity, where its files come from, machine, stages, console, agent.
 
     `build` names the builder of an image that the project makes itself; an image with `files` is
-    brought by the user; `add` names the kind of build tree that `hil image add` takes one from.
+    brought by the user; `add` names the kind of build tree that `hil image add` takes one from. `agent` is
+    None for an image that runs no modules.
     """
 
     version: Literal[1] = Field(alias="schema")
@@ -236,7 +235,7 @@ class Manifest(_Model):
     stages: tuple[Stage, ...] = Field(min_length=1)
     failures: Failures = Failures()
     console: ConsoleFacts = ConsoleFacts()
-    agent: AgentFacts = AgentFacts()
+    agent: AgentFacts | None = None
 
     _path: Path | None = PrivateAttr(default=None)
 
@@ -260,6 +259,14 @@ class Manifest(_Model):
         if len(set(names)) < len(names):
             raise ValueError("stages: two have the same name")
         return self
+
+
+def agent_of(manifest: Manifest) -> AgentFacts:
+    """Return how modules are deployed on the image. Raises `ConfigurationError` for an image that has no agent."""
+    if manifest.agent is None:
+        hint = "describe the agent in [agent] of the manifest, choose another image, or use `guest` alone"
+        raise ConfigurationError(f"image {manifest.name} has no agent and no runner", hint=hint)
+    return manifest.agent
 
 
 def check_overlaps(areas: dict[str, tuple[int, int]]) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from hil.errors import ConfigurationError, HilError
 from hil.history.identity import stable_test
-from hil.plugin import faults, flakes, journal, labels
+from hil.plugin import faults, flakes, journal, labels, options
 from hil.plugin.page import SEEN, Pages, Seen
-from hil.plugin.session import Chosen, Session, chosen_boards
+from hil.plugin.session import Chosen, Session
+from hil.selection import available, find
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -106,8 +107,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("hil_board", "the board to test on when --board is not given", default="")
 
 
+@pytest.hookimpl(tryfirst=True)  # before other plugins read and make what is checked here
 def pytest_configure(config: pytest.Config) -> None:
     option = config.option
+    options.make_paths_absolute(config)
     if not option.place_wait >= 0:
         raise pytest.UsageError(f"--place-wait {option.place_wait:g}: give 0 or more")
     if option.clock != "virtual" and (option.seeds is not None or option.seed != 1):
@@ -123,6 +126,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if option.seeds is not None and option.seed != 1:
         raise pytest.UsageError("--seeds runs the seeds from 1 on: leave --seed out")
     if not hasattr(config, "workerinput"):
+        chosen = options.selection(config)
+        options.check(config, chosen)
+        options.check_labgrid_environment(config, chosen)
         _forget_results(option.results)
         if option.seeds:
             _share_out(config)
@@ -153,7 +159,7 @@ def _forget_results(path: Path | None) -> None:
 def _share_out(config: pytest.Config) -> None:
     """Give each processor seeds of its own, by xdist where it is installed, unless -n says how many."""
     option = config.option
-    if getattr(option, "numprocesses", 0) is None and not (option.collectonly or option.usepdb):
+    if getattr(option, "numprocesses", 0) is None and not (option.collectonly or options.of_others(config, "usepdb")):
         workers = min(os.cpu_count() or 1, option.seeds)
         option.numprocesses, option.tx, option.dist = workers, ["popen"] * workers, "load"
 
@@ -161,11 +167,10 @@ def _share_out(config: pytest.Config) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if not config.option.hil_boards:
         return None
-    from hil.board import boardfile
     from hil.image import manifest
 
-    default = chosen_boards(config)
-    for name in boardfile.available():
+    default = options.selection(config).names
+    for name in available():
         print(f"board  {name}{'  (default)' if name in default else ''}")
     for name in manifest.available():
         try:
@@ -178,9 +183,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     image, session = config.option.image, config.stash[SESSION]
-    told = f"hil: board {', '.join(session.names) or 'none'}" + (f", image {image}" if image else "")
+    told = f"hil: board {', '.join(session.selection.names) or 'none'}" + (f", image {image}" if image else "")
     if any(chosen.place for chosen in session.chosen):
         told += f", coordinator {session.coordinator}"
+    if session.selection.names:
+        told += f", chosen by {session.selection.source}"
     return [told]
 
 
@@ -269,7 +276,12 @@ def runner(request: pytest.FixtureRequest, guest: Guest) -> Runner:
     """The runner in the partition: `runner.run(module, *arguments)`."""
     from hil.wasm import Runner
 
-    return Runner(guest, record=request.node.stash[SEEN].executions.append)
+    runner = Runner(guest, record=request.node.stash[SEEN].executions.append)
+    try:
+        assert runner.facts
+    except ConfigurationError as error:
+        flakes.refuse(error)
+    return runner
 
 
 @pytest.fixture(scope="session")
@@ -319,7 +331,7 @@ def _is_one(config: pytest.Config, names: list[str]) -> bool:
     if option.clock == "virtual" and (option.seeds or option.no_snapshots or option.fresh in ("module", "session")):
         return True
     try:
-        return not all(boardfile.emulated(boardfile.find(name)) for name in names)
+        return not all(boardfile.emulated(find(name)) for name in names)
     except HilError:  # the tests will tell
         return False
 
@@ -432,4 +444,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for line in session.links:
         terminalreporter.write_line(line)
     if session.directory.is_dir():
-        terminalreporter.write_line(f"transcripts: {os.path.relpath(session.directory)}")
+        terminalreporter.write_line(f"transcripts: {session.shown(session.directory)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,5 +115,5 @@ class Robustness:
         for line in table(ordered(self.findings)):
             terminalreporter.write_line(line)
         terminalreporter.write_line(summary(self.findings))
-        path = Path(os.path.relpath(self._session.directory / REPORT))
+        path = Path(self._session.shown(self._session.directory / REPORT))
         terminalreporter.write_line(self._unwritten or f"report: {path}, and {path.with_name(LINES)}")

@@ -18,6 +18,7 @@ from _pytest.runner import call_and_report  # pytest has no public way to a seco
 
 from hil.errors import FAULTS, HilError
 from hil.history.identity import unnumbered
+from hil.plugin import options
 from hil.plugin.accounts import Boots, Run, Tally, table
 from hil.plugin.faults import INJECTIONS
 from hil.plugin.labels import FILING
@@ -145,7 +146,8 @@ class Flakes:
         self.file = directory / "rates.json"
         self.written = ""
         self.repeat: int | None = option.repeat
-        self.retries = 0 if option.usepdb or option.setuponly or option.setupshow else option.infra_retries
+        by_hand = any(options.of_others(config, name) for name in ("usepdb", "setuponly", "setupshow"))
+        self.retries = 0 if by_hand else option.infra_retries
         self.is_worker = hasattr(config, "workerinput")
         self.runs: dict[str, Run] = {}
 
@@ -318,7 +320,7 @@ class Flakes:
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self.file.write_text(text, "utf-8")
-            self.written = f"rates: {os.path.relpath(self.file)}"
+            self.written = f"rates: {os.path.relpath(self.file, self.config.invocation_params.dir)}"
         except OSError as error:  # the summary is still to come, and says what became of the tests
             self.written = f"rates: not written: {error}"
         if getattr(option, "allure_report_dir", None):

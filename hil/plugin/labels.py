@@ -13,6 +13,7 @@ import pytest
 
 from hil.errors import BootError, HilError
 from hil.history.identity import stable_test, suite_of
+from hil.selection import name_of
 
 if TYPE_CHECKING:  # at run time only where a report is wanted
     from hil.board.board import Board
@@ -156,7 +157,7 @@ class Filing:
             chosen=str(chosen) if chosen else "",
         )
         if chosen is not None:  # as far as it is known without the board
-            sheet.board = chosen.expected and Path(chosen.name).stem
+            sheet.board = chosen.expected and name_of(chosen.name)
             sheet.image = self.config.option.image or ""
             sheet.clock = "real" if chosen.seed is None else "virtual"
         sheet.test = self._name(item, chosen, sheet.board)

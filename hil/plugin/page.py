@@ -13,6 +13,7 @@ import pytest
 from hil.errors import Evidence, HilError
 from hil.history.identity import stable_test
 from hil.plugin import flakes
+from hil.plugin.options import selection
 from hil.plugin.session import Chosen, Session
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
@@ -180,7 +181,8 @@ class Pages:
 def options(config: pytest.Config, chosen: Chosen) -> Iterator[str]:
     """The options with which a test of `config` runs again on the board `chosen`, alone."""
     option = config.option
-    yield from ("--lg-env" if option.board is None and getattr(option, "lg_env", None) else "--board", chosen.name)
+    by_labgrid = selection(config).source in ("--lg-env", "LG_ENV") and config.pluginmanager.hasplugin("labgrid")
+    yield from ("--lg-env" if by_labgrid else "--board", chosen.name)
     if chosen.seed is not None:
         yield from ("--clock", "virtual", "--seed", str(chosen.seed))
     for name, place in AS_GIVEN.items():
@@ -196,7 +198,7 @@ def options(config: pytest.Config, chosen: Chosen) -> Iterator[str]:
 def _path(config: pytest.Config, given: str) -> str:
     """A path as it is from the root directory; a name stays one."""
     path = config.invocation_params.dir / given
-    if not (path.exists() and ("/" in given or Path(given).suffix)):
+    if not (path.exists() and ("/" in given or Path(given).suffix in (".yaml", ".yml", ".toml"))):
         return given
     return str(path.relative_to(config.rootpath)) if path.is_relative_to(config.rootpath) else str(path)
 

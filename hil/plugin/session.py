@@ -15,8 +15,10 @@ from uuid import uuid4
 import pytest
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.plugin import options
 from hil.plugin.flakes import BOOTS
 from hil.plugin.labels import FILING
+from hil.selection import bounds_file, find, name_of
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -44,7 +46,7 @@ class Chosen:
         return self.name.startswith("+")
 
     def __str__(self) -> str:
-        return self.called(self.name if self.place else Path(self.name).stem)
+        return self.called(self.name if self.place else name_of(self.name))
 
     def called(self, board: str) -> str:
         """What stands for it among the parameters of a test, where its board has that name."""
@@ -56,19 +58,13 @@ class Chosen:
         return "" if self.place else str(self)
 
 
-def chosen_boards(config: pytest.Config) -> list[str]:
-    """The names or paths of the boards to test on: by --board, else --lg-env, else the ini file's."""
-    lg_env = getattr(config.option, "lg_env", None)
-    ini = config.getini("hil_board")
-    return config.option.board or ([lg_env] if lg_env else [ini] if ini else [])
-
-
 class Session:
     """The boards of a test run, opened when first used."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.names = chosen_boards(config)
+        self.selection = options.selection(config)
+        self.names = options.absolute_boards(config, self.selection.names)
         option = config.option
         seeds = range(1, option.seeds + 1) if option.seeds else [option.seed]
         self.chosen = [
@@ -104,6 +100,10 @@ class Session:
         """Allure's directory, where it was asked for."""
         directory = getattr(self.config.option, "allure_report_dir", None)
         return Path(directory) if directory else None
+
+    def shown(self, path: Path) -> str:
+        """Return `path` for a terminal: relative to where pytest was started, wherever a test may have gone."""
+        return os.path.relpath(path, self.config.invocation_params.dir)
 
     @property
     def coordinator(self) -> str:
@@ -214,7 +214,7 @@ class Session:
         from hil.timing import Measure
 
         if board not in self._measures:
-            bounds = self.config.option.bounds or board.path.with_suffix(".bounds.toml")
+            bounds = self.config.option.bounds or bounds_file(board.path)
             self._measures[board] = Measure(bounds, self._record, self._compared)
         return self._measures[board]
 
@@ -305,15 +305,14 @@ class Session:
 
     def judge_pooled(self) -> None:
         """Hold the figures of all seeds together against the bounds, where there are some for them."""
-        from hil.board import boardfile
         from hil.timing import Bounds, results
         from hil.timing.seeds import pool
 
-        places = {Path(name).stem: name for name in self.names}
+        places = {name_of(name): name for name in self.names}
         every = [one for path in self.result_files for one in results.read(path)]
         for series in pool(every):
-            board = boardfile.find(places.get(name := series.provenance["board"], name))
-            path = self.config.option.bounds or board.with_suffix(".bounds.toml")
+            board = find(places.get(name := series.provenance["board"], name))
+            path = self.config.option.bounds or bounds_file(board)
             bounds = Bounds(path).of(series) if path.exists() else ()
             self.pooled.append((series, tuple(bound.decide(series, series.confidence) for bound in bounds)))
 
@@ -337,7 +336,7 @@ class Session:
             yield f"all seeds: not judged: {self.not_pooled}"
         every = [series for one in loaded for series in one.series]
         yield from sorted({one.provenance["exactness"] for one in every if "exactness" in one.provenance})
-        names = " ".join(os.path.relpath(path) for path in self.result_files)
+        names = " ".join(self.shown(path) for path in self.result_files)
         yield f"results: {names}, {len(every)} series, digest {results.digest(every)}"
 
     def uncaptured(self) -> AbstractContextManager[None]:

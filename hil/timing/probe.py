@@ -21,6 +21,7 @@ from hil.errors import ConfigurationError, GuestError, HilError, InfrastructureE
 from hil.guest import CommandTimeout, Guest
 from hil.guest.shell import quote
 from hil.image import store, tools
+from hil.image.manifest import agent_of
 from hil.image.recipe import SOURCES
 from hil.timing.units import Amount, amount, ms
 from hil.wasm.runner import MODULES
@@ -314,8 +315,7 @@ class Probe:
         return answers
 
     def _agent_device(self) -> str:
-        facts = self.guest.board.manifest.agent
-        return facts.device or "reference"
+        return agent_of(self.guest.board.manifest).device or "reference"
 
     def place(self) -> str:
         """The path of the probe in the guest, sending it where the guest does not have it yet."""

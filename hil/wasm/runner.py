@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.console.transcript import printable, split_lines
-from hil.errors import ConfigurationError
 from hil.guest import CommandTimeout, Guest
 from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
 from hil.guest.typed import bytes_of, text_of
-from hil.image.manifest import AgentFacts
+from hil.image.manifest import AgentFacts, agent_of
 from hil.wasm import oci
 from hil.wasm.module import Module
 from hil.wasm.verdict import Faulted, NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
@@ -91,10 +90,7 @@ class Runner:
 
     @property
     def facts(self) -> AgentFacts:
-        manifest = self.guest.board.manifest
-        if manifest.agent is None:
-            raise ConfigurationError(f"image {manifest.name} has no agent and no runner", hint="choose another image")
-        return manifest.agent
+        return agent_of(self.guest.board.manifest)
 
     def run(
         self, module: Module | Path | str, *arguments: str | bytes, limit: float = DEFAULT_LIMIT, restore: bool = True

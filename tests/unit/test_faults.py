@@ -661,7 +661,7 @@ def hil(*words: str) -> Any:
 
 
 def test_the_faults_of_a_board_are_listed():
-    rows = json.loads(hil("list", "--json").output)
+    rows = json.loads(hil("list", "--json").stdout)
     assert {"name", "does", "needs"} == set(rows[0])
     assert "power-cut@login" in [row["name"] for row in rows]
     assert {row["needs"] for row in rows} == {"any board", "QEMU"}

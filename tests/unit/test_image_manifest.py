@@ -150,3 +150,17 @@ def test_placeholders() -> None:
     assert manifest.placeholders("file={disk.img},x") == {"disk.img"}
     assert manifest.placeholders('{"driver": "virtio"}') == set()
     assert manifest.fill("a={b},c", {"b": "x{b}"}) == "a=x{b},c"
+
+
+def test_an_image_without_an_agent_runs_no_modules(tmp_path: Path) -> None:
+    read = manifest.load(write(tmp_path, GOOD))
+    assert read.agent is None
+    with pytest.raises(ConfigurationError, match="mini"):
+        manifest.agent_of(read)
+    given = manifest.load(write(tmp_path, GOOD + "[agent]\n"))
+    assert manifest.agent_of(given).command == "wasmedge_emit"
+
+
+def test_every_image_of_the_project_says_whether_it_has_an_agent() -> None:
+    for name in manifest.available():
+        assert manifest.find(name).agent is not None

@@ -85,32 +85,47 @@ def test_markers_are_registered(run) -> None:  # type: ignore[no-untyped-def]
     result.stdout.fnmatch_lines(["*'bord' not found in `markers`*"])
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (("--board", "qemu-refrence"), "*ConfigurationError (configuration): there is no board 'qemu-refrence'*"),
-        (("--board", "qemu-refrence"), "*did you mean 'qemu-reference'?*"),
-        (("--board", "nowhere.yaml"), "*there is no board file nowhere.yaml*"),
-        (("--board", "qemu-reference", "--image", "refrence"), "*did you mean 'reference'?*"),
-        ((), "*no board was chosen*"),
-        ((), "*pass --board NAME*"),
-    ],
-)
-def test_without_a_usable_board_a_test_fails_with_what_to_do(run, options, told) -> None:  # type: ignore[no-untyped-def]
+def test_without_a_board_a_test_fails_with_what_to_do(run) -> None:  # type: ignore[no-untyped-def]
     fixtures = ("board", "console", "guest", "runner", "power", "measure", "boot")
     tests = "".join(f"@pytest.mark.board\ndef test_{name}({name}): pass\n" for name in fixtures)
-    result = run("import pytest\n" + tests, "-m", "board", *options)
+    result = run("import pytest\n" + tests, "-m", "board")
     result.assert_outcomes(errors=len(fixtures))
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines([told])
+    result.stdout.fnmatch_lines(["*no board was chosen*", "*pass --board NAME*"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_a_broken_board_file_is_told_with_line_and_key(run, pytester) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--board", "qemu-refrence"), "*there is no board 'qemu-refrence'*--board*"),
+        (("--board", "qemu-refrence"), "*did you mean 'qemu-reference'?*"),
+        (("--board", "nowhere.yaml"), "*there is no board file *nowhere.yaml*"),
+        (("--board", "bad.yaml"), "*bad.yaml:3: unknown key of a target 'divers'; did you mean 'drivers'?*"),
+        (("--board", "+NOTHING"), "*+NOTHING*"),
+        (("-o", "hil_board=qemu-refrence"), "*'qemu-refrence'*hil_board*"),
+        (("--board", "qemu-reference", "--image", "refrence"), "*did you mean 'reference'?*"),
+        (("--board", "qemu-reference", "--image", "nowhere.toml"), "*nowhere.toml*"),
+        (("--bounds", "nowhere.toml"), "*nowhere.toml: No such*"),
+        (("--baselines", "nowhere"), "*--baselines *nowhere*"),
+        (("--results", "."), "*--results *"),
+        (("--results", "test_it.py/r.jsonl"), "*--results *test_it.py*"),
+        (("--results", "/dev/full"), "*--results /dev/full*"),
+        (("--transcripts", "/dev/full"), "*--transcripts /dev/full*"),
+        (("--transcripts", "/proc/none"), "*--transcripts /proc/none*"),
+        (("--journal", "."), "*--journal *"),
+        (("--history", "."), "*--history *"),
+        (("-p", "allure_pytest.plugin", "--alluredir", "/dev/full"), "*--alluredir /dev/full*"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error_before_the_first_test(run, pytester, options, told) -> None:  # type: ignore[no-untyped-def]
     pytester.makefile(".yaml", bad="targets:\n  main:\n    divers: {}\n")
-    result = run("def test_x(board): pass", "--board", "bad.yaml")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*bad.yaml:3: unknown key of a target 'divers'; did you mean 'drivers'?*"])
+    pytester.makepyfile(test_it="def test_ran(): open('ran', 'w').close()")
+    result = run("", *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([told])
+    result.stderr.no_fnmatch_line("*Traceback*")
+    assert not (pytester.path / "ran").exists()
 
 
 def test_a_wrong_option_value_is_told(run) -> None:  # type: ignore[no-untyped-def]
@@ -241,17 +256,14 @@ def test_an_image_can_be_chosen(run, stub, pytester) -> None:  # type: ignore[no
     ).assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(
-    ("options", "told"), [((), "*stub.bounds.toml: No such*"), (("--bounds", "x.toml"), "*x.toml: No such*")]
-)
-def test_bounds_that_are_not_there_are_told(run, stub, options, told) -> None:  # type: ignore[no-untyped-def]
+def test_a_board_s_bounds_that_are_not_there_are_told(run, stub) -> None:  # type: ignore[no-untyped-def]
     code = """
         from hil.timing import Clock, Series
         def test_x(measure): measure.check(Series("q", "s", (1.0,), Clock("c", 1e-9)))
     """
-    result = run(code, "--board", stub, *options)
+    result = run(code, "--board", stub)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([told])
+    result.stdout.fnmatch_lines(["*stub.bounds.toml: No such*"])
 
 
 def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
@@ -301,3 +313,10 @@ def test_a_collection_imports_no_board_code(tmp_path: Path) -> None:
     )
     assert "1 test collected" in done.stdout
     assert "IMPORTED 0 []" in done.stdout.replace("ExitCode.OK", "0")
+
+
+def test_the_runner_of_an_image_without_an_agent_is_refused_and_its_guest_is_not(run, stub) -> None:  # type: ignore[no-untyped-def]
+    code = "def test_guest(guest): pass\ndef test_runner(runner): pass\ndef test_next(guest): pass"
+    result = run(code, "--board", stub)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ConfigurationError (configuration): image stub has no agent*"])

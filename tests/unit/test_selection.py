@@ -1,0 +1,161 @@
+"""The rule that selects the boards to test on, the same for pytest and `hil`; names with dots."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from support import stub_board
+
+from hil.cli import main
+from hil.errors import ConfigurationError
+from hil.plugin.session import Chosen
+from hil.selection import Selection, bounds_file, find, ini_selection, name_of, select
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+    """A directory with the board files `a.yaml`, `qemu-v1.2.yaml` and `c.yaml`, and an ini file that names the last."""
+    stub = stub_board(tmp_path)
+    for name in ("a.yaml", "qemu-v1.2.yaml", "c.yaml"):
+        (tmp_path / name).write_text(stub.read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\nhil_board = c.yaml\n")
+    (tmp_path / "test_x.py").write_text("def test_x(hil_session_board): print('on', hil_session_board)\n")
+    return tmp_path
+
+
+# options, LG_ENV, the board, its source
+RULE = [
+    (("--board", "a.yaml", "--lg-env", "qemu-v1.2.yaml"), "c.yaml", "a", "--board"),
+    (("--lg-env", "qemu-v1.2.yaml"), "a.yaml", "qemu-v1.2", "--lg-env"),
+    ((), "qemu-v1.2.yaml", "qemu-v1.2", "LG_ENV"),
+    ((), "", "c", "hil_board in pytest.ini"),
+]
+
+
+@pytest.mark.parametrize(("options", "lg_env", "board", "source"), RULE)
+def test_pytest_and_hil_select_the_same_board(
+    bench: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], lg_env: str, board: str, source: str
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("LG_ENV", None)
+    if lg_env:
+        environment["LG_ENV"] = lg_env
+    command = [sys.executable, "-m", "pytest", "-rP", "-p", "no:cacheprovider", *options]
+    done = subprocess.run(command, cwd=bench, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (header,) = (line for line in done.stdout.splitlines() if line.startswith("hil: "))
+    assert f"{board}.yaml" in header
+    assert header.endswith(f"chosen by {source}")
+    assert f"test_x[{board}]" in done.stdout
+
+    monkeypatch.chdir(bench)
+    monkeypatch.setenv("LG_ENV", lg_env)
+    result = CliRunner().invoke(main, ["board", "boot", "--image", "nowhere.toml", *options])
+    assert result.exit_code == 2
+    chosen = [line for line in result.stderr.splitlines() if "chosen by" in line]
+    if source == "--board":
+        assert not chosen, "what is named on the command line need not be repeated"
+    else:
+        assert f"{board}.yaml" in chosen[0]
+        assert chosen[0].endswith(f"chosen by {source}")
+
+
+def test_nothing_selects_no_board_and_an_empty_variable_is_none() -> None:
+    assert select([], None, {}) == select([], None, {"LG_ENV": ""}) == Selection()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"pytest.ini": "[pytest]\nhil_board = one\n"}, "one"),
+        ({"pytest.ini": "", "pyproject.toml": "[tool.pytest.ini_options]\nhil_board = 'two'\n"}, ""),
+        ({"pyproject.toml": "[tool.pytest.ini_options]\nhil_board = 'two'\n"}, "two"),
+        ({"pyproject.toml": "[tool.other]\n", "tox.ini": "[pytest]\nhil_board=three\n"}, "three"),
+        ({"setup.cfg": "[tool:pytest]\naddopts = -q %(x)s\nhil_board = qemu-v1.2\n"}, "qemu-v1.2"),
+        ({"../pytest.ini": "[pytest]\nhil_board = above\n", "setup.cfg": "[metadata]\nname = x\n"}, "above"),
+    ],
+)
+def test_hil_reads_the_ini_file_that_pytest_reads(tmp_path: Path, files: dict[str, str], expected: str) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    for name, text in files.items():
+        (inner / name).write_text(text)
+    assert ini_selection(inner).names == ((expected,) if expected else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("pyproject.toml", b"[tool"), ("tox.ini", b"\xff\xfe"), ("pytest.ini", b"x")]
+)
+def test_an_ini_file_that_cannot_be_read_is_a_configuration_error(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigurationError, match=name):
+        ini_selection(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("board", "name"),
+    [
+        ("qemu-v1.2", "qemu-v1.2"),
+        ("dir.d/qemu-v1.2.yaml", "qemu-v1.2"),
+        ("qemu-v1.2.yml", "qemu-v1.2"),
+        ("/etc/bench.v3", "bench.v3"),
+        (".yaml", ".yaml"),
+        ("", ""),
+    ],
+)
+def test_the_name_of_a_board_keeps_its_dots(board: str, name: str) -> None:
+    assert name_of(board) == str(Chosen(board)).replace("no-board", "") == name
+
+
+def test_files_of_boards_with_dots(bench: Path) -> None:
+    assert find("qemu-v1.2", bench) == bench / "qemu-v1.2.yaml"
+    assert bounds_file(bench / "qemu-v1.2.yaml").name == "qemu-v1.2.bounds.toml"
+    with pytest.raises(ConfigurationError, match="no board 'qemu-v1'"):
+        find("qemu-v1", bench)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "targets: [", "imports: [./broken.py]\ntargets: {main: {drivers: {HilStrategy: {}}}}"]
+)
+@pytest.mark.parametrize("options", [(), ("--board", "a.yaml")])
+def test_a_broken_labgrid_environment_is_a_usage_error(bench: Path, content: str, options: tuple[str, ...]) -> None:
+    (bench / "broken.yaml").write_text(content)
+    (bench / "broken.py").write_text("raise RuntimeError('as it is')")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LG_ENV": "broken.yaml"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options],
+        cwd=bench,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    assert "broken.yaml" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_environment_with_drivers_of_its_own_is_loaded_by_labgrid_and_by_us(bench: Path) -> None:
+    (bench / "own.py").write_text(
+        "from labgrid.factory import target_factory\nfrom labgrid.driver import Driver\nimport attr\n"
+        "@target_factory.reg_driver\n@attr.s(eq=False)\nclass OwnDriver(Driver):\n    pass\n"
+    )
+    board = bench / "a.yaml"
+    board.write_text(board.read_text().replace("imports: [hil.labgrid]", "imports: [hil.labgrid, ./own.py]"))
+    assert "own.py" in board.read_text()
+    (bench / "test_x.py").write_text(
+        "from hil.board import boardfile\nfrom hil.selection import find\n"
+        "def test_x(hil_session_board): boardfile.environment(find(hil_session_board.name))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LG_ENV": "a.yaml"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest"], cwd=bench, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
