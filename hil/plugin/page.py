@@ -6,14 +6,14 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hil.errors import Evidence, HilError
 from hil.history.identity import stable_test
 from hil.plugin import flakes
-from hil.plugin.session import Chosen, Session
+from hil.plugin.session import Chosen, Session, choice
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -72,7 +72,7 @@ class Pages:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        chosen = _chosen(item)
+        chosen = choice(item)
         if chosen is None:
             return report
         try:
@@ -161,7 +161,8 @@ class Pages:
         if board is not None:
             facts = {"board": board.name, **({"place": board.place.name} if board.place else {})}
             if session.facts.get("board") == board.name:  # they are those of the board that came up last
-                facts |= {key: fact for key, fact in session.facts.items() if key in ("QEMU", "clock", "snapshots")}
+                facts |= {key: fact for key, fact in session.facts.items() if key in ("QEMU", "snapshots")}
+                facts["clock"] = board.clock
             modules = {(one.module.name, one.arguments, one.module.sha256): one.module for one in executions}
             deployed = tuple(Deployed(key[0], key[2], module.source, key[1]) for key, module in modules.items())
         return Ran(
@@ -183,6 +184,8 @@ def options(config: pytest.Config, chosen: Chosen) -> Iterator[str]:
     yield from ("--lg-env" if option.board is None and getattr(option, "lg_env", None) else "--board", chosen.name)
     if chosen.seed is not None:
         yield from ("--clock", "virtual", "--seed", str(chosen.seed))
+    elif option.clock == "real":
+        yield from ("--clock", "real")
     for name, place in AS_GIVEN.items():
         if (given := getattr(option, place, None)) is not None:
             yield from (name, _path(config, str(given)) if name in PATHS else str(given))
@@ -199,12 +202,6 @@ def _path(config: pytest.Config, given: str) -> str:
     if not (path.exists() and ("/" in given or Path(given).suffix)):
         return given
     return str(path.relative_to(config.rootpath)) if path.is_relative_to(config.rootpath) else str(path)
-
-
-def _chosen(item: Any) -> Chosen | None:
-    callspec = getattr(item, "callspec", None)
-    found = callspec.params.get("hil_session_board") if callspec else None
-    return found if isinstance(found, Chosen) else None
 
 
 def _became(run: Execution) -> str:
