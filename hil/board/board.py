@@ -79,6 +79,7 @@ class Board:
         self.account = account
         self.boots = self.restores = 0
         self.unsaved = "" if snapshots else "snapshots are switched off"
+        self._seed = seed
         self._shelf: Shelf | None = None
         self._snapshot: Snapshot | None = None
         self._switch: Switch | None = None
@@ -156,6 +157,16 @@ class Board:
     def where(self) -> str:
         """What tells the board from others of its kind: its place, or its name."""
         return self.place.name if self.place else self.name
+
+    @property
+    def clock(self) -> str:
+        """The clock that the board runs in, in words."""
+        return "real time" if self.virtual is None else str(self.virtual)
+
+    @property
+    def incarnation(self) -> str:
+        """What tells the board from itself in another clock or with another seed."""
+        return self.where if self._seed is None else f"{self.where}, virtual time, seed {self._seed}"
 
     @property
     def lost(self) -> str:

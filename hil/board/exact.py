@@ -57,9 +57,14 @@ class Virtual:
         return f"virtual time, seed {self.seed}, {state}"
 
 
+def compiler() -> str | None:
+    """Return the path of the C compiler that virtual time needs; None where there is none."""
+    return shutil.which(COMPILER)
+
+
 def library() -> Path:
     """The preload library of the lock step, compiled on first use. Raises `InfrastructureError`."""
-    if shutil.which(COMPILER) is None:
+    if compiler() is None:
         raise ConfigurationError(
             "virtual time needs a C compiler", hint="apt-get install gcc libc6-dev, or run ./bootstrap setup"
         )

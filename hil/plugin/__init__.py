@@ -14,7 +14,7 @@ from hil.errors import ConfigurationError, HilError
 from hil.history.identity import stable_test
 from hil.plugin import faults, flakes, journal, labels, options
 from hil.plugin.page import SEEN, Pages, Seen
-from hil.plugin.session import Chosen, Session
+from hil.plugin.session import SESSION, Chosen, Session
 from hil.selection import available, find
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
@@ -34,7 +34,6 @@ MARKERS = {
     "soak": "runs long",
     "destructive": "may leave the board unusable; the next test gets a fresh one",
 }
-SESSION = pytest.StashKey[Session]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,9 +61,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--no-snapshots", action="store_true", help="boot emulated boards instead of restoring them")
     group.addoption(
         "--clock",
-        choices=("real", "virtual"),
-        default="real",
-        help="virtual: emulated boards run in virtual time, in which figures repeat to the bit",
+        choices=("auto", "real", "virtual"),
+        default="auto",
+        help="auto (the default): on emulated boards tests that judge time (marker `timing`, fixture `measure`) run in "
+        "virtual time, in which figures repeat to the bit, and all others in real time; virtual: all in virtual time",
     )
     group.addoption("--seed", type=int, default=1, metavar="K", help="seed of a board in virtual time (1)")
     group.addoption(
@@ -113,8 +113,10 @@ def pytest_configure(config: pytest.Config) -> None:
     options.make_paths_absolute(config)
     if not option.place_wait >= 0:
         raise pytest.UsageError(f"--place-wait {option.place_wait:g}: give 0 or more")
-    if option.clock != "virtual" and (option.seeds is not None or option.seed != 1):
-        raise pytest.UsageError("--seed and --seeds are for boards in virtual time: add --clock virtual")
+    if option.seeds is not None and option.clock != "virtual":
+        raise pytest.UsageError("--seeds is for tests in virtual time: add --clock virtual")
+    if option.seed != 1 and option.clock == "real":
+        raise pytest.UsageError("--seed is for tests in virtual time: leave --clock real out")
     if (
         option.soak_deployments < 20
         or option.soak_boots < 1
@@ -201,7 +203,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def hil_session_board(request: pytest.FixtureRequest) -> Iterator[Chosen]:
     """The choice of a board for the whole session, which may need several for it; tests use `board`."""
     yield request.param
-    request.config.stash[SESSION].close(request.param)
+    session = request.config.stash[SESSION]
+    for chosen in session.incarnations(request.param):
+        session.close(chosen)
 
 
 @pytest.fixture
@@ -209,14 +213,15 @@ def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator
     """The board, booted to a shell and as fresh as --fresh asks."""
     session: Session = request.config.stash[SESSION]
     item: Any = request.node
+    chosen = session.in_clock(hil_session_board, item)
     try:
-        board = session.board(hil_session_board)
+        board = session.board(chosen)
     except HilError as error:
         flakes.refuse(error)
-    item.stash[flakes.WHERE] = board.where
+    item.stash[flakes.WHERE] = board.where, board.incarnation
     filing = request.config.stash.get(labels.FILING, None)
     if filing is not None:
-        filing.on(item, hil_session_board, board)
+        filing.on(item, chosen, board)
     if item.get_closest_marker("hardware") and board.emulated:
         told = f"this test needs a real board, {board.name} is emulated"
         flakes.refuse(ConfigurationError(told, hint="choose another with --board"))
@@ -224,7 +229,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator
         told = f"this test needs an emulated board, {board.name} is real"
         flakes.refuse(ConfigurationError(told, hint="choose one with --board"))
     try:
-        board = session.make_ready(hil_session_board, item)
+        board = session.make_ready(chosen, item)
     except HilError as error:
         flakes.refuse(error)
     board.console.skip()

@@ -34,24 +34,24 @@ class Boots:
     def __init__(self) -> None:
         self.tries: list[Boot] = []
         self._fresh: list[Boot] = []
-        self._row: Counter[str] = Counter()
+        self._row: Counter[str] = Counter()  # by board, or by its incarnation in a clock where it has several
         self._given_up: set[str] = set()
 
-    def good(self, board: str, kind: str = BOOT) -> None:
-        self._row[board] = 0
+    def good(self, board: str, kind: str = BOOT, *, incarnation: str = "") -> None:
+        self._row[incarnation or board] = 0
         self._fresh.append(Boot(board, kind))
 
-    def failed(self, board: str, error: HilError, kind: str = BOOT) -> None:
-        self._row[board] += kind == BOOT
+    def failed(self, board: str, error: HilError, kind: str = BOOT, *, incarnation: str = "") -> None:
+        self._row[incarnation or board] += kind == BOOT
         self._fresh.append(Boot(board, kind, error.fault, error.stage or "", error.brief))
 
     def give_up(self, board: str) -> None:
         """It cannot be had, or not any more."""
         self._given_up.add(board)
 
-    def dead(self, board: str) -> bool:
+    def dead(self, board: str, *, incarnation: str = "") -> bool:
         """Whether it is given up, or so many boots have failed in a row that the next one is not worth its time."""
-        return board in self._given_up or self._row[board] >= DEAD_AFTER
+        return board in self._given_up or self._row[incarnation or board] >= DEAD_AFTER
 
     def hand_over(self) -> list[dict[str, str]]:
         """The tries since the last call, as plain data."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # at run time only where a board is used: a collection must s
 RETRIED = "rerun"  # the outcome of a try that another one follows, as other plugins know it
 REPETITION = "hil_repetition"
 BOARD = pytest.StashKey[Any]()  # the board under a test
-WHERE = pytest.StashKey[str]()  # its place, or its name, before it is up
+WHERE = pytest.StashKey[tuple[str, str]]()  # its place, or its name, and its incarnation, before it is up
 START = pytest.StashKey[int]()  # where its part of the board's transcript begins
 ITEM_FAULTS = pytest.StashKey[list[str]]()
 BOOTS = pytest.StashKey[Boots]()
@@ -250,7 +250,8 @@ class Flakes:
         chosen, board = item.callspec.params["hil_session_board"], item.stash.get(BOARD, None)
         dead = self.boots.dead(str(chosen))
         if not chosen.any:
-            dead = dead or self.boots.dead(item.stash.get(WHERE, "")) or (board is not None and bool(board.lost))
+            where, incarnation = item.stash.get(WHERE, ("", ""))
+            dead = dead or self.boots.dead(where, incarnation=incarnation) or (board is not None and bool(board.lost))
         return dead and not self.config.option.keep_going_on_dead_board
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:

@@ -130,12 +130,13 @@ class Filing:
 
     def _begin(self, item: pytest.Item) -> Sheet:
         from hil.plugin.flakes import repetition_of
-        from hil.report.labels import BOARD_PARAMETER, Sheet
+        from hil.plugin.session import choice
+        from hil.report.labels import Sheet
 
         callspec = getattr(item, "callspec", None)
         path, *classes, _ = item.nodeid.partition("[")[0].split("::")
         file = Path(path)
-        chosen: Chosen | None = callspec.params.get(BOARD_PARAMETER) if callspec else None
+        chosen = choice(item)
         repetition = repetition_of(item)
         sheet = Sheet(
             nodeid=item.nodeid,

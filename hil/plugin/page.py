@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,7 +14,7 @@ from hil.errors import Evidence, HilError
 from hil.history.identity import stable_test
 from hil.plugin import flakes
 from hil.plugin.options import selection
-from hil.plugin.session import Chosen, Session
+from hil.plugin.session import Chosen, Session, choice
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -73,7 +73,7 @@ class Pages:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        chosen = _chosen(item)
+        chosen = choice(item)
         if chosen is None:
             return report
         try:
@@ -162,7 +162,8 @@ class Pages:
         if board is not None:
             facts = {"board": board.name, **({"place": board.place.name} if board.place else {})}
             if session.facts.get("board") == board.name:  # they are those of the board that came up last
-                facts |= {key: fact for key, fact in session.facts.items() if key in ("QEMU", "clock", "snapshots")}
+                facts |= {key: fact for key, fact in session.facts.items() if key in ("QEMU", "snapshots")}
+                facts["clock"] = board.clock
             modules = {(one.module.name, one.arguments, one.module.sha256): one.module for one in executions}
             deployed = tuple(Deployed(key[0], key[2], module.source, key[1]) for key, module in modules.items())
         return Ran(
@@ -185,6 +186,8 @@ def options(config: pytest.Config, chosen: Chosen) -> Iterator[str]:
     yield from ("--lg-env" if by_labgrid else "--board", chosen.name)
     if chosen.seed is not None:
         yield from ("--clock", "virtual", "--seed", str(chosen.seed))
+    elif option.clock == "real":
+        yield from ("--clock", "real")
     for name, place in AS_GIVEN.items():
         if (given := getattr(option, place, None)) is not None:
             yield from (name, _path(config, str(given)) if name in PATHS else str(given))
@@ -201,12 +204,6 @@ def _path(config: pytest.Config, given: str) -> str:
     if not (path.exists() and ("/" in given or Path(given).suffix in (".yaml", ".yml", ".toml"))):
         return given
     return str(path.relative_to(config.rootpath)) if path.is_relative_to(config.rootpath) else str(path)
-
-
-def _chosen(item: Any) -> Chosen | None:
-    callspec = getattr(item, "callspec", None)
-    found = callspec.params.get("hil_session_board") if callspec else None
-    return found if isinstance(found, Chosen) else None
 
 
 def _became(run: Execution) -> str:

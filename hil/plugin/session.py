@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # at run time only where a board is used: a collection must s
     from hil.guest import Guest
     from hil.image.store import Image
     from hil.timing import Check, Measure, Series
+
+
+SESSION = pytest.StashKey["Session"]()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,25 @@ class Chosen:
         return "" if self.place else str(self)
 
 
+def judges_time(item: pytest.Item) -> bool:
+    """Check whether `--clock auto` runs `item` in virtual time, where its board can.
+
+    It does for tests with the marker `timing` and tests that use the fixture `measure`, themselves or through another
+    fixture. Tests that use `faults` stay in real time: a line in lock step cannot go through the fault proxy.
+    """
+    fixtures = getattr(item, "fixturenames", ())
+    return "faults" not in fixtures and (item.get_closest_marker("timing") is not None or "measure" in fixtures)
+
+
+def choice(item: pytest.Item) -> Chosen | None:
+    """Return the board that `item` runs on, in the clock that it runs in; None for a test without a board."""
+    callspec = getattr(item, "callspec", None)
+    chosen = callspec.params.get("hil_session_board") if callspec else None
+    if not isinstance(chosen, Chosen):
+        return None
+    return item.config.stash[SESSION].in_clock(chosen, item)
+
+
 class Session:
     """The boards of a test run, opened when first used."""
 
@@ -87,12 +109,14 @@ class Session:
         self.digests: dict[Board, str] = {}  # of the images that boards have booted
         self.links: list[str] = []  # as measured, for a terminal; of the workers, where there are some
         self.places: list[str] = []  # that were used, for a report; of the workers, where there are some
+        self.clocks: dict[str, str] = {}  # of the boards that came up, in the order in which they did
+        self._virtual: dict[str, bool] = {}
         self._boards: dict[Chosen, Board] = {}
         self._given_up: dict[Chosen, HilError] = {}
         self._avoid: dict[str, str] = {}  # places that have failed, and why
         self._guests: dict[Board, Guest] = {}
         self._measures: dict[Board, Measure] = {}
-        self._dead: dict[str, HilError] = {}
+        self._dead: dict[str, HilError] = {}  # by `Board.incarnation`
         self._module: dict[Board, object] = {}
 
     @property
@@ -111,6 +135,35 @@ class Session:
         from hil.board.places import address
 
         return address(getattr(self.config.option, "lg_coordinator", None))
+
+    def in_clock(self, chosen: Chosen, item: pytest.Item) -> Chosen:
+        """Return `chosen` in the clock that `item` runs in, as `--clock` says."""
+        option = self.config.option
+        if option.clock != "auto" or not judges_time(item) or not self.can_be_virtual(chosen):
+            return chosen
+        return replace(chosen, seed=option.seed)
+
+    def can_be_virtual(self, chosen: Chosen) -> bool:
+        """Check whether the board can run in virtual time: it is emulated, and this host has the compiler for it."""
+        if chosen.name not in self._virtual:
+            from hil.board import boardfile, exact
+
+            try:
+                emulated = not chosen.place and boardfile.emulated(boardfile.find(chosen.name))
+            except HilError:  # the first test on the board raises it
+                emulated = False
+            self._virtual[chosen.name] = emulated and exact.compiler() is not None
+            if emulated and not self._virtual[chosen.name]:
+                self._tell(
+                    f"no C compiler: tests that judge time run in real time on {chosen} (apt-get install gcc libc6-dev)"
+                )
+        return self._virtual[chosen.name]
+
+    def incarnations(self, chosen: Chosen) -> list[Chosen]:
+        """Return what `in_clock` makes of `chosen`: with `--clock auto` the board in real and in virtual time."""
+        if self.config.option.clock != "auto":
+            return [chosen]
+        return [replace(chosen, seed=None), replace(chosen, seed=self.config.option.seed)]
 
     def board(self, chosen: Chosen) -> Board:
         """The board of `chosen`: opened when first asked for, and at another place where it has lost its own.
@@ -177,7 +230,10 @@ class Session:
         )
 
         def account(kind: str, error: HilError | None) -> None:
-            boots.failed(board.where, error, kind) if error else boots.good(board.where, kind)
+            if error:
+                boots.failed(board.where, error, kind, incarnation=board.incarnation)
+            else:
+                boots.good(board.where, kind, incarnation=board.incarnation)
 
         board = Board(
             chosen.name,
@@ -236,6 +292,7 @@ class Session:
         """
         board = self.board(chosen)
         try:
+            self._switch_off_others(chosen)
             self._make_ready(board, item)
         except InfrastructureError as error:
             if chosen.any:
@@ -243,16 +300,26 @@ class Session:
             raise
         return board
 
+    def _switch_off_others(self, chosen: Chosen) -> None:
+        """Switch off the board in its other clock, where its next test gets a fresh one anyway."""
+        for other in self.incarnations(chosen):
+            board = self._boards.get(other)
+            if other != chosen and board is not None and self._fresh(board) == "test" and board.up:
+                board.off()
+
+    def _fresh(self, board: Board) -> str:
+        return self.config.option.fresh or ("session" if board.unsaved else "test")
+
     def _make_ready(self, board: Board, item: pytest.Item) -> None:
         option, boots = self.config.option, self.config.stash[BOOTS]
-        fresh = option.fresh or ("session" if board.unsaved else "test")
+        fresh = self._fresh(board)
         module = item.getparent(pytest.Module)
         stale = fresh == "test" or (fresh == "module" and self._module.get(board) is not module)
         self._module[board] = module
         if board.up and not stale and self._healthy(board):
             return
-        dead = self._dead.get(board.where)
-        if dead and boots.dead(board.where) and not option.keep_going_on_dead_board:
+        dead = self._dead.get(board.incarnation)
+        if dead and boots.dead(board.where, incarnation=board.incarnation) and not option.keep_going_on_dead_board:
             raise type(dead)(
                 f"board {board.where} is dead since an earlier test: {dead.message}",
                 hint=dead.hint or "see that test; --keep-going-on-dead-board tries again for each",
@@ -265,9 +332,9 @@ class Session:
                 image = board.image()
             board.fresh()
         except HilError as error:
-            self._dead[board.where] = error
+            self._dead[board.incarnation] = error
             raise
-        self._dead.pop(board.where, None)
+        self._dead.pop(board.incarnation, None)
         if board.unsaved != told:
             item.warn(pytest.PytestWarning(f"{board.name} is booted, not restored: no snapshot: {board.unsaved}"))
         self._note(board, image)
@@ -352,7 +419,8 @@ class Session:
             "hypervisor": board.manifest.hypervisor,
         }
         self.facts["snapshots"] = f"none: {board.unsaved}" if board.unsaved else "restored from a snapshot"
-        self.facts["clock"] = "real time" if board.virtual is None else str(board.virtual)
+        self.clocks[board.incarnation] = board.clock
+        self.facts["clock"] = "; ".join(dict.fromkeys(self.clocks.values()))
         self._note_link(board)
         if board.emulated:
             self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}
