@@ -51,6 +51,9 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
     def transport(self) -> Transport:
         return Transport("emulated")
 
+    def listened(self) -> None:
+        """Let the machine go on, now that its console is read. Others use `on`."""
+
     @abc.abstractmethod
     def stop(self) -> None:
         """End the machine, if it was started. Others use `off`."""
@@ -87,6 +90,11 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         self._console = Console(
             port, transcript, explain_end=line.explain_end, lockstep=line.lockstep, token=line.token
         )
+        try:
+            self.listened()
+        except BaseException:
+            self._end()
+            raise
 
     @Driver.check_active
     @step()
