@@ -230,7 +230,7 @@ class Qemu:
             story = self.obituary(OBITUARY_LIMIT)
             exit_code = None if self._exit is None else os.waitstatus_to_exitcode(self._exit)
             own_end = exit_code is not None and (exit_code >= 0 or -exit_code in CRASHES)
-            refused = own_end or isinstance(error.__cause__, MigrationError) and not story
+            refused = own_end or (isinstance(error.__cause__, MigrationError) and not story)
             kind = StateRefused if refused else InfrastructureError
             raise kind(f"{error.message}: {story or self._activity()}", hint=f"its output: {self.log}") from error
 
@@ -257,7 +257,9 @@ class Qemu:
         except InfrastructureError as error:
             return error.message
         state = "is stopped by a signal" if stopped else "runs"
-        return f"QEMU {state}, and has used {seconds:.1f} s of processor time; the host's load is {os.getloadavg()[0]:.1f}"
+        return (
+            f"QEMU {state}, and has used {seconds:.1f} s of processor time; the host's load is {os.getloadavg()[0]:.1f}"
+        )
 
     def _end_keeper(self) -> None:
         if self._lifeline.fileno() < 0:

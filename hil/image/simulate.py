@@ -41,7 +41,9 @@ _MACHINE: dict[str, dict[str, str]] = {
         "accel": r"tcg",
         "gic-version": r"\d|max|host",
         "iommu": r"none|smmuv3",
-        **dict.fromkeys(("virtualization", "secure", "highmem", "its", "mte", "ras", "acpi", "usb", "graphics"), _SWITCH),
+        **dict.fromkeys(
+            ("virtualization", "secure", "highmem", "its", "mte", "ras", "acpi", "usb", "graphics"), _SWITCH
+        ),
         **dict.fromkeys(("compact-highmem", "highmem-redists", "highmem-ecam", "highmem-mmio"), _SWITCH),
         **dict.fromkeys(("dtb-randomness", "dtb-kaslr-seed", "mem-merge", "dump-guest-core"), _SWITCH),
         **dict.fromkeys(("suppress-vmdesc", "default-bus-bypass-iommu", "kernel-irqchip"), _SWITCH),

@@ -155,7 +155,8 @@ def _compare(image: Image, digest: Callable[[Path], str]) -> None:
             actual = digest(path)
         except OSError as error:
             raise InfrastructureError(
-                f"cannot read {path}: {error.strerror}", hint=f"check the file and its disk, or {remedy(image.manifest)}"
+                f"cannot read {path}: {error.strerror}",
+                hint=f"check the file and its disk, or {remedy(image.manifest)}",
             ) from error
         if actual == expected:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import resource
@@ -219,9 +220,10 @@ def test_a_snapshot_that_cannot_be_read_is_kept(keep, monkeypatch: pytest.Monkey
     def broken(*_: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with monkeypatch.context() as patched, pytest.raises(InfrastructureError, match="memory"):
+    with monkeypatch.context() as patched:
         patched.setattr(os, "preadv", broken)
-        shelf.find()
+        with pytest.raises(InfrastructureError, match="memory"):
+            shelf.find()
     assert found(shelf)
 
 
@@ -574,9 +576,10 @@ def test_where_no_transcript_can_be_written_the_snapshot_stays(opened, monkeypat
     (before,) = [directory for directory, _, _ in shelves()]
     made = (before / "whole").stat().st_ino
     one = opened()
-    with monkeypatch.context() as patched, pytest.raises(InfrastructureError, match="No space left"):
+    with monkeypatch.context() as patched:
         patched.setattr(Path, "write_text", full)
-        one.fresh()
+        with pytest.raises(InfrastructureError, match="No space left"):
+            one.fresh()
     assert (one.boots, (before / "whole").stat().st_ino) == (0, made)
     one.fresh()
     assert one.boots == 0
@@ -721,6 +724,39 @@ def test_a_machine_with_a_disk_to_write_to_is_booted(opened, stub: str) -> None:
     one = opened()
     one.fresh()
     assert one.boots == 1, "another disk, another machine"
+
+
+@pytest.mark.parametrize("name", ["a,b=c x", "[old]{kernel}*", "pr\udcfcfung", "a\nb'\""])
+def test_a_board_in_a_directory_of_any_name(opened, tmp_path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+    """Its image, a disk of it, its snapshot and its transcripts; the disk's path is in an option of QEMU's."""
+    directory = tmp_path / name
+    directory.mkdir()
+    path = savable(stub_board(directory))
+    (directory / "disk").write_bytes(bytes(MIB))
+    disk = f'path = "disk"\nsha256 = "{hashlib.sha256(bytes(MIB)).hexdigest()}"'
+    manifest = path.with_name("stub.toml")
+    text = manifest.read_text().replace("[machine]", f"[files.disk]\n{disk}\n[machine]")
+    drive = '"-drive", "if=none,format=raw,id=d,readonly=on,file={disk}", "-m", "64"'
+    manifest.write_text(text.replace('"-m", "64"', drive) + '[[machine.load]]\nfile = "disk"\naddress = 0x43000000\n')
+    one = opened(str(path))
+    one.fresh()
+    assert (one.boots, one.restores, one.unsaved) == (1, 1, "")
+    assert one.console.transcript.path.parent == directory / "transcripts"
+    assert str(directory / "stub.bin") in one.qemu.command
+    blocks = one.qemu.monitor.execute("query-block")
+    assert os.fsencode(blocks[0]["inserted"]["file"]) == os.fsencode(directory / "disk") or "\udcfc" in name
+
+
+def test_a_disk_in_an_odd_place_tells_machines_apart(tmp_path: Path) -> None:
+    disk = tmp_path / "a,b=c"
+    disk.write_bytes(b"x")
+    option = f"if=none,file={str(disk).replace(',', ',,')},format=raw"
+    before = snapshot.stamps(["-drive", option])
+    assert len(before) == 1
+    times = disk.stat()
+    disk.write_bytes(b"y")
+    os.utime(disk, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert snapshot.stamps(["-drive", option]) != before
 
 
 def test_snapshots_can_be_switched_off(opened) -> None:  # type: ignore[no-untyped-def]
