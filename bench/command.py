@@ -44,6 +44,7 @@ def main(rounds: int) -> None:
         transcripts = Path(directory)
         machine = Qemu(board.image().command(), log=transcripts / "qemu.log", oldest="7.2")
         line = machine.console_port
+        machine.power_on()
         try:
             seen = b""
             for marker, answer in ((b"reference login: ", b"root\n"), (b"# ", b"stty -echo -opost\n")):

@@ -69,6 +69,7 @@ class Peer:
         log = self._directory / "peer.log"
         self._machine = Qemu([*self._command, "-drive", drive, *arguments], log=log, oldest="7.2")
         self._console = Console(self._machine.console_port, Transcript.create(self._directory, "peer"))
+        self._machine.power_on()
 
     def _prove(self, restored: float | None) -> None:
         report = SimpleNamespace(restored=restored)

@@ -34,6 +34,18 @@ class Process:
         return int(fields[1]) if fields and self.alive else 0
 
     @property
+    def state(self) -> str:
+        """Its state as in ps(1), one letter; empty when it has ended."""
+        fields = _stat(self.pid)
+        return fields[0] if fields and self.alive else ""
+
+    @property
+    def seconds(self) -> float:
+        """The processor time that it has used, in seconds; 0 when it has ended."""
+        fields = _stat(self.pid)
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields and self.alive else 0.0
+
+    @property
     def arguments(self) -> list[str]:
         """Its command line; empty when it has ended."""
         try:

@@ -25,7 +25,7 @@ from hil.board.drivers import HilQemuDriver, manifest_of
 from hil.board.exact import Canary, Virtual, song
 from hil.board.places import Terms
 from hil.board.protocol import HilConsoleProtocol
-from hil.board.qemu import Qemu
+from hil.board.qemu import Qemu, StateRefused
 from hil.board.replay import HilReplayDriver
 from hil.board.snapshot import Shelf, Snapshot, stamps
 from hil.board.stages import BootReport, StageTime
@@ -258,26 +258,48 @@ class Board:
     def fresh(self) -> BootReport:
         """Bring the board up as new and prove it: restored from a snapshot where it can have one, else booted.
 
-        The first time it is booted, proven and saved, unless another run has done so. A snapshot that cannot be
-        restored is made anew once; from then on the board is booted. Raises as `boot`, and what `proof` raises; over a
-        tapped line at once, which may be to blame.
+        The first time it is booted, proven and saved, unless another run has done so. A snapshot is removed only
+        where it is proven bad: its files differ from their digests, or it could not be restored twice in a row and
+        a boot of the same machine succeeds. It is then made anew, once; from then on the board is booted. A failure
+        of the test bed leaves it. Raises as `boot`, and what `proof` raises; over a tapped line at once, which may be
+        to blame.
         """
-        for left in (1, 0):
-            boots = self.boots
-            if (snapshot := self._obtain()) is None:
+        error: HilError | None = None
+        for _ in range(2):
+            boots, suspect = self.boots, self._snapshot if error is not None else None
+            if (snapshot := self._obtain(suspect)) is None:
                 break
-            try:
-                return self._restore(snapshot)
-            except HilError as error:
-                if isinstance(error, ConfigurationError) or self.line.tap is not None:  # the snapshot is not to blame
-                    raise
-                self._forget()
-                if not left:
-                    self.unsaved = f"two of them could not be restored: {error.message}"
+            if (error := self._restore_twice(snapshot)) is None:
+                assert self.report is not None
+                return self.report
+        else:
+            self._forget(discard=True)
+            self.unsaved = f"two of them could not be restored: {error.message if error else ''}"
         if boots == self.boots or not self._alive():  # else it was booted to be saved, and goes on
             self._boot_and_prove()
         assert self.report is not None
         return self.report
+
+    def _restore_twice(self, snapshot: Snapshot) -> HilError | None:
+        """Restore the board, with a second try; return the error where the snapshot may be to blame.
+
+        Raises where it is not: what the user has to correct, and failures of the test bed.
+        """
+        failures: list[HilError] = []
+        while len(failures) < 2:
+            try:
+                self._restore(snapshot)
+                return None
+            except HilError as error:
+                if isinstance(error, ConfigurationError) or self.line.tap is not None:
+                    raise
+                failures.append(error)
+                if snapshot.damage():
+                    return error
+        for error in failures:
+            if error.fault == "infrastructure" and not isinstance(error, StateRefused):
+                raise error
+        return failures[-1]
 
     def _alive(self) -> bool:
         try:
@@ -354,10 +376,15 @@ class Board:
             return InfrastructureError(f"{where}: {error}", hint="are its power switch and its serial port there?")
         return error
 
-    def _obtain(self) -> Snapshot | None:
-        """The board's snapshot, made now where there is none; None where there cannot be one: `unsaved` says why."""
-        if self.unsaved or self.proof is None or self._snapshot is not None:
+    def _obtain(self, suspect: Snapshot | None = None) -> Snapshot | None:
+        """Return the board's snapshot, made now where there is none; None where there cannot be one: see `unsaved`.
+
+        The `suspect` is replaced by another one, once a boot has succeeded.
+        """
+        if self._snapshot is not None and suspect is None and not self._snapshot.damage():
             return self._snapshot
+        if self.unsaved or self.proof is None:
+            return None
         machine = self._machine("a snapshot")
         self.unsaved = machine.unsavable()
         if self.unsaved:
@@ -368,20 +395,28 @@ class Board:
         boots = self.boots
         try:
             with self._shelf.alone():
-                self._snapshot = self._shelf.find() or self._save(self._shelf)
+                found = self._shelf.find()
+                replaced = found is not None and suspect is not None and found.same(suspect)
+                if found is not None and replaced:
+                    found.close()
+                self._forget()
+                self._snapshot = self._save(self._shelf, replaced) if found is None or replaced else found
         except InfrastructureError as error:
             if boots != self.boots and not self.up:  # it was the boot
                 raise
             self.unsaved = error.message
         return self._snapshot
 
-    def _save(self, shelf: Shelf) -> Snapshot:
+    def _save(self, shelf: Shelf, replaced: bool) -> Snapshot:
+        """Boot the board and make a snapshot of it; one that is to be `replaced` is removed once it is up."""
         machine = self._machine("a snapshot")
         machine.keeps = True
         try:
             self._boot_and_prove()
         finally:
             machine.keeps = False
+        if replaced:
+            shelf.discard()
         self._await_prompt()
         report, lockstep = self.report, self.console.lockstep
         assert report is not None
@@ -420,6 +455,8 @@ class Board:
         try:
             with self._bringing_up("restore"):
                 up()
+                if damage := snapshot.damage():
+                    raise InfrastructureError(f"the snapshot was changed while it was restored: {damage}")
                 report = replace(report, restored=(time.monotonic_ns() - begin_ns) / 1e9)
                 self.strategy.report = report
                 if machine.virtual is not None and facts["lost"]:
@@ -430,11 +467,18 @@ class Board:
             machine.snapshot = None
         return report
 
-    def _forget(self) -> None:
+    def _forget(self, *, discard: bool = False) -> None:
+        """Close the snapshot; `discard` also removes it from the disk, unless another has taken its place there."""
         if self._snapshot is not None and self._shelf is not None:
+            if discard:
+                with self._shelf.alone():
+                    found = self._shelf.find()
+                    if found is not None:
+                        if found.same(self._snapshot):
+                            self._shelf.discard()
+                        found.close()
             self._snapshot.close()
             self._snapshot = None
-            self._shelf.discard()
 
     def _kind(self) -> list[str]:
         """What the state of the machine hangs on after its boot, its seed aside."""

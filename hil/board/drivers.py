@@ -31,7 +31,7 @@ from hil.console import Console, Transcript
 from hil.console.console import Typing
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image import ensure, manifest
+from hil.image import ensure, manifest, store
 from hil.image.manifest import Manifest
 from hil.image.progress import Silent, shown
 from hil.selection import name_of
@@ -95,18 +95,23 @@ class HilQemuDriver(MachineDriver):
             stepping=stepping,
             memory=self._ram(command),
         )
-        if self.snapshot is not None:
-            try:
+        try:
+            store.prove(image)  # once more: QEMU has read the files by now
+            if self.snapshot is not None:
                 self.qemu.restore(self.snapshot.state)
-            except BaseException:
-                self.qemu.abandon()
-                raise
+        except BaseException:
+            self.qemu.abandon()
+            raise
         if self.virtual is None:
             return Line(self.qemu.console_port, self.qemu.obituary)
         chance = random.Random(self.virtual.seed)  # what is typed must repeat, too
         return Line(
             self.qemu.console_port, self.qemu.obituary, self.qemu.lockstep, lambda size: chance.randbytes(size).hex()
         )
+
+    def listened(self) -> None:
+        if self.qemu is not None:
+            self.qemu.power_on()
 
     def _ram(self, command: list[str]) -> Memory | None:
         """The memory of the snapshot, or one that can be saved; None for QEMU's own."""

@@ -52,6 +52,9 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
     def transport(self) -> Transport:
         return Transport("emulated")
 
+    def listened(self) -> None:
+        """Let the machine go on, now that its console is read. Others use `on`."""
+
     @abc.abstractmethod
     def stop(self) -> None:
         """End the machine, if it was started. Others use `off`."""
@@ -87,6 +90,7 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
                 lockstep=line.lockstep,
                 token=line.token,
             )
+            self.listened()
         except BaseException:
             transcript.close()
             self._end()

@@ -16,12 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.board import keeper
-from hil.board.qmp import Monitor
+from hil.board.qmp import MigrationError, Monitor
 from hil.console.lockstep import Lockstep
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import tools
+from hil.process import Process
 
 DEATH_LIMIT = 5.0  # seconds for a killed QEMU to be gone (it unmaps some GB)
+OBITUARY_LIMIT = 1.0  # seconds from the end of the monitor to the exit status
+CRASHES = (signal.SIGABRT, signal.SIGSEGV)  # QEMU's own; what else ends it comes from outside
+
+
+class StateRefused(InfrastructureError):
+    """QEMU does not take the state of a machine: the state is bad, or is of another QEMU."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,9 @@ class Qemu:
     emulator is missing or older than `oldest` ("7.2"), `InfrastructureError` where it does not start.
     With `stepping` its console is kept in lock step with virtual time, see `lockstep`. With `memory` its RAM is
     there; a machine with a private one waits for its state, see `restore`.
+
+    The machine executes nothing before `go_on` (in lock step not beyond its first line): one that prints while nobody
+    reads its console fills the socket (278 bytes, one at a time), and then its monitor does not answer either.
     """
 
     def __init__(
@@ -81,6 +91,7 @@ class Qemu:
         self.memory = memory
         self.command = (emulator, *command[1:], *self._plumbing("FD", "FD"))
         self._status: str | None = None
+        self._exit: int | None = None
         console, guest_end = socket.socketpair()
         monitor, qmp_end = socket.socketpair()
         self._lifeline, theirs = socket.socketpair()
@@ -90,6 +101,8 @@ class Qemu:
         if memory is not None:
             fds.append(memory.file)
             argv += memory.arguments(str(memory.file)) + ["-incoming", "defer"] * memory.private
+        self._waits = stepping is None and not (memory is not None and memory.private)
+        argv += ["-S"] * self._waits
         with contextlib.ExitStack() as handed_over:
             for end in (guest_end, qmp_end, theirs):
                 handed_over.enter_context(end)
@@ -121,12 +134,14 @@ class Qemu:
         try:
             self.monitor = Monitor(monitor)
         except BaseException as error:
-            story = self.obituary(1.0)
+            story = self.obituary(OBITUARY_LIMIT)
+            activity = "" if story else self._activity()
             self._end_keeper()
             self._close_console()
             monitor.close()
-            if isinstance(error, InfrastructureError) and story:
-                raise InfrastructureError(f"QEMU did not start: {story}", hint=f"its output: {log}") from error
+            if isinstance(error, InfrastructureError):
+                what = f"QEMU did not start: {story}" if story else f"{error.message}; {activity}"
+                raise InfrastructureError(what, hint=f"its output: {log}") from error
             raise
         wanted = tuple(int(part) for part in oldest.split("."))
         if self.monitor.version[: len(wanted)] < wanted:
@@ -199,15 +214,27 @@ class Qemu:
         """Let a stopped machine go on; in virtual time it pauses first. Raises `InfrastructureError`."""
         self.monitor.execute("cont")
 
+    def power_on(self) -> None:
+        """Let a new machine start, once its console is read. Raises `InfrastructureError`."""
+        if self._waits:
+            self._waits = False
+            self.go_on()
+
     def restore(self, state: bytes) -> None:
-        """Put a machine with private memory into `state`, and let it go on. Raises `InfrastructureError`."""
+        """Put a machine with private memory into `state`, and let it go on.
+
+        Raises `StateRefused` where QEMU does not take it, `InfrastructureError` where QEMU was killed or is silent.
+        """
         try:
             self.monitor.put_state(state)
             self.go_on()
         except InfrastructureError as error:
-            if story := self.obituary(0.0):
-                raise InfrastructureError(f"{error.message}: {story}", hint=f"its output: {self.log}") from error
-            raise
+            story = self.obituary(OBITUARY_LIMIT)
+            exit_code = None if self._exit is None else os.waitstatus_to_exitcode(self._exit)
+            own_end = exit_code is not None and (exit_code >= 0 or -exit_code in CRASHES)
+            refused = own_end or (isinstance(error.__cause__, MigrationError) and not story)
+            kind = StateRefused if refused else InfrastructureError
+            raise kind(f"{error.message}: {story or self._activity()}", hint=f"its output: {self.log}") from error
 
     def kill(self) -> None:
         """End QEMU at once, as a power cut would."""
@@ -220,8 +247,21 @@ class Qemu:
             poll.register(self._lifeline, select.POLLIN)
             if poll.poll(timeout * 1000):
                 data = self._lifeline.recv(16)
+                self._exit = int(data) if data else None
                 self._status = _describe(int(data)) if data else "was lost with its keeper"
         return self._status
+
+    def _activity(self) -> str:
+        """Return what the kernel reports of a QEMU that does not answer."""
+        try:
+            process = Process.of(self.pid)
+            stopped, seconds = (process.state in "Tt", process.seconds) if process is not None else (False, 0.0)
+        except InfrastructureError as error:
+            return error.message
+        state = "is stopped by a signal" if stopped else "runs"
+        return (
+            f"QEMU {state}, and has used {seconds:.1f} s of processor time; the host's load is {os.getloadavg()[0]:.1f}"
+        )
 
     def _end_keeper(self) -> None:
         if self._lifeline.fileno() < 0:

@@ -23,6 +23,10 @@ CONNECT_LIMIT = 20.0  # seconds: QEMU reads its images (some 100 MB) before it g
 EVENTS_KEPT = 1000
 
 
+class MigrationError(QMPError):  # type: ignore[misc]
+    """QEMU could not save, or take over, a machine's state."""
+
+
 @dataclass(frozen=True)
 class Event:
     """A QMP event with the host's monotonic stamp, in ns, of its arrival."""
@@ -60,11 +64,12 @@ class Monitor:
 
     @property
     def version(self) -> tuple[int, int, int]:
-        """QEMU's version as it tells it itself."""
-        greeting = self._client.greeting
-        assert greeting is not None, "connected sessions have one"
-        numbers: Any = greeting.QMP.version["qemu"]
-        return numbers["major"], numbers["minor"], numbers["micro"]
+        """QEMU's version out of its greeting. Raises `InfrastructureError` for a greeting without one."""
+        try:
+            numbers: Any = self._client.greeting.QMP.version["qemu"]  # type: ignore[union-attr]
+            return int(numbers["major"]), int(numbers["minor"]), int(numbers["micro"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InfrastructureError("the greeting of QEMU's monitor has no version") from error
 
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = 10.0) -> Any:
         """Run a QMP command and return its answer, waiting `timeout` seconds at most.
@@ -120,25 +125,23 @@ class Monitor:
                     return
                 if data["status"] in ("failed", "cancelled"):
                     told: Any = await self._client.execute("query-migrate")
-                    raise QMPError(told.get("error-desc", data["status"]))
+                    raise MigrationError(told.get("error-desc", data["status"]))
 
     def close(self) -> None:
         """End the session and its thread; harmless when QEMU is gone already."""
         if self._loop.is_closed():
             return
-        try:
+        with contextlib.suppress(Exception):  # whatever the library has against it, the session is over
             asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(2.0)
-        except TimeoutError:
-            pass
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(2.0)
-        self._loop.close()
+        if not self._thread.is_alive():
+            self._loop.close()
 
     async def _stop(self) -> None:
-        try:
+        # the library asserts where a session ends that is still being made
+        with contextlib.suppress(Exception):
             await self._client.disconnect()
-        except (QMPError, OSError, EOFError):
-            pass
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -157,10 +160,12 @@ class Monitor:
     def _answer(future: concurrent.futures.Future[T], timeout: float, name: str) -> T:
         try:
             return future.result(timeout)
-        except TimeoutError:
-            future.cancel()
-            raise InfrastructureError(f"QEMU's monitor did not answer {name} in {timeout:g} s") from None
         except ExecuteError as error:
             raise InfrastructureError(f"QEMU refused {name}: {error}") from error
-        except (QMPError, OSError, EOFError) as error:
-            raise InfrastructureError(f"QEMU's monitor failed on {name}: {error or type(error).__name__}") from error
+        except Exception as error:  # of the library's own kinds, asserts among them: all mean the monitor
+            if isinstance(error, TimeoutError) and not future.done():
+                future.cancel()
+                raise InfrastructureError(f"QEMU's monitor did not answer {name} in {timeout:g} s") from None
+            raise InfrastructureError(
+                f"QEMU's monitor failed on {name}: {str(error) or type(error).__name__}"
+            ) from error

@@ -2,11 +2,14 @@
 
 A snapshot is the directory `snapshots/KEY/whole/` in the cache, KEY being the digest of everything that its machine
 hangs on: `memory` (the RAM, a sparse file), `state` (processors and devices, as QEMU migrates them), `boot.raw` and
-`boot.tsv` (the console of its boot) and `facts.json`. It appears there whole, by one rename, or not at all.
+`boot.tsv` (the console of its boot) and `facts.json`, which has the digests of the others and its own. It appears
+there whole, by one rename, or not at all, and is restored only while its files have these digests.
 
 A machine is restored as a new process that maps `memory` privately: nothing is read before it is touched, any number of
 machines share it, and none changes it. QEMU's own loadvm, which reads all of it, needs several times as long
-(bench/restore.py).
+(bench/restore.py). The memory is hashed once a process and again when the file changes; it is compared before a
+restore and behind it. What changes the file later than that reaches the pages that the machine has not touched yet,
+and is found by the next restore.
 """
 
 from __future__ import annotations
@@ -18,20 +21,24 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from hil.console import Transcript
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image import store, tools, workshop
+from hil.image import digests, store, tools, workshop
+from hil.image.options import suboptions
 from hil.image.progress import Silent
 
-FORMAT = "1"
+FORMAT = "2"
+FILES = ("memory", "state", "boot.raw", "boot.tsv")
 LIMIT_MIB = 4096  # of all snapshots together; HIL_SNAPSHOTS_MIB sets another
-BLOCK = 1 << 16  # bytes that are kept or left out together
 SUFFIXES = {"": 20, "B": 0, "K": 10, "M": 20, "G": 30, "T": 40}  # of QEMU's -m, powers of two
 ALIGNED = 1 << 13  # bytes: QEMU rounds up
 
@@ -50,6 +57,15 @@ class Snapshot:
     def console(self) -> Path:
         """The transcript of the boot that it is made of."""
         return self.directory / "boot.raw"
+
+    def damage(self) -> str:
+        """Return how the memory differs from what was saved; empty where it does not. Raises `InfrastructureError`."""
+        with _reading(self.directory / "memory"):
+            return _difference("memory", self.memory, self.facts)
+
+    def same(self, other: Snapshot) -> bool:
+        """Return whether the `other` is this one, not one that has taken its place."""
+        return os.path.sameopenfile(self.memory, other.memory)
 
     def close(self) -> None:
         os.close(self.memory)
@@ -71,21 +87,38 @@ class Shelf:
             yield
 
     def find(self) -> Snapshot | None:
-        """The snapshot, None where there is none that is whole."""
+        """Return the snapshot, None where there is none. One that is damaged is removed, with a warning.
+
+        Raises `InfrastructureError` where it cannot be read.
+        """
         whole = self.directory / "whole"
-        try:
-            facts = json.loads((whole / "facts.json").read_text())
-            state = (whole / "state").read_bytes()
-            digest, size = facts["state"], facts["memory"]
-            memory = os.open(whole / "memory", os.O_RDONLY | os.O_CLOEXEC)
-        except (OSError, ValueError, KeyError, TypeError):
+        if not whole.is_dir():
             return None
-        if hashlib.sha256(state).hexdigest() != digest or os.fstat(memory).st_size != size:
-            os.close(memory)
+        damage, state, memory = "", b"", -1
+        try:
+            facts = _proven_facts(whole)
+            for name in FILES:
+                with _reading(whole / name), (whole / name).open("rb") as file:
+                    damage = damage or _difference(name, file.fileno(), facts)
+                    if name == "state":
+                        state = file.read()
+                    elif name == "memory":
+                        memory = os.dup(file.fileno())
+        except ValueError as error:
+            damage = str(error)
+        except BaseException:
+            if memory >= 0:
+                os.close(memory)
+            raise
+        if damage:
+            if memory >= 0:
+                os.close(memory)
+            self.discard()
+            warnings.warn(f"the snapshot in {self.directory} is damaged and was removed: {damage}", stacklevel=2)
             return None
         with suppress(OSError):  # those used last are kept
             os.utime(self.directory)
-        return Snapshot(whole, memory, size, state, facts)
+        return Snapshot(whole, memory, os.fstat(memory).st_size, state, facts)
 
     def keep(self, memory: int, state: bytes, console: Transcript, facts: Mapping[str, Any]) -> Snapshot:
         """Make a snapshot of the stopped machine's open `memory` and its `state`, and trim the others; hold `alone`.
@@ -108,8 +141,7 @@ class Shelf:
             _write(made / "state", state)
             shutil.copyfile(console.path, made / "boot.raw")
             shutil.copyfile(console.index_path, made / "boot.tsv")
-            checked = {"memory": status.st_size, "state": hashlib.sha256(state).hexdigest()}
-            _write(made / "facts.json", json.dumps({**facts, **checked}).encode())
+            _write(made / "facts.json", _signed({**facts, "digests": {name: _digest(made / name) for name in FILES}}))
             for path in made.iterdir():
                 path.chmod(0o600)
             workshop.publish(made, self.directory / "whole", work)
@@ -175,38 +207,75 @@ def memory_size(arguments: Sequence[str]) -> int | None:
 
 def stamps(arguments: Sequence[str]) -> list[str]:
     """Size and time of each file that `arguments` name: what tells when one is changed."""
-    pieces = (piece for argument in arguments for piece in re.split("[,=]", argument))
-    # Path.is_file() raises for what is too long for a name
-    parts = [Path(piece) for piece in pieces if os.path.isfile(piece)]  # noqa: PTH113
-    return [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in parts]
+    found = []
+    for argument in arguments:
+        parts = suboptions(argument)
+        for name in dict.fromkeys([argument, *parts, *(part.partition("=")[2] for part in parts)]):
+            # Path.is_file() raises for what is too long for a name
+            if os.path.isfile(name):  # noqa: PTH113
+                status = Path(name).stat()
+                found.append(f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}")
+    return found
 
 
 def _copy(memory: int, target: Path) -> None:
     """Copy what is not zero."""
-    nothing = bytes(BLOCK)
     with target.open("wb") as file:
         file.truncate(os.fstat(memory).st_size)
-        end = 0
-        while True:
-            try:
-                at = os.lseek(memory, end, os.SEEK_DATA)
-            except OSError:  # no more
-                break
-            end = os.lseek(memory, at, os.SEEK_HOLE)
-            while at < end:
-                block = os.pread(memory, min(BLOCK, end - at), at)
-                if block != nothing[: len(block)]:
-                    os.pwrite(file.fileno(), block, at)
-                at += len(block)
+        for at, block in digests.blocks(memory):
+            os.pwrite(file.fileno(), block, at)
         os.fsync(file.fileno())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return digests.quick(file.fileno())
+
+
+def _difference(name: str, file: int, facts: Mapping[str, Any]) -> str:
+    """Return how the open `file` differs from what was saved under `name`; empty where it does not."""
+    expected, actual = facts["digests"][name], digests.quick(file)
+    return "" if actual == expected else f"the digest (XXH3-128) of its {name} is {actual}, was {expected}"
+
+
+def _signed(facts: Mapping[str, Any]) -> bytes:
+    """Return `facts.json`: the facts and the digest of their text."""
+    text = json.dumps(facts, sort_keys=True).encode()
+    return json.dumps({"digest": xxhash.xxh3_128_hexdigest(text), "facts": facts}).encode()
+
+
+def _proven_facts(whole: Path) -> Mapping[str, Any]:
+    """Return the facts in `facts.json`; ValueError where they are not those that were written."""
+    path = whole / "facts.json"
+    try:
+        with _reading(path):
+            signed = json.loads(path.read_bytes())
+        facts: Mapping[str, Any] = signed["facts"]
+        if signed == json.loads(_signed(facts)) and set(facts["digests"]) == set(FILES):
+            return facts
+    except (KeyError, TypeError, RecursionError, UnicodeDecodeError, json.JSONDecodeError):
+        pass
+    raise ValueError("its facts.json is not what was written")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Convert errors of reading: ValueError for a file that is not there, else `InfrastructureError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ValueError(f"it has no {path.name}") from error
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot read {path}: {error.strerror}", hint="check the disk and who may read there; `hil snapshot clear`"
+        ) from error
 
 
 def _facts(whole: Path) -> Mapping[str, Any]:
     try:
-        facts = json.loads((whole / "facts.json").read_text())
-    except (OSError, ValueError):
+        return _proven_facts(whole)
+    except (InfrastructureError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def ensure(manifest: Manifest, progress: Progress) -> Image:
-    """Return the image: as it is on the disk, built first if it has to be; errors as in `open` and `build`.
+    """Return the image, its files proven by their digests; it is built first where it is not there.
 
-    ConfigurationError for an image that has not been added.
+    Errors as in `open`, `prove` and `build`; ConfigurationError for an image that has not been added.
     """
     from hil.image import store  # most users of this package need neither of them
 
@@ -24,4 +24,5 @@ def ensure(manifest: Manifest, progress: Progress) -> Image:
         from hil.image.build import build
 
         image = build(manifest, progress=progress)
+    store.prove(image)
     return image

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 
 from hil.errors import ConfigurationError
 from hil.image.manifest import placeholders
+from hil.image.options import suboptions
 
 LARGEST = 1 << 20
 """Bytes of a script that are read; those that are known have 5 KB."""
@@ -24,8 +25,48 @@ LARGEST = 1 << 20
 FILES = {"-kernel": "kernel", "-initrd": "initrd", "-dtb": "dtb"}
 """QEMU's options whose value is a file of the image, and our names for these files."""
 
-# all that describes the machine; nothing that reaches out of it (disks, networks, files, commands)
-_MACHINE = {"-machine", "-M", "-cpu", "-m", "-smp", "-append", "-accel", "-global", "-icount", "-rtc"}
+_SWITCH = r"on|off|yes|no|true|false"
+_NUMBER = r"\d+|0x[0-9a-fA-F]+"
+_SIZE = r"\d+[bBkKmMgGtT]?"
+_WORD = r"[\w.+-]+"
+_TYPE = r"[A-Za-z][\w.-]*"
+
+# Options that describe the machine, with the suboptions that do no more than that: name -> pattern of the value.
+# QEMU has others beside them that write or read files of the user (dumpdtb=, rrfile=, firmware=), or load programs.
+# "" is the value in front, which has no name; "*" any other name.
+_MACHINE: dict[str, dict[str, str]] = {
+    "-machine": {
+        "": _TYPE,
+        "type": _TYPE,
+        "accel": r"tcg",
+        "gic-version": r"\d|max|host",
+        "iommu": r"none|smmuv3",
+        **dict.fromkeys(
+            ("virtualization", "secure", "highmem", "its", "mte", "ras", "acpi", "usb", "graphics"), _SWITCH
+        ),
+        **dict.fromkeys(("compact-highmem", "highmem-redists", "highmem-ecam", "highmem-mmio"), _SWITCH),
+        **dict.fromkeys(("dtb-randomness", "dtb-kaslr-seed", "mem-merge", "dump-guest-core"), _SWITCH),
+        **dict.fromkeys(("suppress-vmdesc", "default-bus-bypass-iommu", "kernel-irqchip"), _SWITCH),
+    },
+    "-cpu": {"": _WORD, "*": rf"{_SWITCH}|{_NUMBER}|{_WORD}"},
+    "-m": {"": _SIZE, "size": _SIZE, "maxmem": _SIZE, "slots": _NUMBER},
+    "-smp": {
+        "": _NUMBER,
+        **dict.fromkeys(("cpus", "sockets", "dies", "clusters", "modules", "cores", "threads", "maxcpus"), _NUMBER),
+    },
+    "-accel": {
+        "": r"tcg",
+        "accel": r"tcg",
+        "thread": r"single|multi",
+        "tb-size": _NUMBER,
+        **dict.fromkeys(("split-wx", "one-insn-per-tb"), _SWITCH),
+    },
+    "-global": {"virtio-mmio.force-legacy": _SWITCH},
+    "-icount": {"": r"\d|10|auto", "shift": r"\d|10|auto", "align": _SWITCH, "sleep": _SWITCH},
+    "-rtc": {"base": r"utc|localtime|[\d:T-]+", "clock": r"host|rt|vm", "driftfix": r"none|slew"},
+    "-append": {},  # a text for the kernel
+}
+_MACHINE["-M"] = _MACHINE["-machine"]
 _BARE = {"-no-reboot", "-nodefaults", "-no-user-config"}
 # we bring our own line, monitor and display
 _CONSOLE = {"-serial", "-monitor", "-display"}
@@ -90,6 +131,39 @@ def by_hand(arguments: str, emulator: str) -> Command:
     if not words or words[0].startswith("-"):
         words = [emulator, *words]
     return _command(words, where, strict=False)
+
+
+def check(arguments: Iterable[str], where: str, hint: str) -> None:
+    """Check that `arguments`, as `read` gives them, only describe a machine. Raises `ConfigurationError`."""
+    left = iter(arguments)
+    for word in left:
+        reason = ""
+        if word in FILES:
+            reason = "" if next(left, "") == f"{{{FILES[word]}}}" else f"{word} names no file of the image"
+        elif word in _MACHINE:
+            value = next(left, None)
+            reason = f"{word} has no value" if value is None else _strange(word, value)
+        elif word not in _BARE:
+            reason = f"not understood: {word}"
+        if reason:
+            raise ConfigurationError(f"{where}: {reason}", hint=hint)
+
+
+def _strange(option: str, value: str) -> str:
+    """Return what is wrong with a value that comes from a script; empty where it only describes the machine."""
+    if option == "-append":
+        return ""
+    allowed = _MACHINE[option]
+    for place, part in enumerate(suboptions(value)):
+        key, given, text = part.partition("=")
+        if not given:  # `+feature` and a switch by its name alone, or the value in front
+            key, text = ("", part) if place == 0 and "" in allowed else (part.lstrip("+-"), "on")
+        pattern = allowed.get(key) or (allowed.get("*") if re.fullmatch(_WORD, key) else None)
+        if pattern is None:
+            return f"{option} {value}: the suboption {key or part!r} is not one that only describes a machine"
+        if not re.fullmatch(pattern, text):
+            return f"{option} {value}: {text!r} is not a value of {key or 'it'} that only describes a machine"
+    return "" if value and not value.startswith(",") else f"{option} has an empty value"
 
 
 def _refused(where: str, reason: str) -> ConfigurationError:
@@ -239,8 +313,10 @@ def _command(words: Iterable[str], where: str, *, strict: bool) -> Command:
             arguments += [option, f"{{{FILES[option]}}}"]
             continue
         known = takes_value or option in _BARE
-        if strict and (not known or ("/" in (value or "") and option != "-append")):
-            raise _refused(where, f"not understood: {' '.join(filter(None, (word, value)))}")
+        if strict and not known:
+            raise _refused(where, f"not understood: {word}")
+        if strict and value is not None and (reason := _strange(option, value)):
+            raise _refused(where, reason)
         if placeholders(f"{word} {value}"):
             raise _refused(where, f"braces are not supported: {value or word}")
         arguments += [option if known else word, *([value] if value is not None else [])]

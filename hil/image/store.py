@@ -10,13 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image.manifest import Manifest, check_overlaps, fill
+from hil.image import digests, options, simulate
+from hil.image.manifest import Manifest, Name, Sha256, check_overlaps
 
 RECORD = "build.json"
 """The file in the directory of a built image that tells what it is made of."""
@@ -41,6 +45,27 @@ def _xdg(variable: str, default: str) -> Path:
     return (base if base.is_absolute() else Path.home() / default) / "hil"
 
 
+class _RecordedFile(BaseModel):
+    """A file of a built or added image, as its record has it."""
+
+    sha256: Sha256
+    size: int
+
+
+class _Record(BaseModel):
+    """The parts of RECORD and ADDED that decide what boots; the others are for people."""
+
+    files: dict[Name, _RecordedFile]
+    digest: str
+    arguments: tuple[str, ...] = ()
+    origin: dict[str, Any] = {}
+
+    @property
+    def checked(self) -> bool:
+        """Whether the arguments come from a stranger's script, not from the user."""
+        return bool(self.origin.get("simulate"))
+
+
 @dataclass(frozen=True)
 class Image:
     """An image that is there, ready to boot.
@@ -60,20 +85,17 @@ class Image:
     def command(self) -> list[str]:
         """Return the emulator and its arguments, without serial line, monitor and drives."""
         machine = self.manifest.machine
-        # a comma ends a suboption of QEMU, twice it is itself; an argument that is a path has no suboptions
-        plain = {name: str(path) for name, path in self.files.items()}
-        quoted = {name: path.replace(",", ",,") for name, path in plain.items()}
-        command = [machine.emulator]
-        command += [fill(a, quoted if "," in a else plain) for a in machine.arguments]
+        command = [machine.emulator, *options.filled(machine.arguments, self.files)]
         for load in machine.load:
-            command += ["-device", f"loader,file={quoted[load.file]},addr={load.address:#x},force-raw=on"]
+            file = options.quoted(self.files[load.file])
+            command += ["-device", f"loader,file={file},addr={load.address:#x},force-raw=on"]
         return command
 
 
 def open(manifest: Manifest) -> Image | None:
     """Return the image if it is there, None if it has to be built or added first, see `remedy`.
 
-    Looks at presence and sizes only, see `verify`. ConfigurationError where a file of a brought
+    Looks at presence and sizes only, see `prove`. ConfigurationError where a file of a brought
     image is missing or does not fit; InfrastructureError where a tool that the key of a built image
     depends on is missing.
     """
@@ -115,9 +137,27 @@ def verify(image: Image) -> None:
     ConfigurationError names the brought file that is not what the manifest says, InfrastructureError
     the one that changed since it was built or added.
     """
+    _compare(image, sha256)
+
+
+def prove(image: Image) -> None:
+    """Check that the files of `image` are those of its digest. Raises as `verify`.
+
+    Unlike `verify` this reads only what may have changed since it was last read, see `digests`.
+    """
+    _compare(image, lambda path: digests.sha256(path, cache_root() / "digests"))
+
+
+def _compare(image: Image, digest: Callable[[Path], str]) -> None:
     for name, path in sorted(image.files.items()):
         expected = image.record["files"][name]["sha256"]
-        actual = sha256(path)
+        try:
+            actual = digest(path)
+        except OSError as error:
+            raise InfrastructureError(
+                f"cannot read {path}: {error.strerror}",
+                hint=f"check the file and its disk, or {remedy(image.manifest)}",
+            ) from error
         if actual == expected:
             continue
         if image.manifest.files:
@@ -146,21 +186,24 @@ def read(manifest: Manifest, directory: Path) -> Image | None:
     """Return the built or added image in `directory`, None if it is not there or not whole."""
     try:
         text = (directory / (ADDED if manifest.add else RECORD)).read_text(encoding="utf-8")
-        record: dict[str, Any] = json.loads(text)
-        if manifest.add:
-            machine = manifest.machine.model_copy(update={"arguments": tuple(record["arguments"])})
-            manifest = manifest.model_copy(update={"machine": machine})
-        files = {name: directory / name for name in record["files"]}
-        sizes = {name: path.stat().st_size for name, path in files.items()}
-        if any(sizes[name] != record["files"][name]["size"] for name in files):
+        record = _Record.model_validate_json(text)
+        files = {name: directory / name for name in record.files}
+        if any(path.stat().st_size != record.files[name].size for name, path in files.items()):
             return None
-        digest: str = record["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return None
+    digest = digest_of({name: file.sha256 for name, file in record.files.items()})
+    if record.digest != digest:
+        return None
+    if manifest.add:
+        if record.checked:
+            simulate.check(record.arguments, str(directory / ADDED), remedy(manifest) + " --force")
+        machine = manifest.machine.model_copy(update={"arguments": record.arguments})
+        manifest = manifest.model_copy(update={"machine": machine})
     check_complete(manifest, files)
     with suppress(OSError):  # the builder keeps the images used last
         os.utime(directory)
-    return Image(manifest, directory, files, digest, record)
+    return Image(manifest, directory, files, digest, json.loads(text))
 
 
 def digest_of(digests: dict[str, str]) -> str:
@@ -170,7 +213,7 @@ def digest_of(digests: dict[str, str]) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of the file at `path`; InfrastructureError if it cannot be read."""
+    """Return the hexadecimal SHA-256 of the file at `path`, read now; InfrastructureError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.image.options import quoted
 from hil.image.store import Image
 
 EMULATOR = "qemu-system-aarch64"
@@ -42,9 +43,9 @@ def command(image: Image, *, tftp: Path, serial: Path) -> list[str]:
         *bare.command(),
         *("-bios", str(UBOOT)),
         *("-display", "none", "-no-user-config", "-nodefaults"),
-        *("-netdev", f"user,id=hil-net,restrict=on,tftp={_quoted(tftp)}"),
+        *("-netdev", f"user,id=hil-net,restrict=on,tftp={quoted(tftp)}"),
         *("-device", "virtio-net-pci,netdev=hil-net,romfile="),
-        *("-chardev", f"socket,id=hil-console,path={_quoted(serial)}", "-serial", "chardev:hil-console"),
+        *("-chardev", f"socket,id=hil-console,path={quoted(serial)}", "-serial", "chardev:hil-console"),
     ]
 
 
@@ -57,7 +58,3 @@ def _without_files(arguments: tuple[str, ...]) -> tuple[str, ...]:
         else:
             kept.append(word)
     return tuple(kept)
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace(",", ",,")  # a comma ends a suboption

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+import shlex
 import struct
 import tarfile
 import tempfile
@@ -195,7 +196,7 @@ def test_all_parts_of_a_python_script_are_taken() -> None:
         (b"#!/usr/bin/python3\nprint('hello')\n", "it has no default for qemu_sim_binary"),
         (f"{COMMAND} -drive file=/dev/sda\n".encode(), "not understood: -drive"),
         (f"{COMMAND} -netdev tap,script=/tmp/x\n".encode(), "not understood: -netdev"),
-        (f"{COMMAND} -global a.b=/etc/passwd\n".encode(), "not understood: -global a.b=/etc/passwd"),
+        (f"{COMMAND} -global a.b=/etc/passwd\n".encode(), "-global a.b=/etc/passwd"),
         (f"{COMMAND} | tee log\n".encode(), "not understood: '|'"),
         (f"{COMMAND} -append $(cat x)\n".encode(), "not understood: '('"),
         (f"{COMMAND} -append `id`\n".encode(), "not understood: `id`"),
@@ -216,6 +217,142 @@ def test_what_is_not_understood_is_named(script: bytes, told: str) -> None:
     assert caught.value.message.startswith("build: simulate: ")
     assert told in caught.value.message
     assert "--arguments '" in (caught.value.hint or "")
+
+
+# each reaches a file, a program or a device of the user's, or might
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("-machine virt,dumpdtb=F", "dumpdtb"),
+        ("-machine dumpdtb=F,type=virt", "dumpdtb"),
+        ("--machine virt,secure=off,dumpdtb=F", "dumpdtb"),
+        ("-M virt,dumpdtb=F", "dumpdtb"),
+        ("-M virt,,dumpdtb=F", "dumpdtb"),
+        ("-M virt,firmware=F", "firmware"),
+        ("-M virt,kernel=F", "kernel"),
+        ("-M virt,initrd=F", "initrd"),
+        ("-M virt,dtb=F", "dtb"),
+        ("-M virt,memory-backend=m", "memory-backend"),
+        ("-M virt,pflash0=F", "pflash0"),
+        ("-M virt,accel=kvm", "kvm"),
+        ("-M virt,its=F", "'F'"),
+        ("-M none/F", "none/F"),
+        ("-M ''", "-M"),
+        ("-icount shift=1,rr=record,rrfile=F", "rr"),
+        ("-icount 1,rrfile=F", "rrfile"),
+        ("-icount shift=1,rrsnapshot=F", "rrsnapshot"),
+        ("-icount shift=F", "'F'"),
+        ("-global virtio-blk-device.drive=F", "virtio-blk-device.drive"),
+        ("-global driver=loader,property=file,value=F", "driver"),
+        ("-global migration.tls-creds=F", "migration.tls-creds"),
+        ("-global virtio-mmio.force-legacy=F", "'F'"),
+        ("-cpu max,a=/F", "/F"),
+        ("-cpu max,a/b=on", "a/b"),
+        ("-cpu ../F", "../F"),
+        ("-smp 2,file=F", "file"),
+        ("-smp F", "'F'"),
+        ("-m 2G,mem-path=F", "mem-path"),
+        ("-m size=F", "'F'"),
+        ("-accel kvm", "kvm"),
+        ("-accel tcg,dirty-ring-size=1", "dirty-ring-size"),
+        ("-accel qtest", "qtest"),
+        ("-rtc base=utc,file=F", "file"),
+        ("-rtc base=/F", "/F"),
+        ("-device loader,file=F", "-device"),
+        ("-readconfig F", "-readconfig"),
+        ("-writeconfig F", "-writeconfig"),
+        ("-D F", "-D"),
+        ("-pidfile F", "-pidfile"),
+        ("-plugin F", "-plugin"),
+        ("-trace file=F", "-trace"),
+        ("-chardev file,id=a,path=F", "-chardev"),
+        ("-object memory-backend-file,id=a,size=1,mem-path=F", "-object"),
+        ("-mem-path F", "-mem-path"),
+        ("-bios F", "-bios"),
+        ("-semihosting-config enable=on", "-semihosting-config"),
+        ("-dump-vmstate F", "-dump-vmstate"),
+        ("-run-with chroot=F", "-run-with"),
+        ("-daemonize", "-daemonize"),
+        ("-gdb tcp::1", "-gdb"),
+        ("@F", "@F"),
+        ("F.img", "F.img"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["shell", "python"])
+def test_a_strangers_script_may_only_describe_a_machine(options: str, named: str, kind: str) -> None:
+    script = f"{COMMAND} {options}\n" if kind == "shell" else python(qemu_sim_extra_args=options)
+    with pytest.raises(ConfigurationError) as caught:
+        simulate.read(script.encode(), "build: simulate")
+    assert named in caught.value.message
+    assert "--arguments '" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-M virt-7.2,gic-version=max,highmem=off,its=on,iommu=none,accel=tcg,virtualization=true",
+        "-machine type=virt,secure=off,dtb-randomness=off",
+        "-machine virt,secure",
+        "-cpu cortex-a57,pmu=off,+sve,-lm,sve-max-vq=4",
+        "-m 1G,slots=2,maxmem=4G",
+        "-m 2048",
+        "-smp 2,sockets=1,cores=2,threads=1,maxcpus=2",
+        "-accel tcg,thread=single,tb-size=64,split-wx=off",
+        "-icount shift=auto,sleep=off,align=off",
+        "-icount 1",
+        "-rtc base=2026-01-01T00:00:00,clock=vm,driftfix=none",
+        "-global virtio-mmio.force-legacy=false",
+        "-append 'console=ttyAMA0,115200 root=/dev/ram init=/bin/sh dumpdtb=x'",
+        "-no-reboot -nodefaults",
+    ],
+)
+def test_what_only_describes_a_machine_is_taken(options: str) -> None:
+    command = simulate.read(f"{COMMAND} {options}\n".encode(), "simulate")
+    assert command.arguments == (*ARGUMENTS, *shlex.split(options))
+    simulate.check(command.arguments, "added.json", "")
+
+
+def test_an_archive_cannot_write_to_the_users_files(tmp_path: Path, sel4: Manifest) -> None:
+    victim = tmp_path / "notes,of=mine"
+    script = SHELL.replace(MACHINE, f"{MACHINE},dumpdtb={str(victim).replace(',', ',,')}")
+    evil = archive(tmp_path / "a.tgz", member("simulate", script.encode()), *BUILD[1:])
+    assert "dumpdtb" in refused(evil, sel4).message
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_was_added_is_checked_each_time_it_is_read(tmp_path: Path, sel4: Manifest, by_hand: bool) -> None:
+    """It may have been added before options were checked, or come from elsewhere."""
+    arguments = " ".join(ARGUMENTS).replace("{kernel}", KERNEL) if by_hand else None
+    image = add(tree(tmp_path / "build"), sel4, arguments=arguments, progress=Silent())
+    path = image.directory / store.ADDED
+    record = json.loads(path.read_text())
+    record["arguments"] += ["-M", "virt,dumpdtb=x"]
+    path.write_text(json.dumps(record))
+    if by_hand:  # the user's own words
+        assert store.open(sel4) is not None
+    else:
+        with pytest.raises(ConfigurationError, match="dumpdtb"):
+            store.open(sel4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": "0" * 64},
+        {"files": {"../kernel": {"sha256": "0" * 64, "size": 1}}},
+        {"files": {"kernel": {"sha256": "x", "size": 1}}},
+        {"files": {"kernel": {"sha256": "0" * 64, "size": len(IMAGE)}}},
+        {"files": []},
+        {"arguments": "-M virt"},
+        {"arguments": [1]},
+        {"origin": 1},
+    ],
+)
+def test_a_record_that_was_changed_is_no_image(tmp_path: Path, sel4: Manifest, change: dict[str, Any]) -> None:
+    path = add(tree(tmp_path / "build"), sel4, progress=Silent()).directory / store.ADDED
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert store.open(sel4) is None
 
 
 # what a shell or Python take for more than text

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image import store
+from hil.image import digests, store
 from hil.image.manifest import Manifest
 
 STAGES = ({"name": "login", "marker": "login: ", "limit": 5},)
@@ -78,6 +80,178 @@ def test_built(tmp_path: Path) -> None:
     (tmp_path / "xen").write_bytes(b"nex")
     with pytest.raises(InfrastructureError, match=r"xen has changed since it was built"):
         store.verify(image)
+
+
+def age(path: Path) -> None:
+    """Wait until the file's time stamps tell all later changes."""
+    while time.time_ns() - path.stat().st_ctime_ns <= digests.SETTLED_NS:
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of the notes, none there yet, in the cache and in this process; files settle at once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "SETTLED_NS", 20_000_000)
+    forget(monkeypatch)
+    return tmp_path / "cache" / "hil" / "digests"
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be another process."""
+    monkeypatch.setattr(digests, "_quick", {})
+    monkeypatch.setattr(digests, "_sha256", {})
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[object]:
+    calls: list[object] = []
+    module = hashlib if name == "file_digest" else digests
+    real = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *of: calls.append(of) or real(*of))
+    return calls
+
+
+@pytest.mark.parametrize("kind", ["brought", "built", "added"])
+@pytest.mark.parametrize("proven", [False, True], ids=["first", "proven before"])
+def test_an_altered_image_is_refused(
+    tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch, kind: str, proven: bool
+) -> None:
+    """Of the same size, and with its time set back."""
+    directory = tmp_path / "image"
+    directory.mkdir()
+    if kind == "brought":
+        image = store.open(brought(directory))
+    elif kind == "built":
+        image = store.read(built(directory), directory)
+    else:
+        monkeypatch.setattr(store, "added_directory", lambda _: directory)
+        image = store.open(added(directory))
+    assert image is not None
+    (path,) = image.files.values()
+    if proven:
+        age(path)
+        store.prove(image)
+        assert len(list(notes.iterdir())) == 1
+    for other_process in (False, True):
+        if other_process:
+            forget(monkeypatch)
+        times = path.stat()
+        data = bytearray(path.read_bytes())
+        data[0] ^= 1
+        good, path_bytes = path.read_bytes(), bytes(data)
+        path.write_bytes(path_bytes)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        with pytest.raises(ConfigurationError if kind == "brought" else InfrastructureError) as caught:
+            store.prove(image)
+        told = str(caught.value)
+        for datum in (path, hashlib.sha256(good).hexdigest(), hashlib.sha256(path_bytes).hexdigest()):
+            assert str(datum) in told
+        assert caught.value.hint
+        path.write_bytes(good)
+        store.prove(image)
+
+
+def test_damage_that_changes_no_time_stamp_is_found_by_the_next_process(
+    tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a failing disk."""
+    image = store.open(brought(tmp_path))
+    assert image is not None
+    age(image.files["kernel"])
+    store.prove(image)
+    forget(monkeypatch)
+    real = os.preadv
+
+    def damaged(file: int, buffers: list[bytearray], at: int) -> int:
+        size = real(file, buffers, at)
+        buffers[0][0] ^= 1
+        return size
+
+    monkeypatch.setattr(os, "preadv", damaged)
+    computed = counted(monkeypatch, "file_digest")
+    store.prove(image)
+    assert len(computed) == 1, "the note is not believed"
+
+
+def test_a_proof_reads_a_file_once_a_process(tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = store.open(brought(tmp_path))
+    assert image is not None
+    slow, read = counted(monkeypatch, "file_digest"), counted(monkeypatch, "blocks")
+    age(image.files["kernel"])
+    for _ in range(3):
+        store.prove(image)
+    assert (len(slow), len(read)) == (1, 1)
+    forget(monkeypatch)
+    for _ in range(3):
+        store.prove(image)
+    assert (len(slow), len(read)) == (1, 2)
+
+
+def test_a_file_that_has_just_changed_is_read_each_time(
+    tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may change once more without another time stamp."""
+    monkeypatch.setattr(digests, "SETTLED_NS", 1 << 62)
+    image = store.open(brought(tmp_path))
+    assert image is not None
+    read = counted(monkeypatch, "blocks")
+    for times in (1, 2):
+        store.prove(image)
+        assert len(read) == times
+    assert not notes.exists()
+
+
+@pytest.mark.parametrize("note", ["{", "[]", "{}", '{"identity": 1, "quick": 1, "sha256": 1}', "\0"])
+def test_a_bad_note_is_as_none(tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch, note: str) -> None:
+    image = store.open(brought(tmp_path))
+    assert image is not None
+    age(image.files["kernel"])
+    store.prove(image)
+    (path,) = notes.iterdir()
+    path.write_text(note)
+    forget(monkeypatch)
+    store.prove(image)
+    assert json.loads(path.read_text())["sha256"] == hashlib.sha256(b"kernel").hexdigest()
+
+
+def test_without_a_place_for_notes_it_is_proven_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("not a directory")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "SETTLED_NS", 0)
+    image = store.open(brought(tmp_path))
+    assert image is not None
+    store.prove(image)
+
+
+def test_a_file_that_cannot_be_read_is_the_test_bed_s(tmp_path: Path, notes: Path) -> None:
+    image = store.open(brought(tmp_path))
+    assert image is not None
+    image.files["kernel"].unlink()
+    with pytest.raises(InfrastructureError, match="ker,nel"):
+        store.prove(image)
+
+
+def test_holes_count_as_zeros(tmp_path: Path) -> None:
+    content = bytes(3 << 16) + b"x" + bytes(5 << 16)
+    (tmp_path / "full").write_bytes(content)
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(len(content))
+        file.seek(3 << 16)
+        file.write(b"x")
+    found = []
+    for name in ("full", "sparse"):
+        with (tmp_path / name).open("rb") as file:
+            file.seek(7)
+            found.append(digests.quick(file.fileno()))
+            assert file.tell() == 7, "where the caller reads is left as it was"
+    assert found[0] == found[1]
+
+
+def added(directory: Path) -> Manifest:
+    described = built(directory).model_copy(update={"build": None, "add": "camkes"})
+    record = json.loads((directory / store.RECORD).read_text())
+    (directory / store.ADDED).write_text(json.dumps(record | {"arguments": ["-M", "virt", "-kernel", "{xen}"]}))
+    return described
 
 
 def test_not_whole_is_not_there(tmp_path: Path) -> None:

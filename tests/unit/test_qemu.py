@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ import pytest
 from support import children, gone, held, no_more_than, until
 
 from hil.board.qemu import Qemu
+from hil.board.qmp import Monitor
 from hil.console import Console, LineClosed, Transcript
 from hil.errors import ConfigurationError, InfrastructureError
 
@@ -221,4 +224,110 @@ def test_an_interrupted_start_leaves_no_machine(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("hil.board.qemu.Monitor", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Qemu(NONE, log=tmp_path / "qemu.log", oldest="7.2")
+    until(lambda: no_more_than(before))
+
+
+# aarch64: `for (;;) *(char *)0x9000000 = 'x';`, the UART of QEMU's machine virt
+FLOOD = bytes.fromhex("0120a1d2030f805223000039ffffff17")
+
+
+def test_a_machine_that_prints_at_once_does_not_silence_its_monitor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy host the monitor is connected late; a socket that nobody reads holds 278 bytes sent one at a time."""
+
+    class Late(Monitor):
+        def __init__(self, sock: socket.socket) -> None:
+            time.sleep(1)
+            super().__init__(sock)
+
+    monkeypatch.setattr("hil.board.qemu.Monitor", Late)
+    kernel = tmp_path / "flood.bin"
+    kernel.write_bytes(FLOOD)
+    machine = [EMULATOR, "-machine", "virt", "-cpu", "cortex-a53", "-kernel", str(kernel)]
+    made = Qemu(machine, log=tmp_path / "qemu.log", oldest="7.2")
+    try:
+        assert made.monitor.execute("query-status")["status"] == "prelaunch"
+        with Console(os.dup(made.console_port), Transcript.create(tmp_path, "q")) as console:
+            made.power_on()
+            console.wait_for(b"x" * 1000, timeout=60)
+            assert made.monitor.execute("query-status")["status"] == "running"
+    finally:
+        made.abandon()
+
+
+GREETING = b'{"QMP": {"version": {"qemu": {"major": 9}}, "capabilities": []}}\r\n'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"hello\n", b"{}\n", b"[1]\n", b"\xff\xfe\n", b'{"QMP": 1}\n', b"{" * 100_000 + b"\n", GREETING, None],
+    ids=["nothing", "words", "empty", "list", "binary", "number", "deep", "no answer", "end"],
+)
+def test_a_monitor_that_does_not_come_up_is_the_test_bed_s(monkeypatch: pytest.MonkeyPatch, said: bytes | None) -> None:
+    monkeypatch.setattr("hil.board.qmp.CONNECT_LIMIT", 0.2)
+    before = held()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        if said is None:
+            theirs.close()
+        else:
+            threading.Thread(target=theirs.sendall, args=(said,), daemon=True).start()
+        with pytest.raises(InfrastructureError, match="monitor"):
+            Monitor(ours)
+    ours.close()
+    until(lambda: no_more_than(before))
+
+
+def test_a_greeting_without_a_version_is_the_test_bed_s() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(GREETING)
+    answers = threading.Thread(target=lambda: theirs.sendall(reply(theirs.recv(4096))))
+    answers.start()
+    monitor = Monitor(ours)
+    with pytest.raises(InfrastructureError, match="version"):
+        _ = monitor.version
+    answers.join()
+    theirs.close()
+    monitor.close()
+
+
+def reply(request: bytes) -> bytes:
+    return json.dumps({"return": {}, "id": json.loads(request).get("id")}).encode() + b"\r\n"
+
+
+@pytest.mark.parametrize("answer", [b"x\n", b"{}\n", b'{"return": 1}\n', b'{"error": 5}\n', None])
+def test_a_monitor_that_goes_wrong_is_the_test_bed_s(answer: bytes | None) -> None:
+    """A command's answer that is none; each of them is an error of another kind in the library."""
+    ours, theirs = socket.socketpair()
+    whole = GREETING.replace(b'"major": 9', b'"major": 9, "minor": 0, "micro": 0')
+
+    def play() -> None:
+        with theirs:
+            theirs.sendall(whole)
+            theirs.sendall(reply(theirs.recv(4096)))
+            theirs.recv(4096)
+            if answer is not None:
+                theirs.sendall(answer)
+                theirs.recv(4096)
+
+    threading.Thread(target=play, daemon=True).start()
+    monitor = Monitor(ours)
+    with pytest.raises(InfrastructureError, match="query-status"):
+        monitor.execute("query-status", timeout=0.5)
+    with pytest.raises(InfrastructureError, match="monitor"):
+        monitor.execute("query-status", timeout=0.5)
+    monitor.close()
+    ours.close()
+
+
+def test_a_silent_emulator_is_told_with_what_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hil.board.qmp.CONNECT_LIMIT", 0.3)
+    before = held()
+    silent = tmp_path / "qemu-silent"
+    silent.write_text("#!/bin/sh\nkill -STOP $$\n")
+    silent.chmod(0o755)
+    with pytest.raises(InfrastructureError, match="stopped by a signal") as caught:
+        Qemu([str(silent)], log=tmp_path / "qemu.log", oldest="7.2")
+    assert str(tmp_path / "qemu.log") in str(caught.value)
     until(lambda: no_more_than(before))
