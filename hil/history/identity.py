@@ -24,6 +24,12 @@ def stable_test(nodeid: str, chosen: str, board: str, repetition: int | None = N
     return f"{found['function']}[{parameters}]"
 
 
+def board_name(board: str) -> str:
+    """Return the name of a board that is given by its name, which may have dots, or by the path of its file."""
+    path = PurePath(board)
+    return path.stem if path.suffix in (".yaml", ".yml") else board
+
+
 def choice_of(nodeid: str, choices: Iterable[str]) -> str:
     """Which of the `choices`, by their text, the test `nodeid` has among its parameters; empty where none."""
     found = PARAMETERS.fullmatch(nodeid)

@@ -129,7 +129,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     session = config.stash[SESSION] = Session(config)
-    labels.register(config)
+    labels.register(config, session.run)
     flakes.register(config, session.directory)
     faults.register(config, session)
     journal.register(config, session)
@@ -160,6 +160,7 @@ def _share_out(config: pytest.Config) -> None:
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if not config.option.hil_boards:
+        journal.spare_others(config)  # before Allure's plugin cleans
         return None
     from hil.board import boardfile
     from hil.image import manifest

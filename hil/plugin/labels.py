@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hil.errors import BootError, HilError
-from hil.history.identity import stable_test, suite_of
+from hil.history.identity import board_name, stable_test, suite_of
 
 if TYPE_CHECKING:  # at run time only where a report is wanted
     from hil.board.board import Board
@@ -38,8 +38,8 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
-def register(config: pytest.Config) -> None:
-    """Make the markers known, and file the results where there are some. Raises `UsageError`."""
+def register(config: pytest.Config, run: str) -> None:
+    """Make the markers known, and file the results of `run` where there are some. Raises `UsageError`."""
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     tracker = config.getini("hil_tracker")
@@ -47,7 +47,7 @@ def register(config: pytest.Config) -> None:
         raise pytest.UsageError(f"hil_tracker = {tracker}: give a URL of http or https with one {{}} for the number")
     config.pluginmanager.register(Markers(), "hil-markers")
     if getattr(config.option, "allure_report_dir", None):
-        filing = config.stash[FILING] = Filing(config, tracker)
+        filing = config.stash[FILING] = Filing(config, tracker, run)
         config.pluginmanager.register(filing, "hil-labels")
 
 
@@ -109,12 +109,12 @@ CHECKS: dict[str, Callable[[pytest.Mark], str]] = {
 class Filing:
     """Keeps the sheet of the test that runs; allure's results are completed with it."""
 
-    def __init__(self, config: pytest.Config, tracker: str) -> None:
+    def __init__(self, config: pytest.Config, tracker: str, run: str) -> None:
         from hil.report.labels import Stamp
 
         self.config = config
         self.tracker = tracker
-        self.stamp = Stamp()
+        self.stamp = Stamp(run)
         self.stamp.__enter__()
         config.add_cleanup(self.stamp.__exit__)
 
@@ -156,7 +156,7 @@ class Filing:
             chosen=str(chosen) if chosen else "",
         )
         if chosen is not None:  # as far as it is known without the board
-            sheet.board = chosen.expected and Path(chosen.name).stem
+            sheet.board = chosen.expected and board_name(chosen.name)
             sheet.image = self.config.option.image or ""
             sheet.clock = "real" if chosen.seed is None else "virtual"
         sheet.test = self._name(item, chosen, sheet.board)

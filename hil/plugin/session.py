@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.history.identity import board_name
 from hil.plugin.flakes import BOOTS
 from hil.plugin.labels import FILING
 
@@ -44,7 +45,7 @@ class Chosen:
         return self.name.startswith("+")
 
     def __str__(self) -> str:
-        return self.called(self.name if self.place else Path(self.name).stem)
+        return self.called(self.name if self.place else board_name(self.name))
 
     def called(self, board: str) -> str:
         """What stands for it among the parameters of a test, where its board has that name."""
@@ -309,7 +310,7 @@ class Session:
         from hil.timing import Bounds, results
         from hil.timing.seeds import pool
 
-        places = {Path(name).stem: name for name in self.names}
+        places = {board_name(name): name for name in self.names}
         every = [one for path in self.result_files for one in results.read(path)]
         for series in pool(every):
             board = boardfile.find(places.get(name := series.provenance["board"], name))
