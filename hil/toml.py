@@ -30,7 +30,7 @@ def load(path: Path, model: type[Model], what: str, hint: str | None = None) -> 
         reason = foreign.why(error) if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigurationError(f"cannot read the {what} {path}: {reason}", hint=hint) from error
     try:
-        return model.model_validate(_frozen(tomllib.loads(text.replace("\r\n", "\n"))))
+        return model.model_validate(_frozen(tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
     except ValidationError as error:

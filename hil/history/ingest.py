@@ -143,7 +143,7 @@ def _read(path: Path) -> tuple[Account, str]:
         told = f"{path} is a journal of version {version}, only {journal.VERSION} is known"
         raise ConfigurationError(told, hint="update this project")
     account = journal.account(lines)
-    if "journal" not in first or account.broken[:1] and account.broken[0].startswith("line 1:"):
+    if "journal" not in first or (account.broken[:1] and account.broken[0].startswith("line 1:")):
         why = account.broken[0] if account.broken else "its first line is not a journal's"
         raise ConfigurationError(f"{path} is no journal of a run: {why}")
     begin = b"\n".join(text.split(b"\n")[:2])  # which was the time to the microsecond, and the tests

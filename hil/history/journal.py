@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -143,7 +142,7 @@ def read(path: Path) -> Account:
 
 
 def lines(text: bytes) -> Iterator[Any]:
-    """The lines of a journal, and of those that are no JSON the `ValueError` that says why. Half a last line is none."""
+    """The lines of a journal, and for one that is no JSON the `ValueError` that says why. Half a last line is none."""
     for line in text.split(b"\n")[:-1]:
         try:
             yield foreign.decode(line)
@@ -197,9 +196,9 @@ def _valid(line: Any) -> Mapping[str, Any]:
                 check(value)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-    needed = ("when", "outcome", "seconds") if "test" in line else ("cause",) if "problem" in line else ()
+    needed = ["when", "outcome", "seconds"] if "test" in line else ["cause"] if "problem" in line else []
     if line.get("outcome") == "failed":
-        needed += ("fault", "cause")
+        needed += ["fault", "cause"]
     if missing := [name for name in needed if name not in line]:
         raise ValueError(f"{missing[0]} is missing")
     return line

@@ -11,8 +11,8 @@ import json
 import os
 import re
 import time
-from contextlib import suppress
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import pytest
 
 from hil.errors import HilError
 from hil.history.journal import NAME, VERSION, Head
+from hil.text import printable_line
 
 if TYPE_CHECKING:
     from hil.plugin.session import Session
@@ -187,7 +188,7 @@ class Journal:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self._told:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(printable_line(line))
 
 
 def at_work(directory: Path) -> bool:

@@ -190,7 +190,7 @@ class _Files:
             self._leave(path, foreign.why(error))
 
     def _leave(self, path: str, why: str) -> None:
-        self.left_out.append(printable_line(f"{os.path.basename(path)}: {why}"))
+        self.left_out.append(printable_line(f"{Path(path).name}: {why}"))
 
 
 def merge(parts: Sequence[Part], output: Path) -> Merged:

@@ -1,4 +1,4 @@
-"""The shape of Allure's JSON files as far as their readers rely on it: what others wrote is checked before it is used."""
+"""The shape of Allure's JSON files, as far as their readers rely on it: what others wrote is checked before use."""
 
 from __future__ import annotations
 
