@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from hil.text import printable, printable_line
+
 FAULTS = ("image", "test", "configuration", "infrastructure")
 """Who may have to act; of several the first one is named."""
 
@@ -52,10 +54,11 @@ class HilError(Exception):
     @property
     def brief(self) -> str:
         """In one line, for tables: the stage, and what was wrong; of a boot what was on the line."""
-        what = self.message.rpartition("; on the line: ")[2].partition("\n")[0]
+        what = printable(self.message).rpartition("; on the line: ")[2].partition("\n")[0]
         return f"stage {self.stage}: {what}" if self.stage else what
 
     def __str__(self) -> str:
+        """All of it, for a terminal: what strangers wrote in it does nothing there."""
         parts = [self.message]
         if self.stage:
             parts.append(f"stage: {self.stage}")
@@ -63,10 +66,10 @@ class HilError(Exception):
             parts.append(f"what to do: {self.hint}")
         if self.evidence and self.evidence.lines:
             parts.append("last console lines:")
-            parts += [f"  | {line}" for line in self.evidence.lines]
+            parts += [f"  | {printable_line(line)}" for line in self.evidence.lines]
         if self.evidence and self.evidence.transcript:
             parts.append(f"transcript: {self.evidence.transcript}")
-        return "\n".join(parts)
+        return printable("\n".join(parts))
 
 
 class ConfigurationError(HilError):

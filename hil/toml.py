@@ -11,9 +11,11 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from hil import foreign
 from hil.errors import ConfigurationError
 
 Model = TypeVar("Model", bound=BaseModel)
+LIMIT = 16 << 20  # bytes
 
 
 def load(path: Path, model: type[Model], what: str, hint: str | None = None) -> Model:
@@ -23,13 +25,13 @@ def load(path: Path, model: type[Model], what: str, hint: str | None = None) -> 
     to do about a file that cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = foreign.read(path, LIMIT, links=True).decode("utf-8-sig")  # some editors write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        reason = foreign.why(error) if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigurationError(f"cannot read the {what} {path}: {reason}", hint=hint) from error
     try:
-        return model.model_validate(_frozen(tomllib.loads(text)))
-    except tomllib.TOMLDecodeError as error:
+        return model.model_validate(_frozen(tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
     except ValidationError as error:
         whole = what.split()[-1]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hil.errors import ConfigurationError
+from hil.text import printable_line
 
 WAIT = 600.0  # seconds
 KEY = re.compile(r"[a-z][a-z0-9_]+")  # as labgrid's tags have them
@@ -42,7 +43,7 @@ class Wanted:
 
 def told(message: str) -> None:
     """Say it on standard error."""
-    print(f"hil: {message}", file=sys.stderr, flush=True)
+    print(f"hil: {printable_line(message)}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ from rich.console import Console as Terminal
 from rich.markup import escape
 from rich.table import Table
 
-from hil.errors import ConfigurationError, HilError
+from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.selection import Selection, ini_selection, select
+from hil.text import printable
 
 if TYPE_CHECKING:
     from hil.board.board import Board
@@ -23,13 +25,29 @@ if TYPE_CHECKING:
     from hil.board.stages import BootReport
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as of a shell
+USERS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EINVAL)
+"""What an operating system says of names and rights that a user has to correct."""
+
 WAIT = "hil.place_wait"
 LG_ENV = "hil.lg_env"
 DEFAULT_BOARD = "qemu-reference"
 
+
+class _Safe(Terminal):
+    """A terminal on which nothing that strangers wrote acts: see `hil.text`."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(printable(one) if isinstance(one, str) else one for one in objects), **options)
+
+
 # in a pipe a table is as wide as it wants: lines are for grep
-out = Terminal(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
-err = Terminal(highlight=False, emoji=False, soft_wrap=True, stderr=True)
+out = _Safe(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+err = _Safe(highlight=False, emoji=False, soft_wrap=True, stderr=True)
+
+
+def echo(text: str, **options: Any) -> None:
+    """Print `text` as it is, without styles, but with nothing in it that acts on a terminal."""
+    click.echo(printable(text), **options)
 
 
 class Group(click.Group):
@@ -47,6 +65,12 @@ class Group(click.Group):
             if isinstance(error.__context__, KeyboardInterrupt):  # at a prompt
                 raise SystemExit(INTERRUPTED) from None
             raise
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # who reads has gone: click ends quietly
+                raise
+            kind = ConfigurationError if error.errno in USERS else InfrastructureError
+            tell(kind(f"{error.filename or context.info_name}: {error.strerror or error}"))
+            raise SystemExit(2 if kind is ConfigurationError else 1) from None
 
 
 def tell(error: HilError) -> None:
@@ -181,5 +205,5 @@ def show(rows: list[dict[str, Any]], json_: bool) -> None:
     for key in rows[0]:
         table.add_column(key, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(str(value)) for value in row.values()))
+        table.add_row(*(escape(printable(str(value))) for value in row.values()))
     out.print(table)

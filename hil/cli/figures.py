@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, err, json_option, out, show
+from hil.cli.common import as_json, echo, err, json_option, out, show
 
 if TYPE_CHECKING:
     from hil.timing.results import Results
@@ -57,7 +57,7 @@ def results_digest(paths: tuple[Path, ...]) -> None:
     from hil.timing.results import digest
 
     for path in paths:
-        click.echo(f"{digest(_load(path).series)}  {path}")
+        echo(f"{digest(_load(path).series)}  {path}")
 
 
 @click.command()

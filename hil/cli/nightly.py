@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from hil.cli.common import tell
+from hil.cli.common import echo, tell
 
 
 @click.command()
@@ -34,12 +34,12 @@ def nightly(plan: Path, dry_run: bool, resume: bool | None, directory: Path | No
     root = directory or state.DIRECTORY
     if dry_run:
         _show(plan, root)
-    spent = night.spend(plan, root, resume=resume, tell=click.echo)
+    spent = night.spend(plan, root, resume=resume, tell=echo)
     if spent.error:
         tell(spent.error)
-    click.echo(f"\n{spent.text}", nl=False)
+    echo(f"\n{spent.text}", nl=False)
     if spent.path:
-        click.echo(f"\nsummary: {spent.path / state.SUMMARY}")
+        echo(f"\nsummary: {spent.path / state.SUMMARY}")
     raise SystemExit(spent.status)
 
 
@@ -48,7 +48,7 @@ def _show(path: Path, root: Path) -> NoReturn:
 
     loaded = plan.load(path)
     for run in loaded.runs:
-        click.echo(f"{run.name}: {shlex.join(run.command(root.absolute() / 'NIGHT' / run.name / 'try-1'))}")
+        echo(f"{run.name}: {shlex.join(run.command(root.absolute() / 'NIGHT' / run.name / 'try-1'))}")
         for problem in run.problems:
-            click.echo(f"  wrong: {problem}", err=True)
+            echo(f"  wrong: {problem}", err=True)
     raise SystemExit(2 if any(run.problems for run in loaded.runs) else 0)

@@ -21,6 +21,7 @@ from hil.cli.common import (
     powered,
     seed_option,
 )
+from hil.text import printable
 
 if TYPE_CHECKING:
     from hil.wasm import Verdict
@@ -37,6 +38,7 @@ GARBLED = 70  # exited with 0, but the output is not what the module wrote
 @seed_option
 @boot_option
 @click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, show_default=True, help="Seconds it may run.")
+@click.option("--raw", is_flag=True, help="Write the output as it is to a terminal, too, which it then acts on.")
 @json_option
 def run(
     module: str,
@@ -46,12 +48,15 @@ def run(
     seed: int | None,
     boot: bool,
     limit: float,
+    raw: bool,
     json_: bool,
 ) -> NoReturn:
     """Deploy MODULE with ARGUMENTS on a fresh board, print its output and verdict.
 
     MODULE is a file, an OCI image layout (its directory or tar, or oci-layout:PATH[:TAG][@DIGEST]) or an
     artifact in a registry: oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]; oci+http:// for one without TLS.
+
+    The output goes to a pipe or a file as it is; on a terminal its control characters are shown as `\\x1b`.
 
     An emulated board is restored from its snapshot, which the first run makes.
 
@@ -86,14 +91,20 @@ def run(
             }
         )
     else:
-        sys.stdout.buffer.write(done.output)
-        sys.stdout.buffer.flush()
+        _write(done.output, raw=raw)
         for line in () if done.good else done.diagnostics:
             err.print(f"[dim]{escape(line)}[/]")
         colour = "green" if done.good else "bold red"
         err.print(f"[{colour}]{escape(loaded.name)}: {escape(str(done.verdict))}[/]", end="")
         err.print(" (output garbled on the line)" if done.intact is False else "")
     raise SystemExit(exit_status(done.verdict) or (0 if done.good else GARBLED))
+
+
+def _write(output: bytes, *, raw: bool) -> None:
+    """Write a module's output: on a terminal escaped, as `cat -v` would, unless `raw`; anywhere else as it is."""
+    shown = not raw and sys.stdout.isatty()
+    sys.stdout.buffer.write(printable(output.decode("utf-8", "surrogateescape")).encode() if shown else output)
+    sys.stdout.buffer.flush()
 
 
 def exit_status(verdict: Verdict) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, json_option, out, tell
+from hil.cli.common import as_json, echo, json_option, out, tell
 from hil.errors import HilError
 
 
@@ -50,7 +50,7 @@ def transcript_show(file: Path, begin: float | None, end: float | None, sent: bo
         as_json([row.facts for row in rows])
         return
     for line in listing.table(rows, gaps=times):
-        click.echo(line)
+        echo(line)
 
 
 @transcript.command("grep")
@@ -70,7 +70,7 @@ def transcript_grep(pattern: str, files: tuple[Path, ...], ignore_case: bool, co
     for file in files:
         try:
             for line in listing.grep(file, expression, context=context):
-                click.echo(line)
+                echo(line)
                 found = True
         except HilError as error:  # as grep does: on with the others
             tell(error)

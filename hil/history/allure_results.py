@@ -7,15 +7,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from hil import foreign
 from hil.errors import FAULTS, ConfigurationError
 from hil.history.identity import stable_test, suite_of
 from hil.history.ingest import counted
 from hil.history.journal import NAME, NOT_RUN
 from hil.history.rows import Run, Taken, Test
 from hil.history.store import History
+from hil.selection import name_of
 
 SHOWN = 5  # broken files that are named
 CHOICE = re.compile(r"name='([^']*)', seed=(\w+), one_of=(\d+)")
@@ -23,6 +26,8 @@ OUTCOMES = {"passed": "passed", "failed": "failed", "broken": "failed", "skipped
 
 
 class _Named(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     name: str | None = None
     value: str | None = None
 
@@ -31,19 +36,27 @@ class _Details(BaseModel):
     message: str | None = None
 
 
+def _some(value: Any) -> Any:
+    """A list without nulls; none at all where it is null itself, as some tools write them."""
+    return [item for item in value if item is not None] if isinstance(value, list) else [] if value is None else value
+
+
+Milliseconds = Annotated[int, Field(ge=0, le=1000 * foreign.LATEST)]
+
+
 class _Result(BaseModel):
     """What we need of a `*-result.json`, as Allure 2 and 3 have it."""
 
     uuid: str
     name: str
     status: str | None = None
-    start: int
-    stop: int | None = None
+    start: Milliseconds
+    stop: Milliseconds | None = None
     historyId: str | None = None
     fullName: str | None = None
-    titlePath: list[str] = []
-    labels: list[_Named] = []
-    parameters: list[_Named] = []
+    titlePath: Annotated[list[str], BeforeValidator(_some)] = []
+    labels: Annotated[list[_Named], BeforeValidator(_some)] = []
+    parameters: Annotated[list[_Named], BeforeValidator(_some)] = []
     statusDetails: _Details | None = None
 
     def label(self, name: str) -> list[str]:
@@ -105,19 +118,21 @@ def _import(history: History, directory: Path, results: Sequence[_Result], impor
 
 def _read(file: Path, imported: Imported) -> _Result | None:
     try:
-        return _Result.model_validate_json(file.read_bytes())
+        return _Result.model_validate(foreign.decode(foreign.read(file, foreign.RESULT_LIMIT)))
     except OSError as error:
-        imported.broken.append(f"{file}: {error.strerror}")
+        imported.broken.append(f"{file}: {foreign.why(error)}")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         imported.broken.append(f"{file}: {where}: {first['msg']}" if where else f"{file}: {first['msg']}")
+    except ValueError as error:  # pydantic's is one, too
+        imported.broken.append(f"{file}: {error}")
     return None
 
 
 def _environment(file: Path) -> dict[str, str]:
     try:
-        lines = file.read_text("utf-8", "replace").splitlines()
+        lines = foreign.read(file, foreign.RESULT_LIMIT).decode("utf-8-sig", "replace").split("\n")
     except OSError:
         return {}
     pairs = (line.partition("=") for line in lines if "=" in line)
@@ -168,7 +183,7 @@ def _test(run: str, tries: Sequence[_Result], facts: dict[str, str]) -> Test:
         outcome=outcome,
         fault=fault if outcome == "failed" else "",
         cause=_cause(one) if outcome in ("failed", NOT_RUN) else "",
-        seconds=max(0, (one.stop or one.start) - one.start) / 1000,
+        seconds=min(max(0, (one.stop or one.start) - one.start) / 1000, foreign.LONGEST),
         retried=tuple(_cause(before) for before in tries[:-1] if before.status in ("failed", "broken")),
         transcript="",
         image_sha256=facts.get("image sha256", "") if choice else "",
@@ -185,7 +200,7 @@ def _choice(result: _Result) -> tuple[str, str, bool]:
     name, seed, one_of = found.groups()
     if name.startswith(("place:", "+")):
         return name, "", True
-    stem = PurePath(name).stem or "no-board"
+    stem = name_of(name) or "no-board"
     return stem + (f"-seed{seed}" if int(one_of) > 1 else ""), stem, False
 
 

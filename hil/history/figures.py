@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 
 from hil.errors import ConfigurationError
@@ -23,8 +24,13 @@ def summed(record: Record) -> list[Summed]:
             continue
         with contextlib.suppress(ConfigurationError):  # a deadline in another unit, in a file that is not ours
             told = figure.estimate(series)
-            found.append((name, told.unit, told.value, told.lower, told.upper))
+            if math.isfinite(told.value):  # samples of others may be as large as a number can be
+                found.append((name, told.unit, told.value, _finite(told.lower), _finite(told.upper)))
     return found
+
+
+def _finite(limit: float | None) -> float | None:
+    return limit if limit is not None and math.isfinite(limit) else None
 
 
 def _figure(name: str) -> Figure | None:

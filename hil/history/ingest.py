@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hil import foreign
 from hil.errors import ConfigurationError, HilError
 from hil.history import journal
 from hil.history.identity import choice_of, repetition_in, stable_test, suite_of
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hil.timing.results import Record
 
 QUIET = 24 * 3600.0  # seconds without a line after which a run of another machine counts as killed
+BROKEN_SHOWN = 5  # broken lines of a journal that are named
 TRY = re.compile(r"try-(\d+)")
 STATE, RESULTS = "state.json", "results.jsonl"
 
@@ -77,9 +78,9 @@ def add(history: History, directories: Sequence[Path], *, ended: bool = False) -
         for path in found:
             try:
                 _add(history, path, added, ended)
-            except ConfigurationError as error:
+            except (ConfigurationError, OSError) as error:
                 added.broken += 1
-                told = error.message
+                told = error.message if isinstance(error, HilError) else foreign.why(error)
                 added.notes.append(told if str(path) in told else f"{path}: {told}")
     return added
 
@@ -115,6 +116,10 @@ def _add(history: History, path: Path, added: Added, ended: bool) -> None:
         added.running += 1
         added.notes.append(f"{path}: {why}")
         return
+    added.broken += bool(account.broken)
+    added.notes += [f"{path}: {why}; left out" for why in account.broken[:BROKEN_SHOWN]]
+    if len(account.broken) > BROKEN_SHOWN:
+        added.notes.append(f"{path}: and {len(account.broken) - BROKEN_SHOWN} more lines left out")
     taken = taken_of(path, account, ident, added.notes)
     if not history.add(taken):  # another one was quicker
         added.known += 1
@@ -128,21 +133,21 @@ def _add(history: History, path: Path, added: Added, ended: bool) -> None:
 def _read(path: Path) -> tuple[Account, str]:
     """The account of the journal at `path`, and the run's id. Raises `ConfigurationError` for what is no journal."""
     try:
-        text = path.read_bytes()
+        text = foreign.read(path, journal.LIMIT)
     except OSError as error:
-        raise ConfigurationError(f"cannot read the journal {path}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read the journal {path}: {foreign.why(error)}") from error
     lines = list(journal.lines(text))
-    try:
-        if not isinstance(lines[0]["journal"], int):
-            raise TypeError("its first line is not a journal's")
-        if lines[0]["journal"] > journal.VERSION:
-            told = f"{path} is a journal of version {lines[0]['journal']}, only {journal.VERSION} is known"
-            raise ConfigurationError(told, hint="update this project")
-        account = journal.account(lines)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigurationError(f"{path} is no journal of a run: {type(error).__name__}: {error}") from error
-    first = b"\n".join(text.split(b"\n")[:2])  # which was the time to the microsecond, and the tests
-    return account, account.head.id or hashlib.sha256(first).hexdigest()[:32]
+    first = lines[0] if lines and isinstance(lines[0], dict) else {}
+    version = first.get("journal")
+    if isinstance(version, int) and version > journal.VERSION:
+        told = f"{path} is a journal of version {version}, only {journal.VERSION} is known"
+        raise ConfigurationError(told, hint="update this project")
+    account = journal.account(lines)
+    if "journal" not in first or (account.broken[:1] and account.broken[0].startswith("line 1:")):
+        why = account.broken[0] if account.broken else "its first line is not a journal's"
+        raise ConfigurationError(f"{path} is no journal of a run: {why}")
+    begin = b"\n".join(text.split(b"\n")[:2])  # which was the time to the microsecond, and the tests
+    return account, account.head.id or hashlib.sha256(begin).hexdigest()[:32]
 
 
 def _at_work(account: Account, path: Path) -> str:
@@ -195,7 +200,7 @@ def place_of(path: Path) -> Place:
     if number is None:
         return Place()
     try:
-        plan = json.loads((night / STATE).read_bytes())["plan"]
+        plan = foreign.decode(foreign.read(night / STATE, journal.LIMIT))["plan"]
     except (OSError, ValueError, LookupError, TypeError):
         return Place()
     return Place(night.name, directory.parent.name, str(plan), int(number[1]))
@@ -245,7 +250,7 @@ def _test(run: str, test: Tested, account: Account, names: Mapping[str, str]) ->
 
 def _measured(path: Path, account: Account, notes: list[str]) -> tuple[tuple[Record, ...], dict[str, str]]:
     """The series of a run, and what its results file says of the whole session."""
-    found = next((one for one in _results(path, account) if one.is_file()), None)
+    found = next((one for one in _results(path, account) if _is_file(one)), None)
     if found is None:
         return (), {}
     from hil.timing import results
@@ -261,6 +266,13 @@ def _measured(path: Path, account: Account, notes: list[str]) -> tuple[tuple[Rec
     if loaded.torn:
         notes.append(loaded.torn)
     return loaded.records, facts
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long
+        return False
 
 
 def _results(path: Path, account: Account) -> Iterator[Path]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hil import foreign
 from hil.errors import FAULTS
 from hil.process import Process
 
 VERSION = 2
+LIMIT = 512 << 20  # bytes of a journal
 NAME = "journal.jsonl"
 NOT_RUN = "not run"
 CUT_SHORT = "it was cut short"
@@ -100,7 +101,8 @@ class Account:
 
     `boots` are the tries to bring boards up, `problems` what could not be collected, as (where, cause);
     `died` is pytest's own error. `collected` is False where nobody knows which tests there would have been.
-    `ended` is when it ended, in seconds since 1970, with which `status`; both None where it did not say so.
+    `ended` is when it ended, in seconds since 1970, with which `status`; both None where it did not say so. `broken`
+    names the lines that were left out, and why.
     """
 
     tests: Mapping[str, Tested] = field(default_factory=dict)
@@ -111,6 +113,7 @@ class Account:
     head: Head = field(default_factory=Head)
     ended: float | None = None
     status: int | None = None
+    broken: tuple[str, ...] = ()
 
     @property
     def failed(self) -> list[Tested]:
@@ -129,34 +132,39 @@ class Account:
 
 
 def read(path: Path) -> Account:
-    """The account in the journal at `path`; an empty one where there is none. Half a last line is left out."""
+    """The account in the journal at `path`; an empty one where there is none. What is broken is left out, and named."""
     try:
-        text = path.read_bytes()
+        return account(lines(foreign.read(path, LIMIT)))
     except FileNotFoundError:
         return Account()
-    return account(lines(text))
+    except OSError as error:
+        return Account(broken=(f"the journal cannot be read: {foreign.why(error)}",))
 
 
-def lines(text: bytes) -> Iterator[dict[str, Any]]:
-    """The lines of a journal, as far as they are whole."""
+def lines(text: bytes) -> Iterator[Any]:
+    """The lines of a journal, and for one that is no JSON the `ValueError` that says why. Half a last line is none."""
     for line in text.split(b"\n")[:-1]:
         try:
-            told = json.loads(line)
-        except ValueError:  # the disk was full, or the power failed
-            return
-        if isinstance(told, dict):
-            yield told
+            yield foreign.decode(line)
+        except ValueError as error:  # the disk was full, or the power failed
+            yield error
 
 
-def account(lines: Iterable[Mapping[str, Any]]) -> Account:
-    """The account in the lines of a journal."""
+def account(lines: Iterable[Any]) -> Account:
+    """The account in the lines of a journal. Each line is validated; a broken one is named and left out."""
     events: dict[str, list[Mapping[str, Any]]] = {}
     boots: list[Mapping[str, str]] = []
     problems: list[tuple[str, str]] = []
+    broken: list[str] = []
     died, collected, head = "", False, Head()
     ended: float | None = None
     status: int | None = None
-    for line in lines:
+    for number, given in enumerate(lines, 1):
+        try:
+            line = _valid(given)
+        except ValueError as error:
+            broken.append(f"line {number}: {error}")
+            continue
         boots += line.get("boots", ())
         if "journal" in line:
             head = _head(line)
@@ -173,7 +181,90 @@ def account(lines: Iterable[Mapping[str, Any]]) -> Account:
         elif nodeid := line.get("begin") or line.get("test"):
             events.setdefault(nodeid, []).append(line)
     tests = {nodeid: _test(nodeid, told) for nodeid, told in events.items()}
-    return Account(tests, tuple(boots), tuple(problems), died, collected, head, ended, status)
+    return Account(tests, tuple(boots), tuple(problems), died, collected, head, ended, status, tuple(broken))
+
+
+def _valid(line: Any) -> Mapping[str, Any]:
+    """A line whose values are all of the right type and range. Raises `ValueError` that names the one that is not."""
+    if isinstance(line, ValueError):
+        raise line
+    if not isinstance(line, Mapping):
+        raise ValueError("it is no JSON object")
+    for name, value in line.items():
+        if check := CHECKS.get(name):
+            try:
+                check(value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+    needed = ["when", "outcome", "seconds"] if "test" in line else ["cause"] if "problem" in line else []
+    if line.get("outcome") == "failed":
+        needed += ["fault", "cause"]
+    if missing := [name for name in needed if name not in line]:
+        raise ValueError(f"{missing[0]} is missing")
+    return line
+
+
+def _is_text(value: Any) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is no text")
+
+
+def _are_texts(value: Any) -> None:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{value!r:.40} is no list")
+    for item in value:
+        _is_text(item)
+
+
+def _is_named_text(value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{value!r:.40} is no JSON object")
+    for item in value.values():
+        _is_text(item)
+
+
+def _are_boots(value: Any) -> None:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{value!r:.40} is no list")
+    for item in value:
+        _is_named_text(item)
+        if missing := {"board", "fault"} - set(item) or ({"cause"} - set(item) if item["fault"] else set()):
+            raise ValueError(f"a boot without {min(missing)}")
+
+
+def _is_count(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise ValueError(f"{value!r:.40} is no number of things")
+
+
+def _is_status(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 31:
+        raise ValueError(f"{value!r:.40} is no exit status")
+
+
+def _is_one_of(known: tuple[str, ...]) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if value not in known:
+            raise ValueError(f"{value!r:.40} is none of {', '.join(known)}")
+
+    return check
+
+
+CHECKS: Mapping[str, Callable[[Any], object]] = {
+    **dict.fromkeys(("id", "host", "boot", "root", "clock", "results", "transcripts"), _is_text),
+    **dict.fromkeys(("board", "place", "image", "image_sha256", "transcript", "cause"), _is_text),
+    **dict.fromkeys(("problem", "died", "begin", "test", "when"), _is_text),
+    **dict.fromkeys(("journal", "pid", "start", "repeat"), _is_count),
+    **dict.fromkeys(("command", "collected"), _are_texts),
+    "time": foreign.moment,
+    "seconds": foreign.seconds,
+    "choices": _is_named_text,
+    "boots": _are_boots,
+    "end": _is_status,
+    "outcome": _is_one_of(("passed", "failed", "skipped", "rerun")),
+    "fault": _is_one_of(FAULTS),
+}
+"""What a value has to be, by its name in a line; other names are a later version's."""
 
 
 def _head(line: Mapping[str, Any]) -> Head:

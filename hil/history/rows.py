@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hil import foreign
+from hil.errors import HilError
 from hil.history.identity import suite_of
 
 if TYPE_CHECKING:  # at run time where samples are needed: a list must stay quick
@@ -139,18 +142,30 @@ FIGURE = (
 _EXACT = 7  # its place among them
 
 
+BROKEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, zlib.error, HilError)
+"""What the functions from rows raise for a row that is broken."""
+
+
 def run_of(row: sqlite3.Row) -> Run:
     told = {name: row[name] for name in Run.__dataclass_fields__}
-    return Run(**told | {"facts": json.loads(row["facts"])})
+    for name in ("began", "ended"):
+        if told[name] is not None:
+            foreign.moment(told[name])
+    facts = json.loads(row["facts"])
+    return Run(**told | {"facts": {name: str(fact) for name, fact in facts.items()}})
 
 
 def test_of(row: sqlite3.Row) -> Test:
     told = {name: row[name] for name in Test.__dataclass_fields__}
-    return Test(**told | {"retried": tuple(json.loads(row["retried"]))})
+    if not math.isfinite(told["seconds"]):
+        raise ValueError(f"it took {told['seconds']} s")
+    return Test(**told | {"retried": tuple(map(str, json.loads(row["retried"])))})
 
 
 def figure_of(row: sqlite3.Row) -> Figure:
     told = list(row)
+    if not math.isfinite(row["value"]):
+        raise ValueError(f"its value is {row['value']}")
     told[_EXACT] = bool(told[_EXACT])
     return Figure(*told)
 

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.history import rows, schema
 from hil.history.rows import Boot, Figure, Note, Run, Taken, Test
+from hil.text import storable
 
 if TYPE_CHECKING:  # at run time where samples are needed: a list must stay quick
     from hil.timing.results import Record
 
+T = TypeVar("T")
+LONGEST_NAME = 255 - len("-journal")  # bytes of the file's name: SQLite makes others of it
 PATIENCE = 60.0  # seconds that a writer waits for another one, who has a run's rows to write
 SHRINKING = 5.0  # seconds that it waits for readers before it leaves the space in the file
 NAME = "history.sqlite"
@@ -52,6 +57,8 @@ class Answer:
 class History:
     """The store at `path`; with `write` it is made where it is not there. A context manager.
 
+    A broken row, which an earlier version took in or a disk has damaged, is left out; `left_out` names each.
+
     Raises `ConfigurationError` for a file that is none of ours, that is of a later version, or is not there to be
     read; `InfrastructureError` for a disk that fails.
     """
@@ -59,6 +66,10 @@ class History:
     def __init__(self, path: Path, *, write: bool = False) -> None:
         self.path = Path(path)
         self._write = write
+        self._left_out: dict[str, None] = {}
+        if len(os.fsencode(self.path.name)) > LONGEST_NAME or "\0" in str(self.path):
+            told = f"{self.path} cannot be a history: its name is longer than {LONGEST_NAME} bytes, or holds a NUL"
+            raise ConfigurationError(told, hint="name another file")
         with self._told():
             self._connection = self._open()
         try:
@@ -77,6 +88,11 @@ class History:
     def close(self) -> None:
         self._connection.close()
 
+    @property
+    def left_out(self) -> list[str]:
+        """The rows that were broken and so left out of what was read, each with the reason."""
+        return list(self._left_out)
+
     # reading
 
     def runs(self, *, night: str | None = None, plan: str | None = None, last_nights: int | None = None) -> list[Run]:
@@ -85,7 +101,7 @@ class History:
         Of a run that was tried again the last try. With `last_nights` runs outside of nights are left out.
         """
         query = "SELECT * FROM v_runs WHERE coalesce(night = ?, 1) AND coalesce(plan = ?, 1) ORDER BY began, id"
-        found = [rows.run_of(row) for row in self._rows(query, [night, plan])]
+        found = self._whole("run", rows.run_of, self._rows(query, [night, plan]), "id")
         if last_nights is None:
             return found
         last = self.nights(plan)[-last_nights:] if last_nights > 0 else []
@@ -99,7 +115,8 @@ class History:
 
     def tests(self, runs: Sequence[Run]) -> list[Test]:
         """The tests of `runs`, in the order of the runs and as they were run."""
-        return [rows.test_of(row) for row in self._of(runs, f"SELECT {rows.TEST} FROM tests AS t", "t", "t.number")]
+        found = self._of(runs, f"SELECT {rows.TEST} FROM tests AS t", "t", "t.number")
+        return self._whole("test", rows.test_of, found, "nodeid")
 
     def boots(self, runs: Sequence[Run]) -> list[Boot]:
         """The tries to bring boards up in `runs`, in order."""
@@ -111,7 +128,7 @@ class History:
         query = f"""SELECT {rows.FIGURE} FROM figures AS f JOIN series AS s ON s.id = f.series
             LEFT JOIN checks AS c ON c.series = f.series AND c.figure = f.name"""
         found = self._of(runs, query, "s", "s.number, f.name, c.number")
-        return [rows.figure_of(row) for row in found]
+        return self._whole("figure", rows.figure_of, found, "quantity")
 
     def series(self, run: Run) -> list[Record]:
         """The series of a run as they were recorded, without those whose samples were pruned."""
@@ -120,7 +137,8 @@ class History:
         for row in self._rows(query, [run.id]):
             checks.setdefault(row["series"], []).append(row)
         query = "SELECT * FROM series JOIN samples ON series = id WHERE run = ? ORDER BY number"
-        return [rows.record_of(row, checks.get(row["id"], [])) for row in self._rows(query, [run.id])]
+        found = self._rows(query, [run.id])
+        return self._whole("series", lambda row: rows.record_of(row, checks.get(row["id"], [])), found, "subject")
 
     def notes(self) -> list[Note]:
         """What people wrote, oldest first."""
@@ -313,7 +331,7 @@ class History:
         return connection
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        address = f"file:{quote(str(self.path.absolute()))}?mode={mode}"
+        address = f"file:{quote(os.fsencode(self.path.absolute()))}?mode={mode}"
         connection = sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)
         connection.row_factory = sqlite3.Row
         return connection
@@ -352,6 +370,16 @@ class History:
         with self._told():
             return self._connection.execute(query, given).fetchall()
 
+    def _whole(self, what: str, make: Callable[[sqlite3.Row], T], found: Sequence[sqlite3.Row], name: str) -> list[T]:
+        """What `make` makes of the rows, a `what` each; one that is broken is left out, by its column `name`."""
+        made = []
+        for row in found:
+            try:
+                made.append(make(row))
+            except rows.BROKEN as error:
+                self._left_out[f"{self.path}: {what} {row[name]} is broken and left out: {error}"] = None
+        return made
+
     def _of(self, runs: Sequence[Run], query: str, table: str, order: str) -> list[sqlite3.Row]:
         """The rows of some runs, in their order, whatever their number."""
         which = f"JOIN json_each(?) AS j ON j.value = {table}.run ORDER BY j.key, {order}"
@@ -360,7 +388,7 @@ class History:
     def _put(self, table: str, given: Sequence[tuple[Any, ...]]) -> int:
         """Add rows; the number of the last one."""
         for row in given:
-            values = [_storable(value) for value in row]
+            values = [_storable(table, value) for value in row]
             cursor = self._connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", values)
         return (cursor.lastrowid or 0) if given else 0
 
@@ -371,12 +399,14 @@ class History:
             yield
         except HilError:
             raise
-        except sqlite3.DatabaseError as error:
+        except OverflowError as error:  # an integer of more than 64 bits
+            raise ConfigurationError(f"it cannot be kept in the history {self.path}: {error}") from error
+        except (sqlite3.Error, sqlite3.Warning) as error:
             raise self._error(error) from error
 
-    def _error(self, error: sqlite3.DatabaseError) -> HilError:
+    def _error(self, error: Exception) -> HilError:
         text = str(error)
-        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError):
             return ConfigurationError(f"it cannot be kept in the history {self.path}: {text}")
         if "not a database" in text:
             return ConfigurationError(f"{self.path} is no history: {text}", hint=f"name another file; {MAKE}")
@@ -400,9 +430,11 @@ def _listed(names: Sequence[str]) -> str:
     return json.dumps(list(names))
 
 
-def _storable(value: Any) -> Any:
-    """Texts as UTF-8 can have them: names of files may hold anything."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+def _storable(table: str, value: Any) -> Any:
+    """The value as SQLite can hold it: names of files may be anything. Raises `ConfigurationError` for no number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigurationError(f"it cannot be kept in the history: {value} in the table {table}")
+    return storable(value) if isinstance(value, str) else value
 
 
 def _may(action: int, *_: object) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
+from hil.text import printable_line
+
 
 class Progress(Protocol):
     """Told by work that takes long; each step ends the one before."""
@@ -60,7 +62,7 @@ class Lines:
 
     def _write(self, text: str) -> None:
         self._last = time.monotonic()
-        print(f"[{self._last - self._start:5.1f} s] {text}", file=self._stream, flush=True)
+        print(f"[{self._last - self._start:5.1f} s] {printable_line(text)}", file=self._stream, flush=True)
 
 
 @contextmanager
@@ -70,6 +72,7 @@ def shown(stream: TextIO) -> Iterator[Progress]:
         yield Lines(stream)
         return
     from rich.console import Console  # slow to import and rarely needed
+    from rich.markup import escape
     from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Display
     from rich.text import Text
@@ -90,7 +93,7 @@ def shown(stream: TextIO) -> Iterator[Progress]:
 
             def step(self, name: str, total: float | None = None, *, unit: str = "") -> None:
                 self.close()
-                self._task = display.add_task(name, total=total, unit=unit)
+                self._task = display.add_task(escape(printable_line(name)), total=total, unit=unit)
 
             def advance(self, done: float) -> None:
                 if self._task is not None:

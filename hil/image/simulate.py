@@ -112,7 +112,7 @@ def read(script: bytes, where: str) -> Command:
     options that are not known to describe a machine.
     """
     try:
-        text = script.decode("utf-8")
+        text = script.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _refused(where, "it is not a text file") from None
     if unset := re.search(r"@\w+@", text):

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import posixpath
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
+from hil import archive
+from hil.archive import Bounded, Budget
 from hil.errors import ConfigurationError
 from hil.image import elf
+from hil.text import printable_line
 
 LARGEST = 2 << 30
 """Bytes that an archive may hold unpacked; the known ones hold 100 to 130 MB."""
@@ -27,9 +28,12 @@ LARGEST = 2 << 30
 MEMBERS = 10_000
 """Files and directories that an archive may hold; the known ones hold three."""
 
+TRAILING = 16 << 20
+"""Bytes that may follow the end of an archive; tar pads to 10 KB."""
+
 _BLOCK = 1 << 20
-_OPENERS: dict[bytes, Callable[[Path], Any]] = {
-    b"\x1f\x8b": gzip.GzipFile,
+_OPENERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"\xfd7zXZ\0": lzma.LZMAFile,
     b"BZh": bz2.BZ2File,
 }
@@ -91,8 +95,10 @@ class Archive:
         self.path = path
         with self._tar() as (tar, stream):
             self._members = {_name(member): member for member in self._checked(tar)}
-            while stream.read(_BLOCK):
-                pass  # to the end, where the checksum is
+            end = stream.tell()
+            while stream.read(archive.HEADER):  # to the end, where the checksum is
+                if stream.tell() - end > TRAILING:
+                    raise _too_large(self.path)
 
     def places(self, name: str) -> list[str]:
         if self.size(name) is not None:
@@ -105,19 +111,21 @@ class Archive:
         return member.size if member and member.isreg() else None
 
     def blocks(self, name: str) -> Iterator[bytes]:
-        with self._tar() as (tar, _):
+        with self._tar() as (tar, stream), stream.contents(2 * _BLOCK):
             file = tar.extractfile(self._members[name])
             while file and (block := file.read(_BLOCK)):
                 yield block
 
     @contextmanager
-    def _tar(self) -> Iterator[tuple[tarfile.TarFile, _Bounded]]:
-        with _reading(self.path), self._unpacked() as plain:
-            stream = _Bounded(plain, self.path)
-            with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
+    def _tar(self) -> Iterator[tuple[tarfile.TarFile, Bounded]]:
+        self._budget = Budget(lambda: _too_large(self.path))
+        with _reading(self.path), self._unpacked(self._budget) as plain:
+            stream = Bounded(plain, 2 * LARGEST, self._budget)
+            with archive.opened(stream) as tar:
                 yield tar, stream
 
-    def _unpacked(self) -> IO[bytes]:
+    @contextmanager
+    def _unpacked(self, budget: Budget) -> Iterator[IO[bytes]]:
         with self.path.open("rb") as file:
             head = file.read(512)
         if head.startswith(elf.MAGIC):
@@ -127,20 +135,22 @@ class Archive:
             )
         for magic, opener in _OPENERS.items():
             if head.startswith(magic):
-                unpacked: IO[bytes] = opener(self.path)
-                return unpacked
+                with self.path.open("rb") as file, opener(archive.Timed(file, budget)) as unpacked:  # type: ignore[arg-type]
+                    yield unpacked
+                return
         if head[257:262] != b"ustar":
             raise ConfigurationError(
                 f"{self.path} is no archive: it starts with {head[:4].hex(' ') or 'nothing'}",
                 hint="give a build directory, or a tar archive of one (.tar.gz, .tar.xz, .tar.bz2, .tar)",
             )
-        return self.path.open("rb")
+        with self.path.open("rb") as file:
+            yield file
 
     def _checked(self, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         whole = 0
-        for number, member in enumerate(tar, 1):
+        for member in archive.members(tar, self._budget, MEMBERS):
             whole += member.size
-            if whole > LARGEST or number > MEMBERS:
+            if whole > LARGEST:
                 raise _too_large(self.path)
             # a symbolic link counts from where it is, a hard one from the top
             start = posixpath.dirname(member.name) if member.issym() else ""
@@ -148,7 +158,7 @@ class Archive:
             if _leaves(member.name):
                 reason = "leads out of the archive"
             elif member.linkname and _leaves(posixpath.join(start, member.linkname)):
-                reason = f"is a link out of the archive, to {member.linkname}"
+                reason = f"is a link out of the archive, to {printable_line(member.linkname)}"
             elif member.isdev():
                 reason = "is a device"
             if reason:
@@ -156,28 +166,6 @@ class Archive:
                     f"{self.path}: {member.name!r} {reason}", hint="this is no build's archive: do not trust it"
                 )
             yield member
-
-
-class _Bounded:
-    """A stream that refuses to give more than a build can hold, or much of it at once."""
-
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self._stream = stream
-        self._path = path
-
-    def read(self, size: int) -> bytes:
-        # tarfile reads the extended headers of a member as a whole
-        if size > 2 * _BLOCK or self._stream.tell() > 2 * LARGEST:
-            raise _too_large(self._path)
-        return self._stream.read(size)
-
-    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
-        if position > 2 * LARGEST:
-            raise _too_large(self._path)
-        return self._stream.seek(position, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
 
 
 def _name(member: tarfile.TarInfo) -> str:
@@ -198,14 +186,13 @@ def _too_large(path: Path) -> ConfigurationError:
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Say of what cannot be read that it is the user's to correct."""
-    try:
+
+    def wrong(error: BaseException) -> ConfigurationError:
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno is not None:
+            what = f"cannot read {error.filename or path}: {error.strerror}"
+            return ConfigurationError(what, hint="check the file and its permissions")
+        hint = "fetch it again, and compare its digest with the release's"
+        return ConfigurationError(f"{path} is not a whole archive: {printable_line(str(error))}", hint=hint)
+
+    with archive.failures(wrong):
         yield
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
-        raise ConfigurationError(
-            f"{path} is not a whole archive: {error}", hint="fetch it again, and compare its digest with the release's"
-        ) from error
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read {error.filename or path}: {error.strerror or error}",
-            hint="check the file and its permissions",
-        ) from error

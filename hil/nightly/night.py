@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,6 +46,10 @@ def spend(path: Path, root: Path = state.DIRECTORY, *, resume: bool | None = Non
             return _spend(loaded, root, resume, tell)
     except HilError as error:
         return _did_not_run(path, root, error)
+    except Exception as error:  # nobody is there to read a traceback, and a night leaves a summary
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"an error of the framework, {type(error).__name__} at {frame.filename}:{frame.lineno}: {error}"
+        return _did_not_run(path, root, InfrastructureError(told))
 
 
 def _spend(loaded: Loaded, root: Path, resume: bool | None, tell: Tell) -> Spent:

@@ -15,10 +15,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from hil import toml
 from hil.errors import ConfigurationError
+from hil.selection import name_of
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 SUITES_DIR = ROOT / "suites"
+NAME_LENGTH = 100  # characters of a job's name, and of a board's, in the name of a run's directory
 OURS = {  # what a night tells pytest itself, by the key that a plan has for it
     "--board": "boards",
     "-m": "markers",
@@ -67,7 +69,7 @@ def _some(values: tuple[T, ...]) -> tuple[T, ...]:
 
 Value = Annotated[str, AfterValidator(_value)]
 Values = Annotated[tuple[Value, ...], AfterValidator(_some), AfterValidator(_unique)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=NAME_LENGTH)]
 Minutes = Annotated[float, Field(gt=0, le=7 * 24 * 60)]
 
 
@@ -168,7 +170,7 @@ def load(path: Path) -> Loaded:
 
 
 def _run(base: Path, plan: Plan, job: Job, board: str, taken: collections.Counter[str]) -> Run:
-    name = f"{job.name}-{re.sub(r'[^A-Za-z0-9_.]+', '-', Path(board).stem).strip('-.') or 'board'}"
+    name = f"{job.name}-{re.sub(r'[^A-Za-z0-9_.]+', '-', name_of(board)).strip('-.')[:NAME_LENGTH] or 'board'}"
     taken[name] += 1
     if taken[name] > 1:
         name += f"-{taken[name]}"

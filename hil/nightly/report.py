@@ -19,5 +19,5 @@ def make(night: Night) -> str:
         history = night.path.with_name(HISTORY)
         built: Built = build(parts, night.path / REPORT, title=title, history=history, night=night.name)
         return f"report: {built.path}"
-    except HilError as error:
-        return f"no report: {error.message}"
+    except Exception as error:  # whatever it is, the night has been
+        return f"no report: {error.message if isinstance(error, HilError) else f'{type(error).__name__}: {error}'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import socket
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from hil import foreign
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.nightly.plan import ROOT, Loaded, Run
+from hil.text import storable
 
 DIRECTORY = ROOT / "reports" / "nights"
 STATE, SUMMARY, REPORT, LATEST = "state.json", "summary.md", "report.html", "latest"
@@ -91,7 +94,8 @@ class Night:
 
     def save(self) -> None:
         """Write the state, whole or not at all. Raises `InfrastructureError` where it cannot be."""
-        write(self.path / STATE, self.state.model_dump_json(indent=1) + "\n")
+        text = json.dumps(self.state.model_dump(), indent=1)  # ASCII: a path or a cause may hold anything
+        write(self.path / STATE, text + "\n")
 
 
 def write(path: Path, text: str) -> None:
@@ -99,7 +103,7 @@ def write(path: Path, text: str) -> None:
     new = path.with_name(f".{path.name}.new")
     try:
         with new.open("w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(storable(text))
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
@@ -125,8 +129,11 @@ def directories(root: Path) -> list[Path]:
 def nights(root: Path) -> Iterator[Night]:
     """The nights in `root`, newest first; those with a broken state are left out."""
     for path in reversed(directories(root)):
-        with contextlib.suppress(OSError, ValidationError):
-            yield Night(path, State.model_validate_json((path / STATE).read_bytes()))
+        with contextlib.suppress(OSError, ValueError):  # pydantic's is one
+            state = State.model_validate(foreign.decode(foreign.read(path / STATE, foreign.RESULT_LIMIT)))
+            for at in (state.began, state.ended):
+                foreign.moment(at)
+            yield Night(path, state)
 
 
 @contextlib.contextmanager
@@ -152,7 +159,7 @@ def lock(root: Path, who: str) -> Iterator[None]:
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         file.truncate(0)
         try:
-            file.write(f"plan {who}, process {os.getpid()} on {socket.gethostname()}, since {now}\n")
+            file.write(f"plan {storable(who)}, process {os.getpid()} on {socket.gethostname()}, since {now}\n")
             file.flush()
         except OSError as error:
             raise InfrastructureError(f"cannot write {root / '.lock'}: {error.strerror}") from error

@@ -13,6 +13,7 @@ from hil.history.journal import NOT_RUN
 from hil.nightly import figures
 from hil.nightly.outcome import Outcome, Trouble, outcome, states
 from hil.nightly.state import Night
+from hil.text import printable, printable_line
 from hil.timing.units import lasted
 
 HEAD = ("run", "board", "passed", "image", "test", "configuration", "infrastructure", NOT_RUN, "skipped", "time")
@@ -46,12 +47,13 @@ def summary(
         list(_figures(outcomes, before, shift)),
         [f"- {note}" for note in [*_gone(outcomes, before), *notes][:NOTES]],
     ]
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    return "\n\n".join("\n".join(map(printable_line, part)) for part in parts if part) + "\n"
 
 
 def not_run(night: Night) -> str:
     """The summary of a night that could not run at all."""
-    return f"{_title(night, ())}\n{_when(night, ())}\n\n- **it did not run** {night.state.why}\n"
+    why = printable(night.state.why)  # of several lines
+    return f"{printable_line(_title(night, ()))}\n{printable_line(_when(night, ()))}\n\n- **it did not run** {why}\n"
 
 
 def _title(night: Night, outcomes: Sequence[Outcome]) -> str:

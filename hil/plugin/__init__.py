@@ -16,6 +16,7 @@ from hil.plugin import faults, flakes, journal, labels, options
 from hil.plugin.page import SEEN, Pages, Seen
 from hil.plugin.session import SESSION, Chosen, Session
 from hil.selection import available, find
+from hil.text import printable, printable_line
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -137,7 +138,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     session = config.stash[SESSION] = Session(config)
-    labels.register(config)
+    labels.register(config, session.run)
     flakes.register(config, session.directory)
     faults.register(config, session)
     journal.register(config, session)
@@ -151,9 +152,7 @@ def _forget_results(path: Path | None) -> None:
         return
     from hil.timing import results
 
-    with path.open("rb") as file:
-        ours = file.read(len(results.START)) == results.START
-    if not ours:
+    if not results.is_ours(path):
         raise pytest.UsageError(f"--results {path}: it is there and no results file; choose another name")
     path.unlink()
 
@@ -168,6 +167,7 @@ def _share_out(config: pytest.Config) -> None:
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if not config.option.hil_boards:
+        journal.spare_others(config)  # before Allure's plugin cleans
         return None
     from hil.image import manifest
 
@@ -371,11 +371,21 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             seen.measure.flush()
 
 
+def _escape(report: pytest.TestReport) -> None:
+    """Let nothing that a board sent act on a terminal out of the message of a failure."""
+    for trace, crash, _ in getattr(report.longrepr, "chain", ()):
+        for entry in trace.reprentries:
+            entry.lines = [printable(line) for line in entry.lines]
+        if crash is not None:
+            crash.message = printable(crash.message)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    _escape(report)
     seen = item.stash.get(SEEN, None)
     if seen is None or call.when != "call":
         return report
@@ -385,7 +395,7 @@ def pytest_runtest_makereport(
         where = f"{place} to line {transcript.line_number(transcript.size)}"
         report.user_properties.append(("transcript", place))
         lines = transcript.tail(20, start=start) or ("(nothing came during this test)",)
-        report.sections.append((f"console, {where}", "\n".join(lines)))
+        report.sections.append((printable_line(f"console, {where}"), "\n".join(map(printable_line, lines))))
     return report
 
 
@@ -443,10 +453,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if session.result_files:
         terminalreporter.section("timing")
         for line in session.told():
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(printable_line(line))
     for place in session.places:
-        terminalreporter.write_line(f"place: {place}")
+        terminalreporter.write_line(printable_line(f"place: {place}"))
     for line in session.links:
-        terminalreporter.write_line(line)
+        terminalreporter.write_line(printable_line(line))
     if session.directory.is_dir():
         terminalreporter.write_line(f"transcripts: {session.shown(session.directory)}")

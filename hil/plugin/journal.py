@@ -5,10 +5,14 @@ Written with --journal, --alluredir or --history; `hil.history.journal` reads it
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
+import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +20,7 @@ import pytest
 
 from hil.errors import HilError
 from hil.history.journal import NAME, VERSION, Head
+from hil.text import printable_line
 
 if TYPE_CHECKING:
     from hil.plugin.session import Session
@@ -44,6 +49,16 @@ def register(config: pytest.Config, session: Session) -> None:
     path = path_of(config, session)
     if path is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Journal(config, session, path), "hil-journal")
+
+
+def spare_others(config: pytest.Config) -> None:
+    """Keep `--clean-alluredir` from removing the results of a run that is still at work in the same directory."""
+    option = config.option
+    directory = getattr(option, "allure_report_dir", None)
+    if directory and getattr(option, "clean_alluredir", False) and at_work(Path(directory)):
+        option.clean_alluredir = False
+        text = f"{directory} is not cleaned: another run is still writing its results there"
+        config.issue_config_time_warning(pytest.PytestWarning(text), stacklevel=2)
 
 
 def path_of(config: pytest.Config, session: Session) -> Path | None:
@@ -86,9 +101,7 @@ class Journal:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:  # by now Allure's plugin has cleaned its directory, where it was asked to
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _keep(self.path)
-            self._file = self.path.open("wb", buffering=0)  # on its way before anyone can be killed
+            self._file, self.path = _claim(self.path)
         except OSError as error:
             pytest.exit(f"cannot write the journal {self.path}: {error.strerror}", returncode=3)
         self._write(journal=VERSION, time=time.time(), **Head.here(), **self._begun)
@@ -146,9 +159,19 @@ class Journal:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         self._write(end=int(session.exitstatus), time=time.time())
         if self._file is not None:
-            self._file.close()
+            with self._file:
+                self._put_back()
             self._file = None
             self._archive()
+
+    def _put_back(self) -> None:
+        """Write the journal again where another run, which began at the same moment, has removed it."""
+        status = os.fstat(self._file.fileno())
+        if status.st_nlink == 0:
+            with suppress(OSError):
+                file, self.path = _claim(self.path)
+                with file:
+                    file.write(os.pread(self._file.fileno(), status.st_size, 0))
 
     def _archive(self) -> None:
         """Take the run into the store that --history names."""
@@ -165,12 +188,81 @@ class Journal:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self._told:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(printable_line(line))
 
 
-def _keep(path: Path) -> None:
-    """Give the journal of an earlier run another name: its results are still there."""
-    if not path.is_file():
+def at_work(directory: Path) -> bool:
+    """Check whether another run is still writing a journal in `directory`."""
+    stem, _, suffix = NAME.partition(".")
+    return any(_is_locked(path) for path in directory.glob(f"{stem}*.{suffix}"))
+
+
+def _is_locked(path: Path) -> bool:
+    with suppress(OSError), path.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _claim(path: Path) -> tuple[Any, Path]:
+    """Open a journal for this run alone: `path`, or, while another run writes that one, `path` with a number.
+
+    The journal of an earlier run gets a number: its results are still there. Whoever writes a journal holds the lock
+    on its file, and only the holder gives it another name. Raises `OSError`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return _new(path)
+        except OSError:  # a file system without locks
+            pass
+        if not _is_at(file, path):  # another run was quicker
+            file.close()
+            continue
+        if not os.fstat(file.fileno()).st_size:
+            return file, path
+        with file:
+            _move(path)
+
+
+def _is_at(file: Any, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    return (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(1))
+
+
+def _new(path: Path) -> tuple[Any, Path]:
+    for name in _numbered(path):
+        with suppress(FileExistsError):
+            file = name.open("xb", buffering=0)
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file, name
+    raise AssertionError("the numbers have no end")
+
+
+def _move(path: Path) -> None:
+    """Give the journal at `path` the first free number, and never the name of another one."""
+    for name in _numbered(path):
+        try:
+            os.link(path, name)
+        except FileExistsError:
+            continue
+        except OSError:  # a file system without hard links
+            if name.exists():
+                continue
+            path.rename(name)
+            return
+        path.unlink()
         return
-    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(1))
-    path.rename(next(name for name in names if not name.exists()))

@@ -39,8 +39,8 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
-def register(config: pytest.Config) -> None:
-    """Make the markers known, and file the results where there are some. Raises `UsageError`."""
+def register(config: pytest.Config, run: str) -> None:
+    """Make the markers known, and file the results of `run` where there are some. Raises `UsageError`."""
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     tracker = config.getini("hil_tracker")
@@ -48,7 +48,7 @@ def register(config: pytest.Config) -> None:
         raise pytest.UsageError(f"hil_tracker = {tracker}: give a URL of http or https with one {{}} for the number")
     config.pluginmanager.register(Markers(), "hil-markers")
     if getattr(config.option, "allure_report_dir", None):
-        filing = config.stash[FILING] = Filing(config, tracker)
+        filing = config.stash[FILING] = Filing(config, tracker, run)
         config.pluginmanager.register(filing, "hil-labels")
 
 
@@ -110,12 +110,12 @@ CHECKS: dict[str, Callable[[pytest.Mark], str]] = {
 class Filing:
     """Keeps the sheet of the test that runs; allure's results are completed with it."""
 
-    def __init__(self, config: pytest.Config, tracker: str) -> None:
+    def __init__(self, config: pytest.Config, tracker: str, run: str) -> None:
         from hil.report.labels import Stamp
 
         self.config = config
         self.tracker = tracker
-        self.stamp = Stamp()
+        self.stamp = Stamp(run)
         self.stamp.__enter__()
         config.add_cleanup(self.stamp.__exit__)
 

@@ -19,6 +19,7 @@ from hil.plugin import options
 from hil.plugin.flakes import BOOTS
 from hil.plugin.labels import FILING
 from hil.selection import bounds_file, find, name_of
+from hil.text import printable_line
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -250,7 +251,8 @@ class Session:
     def _tell(self, message: str) -> None:
         """Say on standard error what is waited for, in a worker of xdist who says it."""
         worker = os.environ.get("PYTEST_XDIST_WORKER")
-        print(f"hil{f' {worker}' if worker else ''}: {message}", file=sys.stderr, flush=True)
+        text = printable_line(message)
+        print(f"hil{f' {worker}' if worker else ''}: {text}", file=sys.stderr, flush=True)
 
     def _prove(self, board: Board) -> None:
         from hil.wasm.proof import prove

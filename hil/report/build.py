@@ -19,6 +19,7 @@ from hil.report.executor import executor
 from hil.report.gate import Rule, rules
 from hil.report.merge import EXECUTOR, Issue, Merged, Part, merge
 from hil.report.points import Points
+from hil.text import storable
 
 REPORTS_DIR = Path(__file__).resolve().parents[2] / "reports"
 RESULTS_DIR = REPORTS_DIR / "results"
@@ -73,7 +74,7 @@ def build(parts: Sequence[Part], output: Path, *, title: str, history: Path | No
 def _build(parts: Sequence[Part], output: Path, title: str, history: Path, night: str) -> Built:
     output.parent.mkdir(parents=True, exist_ok=True)
     points = Points.read(history)
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=output.parent) as name:
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=_beside(output)) as name:
         work = Path(name).absolute()
         results, past, html = work / "results", work / "history.jsonl", work / "html"
         results.mkdir()
@@ -90,7 +91,7 @@ def _build(parts: Sequence[Part], output: Path, title: str, history: Path, night
         points.before(merged.ids, merged.ended, merged.count, past)
         (work / "allurerc.mjs").write_text(_settings(merged, past), "utf-8")
         html.mkdir()
-        said = _generate(work / "allurerc.mjs", html, title, results)
+        said = _generate(work / "allurerc.mjs", html, storable(title), results)
         page = html / "index.html"
         if not page.exists():
             raise InfrastructureError(f"the Allure command line has made no page:\n{said}")
@@ -98,6 +99,12 @@ def _build(parts: Sequence[Part], output: Path, title: str, history: Path, night
         shutil.move(page, output)
         points.add(past, merged.ids, merged.ended)
     return Built(output, merged.count, rules(said), tuple(merged.notes))
+
+
+def _beside(output: Path) -> Path | None:
+    """Where to work: beside the report, or, where Node.js cannot read that name, among the temporary files."""
+    directory = output.parent.absolute()
+    return directory if storable(str(directory)) == str(directory) else None
 
 
 def _settings(merged: Merged, past: Path) -> str:
@@ -130,7 +137,8 @@ def _generate(settings: Path, output: Path, title: str, results: Path) -> str:
         done = subprocess.run(
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=LIMIT,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "NO_COLOR": "1"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -13,10 +13,9 @@ from hil.history import journal
 from hil.history.identity import choice_of, repetition_in, stable_test, suite_of
 from hil.history.journal import CUT_SHORT, Account, Tested
 from hil.report.kinds import EXPECTATION, KILLED, NOT_RUN
-from hil.report.labels import CHOSEN, NODE, digest
+from hil.report.labels import CHOSEN, NODE, RUN, digest
 
 SPACE = UUID("5a6f2c1e-6f0b-4c1d-9d7c-0c6d4b1f7a52")
-SLACK = 20  # milliseconds by which the clocks of files and results may differ
 # seconds without a line after which a run of another machine counts as killed: a report can be made again, so less
 # than the history waits
 QUIET = 3600.0
@@ -25,23 +24,32 @@ WORDS = "the run was killed while this test ran"
 
 @dataclass(frozen=True)
 class Told:
-    """Results to add, and what is to be said of the run as a whole: `error`, at `time` in ms since 1970."""
+    """Results to add, and what is to be said of the run as a whole: `error`, at `time` in ms since 1970.
+
+    `broken` names the lines of the journal that were left out.
+    """
 
     results: tuple[dict[str, Any], ...] = ()
     error: str = ""
     time: int = 0
     id: str = ""
+    broken: tuple[str, ...] = ()
 
 
 def complete(path: Path, results: Sequence[Mapping[str, Any]]) -> Told:
     """What the journal at `path` adds to the `results` that are there, of its run and of others."""
     account = journal.read(path)
+    return replace(_complete(path, account, results), broken=account.broken)
+
+
+def _complete(path: Path, account: Account, results: Sequence[Mapping[str, Any]]) -> Told:
     head = account.head
     if not head.time:
         return Told()
     last = account.ended or path.stat().st_mtime
     run, now = head.id or digest(f"{path.absolute()} {head.time}"), int(1000 * last)
-    there = [one for one in results if 1000 * head.time - SLACK <= one.get("start", 0) <= now + SLACK]
+    # by the run that a result names, never by its time: a clock may be set back; older results name none
+    there = [one for one in results if _label(one, RUN) in ("", head.id)]
     known = {_label(one, NODE) for one in there}
     missing = [test for test in account.tests.values() if test.nodeid not in known]
     number = len(account.tests)
@@ -99,6 +107,7 @@ class _Maker:
             "framework": "pytest",
             NODE: test.nodeid,
             CHOSEN: chosen,
+            RUN: self._account.head.id,
         }
         return {
             "uuid": str(uuid5(SPACE, f"{self._run} {test.nodeid}")),
@@ -107,7 +116,7 @@ class _Maker:
             "testCaseId": digest(stable_test(test.nodeid, chosen, expected or board or chosen, repetition)),
             "status": status,
             "statusDetails": {"message": message},
-            "start": self._now - int(1000 * test.seconds),
+            "start": max(0, self._now - int(1000 * test.seconds)),
             "stop": self._now,
             "titlePath": [*file.parts],
             "labels": [{"name": name, "value": value} for name, value in labels.items() if value],

@@ -7,6 +7,7 @@ allure's own decorators and calls stands.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ BOARD_PARAMETER, REPETITION_PARAMETER = "hil_session_board", "hil_repetition"
 AUTOMATIC = (("host", str(host_tag())), ("thread", str(thread_tag())))  # type: ignore[no-untyped-call]
 # hidden in the report: for those who read results again
 NODE, CHOSEN, KNOWN_URL = "_node", "_chosen", "_known_url"
+RUN, NUMBER = "_run", "_number"  # which run a result is of, and the result's place among those of its process
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,12 @@ class Sheet:
 
 
 class Stamp:
-    """Completes each result with what `sheet` has, as it is written. A context manager."""
+    """Completes each result of a `run` with what `sheet` has, as it is written. A context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: str = "") -> None:
+        self.run = run
         self.sheet: Sheet | None = None
+        self._written = itertools.count(1)
 
     def __enter__(self) -> Stamp:
         plugin_manager.register(self)
@@ -116,6 +120,8 @@ class Stamp:
     def report_result(self, result: Any) -> None:
         if self.sheet is not None:
             stamp(result, self.sheet)
+            if self.run:
+                result.labels += [Label(RUN, self.run), Label(NUMBER, str(next(self._written)))]
             self.sheet.again()
 
 
@@ -137,7 +143,7 @@ def stamp(result: Any, sheet: Sheet) -> None:
 
 
 def digest(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    return hashlib.md5(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 
 
 def history_id(case: str, parameters: Iterable[tuple[str, str]]) -> str:

@@ -138,9 +138,9 @@ def _transcript(place: str, directory: Path) -> Link | None:
     path, _, line = place.rpartition(":")
     if not path or not line.isdigit():
         path, line = place, ""
-    if not path or not Path(path).is_relative_to(directory.absolute()) or not Path(path).exists():
+    if not path or not Path(path).is_relative_to(directory.absolute()) or not os.path.exists(path):  # noqa: PTH110  a name may be too long
         return None
-    href = quote(os.path.relpath(path, directory.absolute()))
+    href = quote(os.fsencode(os.path.relpath(path, directory.absolute())))
     return Link(f"transcript, line {line}" if line else "transcript", href)
 
 

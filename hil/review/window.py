@@ -6,10 +6,10 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hil.errors import ConfigurationError
+from hil.selection import name_of
 from hil.toml import near
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Window:
 
 def board_of(run: Run) -> str:
     """A run's board, without the path of its file."""
-    return run.board if run.board.startswith(SELECTORS) else Path(run.board).stem or run.board
+    return run.board if run.board.startswith(SELECTORS) else name_of(run.board)
 
 
 def _split(rows: Sequence[T], place: Mapping[str, str]) -> dict[str, tuple[T, ...]]:

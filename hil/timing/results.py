@@ -5,6 +5,7 @@ The first line is a header, each other line one series; docs/timing-results.md d
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import hashlib
 import json
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from hil import foreign
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.timing.series import Clock, Series
 from hil.timing.units import Amount, shown
@@ -30,6 +32,7 @@ MAGIC = "hil-results"
 VERSION = 1
 START = b'{"hil-results":'  # what our headers begin with; a file that does not is not touched
 ERRORS_SHOWN = 3
+LIMIT = 4 << 30  # bytes
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -112,6 +115,12 @@ class Results:
         return [record.series for record in self.records]
 
 
+def is_ours(path: Path) -> bool:
+    """Check whether the file at `path` begins as a results file does."""
+    with path.open("rb") as file:
+        return file.read(len(codecs.BOM_UTF8) + len(START)).removeprefix(codecs.BOM_UTF8).startswith(START)
+
+
 def write(
     path: Path, series: Series, checks: Iterable[Check | Judged] = (), *, facts: Mapping[str, str] | None = None
 ) -> None:
@@ -148,9 +157,9 @@ def read(path: Path) -> list[Series]:
 def load(path: Path) -> Results:
     """All of the results file at `path`. Raises `ConfigurationError`, naming FILE:LINE, for what is not one."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = foreign.read(path, LIMIT, links=True).removeprefix(codecs.BOM_UTF8).split(b"\n")
     except OSError as error:
-        raise ConfigurationError(f"cannot read the results file {path}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read the results file {path}: {foreign.why(error)}") from error
     torn = ""
     if not _is_json(lines[-1]):  # complete files end with a line's end, behind which nothing is left
         torn = f"{path}:{len(lines)}: half a line, its writer was interrupted; not read" if lines[-1] else ""
@@ -201,15 +210,17 @@ class _Line(BaseModel):
     unit: Literal["s", "B", "1"]
     samples: list[float]
     times: list[float] | None = None
-    offsets: list[int] | None = None
+    offsets: list[Annotated[int, Field(ge=0, lt=1 << 53)]] | None = None
     clock: Annotated[Clock, AfterValidator(_sane)]
     provenance: dict[str, str] = {}
-    looks: Annotated[int, Field(ge=1)] = 1
+    looks: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     checks: tuple[Judged, ...] = ()
 
 
 def _record(path: Path, number: int, text: bytes) -> Record:
     line = _validated(path, number, text, _Line)
+    if any(not math.isfinite(check.limit.value) for check in line.checks):
+        raise _wrong(path, number, "a bound that is no finite number", None)
     given: Any = {name: getattr(line, name) for name in _Line.model_fields if name != "checks"}
     try:
         return Record(Series(**given), line.checks)
@@ -262,7 +273,7 @@ def _json(value: object) -> bytes:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -270,7 +281,7 @@ def _is_json(line: bytes) -> bool:
 def _mend(path: Path, file: BinaryIO) -> bool:
     """Make `file` end with a whole line; whether it has a header. Leaves files that are not ours alone."""
     file.seek(0)
-    begin = file.read(len(START))
+    begin = file.read(len(codecs.BOM_UTF8) + len(START)).removeprefix(codecs.BOM_UTF8)[: len(START)]
     if begin != START[: len(begin)]:
         raise _wrong(path, 1, "this is no results file, nothing was written to it", "choose another name")
     if not begin:

@@ -108,7 +108,7 @@ class Samples:
         self.directory = directory
         path = directory / "samples.toml"
         try:
-            self._samples = _File.model_validate(tomllib.loads(path.read_text("utf-8"))).sample
+            self._samples = _File.model_validate(tomllib.loads(path.read_text("utf-8-sig"))).sample
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
             raise ConfigurationError(f"cannot read {path}: {error}") from error
 

@@ -292,11 +292,14 @@ def test_half_a_last_line_is_left_out(tmp_path: Path, history: History) -> None:
         ("no json\n", "is no journal"),
         ("[1]\n", "is no journal"),
         ('{"x": 1}\n', "is no journal"),
-        ('{"journal": "x"}\n', "its first line is not a journal's"),
+        ('{"journal": "x"}\n', "is no journal"),
         (f'{{"journal": {journal.VERSION + 1}}}\n', f"version {journal.VERSION + 1}, only {journal.VERSION} is known"),
-        ('{"journal": 2, "id": "i"}\n{"test": "x", "outcome": "failed"}\n', "is no journal"),
-        ('{"journal": 2, "id": "i"}\n{"collected": 7}\n', "is no journal"),
-        ('{"journal": 2, "id": "j", "time": "x"}\n{"end": 0, "time": 1.0}\n', "cannot be kept in the history"),
+        ('{"journal": 2, "id": "j", "time": "x"}\n{"end": 0, "time": 1.0}\n', "time: 'x'"),
+        ('{"journal": 2, "id": "j", "time": 1e999}\n{"end": 0, "time": 1.0}\n', "1e999"),
+        ('{"journal": 2, "id": "j", "time": 1e17}\n{"end": 0, "time": 1.0}\n', "1e+17"),
+        ('{"journal": 2, "id": "j", "time": NaN}\n{"end": 0, "time": 1.0}\n', "NaN"),
+        ('{"journal": 2, "id": 7, "time": 1.0}\n{"end": 0, "time": 1.0}\n', "id: 7"),
+        ("[" * 100_000 + "\n", "nested too deeply"),
     ],
 )
 def test_a_broken_journal_is_named_and_the_others_are_taken_in(

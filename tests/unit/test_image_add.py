@@ -582,6 +582,47 @@ def test_so_is_one_whose_headers_or_number_of_files_would(
     assert "unpacks to more than 1 MiB" in refused(path, sel4).message, "also behind the end of the archive"
 
 
+def crafted(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A header whose size may be negative, as base-256 has it."""
+    text = bytearray(tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT))
+    text[156:157] = kind
+    text[124:136] = size.to_bytes(12, "big", signed=True)
+    text[124] |= 0x80
+    text[148:156] = b" " * 8
+    text[148:156] = f"{sum(text):06o}\0 ".encode()
+    return bytes(text)
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        crafted(-512),
+        crafted(-1024, tarfile.XHDTYPE),
+        crafted(-1024, tarfile.GNUTYPE_LONGNAME),
+        (crafted(512, tarfile.XHDTYPE) + b"12 comment=x\n".ljust(512, b"\0")) * 2000,
+        crafted(1 << 20, tarfile.XHDTYPE) + b"1" * (1 << 20),
+    ],
+    ids=["negative", "negative pax", "negative name", "pax chain", "digits"],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_headers_that_lead_nowhere_are_refused_soon(tmp_path: Path, sel4: Manifest, evil: bytes, packed: bool) -> None:
+    begin = time.thread_time()
+    content = evil + bytes(1024)
+    path = tmp_path / "a.tar"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    refused(path, sel4)
+    assert time.thread_time() - begin < QUICK
+
+
+def test_what_follows_an_archive_has_an_end(tmp_path: Path, sel4: Manifest) -> None:
+    path = archive(tmp_path / "a.tar", mode="w")
+    with path.open("r+b") as file:
+        file.truncate(5 << 30)  # sparse: it takes no room
+    begin = time.thread_time()
+    assert "unpacks to more than" in refused(path, sel4).message
+    assert time.thread_time() - begin < QUICK
+
+
 @pytest.mark.parametrize("keep", [0, 10, 60, -200, -4])
 def test_a_cut_archive_is_told(tmp_path: Path, sel4: Manifest, keep: int) -> None:
     noise = hashlib.shake_256(b"").digest(5000)  # does not compress

@@ -20,12 +20,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from hil.archive import Budget
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.wasm import Samples, oci
@@ -38,6 +40,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.wasm.config.v0+json"
 TAR = "application/vnd.oci.image.layer.v1.tar"
+QUICK = 5.0  # seconds of processor time, far more than anything here needs
 ABSENT = f"sha256:{'0' * 64}"
 
 
@@ -350,6 +353,85 @@ def test_a_sparse_file_in_a_layer_is_as_long_as_it_says(made, tmp_path):
         oci.load(made.path)
 
 
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, max(0, size)
+    text = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    if size < 0:  # as base-256 has it
+        text[124:136] = b"\xff" * 4 + size.to_bytes(8, "big", signed=True)
+        text[148:156] = b" " * 8
+        text[148:156] = f"{sum(text):06o}\0 ".encode()
+    return bytes(text)
+
+
+def pax(**records: str) -> bytes:
+    text = b""
+    for name, value in records.items():
+        line = f" {name.replace('__', '.')}={value}\n"
+        text += f"{len(line) + 2}{line}".encode()
+    return header("pax", len(text), tarfile.XHDTYPE) + text + bytes(-len(text) % 512)
+
+
+EVIL = {
+    "negative": header("x", -512),
+    "negative after a file": header("a.wasm", 0) + header("b", -1024),
+    "negative pax header": header("x", -512, tarfile.XHDTYPE) + bytes(512),
+    "negative long name": header("x", -512, tarfile.GNUTYPE_LONGNAME) + bytes(512),
+    "negative by pax": pax(size="-512") + header("x", 0),
+    "pax chain": pax(comment="x") * 2000 + header("x", 0),
+    "digits": header("pax", 1 << 20, tarfile.XHDTYPE) + b"1" * (1 << 20) + header("x", 0),
+    "sparse without end": pax(GNU__sparse__major="1", GNU__sparse__minor="0") + header("x.wasm", 512) + b"9" * 512,
+    "long name": header("x", 1 << 20, tarfile.GNUTYPE_LONGNAME) + b"x" * (1 << 20),
+    "many": header("x", 0) * (artifact.MEMBERS + 1),
+}
+
+
+@pytest.mark.parametrize("evil", EVIL.values(), ids=EVIL)
+@pytest.mark.parametrize("form", ["layer", "layout"])
+def test_an_evil_archive_is_refused_soon(made, tmp_path, evil, form):
+    begin = time.thread_time()
+    where = made.path
+    if form == "layer":
+        layer = made.blob(evil + bytes(1024), TAR)
+        made.list(made.manifest(layer, annotations={artifact.VARIANT: "compat"}))
+    else:
+        where = tmp_path / "evil.tar"
+        where.write_bytes(evil + bytes(1024))
+    with pytest.raises(ConfigurationError):
+        oci.load(where)
+    assert time.thread_time() - begin < QUICK
+
+
+def test_an_image_has_few_layers_of_a_bounded_size(made, monkeypatch):
+    layer = made.blob(gzip.compress(packed({"m.wasm": WASM}) + bytes(1 << 20)), f"{TAR}+gzip")
+    many = made.manifest(*[layer] * 300, annotations={artifact.VARIANT: "compat"})
+    several = made.manifest(*[layer] * 3, annotations={artifact.VARIANT: "compat"})
+    made.list(many, tag="many").list(several, tag="several")
+    with pytest.raises(ConfigurationError, match="300 layers"):
+        oci.load(f"oci-layout:{made.path}:many")
+    assert oci.load(f"oci-layout:{made.path}:several").data == WASM
+    monkeypatch.setattr(artifact, "ALL_LAYERS_LIMIT", 2 << 20)
+    with pytest.raises(ConfigurationError, match="unpacked, all its layers together"):
+        oci.load(f"oci-layout:{made.path}:several")
+
+
+def test_a_layer_of_empty_gzip_members_costs_no_more_than_its_budget(made, monkeypatch):
+    monkeypatch.setattr(Budget.__init__, "__defaults__", (0.2,))  # seconds
+    layer = made.blob(gzip.compress(b"") * 200_000, f"{TAR}+gzip")
+    made.list(made.manifest(layer, annotations={artifact.VARIANT: "compat"}))
+    begin = time.thread_time()
+    with pytest.raises(ConfigurationError, match="do not end"):
+        oci.load(made.path)
+    assert time.thread_time() - begin < QUICK
+
+
+def test_titles_do_not_act_on_a_terminal(made):
+    made.list(made.manifest(made.module(title="\x1b[2J\na"), made.module(WASM + b"\0\1a", title="\u202eb")))
+    with pytest.raises(ConfigurationError) as told:
+        oci.load(made.path)
+    assert not set(str(told.value)) & set("\x1b\u202e")
+
+
 def test_links_in_a_layer_are_not_files(made):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
@@ -593,6 +675,11 @@ def served(answer: Answer) -> Iterator[tuple[str, list[tuple[str, str | None]]]]
             except OSError:  # the client has enough
                 self.close_connection = True
 
+        def do_POST(self) -> None:
+            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            asked.append((f"POST {self.path} {form}", self.headers.get("Authorization")))
+            answer(self)
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -793,6 +880,91 @@ def test_credentials_are_not_taken_along_to_another_host(home):
                 oci.load(f"oci://{host}/m:v")
     assert [who for _, who in asked] == [None, basic]
     assert seen == []
+
+
+def token_server(handler: BaseHTTPRequestHandler) -> None:
+    host = handler.headers["Host"]
+    if handler.path.startswith("/token"):
+        say(handler, 200, b'{"access_token": "abc"}')
+    elif handler.headers.get("Authorization") != "Bearer abc":
+        say(
+            handler, 401, WWW_Authenticate=f'Bearer realm="http://{host}/token",service="reg",scope="repository:m:pull"'
+        )
+    else:
+        say(handler, 404)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"auth": base64.b64encode(b"<token>:it").decode()},
+        {"auth": base64.b64encode(b"me:").decode(), "identitytoken": "it"},
+        {"identitytoken": "it"},
+    ],
+)
+def test_an_identity_token_is_exchanged_for_one_that_reads(home, kept):
+    with served(token_server) as (host, asked):
+        (home / "docker").mkdir()
+        (home / "docker/config.json").write_text(json.dumps({"auths": {host: kept}}))
+        with pytest.raises(ConfigurationError, match="does not have it"):
+            oci.load(f"oci://{host}/m:v")
+    (_, (post, who), (_, last)) = asked
+    form = dict(parse_qsl(post.split(" ")[2]))
+    expected = {"grant_type": "refresh_token", "refresh_token": "it", "service": "reg", "scope": "repository:m:pull"}
+    assert form == {**expected, "client_id": form["client_id"]}
+    assert (who, last) == (None, "Bearer abc")
+
+
+def test_an_identity_token_goes_nowhere_else(home):
+    with served(lambda handler: say(handler, 200, b"{}")) as (other, seen):
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            if handler.path.startswith("/token"):
+                say(handler, 307, Location=f"http://{other}/token")
+            else:
+                say(handler, 401, WWW_Authenticate=f'Bearer realm="http://{handler.headers["Host"]}/token"')
+
+        with served(answer) as (host, _):
+            (home / "docker").mkdir()
+            (home / "docker/config.json").write_text(json.dumps({"auths": {host: {"identitytoken": "it"}}}))
+            with pytest.raises(InfrastructureError, match="its token server says 307"):
+                oci.load(f"oci://{host}/m:v")
+    assert seen == []
+
+
+def test_netrc_is_never_sent(home, monkeypatch):
+    """Neither at first nor after a redirect; `oci+http` is where requests would look into the environment."""
+    (home / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.endswith("/v"):
+            say(handler, 307, Location="/v2/m/manifests/w")
+        else:
+            say(handler, 404)
+
+    with served(answer) as (host, asked), pytest.raises(ConfigurationError, match="does not have it"):
+        oci.load(f"oci+http://{host}/m:v")
+    assert [who for _, who in asked] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000, b'{"errors": [{"message": "\x1b]0;owned\x07\\n\\u202ehil: all is well"}]}'],
+    ids=["deep", "escapes"],
+)
+def test_what_a_registry_says_does_not_act(body):
+    with served(lambda handler: say(handler, 404, body)) as (host, _), pytest.raises(ConfigurationError) as told:
+        oci.load(f"oci://{host}/m:v")
+    assert not set(str(told.value)) & set("\x1b\x07\u202e")
+    assert "\n" not in told.value.message
+
+
+def test_a_compressed_answer_is_not_unpacked():
+    bomb = gzip.compress(bytes(1 << 20))
+    answer = lambda handler: say(handler, 200, bomb, Content_Encoding="gzip")  # noqa: E731
+    with served(answer) as (host, _), pytest.raises(InfrastructureError, match="compresses its answer"):
+        oci.load(f"oci://{host}/m:v")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"auths": {"HOST": {"auth": "%%%"}}}', '{"auths": 1}'])

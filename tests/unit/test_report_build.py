@@ -83,7 +83,8 @@ def test_runs_become_one_and_are_left_as_they_are(tmp_path: Path) -> None:
     assert sorted(os.listdir(output)) == names
     assert (output / "environment.properties").read_text() == "a.board = a\nb.board = b\n"
     assert {uuid: tags(one, "run") for uuid, one in found.items()} == {"a": ["a"], "b": ["b"]}
-    assert (merged.count, merged.notes) == (2, ["1 results are half written and left out"])
+    assert (merged.count, merged.broken, len(merged.notes)) == (2, 1, 1)
+    assert "half-result.json" in merged.notes[0]
     assert (merged.began, merged.ended) == (1000, 1010)
     assert {path: path.read_bytes() for path in before} == before
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import re
-import tarfile
-import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import PurePosixPath
@@ -14,7 +12,10 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hil import archive
+from hil.archive import Bounded, Budget, Timed
 from hil.errors import ConfigurationError, HilError
+from hil.text import printable_line
 from hil.wasm.module import Module
 from hil.wasm.oci.cache import Cache
 from hil.wasm.oci.reference import DIGEST, LAYOUT, Reference, digest_of
@@ -23,6 +24,10 @@ MIB = 1 << 20
 MANIFEST_LIMIT = 4 * MIB  # bytes; what the distribution spec has registries accept
 MODULE_LIMIT = 64 * MIB  # bytes, of a module or of a layer that holds one
 DEPTH = 3  # indexes within each other
+LAYERS = 127  # of an image, as container engines have it
+ALL_LAYERS_LIMIT = 256 * MIB  # bytes of all layers of an image, packed or unpacked
+MEMBERS = 10_000  # files of all layers of an image
+LISTED = 20  # layers, manifests or files that an error names
 
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
@@ -68,7 +73,8 @@ class Descriptor(_Model):
         return (self.annotations or {}).get(REF_NAME) or (self.annotations or {}).get(TITLE, "")
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.name, str(self.platform or ""), self.media_type, self.digest[:19])))
+        told = (self.name[:80], str(self.platform or ""), self.media_type[:80], self.digest[:19])
+        return printable_line(" ".join(filter(None, told)))
 
 
 class Document(_Model):
@@ -119,7 +125,7 @@ def choose(manifests: Sequence[Descriptor], what: str) -> Descriptor:
         fitting = list(manifests)
     if len(fitting) == 1:
         return fitting[0]
-    listed = "".join(f"\n  {each}" for each in manifests[:20]) or " nothing"
+    listed = "".join(f"\n  {each}" for each in manifests[:LISTED]) or " nothing"
     count = "none" if not fitting else str(len(fitting))
     raise ConfigurationError(
         f"{what}: of its {len(manifests)} manifests {count} can be taken for wasi/wasm; it holds:{listed}",
@@ -132,6 +138,7 @@ class _Pull:
 
     def __init__(self, reference: Reference, store: Store, cache: Cache | None) -> None:
         self.reference, self.store, self.cache = reference, store, cache
+        self._members, self._room = 0, ALL_LAYERS_LIMIT  # of the layers unpacked so far, and what is left for others
 
     def module(self) -> Module:
         top, size = self.reference.digest, None
@@ -157,17 +164,23 @@ class _Pull:
             name = found[0].name or PurePosixPath(self.reference.repository or self.reference.store).stem
             return name, self._layer(found[0])
         if len(found) > 1:
-            raise self._wrong(f"it has {len(found)} wasm layers: {', '.join(map(str, found))}", "push one a manifest")
+            listed = ", ".join(map(str, found[:LISTED]))
+            raise self._wrong(f"it has {len(found)} wasm layers: {listed}", "push one a manifest")
         if not self._is_compat(document) or not all(ROOTFS.fullmatch(layer.media_type) for layer in layers):
-            held = ", ".join(map(str, layers)) or "no layers"
+            held = ", ".join(map(str, layers[:LISTED])) or "no layers"
             raise self._wrong(f"it holds no wasm layer, but {held}", f"push the module as {WASM[0]}")
+        if len(layers) > LAYERS:
+            raise self._wrong(f"it has {len(layers)} layers, {LAYERS} at most", "is this an image of a module?")
+        if sum(layer.size for layer in layers) > ALL_LAYERS_LIMIT:
+            raise self._too_long("all its layers together", ALL_LAYERS_LIMIT)
         files: dict[str, bytes] = {}
+        budget = Budget(lambda: self._wrong("its layers do not end, or hold too much", "is this an image of a module?"))
         for layer in layers:
-            self._unpack(layer, files)
+            self._unpack(layer, files, budget)
         if len(files) != 1:
+            listed = ", ".join(map(printable_line, sorted(files)[:LISTED])) or "none"
             raise self._wrong(
-                f"its root file system holds {len(files)} files *.wasm: {', '.join(sorted(files)[:20]) or 'none'}",
-                "push an image with one module",
+                f"its root file system holds {len(files)} files *.wasm: {listed}", "push an image with one module"
             )
         return next(iter(files.items()))
 
@@ -182,30 +195,45 @@ class _Pull:
         except ValidationError:
             return False
 
-    def _unpack(self, layer: Descriptor, files: dict[str, bytes]) -> None:
+    def _unpack(self, layer: Descriptor, files: dict[str, bytes], budget: Budget) -> None:
         """Apply a layer to the modules seen so far."""
         data = self._layer(layer)
         room = MODULE_LIMIT - sum(map(len, files.values()))
-        try:
-            if data[:2] == b"\x1f\x8b":
-                with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                    data = packed.read(MODULE_LIMIT + 1)
-            if len(data) > MODULE_LIMIT:
-                raise self._too_long(f"unpacked, layer {layer.digest}", MODULE_LIMIT)
-            with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-                for member in archive:
+
+        def wrong(error: BaseException) -> ConfigurationError:
+            why = printable_line(f"{error}")
+            return self._wrong(f"layer {layer} cannot be unpacked: {why}", "pack layers as tar or tar+gzip")
+
+        with archive.failures(wrong):
+            data = self._plain(data, layer, budget)
+            stream = Bounded(io.BytesIO(data), len(data), budget)
+            with archive.opened(stream) as tar:
+                for member in archive.members(tar, budget, MEMBERS - self._members):
+                    self._members += 1
                     path = PurePosixPath("/", member.name)
                     if path.name.startswith(".wh."):  # removes what a lower layer had
                         gone = path.parent if path.name == ".wh..wh..opq" else path.with_name(path.name[4:])
                         for held in [held for held in files if PurePosixPath(held).is_relative_to(gone)]:
                             del files[held]
-                    elif member.isreg() and path.suffix == ".wasm" and (content := archive.extractfile(member)):
+                    elif member.isreg() and path.suffix == ".wasm" and (content := tar.extractfile(member)):
                         room -= member.size  # of a sparse file far more than it takes in the tar
                         if room < 0:
-                            raise self._too_long(f"{path}, with what else is in layer {layer.digest},", MODULE_LIMIT)
-                        files[str(path)] = content.read()
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise self._wrong(f"layer {layer} cannot be unpacked: {error}", "pack layers as tar or tar+gzip") from error
+                            what = f"{printable_line(str(path))}, with what else is in layer {layer.digest},"
+                            raise self._too_long(what, MODULE_LIMIT)
+                        with stream.contents(MODULE_LIMIT):
+                            files[str(path)] = content.read()
+
+    def _plain(self, data: bytes, layer: Descriptor, budget: Budget) -> bytes:
+        """A layer's tar, without its compression."""
+        if data[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=Timed(io.BytesIO(data), budget)) as packed:
+                data = packed.read(MODULE_LIMIT + 1)
+        if len(data) > MODULE_LIMIT:
+            raise self._too_long(f"unpacked, layer {layer.digest}", MODULE_LIMIT)
+        self._room -= len(data)
+        if self._room < 0:
+            raise self._too_long("unpacked, all its layers together", ALL_LAYERS_LIMIT)
+        return data
 
     def _layer(self, layer: Descriptor) -> bytes:
         return self._blob(layer.digest, layer.size, MODULE_LIMIT)

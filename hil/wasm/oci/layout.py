@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 
+from hil import archive
+from hil.archive import Bounded, Budget
 from hil.errors import ConfigurationError, HilError
-from hil.wasm.oci.artifact import MANIFEST_LIMIT, choose, parse
+from hil.text import printable_line
+from hil.wasm.oci.artifact import LISTED, MANIFEST_LIMIT, choose, parse
 from hil.wasm.oci.reference import Reference
 
 MARK = "oci-layout"
 INDEX = "index.json"
 MEMBERS = 10_000  # of a tar; more is not a layout of modules
+LONGEST = 1 << 40  # bytes of a tar, of which only what is asked for is read
 
 
 def is_layout(path: Path) -> bool:
@@ -31,7 +37,9 @@ class Layout:
         self.reference = reference
         self.path = Path(reference.store)
         self._tar: tarfile.TarFile | None = None
+        self._stream: Bounded | None = None
         self._members: dict[str, tarfile.TarInfo] = {}
+        self._open = ExitStack()
 
     def __enter__(self) -> Layout:
         if not self.path.is_dir():
@@ -48,8 +56,7 @@ class Layout:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._tar:
-            self._tar.close()
+        self._open.close()
 
     def resolve(self, tag: str | None) -> tuple[str, int]:
         """Return digest and size of the manifest that the index calls `tag`, or of the only one for WebAssembly."""
@@ -60,7 +67,8 @@ class Layout:
         if tag is not None:
             named = tuple(each for each in manifests if each.name == tag)
             if not named:
-                tags = ", ".join(sorted(each.name for each in manifests if each.name)) or "none"
+                names = sorted(printable_line(each.name[:80]) for each in manifests if each.name)
+                tags = ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED) if names else "none"
                 raise self._wrong(f"it has no tag {tag!r}", f"its tags: {tags}")
             manifests = named
         chosen = manifests[0] if len(manifests) == 1 else choose(manifests, str(self.reference))
@@ -72,27 +80,28 @@ class Layout:
         return self._read(f"blobs/{algorithm}/{value}", limit)
 
     def _open_tar(self) -> tarfile.TarFile:
+        budget = Budget(lambda: self._wrong(f"it has more than {MEMBERS} files, or headers that are none"))
+
+        def wrong(error: BaseException) -> HilError:
+            hint = "unpack it if it is compressed, else write it again"
+            return self._wrong(f"it cannot be read as a tar: {printable_line(str(error))}", hint)
+
         try:
-            archive = tarfile.open(self.path, "r:")  # noqa: SIM115  # closed by __exit__
-        except (OSError, tarfile.TarError) as error:
-            raise self._wrong(f"it cannot be read as a tar: {error}", "unpack it if it is compressed") from error
-        try:
-            for member in archive:
-                if len(self._members) == MEMBERS:
-                    raise self._wrong(f"it has more than {MEMBERS} files")
-                self._members[member.name.removeprefix("./")] = member
-        except tarfile.TarError as error:
-            archive.close()
-            raise self._wrong(f"it cannot be read as a tar: {error}", "write it again") from error
+            with archive.failures(wrong):
+                file = self._open.enter_context(self.path.open("rb"))
+                self._stream = Bounded(file, LONGEST, budget)
+                tar = self._open.enter_context(archive.opened(self._stream))
+                for member in archive.members(tar, budget, MEMBERS):
+                    self._members[member.name.removeprefix("./")] = member
         except BaseException:
-            archive.close()
+            self._open.close()
             raise
-        return archive
+        return tar
 
     def _read(self, name: str, limit: int) -> bytes:
         """Return at most one byte more than `limit` of a file. No name that an archive or an index gives gets here."""
         try:
-            if self._tar is None:
+            if self._tar is None or self._stream is None:
                 return self._read_file(name, limit)
             member = self._members.get(name)
             if member is None:
@@ -100,11 +109,14 @@ class Layout:
             content = self._tar.extractfile(member) if member.isreg() else None
             if content is None:
                 raise self._wrong(f"{name} is not a regular file in it")
-            return content.read(limit + 1)
+            with self._stream.contents(limit + io.DEFAULT_BUFFER_SIZE):
+                return content.read(limit + 1)
         except FileNotFoundError:
             raise self._wrong(f"there is no {name} in it", "was all of it copied?") from None
-        except (OSError, tarfile.TarError) as error:
-            raise self._wrong(f"{name} in it cannot be read: {error}") from error
+        except HilError:
+            raise
+        except Exception as error:  # tarfile's may be anything
+            raise self._wrong(f"{name} in it cannot be read: {printable_line(str(error))}") from error
 
     def _read_file(self, name: str, limit: int) -> bytes:
         # a link is followed, some build tools make them, and the digest proves what is behind it; a pipe would hang

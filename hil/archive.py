@@ -1,0 +1,117 @@
+"""Tar archives of strangers, read with a bound on members, bytes and processor time, and without surprises."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from hil.errors import HilError
+
+HEADER = 32 << 10  # bytes of a member's extended header; Python's tarfile takes the square of that in time
+SECONDS = 60.0  # of processor time for an archive: a host under load does not shorten it
+
+
+class Budget:
+    """Processor time that reading an archive may take; `refuse` makes the error for one that takes more."""
+
+    def __init__(self, refuse: Callable[[], HilError], seconds: float = SECONDS) -> None:
+        self.refuse = refuse
+        self._end = time.thread_time() + seconds
+
+    def check(self) -> None:
+        if time.thread_time() > self._end:
+            raise self.refuse()
+
+
+class Bounded:
+    """A stream of which no more than `limit` bytes are read, and of a header no more than `HEADER` at once."""
+
+    def __init__(self, stream: IO[bytes], limit: int, budget: Budget) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._budget = budget
+        self._most = HEADER
+
+    def read(self, size: int = -1) -> bytes:
+        self._budget.check()
+        if not 0 <= size <= self._most or self._stream.tell() > self._limit:
+            raise self._budget.refuse()
+        return self._stream.read(size)
+
+    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
+        self._budget.check()
+        if whence != io.SEEK_SET or not 0 <= position <= self._limit:
+            raise self._budget.refuse()
+        return self._stream.seek(position)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    @contextmanager
+    def contents(self, most: int) -> Iterator[None]:
+        """Let up to `most` bytes be read at once meanwhile: a file's contents, no header."""
+        self._most = most
+        try:
+            yield
+        finally:
+            self._most = HEADER
+
+
+class Timed(io.RawIOBase):
+    """A file that a decompressor reads, which may take long over nothing: each read checks the budget."""
+
+    def __init__(self, file: IO[bytes], budget: Budget) -> None:
+        super().__init__()
+        self._file = file
+        self._budget = budget
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        self._budget.check()
+        return self._file.read(size)
+
+    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(position, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def opened(stream: Bounded) -> tarfile.TarFile:
+    """Return the plain tar archive in `stream`. Raises whatever tarfile does, see `failures`."""
+    return tarfile.open(fileobj=stream, mode="r:")  # type: ignore[call-overload,no-any-return]
+
+
+def members(tar: tarfile.TarFile, budget: Budget, most: int) -> Iterator[tarfile.TarInfo]:
+    """The members of `tar`, at most `most`, each behind the one before and none smaller than nothing."""
+    last = -1
+    for number, member in enumerate(tar, 1):
+        budget.check()
+        if number > most or member.size < 0 or member.offset_data <= last:
+            raise budget.refuse()
+        last = member.offset_data
+        yield member
+
+
+@contextmanager
+def failures(error: Callable[[BaseException], HilError]) -> Iterator[None]:
+    """Turn what tarfile and decompressors raise, which for damaged input may be anything, into `error` of it."""
+    try:
+        yield
+    except HilError:
+        raise
+    except Exception as found:
+        raise error(found) from found
