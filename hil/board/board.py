@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from labgrid import Environment, Target
 from labgrid.binding import BindingError, StateError
 from labgrid.driver import ExecutionError
-from labgrid.exceptions import InvalidConfigError, NoDriverFoundError, NoSupplierFoundError
+from labgrid.exceptions import NoDriverFoundError, NoSupplierFoundError
 from labgrid.protocol import PowerProtocol
 from labgrid.strategy import StrategyError
 
@@ -24,7 +24,7 @@ from hil.board import boardfile, consoles, places
 from hil.board.drivers import HilQemuDriver, manifest_of
 from hil.board.exact import Canary, Virtual, song
 from hil.board.places import Terms
-from hil.board.protocol import HilConsoleProtocol
+from hil.board.protocol import HilConsoleProtocol, described, guarded
 from hil.board.qemu import Qemu, StateRefused
 from hil.board.replay import HilReplayDriver
 from hil.board.snapshot import Shelf, Snapshot, stamps
@@ -131,14 +131,16 @@ class Board:
             self.target: Target = target
             self.strategy: HilStrategy = self.target.get_driver(HilStrategy, activate=False)
             self.power = self.target.get_driver(PowerProtocol, activate=False)
-        except InvalidConfigError as error:
-            cause = f": {error.__cause__.args[0]}" if error.__cause__ else ""
-            raise ConfigurationError(f"{self.path}: {error}{cause}", hint=f"correct {self.path}") from error
         except (NoDriverFoundError, NoSupplierFoundError) as error:
             raise ConfigurationError(
                 f"{self.path}: {error}",
                 hint="a board needs a power driver and a serial port (docs/adding-a-board.md)",
             ) from error
+        except HilError:
+            raise
+        except Exception as error:  # whatever the constructors of drivers and resources raise
+            cause = f": {error.__cause__.args[0]}" if error.__cause__ and error.__cause__.args else ""
+            raise ConfigurationError(f"{self.path}: {described(error)}{cause}", hint=f"correct {self.path}") from error
         consoles.check(self.target, self.strategy, self.path)
         self._switch = Switch(self.power)
         self.line: HilConsoleProtocol = self.strategy.line
@@ -529,7 +531,8 @@ class Board:
             self._switch = None
         try:
             if hasattr(self, "_env"):
-                self._env.cleanup()
+                with guarded("the board's drivers could not be let go of"):
+                    self._env.cleanup()
         finally:
             if self.place is not None:
                 self.place.close()

@@ -8,6 +8,7 @@ import random
 import shutil
 import socket
 import sys
+import termios
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -267,7 +268,7 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
                 return connection.detach()
             self._filter = Rfc2217(connection, port.speed, timeout=self.timeout)
             return self._filter.port
-        except (serial.SerialException, ExecutionError, OSError) as error:
+        except (serial.SerialException, termios.error, ExecutionError, OSError, ValueError) as error:
             where = port.port if not isinstance(port, NetworkSerialPort) else f"{port.host}:{port.port}"
             raise InfrastructureError(
                 f"cannot open the serial line {where}: {error}",

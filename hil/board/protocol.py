@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CalledProcessError
 from time import monotonic
 from typing import Any
 
 import pexpect
 from labgrid.protocol import ConsoleProtocol
 
-from hil.console import Console, LineTimeout
+from hil.console import Console, ExpectTimeout, LineTimeout
+from hil.console.transcript import printable
+from hil.errors import HilError, InfrastructureError
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,28 @@ class Transport:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.where}".rstrip() + (f", {self.baud} baud" if self.baud else "")
+
+
+@contextmanager
+def guarded(what: str, hint: str | None = None) -> Iterator[None]:
+    """Convert whatever labgrid raises within into an `InfrastructureError` of `what`; errors of ours pass.
+
+    A time-out of pexpect passes, too, which is no failure of the test bed, and what a driver has not implemented.
+    """
+    try:
+        yield
+    except (HilError, pexpect.TIMEOUT, NotImplementedError):
+        raise
+    except Exception as error:
+        raise InfrastructureError(f"{what}: {described(error)}", hint=hint) from error
+
+
+def described(error: Exception) -> str:
+    """Return what an exception of labgrid's says, with its class, and the last line of a command that failed."""
+    said = str(getattr(error, "msg", error))  # labgrid's print as a tuple of all they have
+    if isinstance(error, CalledProcessError) and error.output:
+        said += f"; it said: {printable(error.output.strip().splitlines()[-1])}"
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
@@ -72,7 +97,7 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
     def read(self, size: int = 1, timeout: float = 0.0, max_size: int | None = None) -> bytes:
         data = self.console.read(timeout)
         if not data:
-            raise pexpect.TIMEOUT(f"no output in {timeout:g} s")
+            raise ExpectTimeout(f"no output in {timeout:g} s")
         if max_size and len(data) > max_size:
             self.console.position -= len(data) - max_size
             data = data[:max_size]

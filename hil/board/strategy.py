@@ -15,7 +15,7 @@ from labgrid.step import step, steps
 from labgrid.strategy import Strategy, StrategyError
 
 from hil.board.drivers import manifest_of
-from hil.board.protocol import HilConsoleProtocol
+from hil.board.protocol import HilConsoleProtocol, guarded
 from hil.board.stages import CLOCK, BootReport, StageTime, walk
 from hil.board.switch import in_time
 from hil.board.uboot import Loader, Parcel, parcels, stage
@@ -67,7 +67,8 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         if status == self.status:
             return
         self.report, self.status = None, "unknown"
-        self.target.activate(self.power)
+        with in_time(self.power):
+            self.target.activate(self.power)
         if status == "off":
             with in_time(self.power):
                 self.power.off()
@@ -103,9 +104,10 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         with in_time(self.power):
             self.power.off()
         if self.line is not self.power:
-            self.target.deactivate(self.line)  # each boot has a console of its own, as an emulated machine's has
-            time.sleep(self.rest)
-            self.target.activate(self.line)
+            with guarded("the serial line cannot be opened", "is the adapter plugged in?"):
+                self.target.deactivate(self.line)  # each boot has a console of its own, as an emulated machine's has
+                time.sleep(self.rest)
+                self.target.activate(self.line)
             self.line.console.skip()
         power_on_ns = time.monotonic_ns()
         with in_time(self.power):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,22 +14,32 @@ from labgrid.driver import ManualPowerDriver
 from labgrid.step import StepEvent, steps
 
 from hil.board.machine import MachineDriver
+from hil.board.protocol import guarded
 from hil.errors import InfrastructureError
 
 LIMIT = 60.0  # seconds; some switches take their time
 ASK_LIMIT = 10.0
+SWITCHING = ("on", "off", "cycle", "get")
 
 
 class Switch:
-    """What is known of the power that labgrid's driver `power` switches, whoever has it do so; to be closed."""
+    """What is known of the power that labgrid's driver `power` switches, whoever has it do so; to be closed.
+
+    Until then each switching is bounded, and its errors are ours, see `in_time`.
+    """
 
     def __init__(self, power: Any) -> None:
         self._power = power
         self._on = False
+        for name in SWITCHING:
+            if hasattr(power, name):
+                setattr(power, name, _bounded(power, getattr(power, name)))
         steps.subscribe(self._hear)
 
     def close(self) -> None:
         steps.unsubscribe(self._hear)
+        for name in SWITCHING:
+            vars(self._power).pop(name, None)
 
     def _hear(self, event: StepEvent) -> None:
         if event.step.source is self._power and event.step.title in ("on", "off", "cycle"):
@@ -47,10 +58,8 @@ class Switch:
                 on = self._power.get()
         except NotImplementedError:
             return ""
-        except InfrastructureError as error:  # ours, of the limit
+        except InfrastructureError as error:
             return error.message
-        except Exception as error:
-            return f"its power switch does not tell: {error}"
         return "" if on else "its power is off, and was not switched off here"
 
 
@@ -59,11 +68,33 @@ def in_time(power: Any, limit: float = LIMIT) -> Iterator[None]:
     """Bound what is done with labgrid's driver `power`, which itself may wait for a dead switch for ever.
 
     Raises `InfrastructureError` after `limit` seconds; by a signal, so in the main thread alone. A human who switches
-    by hand may take longer, and so may a machine of this process, whose image may have to be built.
+    by hand may take longer, and so may a machine of this process, whose image may have to be built, and whose errors
+    are ours already. Of all others' errors an `InfrastructureError` is made.
     """
-    unbounded = isinstance(power, (ManualPowerDriver, MachineDriver))
+    if isinstance(power, MachineDriver):
+        yield
+        return
+    with guarded("its power switch failed", "can the switch be reached, and is it set up as its driver is told?"):
+        if isinstance(power, ManualPowerDriver):
+            yield
+        else:
+            with _alarm(limit):
+                yield
+
+
+def _bounded(power: Any, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(*arguments: Any, **options: Any) -> Any:
+        with in_time(power):
+            return method(*arguments, **options)
+
+    return call
+
+
+@contextmanager
+def _alarm(limit: float) -> Iterator[None]:
     left, interval = signal.getitimer(signal.ITIMER_REAL)  # of a test's time limit, say
-    if unbounded or 0 < left < limit or threading.current_thread() is not threading.main_thread():
+    if 0 < left < limit or threading.current_thread() is not threading.main_thread():
         yield
         return
 

@@ -19,7 +19,7 @@ from labgrid.resource import TFTPProvider
 from labgrid.resource.common import NetworkResource
 from labgrid.util.managedfile import ManagedFileError
 
-from hil.board.protocol import HilConsoleProtocol
+from hil.board.protocol import HilConsoleProtocol, guarded
 from hil.board.stages import StageTime, diagnose
 from hil.console import LineClosed, LineTimeout
 from hil.errors import ConfigurationError, HilError, InfrastructureError
@@ -109,7 +109,8 @@ def stage(driver: TFTPProviderDriver, wanted: tuple[Parcel, ...]) -> dict[str, s
 @contextmanager
 def _provider(driver: TFTPProviderDriver) -> Iterator[tuple[str, Callable[[str], str]]]:
     """Where files are staged, and how. labgrid goes by SSH to whatever an exporter exports, to this host, too."""
-    driver.target.activate(driver)
+    with guarded("the TFTP provider cannot be used"):
+        driver.target.activate(driver)
     provider = driver.provider
     where = f"{provider.host}:{provider.internal}"
     if not _here(provider):
@@ -230,10 +231,9 @@ class Loader:
         try:
             with self._around(name):
                 yield reached
-        except pexpect.EOF as error:
-            said = str(error).partition("\n")[0]  # after it comes pexpect's own state
+        except LineClosed as error:
             raise LineClosed(
-                f"the line ended in stage {name!r}: {said}", stage=name, evidence=console.evidence()
+                f"the line ended in stage {name!r}: {error.message}", stage=name, evidence=console.evidence()
             ) from None
         except HilError as error:
             error.stage = error.stage or name

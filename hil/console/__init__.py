@@ -1,6 +1,6 @@
 """The serial line: bytes in both directions, each with a time."""
 
-from hil.console.console import Console, LineClosed, LineTimeout, Match
+from hil.console.console import Console, ExpectClosed, ExpectTimeout, LineClosed, LineTimeout, Match
 from hil.console.transcript import Transcript
 
-__all__ = ["Console", "LineClosed", "LineTimeout", "Match", "Transcript"]
+__all__ = ["Console", "ExpectClosed", "ExpectTimeout", "LineClosed", "LineTimeout", "Match", "Transcript"]

@@ -39,6 +39,14 @@ class LineClosed(InfrastructureError):
     """The other end of the line is gone."""
 
 
+class ExpectTimeout(LineTimeout, pexpect.TIMEOUT):  # type: ignore[misc]
+    """What was expected in pexpect's way did not come in time."""
+
+
+class ExpectClosed(LineClosed, pexpect.EOF):  # type: ignore[misc]
+    """The other end is gone while something was expected in pexpect's way."""
+
+
 @dataclass(frozen=True)
 class Match:
     """A marker that was found.
@@ -361,6 +369,7 @@ class _Expecter(SpawnBase):  # type: ignore[misc]
         self._console = console
         self._end = console.position
         self.delaybeforesend = None
+        self._failed: LineClosed | None = None
         self.quiet = math.inf  # seconds without a byte after which a wait ends
 
     def expect_list(self, *arguments: object, **options: object) -> int:
@@ -375,8 +384,16 @@ class _Expecter(SpawnBase):  # type: ignore[misc]
             self._buffer = self.buffer_type()
             self._before = self.buffer_type()
             self._end = self._console.position
+        self._failed = None
         try:
             return search(*arguments, **options)
+        except pexpect.TIMEOUT as error:
+            lines = str(error).splitlines()  # after the first one comes pexpect's own state, what it looked for last
+            raise ExpectTimeout("; ".join([*lines[:1], *lines[-1:]]), evidence=self._console.evidence()) from None
+        except pexpect.EOF as error:
+            if self._failed is None:
+                raise
+            raise ExpectClosed(self._failed.message, evidence=self._failed.evidence) from error
         finally:
             self._console.position = self._end - len(self.buffer)
 
@@ -387,7 +404,7 @@ class _Expecter(SpawnBase):  # type: ignore[misc]
                 self._end = offset + len(block)
                 return block
         except LineClosed as error:
-            self.flag_eof = True
+            self.flag_eof, self._failed = True, error
             raise pexpect.EOF(str(error)) from error
         raise pexpect.TIMEOUT("no output in time")
 

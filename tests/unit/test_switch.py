@@ -65,7 +65,7 @@ def test_power_that_goes_by_itself_is_told(power: Power, known: Switch, way: str
 def test_a_board_that_was_not_switched_on_here_is_not_asked(power: Power, known: Switch) -> None:
     power.says = OSError("no route")
     assert known.trouble() == ""
-    with pytest.raises(OSError, match="no route"):
+    with pytest.raises(InfrastructureError, match="no route"):
         power.on()
     Power().on()
     assert known.trouble() == ""
@@ -74,7 +74,7 @@ def test_a_board_that_was_not_switched_on_here_is_not_asked(power: Power, known:
 def test_a_switch_that_is_dead_is_told_and_one_that_cannot_tell_is_not(power: Power, known: Switch) -> None:
     power.on()
     power.says = OSError("no route")
-    assert known.trouble() == "its power switch does not tell: no route"
+    assert known.trouble() == "its power switch failed: OSError: no route"
     power.says = NotImplementedError()
     assert known.trouble() == ""
 
