@@ -16,6 +16,7 @@ import pytest
 
 from hil.errors import HilError
 from hil.history.journal import NAME, VERSION, Head
+from hil.text import storable_data
 
 if TYPE_CHECKING:
     from hil.plugin.session import Session
@@ -96,7 +97,7 @@ class Journal:
     def _write(self, **facts: Any) -> None:
         if self._file is None:
             return
-        line = memoryview(json.dumps(facts, default=str).encode() + b"\n")
+        line = memoryview(json.dumps(storable_data(facts), default=str).encode() + b"\n")
         try:
             while line:
                 line = line[self._file.write(line) :]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,7 +14,7 @@ from hil.errors import Evidence, HilError
 from hil.history.identity import stable_test
 from hil.plugin import flakes
 from hil.plugin.options import selection
-from hil.plugin.session import Chosen, Session
+from hil.plugin.session import Chosen, Session, choice
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -73,7 +73,7 @@ class Pages:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        chosen = _chosen(item)
+        chosen = choice(item)
         if chosen is None:
             return report
         try:
@@ -201,12 +201,6 @@ def _path(config: pytest.Config, given: str) -> str:
     if not (path.exists() and ("/" in given or Path(given).suffix in (".yaml", ".yml", ".toml"))):
         return given
     return str(path.relative_to(config.rootpath)) if path.is_relative_to(config.rootpath) else str(path)
-
-
-def _chosen(item: Any) -> Chosen | None:
-    callspec = getattr(item, "callspec", None)
-    found = callspec.params.get("hil_session_board") if callspec else None
-    return found if isinstance(found, Chosen) else None
 
 
 def _became(run: Execution) -> str:
