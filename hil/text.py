@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # C0 (but for line feed and tab, and a carriage return before a line feed), DEL, C1; what is invisible or changes the
 # direction of writing; line and paragraph separators; halves of surrogate pairs. The joiners that scripts and emoji
@@ -31,6 +32,19 @@ def printable_line(text: str) -> str:
 def storable(text: str) -> str:
     """Return `text` without NUL and halves of surrogate pairs, which neither UTF-8 nor SQLite can hold."""
     return _UNSTORABLE.sub(_escape, text)
+
+
+def storable_data(value: Any) -> Any:
+    """Return `value` with `storable` text; of an object of an attrs class the attributes are replaced."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(storable_data, value))
+    if isinstance(value, dict):
+        return {storable_data(key): storable_data(part) for key, part in value.items()}
+    for field in getattr(type(value), "__attrs_attrs__", ()):
+        setattr(value, field.name, storable_data(getattr(value, field.name)))
+    return value
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -14,9 +14,9 @@ from hil.errors import ConfigurationError, HilError
 from hil.history.identity import stable_test
 from hil.plugin import faults, flakes, journal, labels, options
 from hil.plugin.page import SEEN, Pages, Seen
-from hil.plugin.session import SESSION, Chosen, Session
-from hil.selection import available, find
-from hil.text import printable, printable_line
+from hil.plugin.session import SESSION, Chosen, Session, choice, is_one
+from hil.selection import available
+from hil.text import printable, printable_line, storable, storable_data
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -202,10 +202,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def hil_session_board(request: pytest.FixtureRequest) -> Iterator[Chosen]:
     """The choice of a board for the whole session, which may need several for it; tests use `board`."""
-    yield request.param
     session = request.config.stash[SESSION]
-    for chosen in session.incarnations(request.param):
-        session.close(chosen)
+    try:
+        chosen = request.param if hasattr(request, "param") else session.only()
+    except ConfigurationError as error:
+        flakes.refuse(error)
+    yield chosen
+    for incarnation in session.incarnations(chosen):
+        session.close(incarnation)
 
 
 @pytest.fixture
@@ -213,6 +217,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator
     """The board, booted to a shell and as fresh as --fresh asks."""
     session: Session = request.config.stash[SESSION]
     item: Any = request.node
+    item.stash[flakes.CHOICE] = hil_session_board
     chosen = session.in_clock(hil_session_board, item)
     try:
         board = session.board(chosen)
@@ -302,7 +307,7 @@ def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
     """Takes series and checks them against the board's bounds."""
     measure = request.config.stash[SESSION].measure(board)
     node: Any = request.node
-    chosen = node.callspec.params["hil_session_board"]
+    chosen = choice(node)
     measure.test = stable_test(node.nodeid, str(chosen), board.name, flakes.repetition_of(node))
     node.stash[SEEN].measure = measure
     yield measure
@@ -328,27 +333,14 @@ def soak(request: pytest.FixtureRequest, guest: Guest, measure: Measure) -> Call
     return deploy
 
 
-def _is_one(config: pytest.Config, names: list[str]) -> bool:
-    """Whether each board is for one worker: real ones are, and in virtual time those whose state outlives a test."""
-    from hil.board import boardfile
-
-    option = config.option
-    if option.clock == "virtual" and (option.seeds or option.no_snapshots or option.fresh in ("module", "session")):
-        return True
-    try:
-        return not all(boardfile.emulated(find(name)) for name in names)
-    except HilError:  # the tests will tell
-        return False
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a board in one worker where it cannot be shared out: see `_is_one`."""
+    """Keep the tests of a board in one worker where it cannot be shared out: see `is_one`."""
     session = config.stash[SESSION]
     if any(chosen.any for chosen in session.chosen) and config.getvalue("dist") == "load":
         # a worker that waits for a place leaves its tests to those that have one
         return import_module("xdist.scheduler").WorkStealingScheduling(config, log)
-    if not _is_one(config, session.names):
+    if not is_one(config, session.names):
         return None
     names = [str(chosen) for chosen in session.chosen]
 
@@ -358,6 +350,39 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     scheduler = import_module("xdist.scheduler").LoadScopeScheduling(config, log)
     scheduler._split_scope = machine  # its own `loadgroup` does nothing with pytest 9
     return scheduler
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give an item what other plugins count on: a node id that can be stored, and names of fixtures."""
+    if (nodeid := storable(item.nodeid)) != item.nodeid:  # of a directory whose name is not UTF-8
+        _set_nodeid(item, nodeid)
+        path, line, name = item.location
+        vars(item)["location"] = (storable(path), line, storable(name))
+    if not hasattr(item, "fixturenames"):  # labgrid's plugin looks there
+        vars(item)["fixturenames"] = []
+
+
+def _set_nodeid(item: Any, nodeid: str) -> None:
+    """Replace a node id, for which pytest has no public way; since 9.1 it is not a string."""
+    if hasattr(item, "_id"):
+        item._id = type(item.id).parse(nodeid)
+    else:
+        item._nodeid = nodeid
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: Any) -> None:
+    """Let a warning with text that is not UTF-8 go from a worker of xdist to the controller."""
+    message = warning_message.message
+    if isinstance(message, Warning) and str(message) != storable(str(message)):
+        message.args = storable_data(message.args)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable(report: object) -> Generator[None, Any, Any]:
+    """Let a report with text that is not UTF-8 go from a worker of xdist to the controller."""
+    return storable_data((yield))
 
 
 @pytest.hookimpl(wrapper=True)

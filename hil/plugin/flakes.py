@@ -33,6 +33,8 @@ BOARD = pytest.StashKey[Any]()  # the board under a test
 WHERE = pytest.StashKey[tuple[str, str]]()  # its place, or its name, and its incarnation, before it is up
 START = pytest.StashKey[int]()  # where its part of the board's transcript begins
 ITEM_FAULTS = pytest.StashKey[list[str]]()
+PROPERTIES = pytest.StashKey[list[tuple[str, Any]]]()  # of a test before its first try
+CHOICE = pytest.StashKey[Any]()  # the choice of the board that a test has requested, at run time or before
 BOOTS = pytest.StashKey[Boots]()
 
 
@@ -136,6 +138,13 @@ def register(config: pytest.Config, directory: Path) -> None:
     config.pluginmanager.register(Flakes(config, directory), "hil-flakes")
 
 
+def _may_use_board(item: pytest.Item) -> bool:
+    """Return whether `item` uses a board: by its fixtures' names, or perhaps at run time, marked with `board`."""
+    if not isinstance(item, pytest.Function):
+        return False
+    return "hil_session_board" in item.fixturenames or item.get_closest_marker("board") is not None
+
+
 class Flakes:
     """The hooks that account, try again and repeat."""
 
@@ -196,21 +205,39 @@ class Flakes:
         return report
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        if not self.retries or "hil_session_board" not in getattr(item, "fixturenames", ()):
+        if not self.retries or not _may_use_board(item) or self._is_rerun_by_others(item):
             return None
-        properties = list(item.user_properties)
         for left in range(self.retries, -1, -1):
             item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
             again = self._try(item, nextitem, left)
             item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
             if not again:
                 break
-            if BOARD in item.stash:
-                item.stash[BOARD].dirty = f"the infrastructure failed in {item.name}"
-                del item.stash[BOARD]
-            del item.stash[ITEM_FAULTS]
-            item.user_properties[:] = properties
         return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Forget the try before, ours or that of another plugin."""
+        properties = item.stash.setdefault(PROPERTIES, list(item.user_properties))
+        item.user_properties[:] = properties
+        faults = item.stash.get(ITEM_FAULTS, [])
+        if "infrastructure" in faults and BOARD in item.stash:
+            item.stash[BOARD].dirty = f"the infrastructure failed in {item.name}"
+        for key in (BOARD, ITEM_FAULTS):
+            if key in item.stash:
+                del item.stash[key]
+
+    def _is_rerun_by_others(self, item: pytest.Item) -> bool:
+        """Return whether pytest-rerunfailures runs a failed `item` again: then that is what the user asked for."""
+        plugin = self.config.pluginmanager.getplugin("rerunfailures")
+        count = getattr(plugin, "get_reruns_count", None)
+        return bool(count and count(item))
+
+    def pytest_report_header(self) -> list[str]:
+        reruns = options.of_others(self.config, "reruns")
+        if not reruns:
+            return []
+        return [f"hil: --reruns {reruns}: pytest-rerunfailures runs failed tests again, in place of --infra-retries"]
 
     def _try(self, item: Any, nextitem: pytest.Item | None, left: int) -> bool:
         """Run a test once; whether to do it again. Reports wait for that once it may come to it."""
@@ -247,7 +274,9 @@ class Flakes:
 
     def _dead(self, item: Any) -> bool:
         """Whether the test's board is given up, so that another try would only say so again."""
-        chosen, board = item.callspec.params["hil_session_board"], item.stash.get(BOARD, None)
+        chosen, board = item.stash.get(CHOICE, None), item.stash.get(BOARD, None)
+        if chosen is None:
+            return False
         dead = self.boots.dead(str(chosen))
         if not chosen.any:
             where, incarnation = item.stash.get(WHERE, ("", ""))
@@ -330,6 +359,13 @@ class Flakes:
             evidence.attach_rates("\n".join([*table(self.tallies), "", *self.told()]) + "\n", text)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        once = sum(run.test == run.nodeid for run in self.runs.values())
+        if self.repeat is not None and self.repeat > 1 and once:
+            terminalreporter.write_line(
+                f"--repeat {self.repeat}: {once} tests ran once; only test functions are repeated, not the items of "
+                "unittest.TestCase, doctest and other plugins",
+                yellow=True,
+            )
         told = list(self.told())
         if self.repeat and self.runs:
             terminalreporter.section("pass rates")

@@ -20,7 +20,7 @@ import pytest
 
 from hil.errors import HilError
 from hil.history.journal import NAME, VERSION, Head
-from hil.text import printable_line
+from hil.text import printable_line, storable_data
 
 if TYPE_CHECKING:
     from hil.plugin.session import Session
@@ -109,7 +109,7 @@ class Journal:
     def _write(self, **facts: Any) -> None:
         if self._file is None:
             return
-        line = memoryview(json.dumps(facts, default=str).encode() + b"\n")
+        line = memoryview(json.dumps(storable_data(facts), default=str).encode() + b"\n")
         try:
             while line:
                 line = line[self._file.write(line) :]

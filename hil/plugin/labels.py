@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # at run time only where a report is wanted
     from hil.board.board import Board
     from hil.plugin.session import Chosen
     from hil.report.labels import Known, Sheet
+    from hil.report.writer import Writer
     from hil.timing import Check
     from hil.wasm import Execution
 
@@ -118,6 +119,24 @@ class Filing:
         self.stamp = Stamp(run)
         self.stamp.__enter__()
         config.add_cleanup(self.stamp.__exit__)
+        self.writer: Writer | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:  # by now Allure's plugin has registered its own writer
+        from hil.report.writer import replace_writer
+
+        if (replaced := replace_writer()) is not None:
+            self.writer, undo = replaced
+            self.config.add_cleanup(undo)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.writer is not None and self.writer.problem and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.writer is not None and self.writer.problem:
+            terminalreporter.write_line(f"Allure's results are not complete: {self.writer.problem}", red=True)
 
     @property
     def sheet(self) -> Sheet | None:
@@ -134,7 +153,8 @@ class Filing:
         from hil.report.labels import Sheet
 
         callspec = getattr(item, "callspec", None)
-        path, *classes, _ = item.nodeid.partition("[")[0].split("::")
+        path, *names = item.nodeid.split("::")
+        classes = "::".join(names).partition("[")[0].split("::")[:-1]
         file = Path(path)
         chosen = choice(item)
         repetition = repetition_of(item)
@@ -244,4 +264,4 @@ def _story(item: Any) -> str:
     from hil.report.labels import BOARD_PARAMETER
 
     own = set(item.callspec.params) - {BOARD_PARAMETER} if hasattr(item, "callspec") else ()
-    return item.originalname.removeprefix("test_").replace("_", " ") if own else ""
+    return getattr(item, "originalname", item.name).removeprefix("test_").replace("_", " ") if own else ""

@@ -16,7 +16,7 @@ import pytest
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.plugin import options
-from hil.plugin.flakes import BOOTS
+from hil.plugin.flakes import BOOTS, CHOICE
 from hil.plugin.labels import FILING
 from hil.selection import bounds_file, find, name_of
 from hil.text import printable_line
@@ -73,12 +73,28 @@ def judges_time(item: pytest.Item) -> bool:
 
 
 def choice(item: pytest.Item) -> Chosen | None:
-    """Return the board that `item` runs on, in the clock that it runs in; None for a test without a board."""
+    """Return the board that `item` runs on, in the clock that it runs in.
+
+    None for a test without a board, and for one that requests its board at run time and has not done so yet.
+    """
     callspec = getattr(item, "callspec", None)
     chosen = callspec.params.get("hil_session_board") if callspec else None
     if not isinstance(chosen, Chosen):
-        return None
-    return item.config.stash[SESSION].in_clock(chosen, item)
+        chosen = item.stash.get(CHOICE, None)
+    return None if chosen is None else item.config.stash[SESSION].in_clock(chosen, item)
+
+
+def is_one(config: pytest.Config, names: list[str]) -> bool:
+    """Whether each board is for one worker: real ones are, and in virtual time those whose state outlives a test."""
+    from hil.board import boardfile
+
+    option = config.option
+    if option.clock != "real" and (option.seeds or option.no_snapshots or option.fresh in ("module", "session")):
+        return True
+    try:
+        return not all(boardfile.emulated(find(name)) for name in names)
+    except HilError:  # the tests will tell
+        return False
 
 
 class Session:
@@ -193,6 +209,24 @@ class Session:
             if board.place is not None:
                 self.places = list(dict.fromkeys([*self.places, str(board.place)]))
         return board
+
+    def only(self) -> Chosen:
+        """Return the one board that is chosen, for a test that requests it at run time, in a `unittest.TestCase` too.
+
+        Raises `ConfigurationError` where such a test cannot run on all boards, or cannot have the board for itself.
+        """
+        if len(self.chosen) > 1:
+            names = ", ".join(map(str, self.chosen))
+            raise ConfigurationError(
+                f"the test requests its board at run time and can run on one only; chosen are {names}",
+                hint="name a fixture of the board among the arguments of a test function, or choose one board",
+            )
+        if hasattr(self.config, "workerinput") and is_one(self.config, self.names):
+            raise ConfigurationError(
+                "the test requests its board at run time, and the board is for one worker of pytest-xdist alone",
+                hint="name a fixture of the board among the arguments of a test function, or leave -n out",
+            )
+        return self.chosen[0]
 
     def opened(self, chosen: Chosen) -> Board | None:
         """The board of `chosen` where it is open."""
