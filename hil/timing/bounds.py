@@ -306,7 +306,9 @@ def _figure(name: str) -> str:
 _AmountText = Annotated[Amount, BeforeValidator(_amount)]
 
 
-class _Row(BaseModel):
+class Row(BaseModel):
+    """A row of a bounds file: a bound, and the series that it is for."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     quantity: str = Field(min_length=1)
@@ -319,7 +321,7 @@ class _Row(BaseModel):
     reason: str = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _makes_a_bound(self) -> _Row:
+    def _makes_a_bound(self) -> Row:
         try:
             self.bound()
         except ConfigurationError as error:
@@ -339,7 +341,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     image: str | None = None
-    bound: tuple[_Row, ...]
+    bound: tuple[Row, ...]
 
 
 class Bounds:
@@ -354,7 +356,7 @@ class Bounds:
         self.path = path
         hint = "write one beside the board's file, or pass --bounds FILE"
         read = toml.load(path, _File, "bounds file", hint)
-        self.image, self._rows = read.image, read.bound
+        self.image, self.rows = read.image, read.bound
 
     def of(self, series: Series) -> tuple[Bound, ...]:
         """The bounds for what `series` measured, by its clock.
@@ -369,7 +371,7 @@ class Bounds:
             )
         return tuple(
             row.bound()
-            for row in self._rows
+            for row in self.rows
             if (row.quantity, row.subject) == (series.quantity, series.subject)
             and row.clock in (None, series.clock.name)
         )

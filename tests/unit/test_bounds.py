@@ -308,7 +308,7 @@ def test_bounds_that_name_an_image_are_for_no_other(tmp_path: Path) -> None:
 def test_marginal_and_deadline_are_read(tmp_path: Path) -> None:
     missed = GOOD.replace("p99", "misses").replace('"2 ms"', '"0.1 %"')
     text = GOOD + 'marginal = "1.5 ms"\n' + missed + 'deadline = "5 ms"\n'
-    text += missed.replace("misses", "miss count").replace("0.1 %", "0") + 'deadline = "5 ms"\n'
+    text += missed.replace("misses", "miss_count").replace("0.1 %", "0") + 'deadline = "5 ms"\n'
     first, second, third = bounds(tmp_path, text).of(series([1.0]))
     assert first.marginal == 1.5 * ms
     assert str(second) == "misses(5 ms) <= 0.1 %"
