@@ -54,10 +54,20 @@ def _frozen(value: Any) -> Any:
     return value
 
 
+def place(path: Path, location: tuple[str | int, ...]) -> str:
+    """Return `FILE:LINE: KEY` of what stands at `location` in the file `path`, without the line where it is unknown."""
+    return _place(path, path.read_text(encoding="utf-8"), location)
+
+
+def _place(path: Path, text: str, location: tuple[str | int, ...]) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    line = _line(text, location)
+    return ": ".join(filter(None, (f"{path}:{line}" if line else str(path), key)))
+
+
 def _explain(path: Path, text: str, model: type[BaseModel], whole: str, problem: Any) -> str:
     """One problem found by pydantic, in a line."""
     location: tuple[str | int, ...] = problem["loc"]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if problem["type"] == "extra_forbidden":
         known = sorted(_keys(model, location[:-1]))
         what = f"unknown key; {near(str(location[-1]), known)}known keys: {', '.join(known)}"
@@ -65,8 +75,7 @@ def _explain(path: Path, text: str, model: type[BaseModel], whole: str, problem:
         what = "this key is missing"
     else:
         what = str(problem["msg"]).removeprefix("Value error, ")
-    line = _line(text, location)
-    return f"{path}:{line}: {key or whole}: {what}" if line else f"{path}: {key or whole}: {what}"
+    return f"{_place(path, text, location)}{'' if location else f': {whole}'}: {what}"
 
 
 def _keys(model: Any, location: tuple[str | int, ...]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from hil.cli.boards import board
 from hil.cli.common import Group, as_json, json_option, out
 from hil.cli.faults import fault
-from hil.cli.figures import baseline, plot, results
+from hil.cli.figures import baseline, bounds, plot, results
 from hil.cli.history import history
 from hil.cli.images import image
 from hil.cli.lab import lab
@@ -57,6 +57,7 @@ for command in (
     results,
     plot,
     baseline,
+    bounds,
     fault,
     report,
     review,

@@ -1,4 +1,4 @@
-"""`hil results`, `hil plot`, `hil baseline`: what was measured, drawn, and held against what it once was."""
+"""`hil results`, `hil plot`, `hil baseline`, `hil bounds`: what was measured, drawn, and what it is held against."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, echo, err, json_option, out, show
+from hil.cli.common import DEFAULT_BOARD, as_json, echo, err, history_option, json_option, out, show
 
 if TYPE_CHECKING:
     from hil.timing.results import Results
+    from hil.timing.series import Series
 
 KINDS = ("histogram", "percentiles", "timeline", "comparison")
 
@@ -126,6 +127,56 @@ def baseline_compare(path: Path, baselines: Path | None, minimum: float, json_: 
             out.print(escape(str(comparison)))
         out.print(f"[bold]{escape(summary(comparisons))}[/]")
     raise SystemExit(exit_status(comparisons))
+
+
+@click.group()
+def bounds() -> None:
+    """Bounds files: the limits that a board's figures must keep."""
+
+
+@bounds.command("check")
+@click.argument("board", default=DEFAULT_BOARD)
+@click.option(
+    "--bounds",
+    "bounds_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="This file [that beside the board's].",
+)
+@click.option(
+    "--measured",
+    multiple=True,
+    metavar="NAME",
+    help="Figures of all tests of the board: a results file, a run's directory, a night, as `hil compare` takes them. "
+    "Each row has to match one of them (repeatable).",
+)
+@history_option
+@json_option
+def bounds_check(board: str, bounds_file: Path | None, measured: tuple[str, ...], file: Path, json_: bool) -> NoReturn:
+    """Find the rows in the bounds file of BOARD that no series can match.
+
+    A row whose quantity, subject or clock has a typo loses its bound. Without --measured rows are held against what
+    this project can measure, as far as that is known without measuring; a row of a user's own quantity or module, and
+    the arguments of modules, are checked with --measured only. The exit status is 0 where all rows can match, 1 where
+    one cannot, 2 for an error in the input.
+    """
+    from hil.board import boardfile
+    from hil.review.sides import side
+    from hil.timing import Bounds
+    from hil.timing.unmatched import unmatched
+
+    path = boardfile.find(board)
+    series: list[Series] = [one for name in measured for one in side(name, file).series.values()]
+    series = [one for one in series if one.provenance.get("board", path.stem) == path.stem]
+    read = Bounds(bounds_file or path.with_suffix(".bounds.toml"))
+    found = unmatched(read, series, whole=bool(measured), virtual=boardfile.emulated(path))
+    if json_:
+        as_json([{"where": one.where, **one.row.model_dump(mode="json"), "why": one.why} for one in found])
+    else:
+        for one in found:
+            out.print(escape(str(one)))
+        out.print(f"{len(read.rows)} rows, {len(found) or 'none'} of them match nothing")
+    raise SystemExit(1 if found else 0)
 
 
 def _load(path: Path) -> Results:

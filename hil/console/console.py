@@ -134,6 +134,11 @@ class Console:
             self._poll.register(lockstep, select.POLLIN)
         self._expecter: _Expecter | None = None
 
+    @property
+    def reader(self) -> int:
+        """The process id of the reader that stamps what comes."""
+        return self._pump.pid
+
     def __enter__(self) -> Console:
         return self
 

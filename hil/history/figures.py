@@ -8,12 +8,12 @@ import re
 
 from hil.errors import ConfigurationError
 from hil.timing import units
-from hil.timing.figures import DEADLINE_FIGURES, FIGURES, Figure
+from hil.timing.figures import DEADLINE_FIGURES, FIGURES, FORMER_NAMES, Figure
 from hil.timing.results import Record
 
 USUAL = ("min", "p50", "p90", "p99", "max")
 Summed = tuple[str, str, float, float | None, float | None]  # name, unit, value, lower and upper limit
-DEADLINE = re.compile(r"(.+) \((.+)\)")
+DEADLINE = re.compile(r"(.+?) ?\((.+)\)")
 
 
 def summed(record: Record) -> list[Summed]:
@@ -25,7 +25,7 @@ def summed(record: Record) -> list[Summed]:
         with contextlib.suppress(ConfigurationError):  # a deadline in another unit, in a file that is not ours
             told = figure.estimate(series)
             if math.isfinite(told.value):  # samples of others may be as large as a number can be
-                found.append((name, told.unit, told.value, _finite(told.lower), _finite(told.upper)))
+                found.append((figure.name, told.unit, told.value, _finite(told.lower), _finite(told.upper)))
     return found
 
 
@@ -35,12 +35,13 @@ def _finite(limit: float | None) -> float | None:
 
 def _figure(name: str) -> Figure | None:
     """The figure of that name; None for one of another tool or time, of which only the check is kept."""
-    if name in FIGURES:
-        return FIGURES[name]
+    if figure := FIGURES.get(FORMER_NAMES.get(name, name)):
+        return figure
     parts = DEADLINE.fullmatch(name)
-    if parts is None or parts[1] not in DEADLINE_FIGURES:
+    counting = DEADLINE_FIGURES.get(FORMER_NAMES.get(parts[1], parts[1])) if parts else None
+    if parts is None or counting is None:
         return None
     try:
-        return DEADLINE_FIGURES[parts[1]](units.parse(parts[2]))
+        return counting(units.parse(parts[2]))
     except ValueError:
         return None

@@ -237,6 +237,8 @@ def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator
         board = session.make_ready(chosen, item)
     except HilError as error:
         flakes.refuse(error)
+    from hil.timing.bounds import recorded
+
     board.console.skip()
     item.stash[flakes.BOARD] = board
     seen = item.stash[SEEN] = Seen(board, board.console, board.console.position)
@@ -249,7 +251,8 @@ def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator
     item.user_properties.append(("image", board.manifest.name))
     item.user_properties.append(("image_sha256", session.digests[board]))
     item.user_properties.append(("transcript", str(board.console.transcript.path)))
-    yield board
+    with recorded(session._record):  # also what a test without `measure` checks, of pins for example
+        yield board
     if item.get_closest_marker("destructive"):
         board.dirty = f"{item.name} is destructive"
 
@@ -310,7 +313,10 @@ def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
     chosen = choice(node)
     measure.test = stable_test(node.nodeid, str(chosen), board.name, flakes.repetition_of(node))
     node.stash[SEEN].measure = measure
-    yield measure
+    from hil.timing.bounds import recorded
+
+    with recorded(measure.checked):
+        yield measure
     measure.flush()
 
 

@@ -57,14 +57,15 @@ def fault_of(error: BaseException, *, on_board: bool) -> str:
     """Who has to act, one of `FAULTS`.
 
     The error's own word where it, or what it was raised from, is a `HilError`; else an expectation that was not met
-    is the image's where the test had a board, and all else the test's. What comes while a failure of the image is
+    is the image's where the test had a board, unless it names another `origin`, and all else the test's.
+    What comes while a failure of the image is
     handled, in a clean-up for example, does not hide it.
     """
     if isinstance(error, BaseExceptionGroup):
         return min((fault_of(one, on_board=on_board) for one in error.exceptions), key=FAULTS.index)
     ours = known(error)
     if ours is None:
-        return "image" if on_board and _is_expectation(error) else "test"
+        return getattr(error, "origin", "image") if on_board and _is_expectation(error) else "test"
     if ours.fault == "infrastructure" and error.__context__ is not None and not error.__suppress_context__:
         first = fault_of(error.__context__, on_board=on_board)
         if first in ("image", "configuration"):

@@ -411,13 +411,31 @@ class Session:
         from hil.timing import Bounds, results
         from hil.timing.seeds import pool
 
-        places = {name_of(name): name for name in self.names}
         every = [one for path in self.result_files for one in results.read(path)]
         for series in pool(every):
-            board = find(places.get(name := series.provenance["board"], name))
-            path = self.config.option.bounds or bounds_file(board)
+            path = self._bounds_file(series.provenance["board"])
             bounds = Bounds(path).of(series) if path.exists() else ()
             self.pooled.append((series, tuple(bound.decide(series, series.confidence) for bound in bounds)))
+
+    def _bounds_file(self, board: str) -> Path:
+        """Return the bounds file of the board of that name. Raises `ConfigurationError` where there is no board."""
+        if given := self.config.option.bounds:
+            return Path(given)
+        named = {name_of(name): name for name in self.names}
+        return bounds_file(find(named.get(board, board)))
+
+    def _unmatched(self, measured: Sequence[Series]) -> Iterator[str]:
+        """Yield the rows of bounds files that look as if they were for what was measured, but match nothing."""
+        from hil.timing import Bounds
+        from hil.timing.unmatched import unmatched
+
+        for board in sorted({one.provenance.get("board", "") for one in measured} - {""}):
+            try:
+                if (path := self._bounds_file(board)).exists():
+                    series = [one for one in measured if one.provenance.get("board") == board]
+                    yield from map(str, unmatched(Bounds(path), series))
+            except HilError:  # of a file that is wrong: the tests that needed it have failed of it
+                continue
 
     @property
     def pooled_failed(self) -> bool:
@@ -438,6 +456,9 @@ class Session:
         if self.not_pooled:
             yield f"all seeds: not judged: {self.not_pooled}"
         every = [series for one in loaded for series in one.series]
+        if rows := list(self._unmatched(every)):
+            yield "bounds that match nothing (`hil bounds check BOARD` finds more):"
+            yield from (f"  {row}" for row in rows)
         yield from sorted({one.provenance["exactness"] for one in every if "exactness" in one.provenance})
         names = " ".join(self.shown(path) for path in self.result_files)
         yield f"results: {names}, {len(every)} series, digest {results.digest(every)}"

@@ -38,6 +38,9 @@ def kind_of(
     `last` is the test's last deployment, `fatal` whether there was a fatal message on its console, `made` whether a
     fault was made on purpose. What explains the others comes first.
     """
+    checks = getattr(error, "checks", ())  # of `BoundsNotKept`, whose module takes its time to load
+    if fault == "test" and checks:
+        return BOUND_INCONCLUSIVE
     if fault != "image":
         return fault
     if isinstance(error, BootError):
@@ -46,7 +49,7 @@ def kind_of(
         return FAULT_MADE
     if fatal:
         return DIED
-    if checks := getattr(error, "checks", ()):  # of `BoundsNotKept`, whose module takes its time to load
+    if checks:
         failed = any(check.outcome == "fail" for check in checks)
         return BOUND_FAILED if failed else BOUND_INCONCLUSIVE
     if isinstance(error, GuestError):

@@ -59,6 +59,7 @@ class Pair:
     @property
     def title(self) -> str:
         seed = f", seed {self.key.seed}" if self.key.seed else ""
+        seed += f", {self.key.number + 1}. from the last" if self.key.number else ""
         return f"{self.key.quantity} of {self.key.subject}{seed}{f', {self.boards}' if self.boards else ''}"
 
     @property
@@ -184,9 +185,9 @@ def compare(a: str, b: str, history: Path) -> Comparison:
 
 
 def _matches(one: Side, other: Side) -> Iterator[tuple[Key, Key]]:
-    """Of each series of A its like in B, where there is one: of the same board, else test, else the only one."""
+    """Yield each series of A with its like in B: of the same board, else test, else the only one."""
     left, right = list(one.series), list(other.series)
-    for way in range(3):
+    for way in range(len(left[0].ways)):
         ours, theirs = ({key: key.ways[way] for key in keys} for keys in (left, right))
         counts, others = Counter(ours.values()), {like: key for key, like in theirs.items()}
         single = Counter(theirs.values())
@@ -207,6 +208,8 @@ def _pair(key: Key, a: Series, b: Series) -> Pair:
             for name, both in values.items()
         ]
         return Pair(key, a, b, tuple(rows), why, None if why else difference(a, b))
+    if difference(a, b) is None:  # the same samples, by whichever clock and however few
+        return Pair(key, a, b, tuple(Row(name, *both, None, WORDS[Outcome.SAME]) for name, both in values.items()))
     shifts = {"p50": median_shift(a, b), "p99": p99_shift(a, b)}
     rows = [
         Row(name, *both, shift := shifts.get(name), WORDS[shift.outcome] if shift else "")

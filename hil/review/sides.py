@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.errors import ConfigurationError
 from hil.history.identity import stable_test
+from hil.timing.series import VIRTUAL
 from hil.toml import near
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ FORMS = "a night, NIGHT:RUN, a results file, a run's directory, image:NAME or bo
 class Key:
     """What a series of a side is known by.
 
-    `test` is without its parameters, `variant` are those but the board; `seed` is that of virtual time.
+    `test` is without its parameters, `variant` are those but the board; `seed` is that of virtual time. `number` is 0
+    for the last of several series that have all else in common, 1 for the one before, and so on.
     """
 
     quantity: str
@@ -33,17 +36,23 @@ class Key:
     test: str
     variant: str
     seed: str
+    clock: str = ""
+    number: int = 0
 
     @property
     def ways(self) -> tuple[tuple[str, ...], ...]:
-        """What two series that are compared have in common, from most to least: boards and tests may differ."""
+        """What two series that are compared have in common, from most to least: boards, tests and seeds may differ.
+
+        What has only quantity and subject in common is held beside each other, though its clocks may differ.
+        """
         one = (self.quantity, self.subject)
-        return (*one, self.board, self.test, self.variant, self.seed), (*one, self.test, self.variant, self.seed), one
+        same = (*one, self.clock, self.test, self.variant, self.seed, str(self.number))
+        return (*same, self.board), same, (*one, self.clock, self.seed), (*one, self.clock), one
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side: its name as it was given, what was found for it, and its series; of one that was repeated the last."""
+    """One side: its name as it was given, what was found for it, and all its series."""
 
     name: str
     found: str
@@ -56,7 +65,7 @@ def side(name: str, history: Path) -> Side:
         found, records, boards = _files(path)
     else:
         found, records, boards = _kept(name, history)
-    series = {_key(record.series, boards): record.series for record in records}
+    series = _keyed([record.series for record in records], boards)
     if not series:
         raise ConfigurationError(
             f"{name} ({found}) has no series to compare",
@@ -154,6 +163,17 @@ def _is_of(series: Series, kind: str, what: str) -> bool:
     return (told.rpartition(" ")[0] or told) == what if kind == "image" else told == what
 
 
+def _keyed(several: Sequence[Series], boards: Sequence[str]) -> dict[Key, Series]:
+    """Return the series by their keys, in order; those that have all else in common are numbered from the last."""
+    made: list[tuple[Key, Series]] = []
+    counts: Counter[Key] = Counter()
+    for one in reversed(several):
+        key = _key(one, boards)
+        made.append((replace(key, number=counts[key]), one))
+        counts[key] += 1
+    return dict(reversed(made))
+
+
 def _key(series: Series, boards: Sequence[str]) -> Key:
     told = series.provenance.get
     test = told("test", "")
@@ -161,5 +181,5 @@ def _key(series: Series, boards: Sequence[str]) -> Key:
         test = stable_test(test, name, "")
     function, _, parameters = test.partition("[")
     variant = "-".join(filter(None, parameters.removesuffix("]").split("-")))
-    seed = told("seed", "") if series.clock.exact else ""
-    return Key(series.quantity, series.subject, told("board", ""), function, variant, seed)
+    seed = told("seed", "") if series.clock.name == VIRTUAL else ""
+    return Key(series.quantity, series.subject, told("board", ""), function, variant, seed, series.clock.name)

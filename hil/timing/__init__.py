@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hil.errors import ConfigurationError
 from hil.timing.bounds import Bound, Bounds, BoundsNotKept, Check, Outcome, looks, needed
 from hil.timing.figures import (
+    FORMER_NAMES,
     Figure,
-    maximum,
     mean,
-    minimum,
     miss_count,
     misses,
     p50,
@@ -19,6 +19,8 @@ from hil.timing.figures import (
     peak_to_peak,
     rms,
 )
+from hil.timing.figures import maximum as max
+from hil.timing.figures import minimum as min
 from hil.timing.jitter import cycle_to_cycle_jitter, interarrival_jitter, period_jitter, release_jitter
 from hil.timing.series import Clock, Series
 from hil.timing.tails import pwcet
@@ -44,9 +46,9 @@ __all__ = [
     "cycle_to_cycle_jitter",
     "interarrival_jitter",
     "looks",
-    "maximum",
+    "max",
     "mean",
-    "minimum",
+    "min",
     "miss_count",
     "misses",
     "ms",
@@ -73,4 +75,6 @@ def __getattr__(name: str) -> Any:
         from hil.timing.measure import Measure
 
         return Measure
+    if name in FORMER_NAMES:
+        raise ConfigurationError(f"the figure {name} is called {FORMER_NAMES[name]}, as in bounds files")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.image.store import data_root
 from hil.timing import results
 from hil.timing.figures import quantile_ranks
-from hil.timing.series import Series
+from hil.timing.series import VIRTUAL, Series
 from hil.timing.units import NAMES, shown
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Key:
-    """What a baseline is for. Empty where the series' provenance does not say; seed and mode only in virtual time."""
+    """What a baseline is for. Empty where the series' provenance does not say; seed and mode only in virtual time.
+
+    `number` counts, from 0, the different series that one test took of the same with all else being equal.
+    """
 
     board: str
     quantity: str
@@ -56,12 +59,13 @@ class Key:
     qemu: str
     seed: str
     mode: str
+    number: int = 0
 
     @classmethod
     def of(cls, series: Series) -> Key:
         told = series.provenance.get
         board, test, image, module, qemu = (told(name, "") for name in ("board", "test", "image", "module", "qemu"))
-        seed, mode = (told(name, "") if series.clock.exact else "" for name in ("seed", "mode"))
+        seed, mode = (told(name, "") if series.clock.name == VIRTUAL else "" for name in ("seed", "mode"))
         return cls(board, series.quantity, series.subject, series.clock.name, test, image, module, qemu, seed, mode)
 
     @property
@@ -76,11 +80,13 @@ class Key:
 
     @property
     def name(self) -> str:
-        return f"{self.stem}-{hashlib.sha256(json.dumps(astuple(self)).encode()).hexdigest()[:16]}.jsonl"
+        parts = astuple(self) if self.number else astuple(self)[:-1]
+        return f"{self.stem}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}.jsonl"
 
     def changes(self, new: Key) -> dict[str, str]:
         """What is different in `new`, in words, by the name of the part."""
-        pairs = {one.name: (getattr(self, one.name), getattr(new, one.name)) for one in fields(self)}
+        names = [one.name for one in fields(self) if one.name != "number"]
+        pairs = {name: (getattr(self, name), getattr(new, name)) for name in names}
         return {name: _change(name, *pair) for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -180,19 +186,11 @@ class Baselines:
     def record(self, series: Sequence[Series]) -> list[Path]:
         """Keep each of `series` as its key's baseline, in place of an older one; returns the files.
 
-        Each file appears whole or not at all. Raises `ConfigurationError` for no series or two
-        different ones with the same key, `InfrastructureError` where a file cannot be written.
+        Each file appears whole or not at all. Raises `ConfigurationError` for no series, `InfrastructureError` where a
+        file cannot be written.
         """
-        made: dict[Path, Series] = {}
-        for one in _some(series):
-            path = self.directory / Key.of(one).name
-            if results.digest([made.setdefault(path, one)]) != results.digest([one]):
-                raise ConfigurationError(
-                    f"there are two different series {one.quantity} of {one.subject} for the same baseline",
-                    hint="record the results of a single run"
-                    + (", and find out why figures in virtual time differ" if one.clock.exact else ""),
-                )
-        for path, one in made.items():
+        made = {self.directory / key.name: (key, one) for key, one in keyed(_some(series))}
+        for path, (_, one) in made.items():
             _replace(path, results.render(one))
         return list(made)
 
@@ -200,12 +198,13 @@ class Baselines:
         """Hold each of `series` against its baseline or, without one, the nearest of its kind.
 
         `minimum` is the smallest shift that counts, as a share of the baseline's figure. Raises
-        `ConfigurationError` for no series, and for a baseline's file that is broken.
+        `ConfigurationError` for no series, a minimum that is none, and for a baseline's file that is broken.
         """
-        return [self._compare(one, minimum) for one in _some(series)]
+        if not 0 <= minimum < math.inf:
+            raise ConfigurationError(f"{minimum} is no smallest effect", hint="give 0 or more")
+        return [self._compare(key, one, minimum) for key, one in keyed(_some(series))]
 
-    def _compare(self, series: Series, minimum: float) -> Comparison:
-        key = Key.of(series)
+    def _compare(self, key: Key, series: Series, minimum: float) -> Comparison:
         found = self._nearest(key)
         if found is None:
             return Comparison(
@@ -217,15 +216,15 @@ class Baselines:
             return Comparison(series, Outcome.NOT_COMPARABLE, found, changed, why=why)
         if changes.keys() & {"seed", "mode"}:  # another run of the same software: figures differ without a cause
             return Comparison(series, Outcome.NO_BASELINE, found, changed, why="there is none of this seed and mode")
+        first = difference(found, series)
         if series.clock.exact:
-            first = difference(found, series)
             before, now = (one.provenance.get("history", "") for one in (found, series))
             if first and not changes and before != now:
                 why = "the board had done other things before: run the same tests in the same order"
                 return Comparison(series, Outcome.NOT_COMPARABLE, found, (f"typed: {before} -> {now}",), first, why=why)
             return Comparison(series, Outcome.DIFFERENT if first else Outcome.SAME, found, changed, first)
         shifts = (median_shift(found, series, minimum), p99_shift(found, series, minimum))
-        outcome = _together(shifts)
+        outcome = _together(shifts) if first else Outcome.SAME  # the same samples are, however few they are
         why = "the limits are too wide to tell, take more samples" if outcome is Outcome.INCONCLUSIVE else ""
         return Comparison(series, outcome, found, changed, shifts=shifts, why=why)
 
@@ -241,6 +240,19 @@ class Baselines:
             return bool(changes.keys() & {"seed", "mode"}), len(changes)
 
         return min(near, key=distance, default=None)
+
+
+def keyed(series: Iterable[Series]) -> list[tuple[Key, Series]]:
+    """Return each series with its key; different ones that have all else in common are numbered in their order."""
+    seen: dict[Key, list[str]] = {}
+    made: list[tuple[Key, Series]] = []
+    for one in series:
+        key, digest = Key.of(one), results.digest([one])
+        digests = seen.setdefault(key, [])
+        if digest not in digests:
+            digests.append(digest)
+        made.append((replace(key, number=digests.index(digest)), one))
+    return made
 
 
 def difference(old: Series, new: Series) -> Change | None:

@@ -1,14 +1,16 @@
 """Bounds and the decision whether a series keeps them: never a lucky pass.
 
 With L and U the figure's confidence limits, u the clock's uncertainty and B the bound: pass where
-U + u <= B, fail where L - u > B, else inconclusive (the guard band of ILAC-G8).
+U + u <= B, fail where L - u > B, else inconclusive (the guard band of ILAC-G8). Where what the host took from the
+measurement explains that a bound is not kept, it is inconclusive, too, and the host's failure.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,8 +19,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from hil import toml
 from hil.console import Transcript
-from hil.errors import ConfigurationError, HilError
-from hil.timing.figures import CONFIDENCE, DEADLINE_FIGURES, FIGURES, Estimate, Figure
+from hil.errors import FAULTS, ConfigurationError, HilError
+from hil.timing.figures import CONFIDENCE, DEADLINE_FIGURES, FIGURES, FORMER_NAMES, Estimate, Figure
+from hil.timing.host import total
+from hil.timing.relief import relieved
 from hil.timing.series import Series
 from hil.timing.units import Amount, amount, parse, shown
 
@@ -47,7 +51,8 @@ class Bound:
 
     A figure above `marginal`, which is below the limit, is kept but shown. `clock` names the clock that
     the bound is for; None for any. Raises `ConfigurationError` for an amount without its unit or of
-    the wrong one, a negative limit, and a marginal limit that is not below it.
+    the wrong one, a negative limit, one that the figure can never exceed, a marginal limit that is not below it, and
+    for a bound that is used as a truth value.
     """
 
     figure: Figure
@@ -57,18 +62,43 @@ class Bound:
     clock: str | None = None
 
     def __post_init__(self) -> None:
-        for limit in filter(lambda given: given is not None, (self.limit, self.marginal)):
+        for limit in (self.limit,) if self.marginal is None else (self.limit, self.marginal):
             unit = self.figure.unit or (limit.unit if isinstance(limit, Amount) else "s")
             if amount(limit, unit, self.figure.name) < 0:
                 raise ConfigurationError(f"{self.figure.name} <= {limit}: a limit is not negative")
+            if self.figure.most is not None and limit.value >= self.figure.most:
+                raise ConfigurationError(
+                    f"{self.figure.name} <= {limit}: a bound that is never exceeded",
+                    hint="give a share below 100 %, as 1 * percent",
+                )
         if self.marginal is not None and not self.marginal < self.limit:
             raise ConfigurationError(f"{self}: the marginal limit {self.marginal} is not below the limit")
 
     def __str__(self) -> str:
         return f"{self.figure.name} <= {self.limit}"
 
+    def __bool__(self) -> bool:
+        raise ConfigurationError(
+            f"{self} is a bound, not a truth value: `and`, `or`, `not`, `if` and `assert` would lose it",
+            hint="give each bound by itself, as series.check(p99 <= 2 * ms, p50 <= 1 * ms)",
+        )
+
     def decide(self, series: Series, confidence: float = CONFIDENCE) -> Check:
-        """Whether `series` keeps the bound. Raises `ConfigurationError` where their units differ."""
+        """Decide whether `series` keeps the bound. Raises `ConfigurationError` where their units differ.
+
+        A bound that would be kept, or might be, without the delays of the host is inconclusive, and the host's failure.
+        """
+        check = self._decide(series, confidence)
+        if check.outcome.kept or check.hopeless or not series.host:
+            return check
+        for other in relieved(series, (self.figure.deadline or self.limit).value):
+            outcome = self._decide(other, confidence).outcome
+            if outcome.kept or (check.outcome is Outcome.FAIL and outcome is not Outcome.FAIL):
+                why = f"the host was too busy to tell: {total(series.host)}"
+                return replace(check, outcome=Outcome.INCONCLUSIVE, why=why, host=True)
+        return check
+
+    def _decide(self, series: Series, confidence: float) -> Check:
         unit = self.figure.unit or series.unit
         limit = amount(self.limit, unit, f"{self.figure.name} of {series.quantity}")
         estimate = self.figure.estimate(series, confidence)
@@ -77,7 +107,8 @@ class Bound:
         if judged.unit == "s" and judged.value < FINEST * unsure:
             finest = shown(FINEST * unsure)
             why = f"{judged} is finer than {finest}, {FINEST} times what the clock may be off by"
-            return Check(self, estimate, Outcome.INCONCLUSIVE, why, hopeless=True)
+            fine = judged.value < FINEST * series.clock.resolution
+            return Check(self, estimate, Outcome.INCONCLUSIVE, why, hopeless=True, fine=fine)
         guard = unsure if unit == "s" else 0.0
         if estimate.lower is not None and estimate.lower - guard > limit:
             return Check(self, estimate, Outcome.FAIL)
@@ -96,13 +127,28 @@ class Bound:
 
 @dataclass(frozen=True)
 class Check:
-    """What became of one bound, and why; `hopeless` where no number of samples could decide it."""
+    """What became of one bound, and why.
+
+    `hopeless` where no number of samples could decide it; `fine` where no link or host could, either, for the clock's
+    resolution is too coarse; `host` where the host took so much that it may be why the bound is not kept.
+    """
 
     bound: Bound
     estimate: Estimate
     outcome: Outcome
     why: str = ""
     hopeless: bool = False
+    fine: bool = False
+    host: bool = False
+
+    @property
+    def origin(self) -> str:
+        """The failure origin, one of `FAULTS`: who has to act on a bound that is not kept."""
+        if self.outcome is Outcome.FAIL:
+            return "image"
+        if self.fine:
+            return "configuration"
+        return "infrastructure" if self.host or self.hopeless else "test"
 
     def __str__(self) -> str:
         one = self.estimate
@@ -114,28 +160,56 @@ class Check:
 
 
 class BoundsNotKept(AssertionError):
-    """Some bound failed or could not be judged; the text shows figures, clock and the worst samples."""
+    """Some bound failed or could not be judged; the text shows figures, clock and the worst samples.
+
+    `origin` is the failure origin: the image's only where a bound has failed.
+    """
 
     def __init__(self, series: Series, checks: Sequence[Check]) -> None:
         super().__init__("\n".join([str(series), *map(str, checks), "worst samples:", *_worst(series)]))
         self.series = series
         self.checks = tuple(checks)
+        origins = {one.origin for one in checks if not one.outcome.kept}
+        self.origin = min(origins, key=FAULTS.index, default="image")
 
     @property
     def brief(self) -> str:
         """In one line, for tables: the first bound that was not kept."""
-        first = next(one for one in self.checks if not one.outcome.kept)
+        first = next(one for one in self.checks if not one.outcome.kept and one.origin == self.origin)
         return f"{self.series.quantity} of {self.series.subject}: {first}"
 
 
-def check(series: Series, bounds: Sequence[Bound], confidence: float = CONFIDENCE) -> tuple[Check, ...]:
-    """Decide each bound. Raises `BoundsNotKept` unless all are kept, `ConfigurationError` without any bound."""
+Record = Callable[[Series, tuple[Check, ...]], None]
+_records: list[Record] = []
+
+
+@contextmanager
+def recorded(record: Record) -> Iterator[None]:
+    """Have each series that is checked meanwhile recorded with what became of its bounds, wherever it is checked."""
+    _records.append(record)
+    try:
+        yield
+    finally:
+        _records.remove(record)
+
+
+def check(series: Series, bounds: Sequence[Bound], confidence: float | None = None) -> tuple[Check, ...]:
+    """Decide each bound and record the series with the outcomes: the one way behind `Series.check`, `Measure.check`.
+
+    Raises `BoundsNotKept`, an `AssertionError`, unless all are kept, `ConfigurationError` without any bound and for
+    what is no bound.
+    """
     if not bounds:
         raise ConfigurationError(
             f"no bounds for {series.quantity} of {series.subject} by {series.clock.name}: a check that cannot fail",
             hint="add one to the board's bounds file, boards/NAME.bounds.toml",
         )
-    checks = tuple(bound.decide(series, confidence) for bound in bounds)
+    for bound in bounds:
+        if not isinstance(bound, Bound):
+            raise ConfigurationError(f"{bound!r} is no bound", hint="give bounds as series.check(p99 <= 2 * ms)")
+    checks = tuple(bound.decide(series, confidence or series.confidence) for bound in bounds)
+    for record in _records[-1:]:
+        record(series, checks)
     if not all(one.outcome.kept for one in checks):
         raise BoundsNotKept(series, checks)
     return checks
@@ -174,7 +248,7 @@ def needed(series: Series, bounds: Sequence[Bound], confidence: float = CONFIDEN
     number = len(series)
     while number < limit:
         number = min(number * 3 // 2 + 1, limit)
-        more = replace(series, samples=np.resize(series.samples, number), times=None, offsets=None)
+        more = replace(series, samples=np.resize(series.samples, number), times=None, offsets=None, host=())
         if not undecided(more):
             break
     return number
@@ -222,6 +296,8 @@ def _clock(name: str | None) -> str | None:
 
 
 def _figure(name: str) -> str:
+    if name in FORMER_NAMES:
+        raise ValueError(f"the figure {name!r} is called {FORMER_NAMES[name]!r}, as in Python")
     if name not in (known := [*FIGURES, *DEADLINE_FIGURES]):
         raise ValueError(f"there is no figure {name!r}; {toml.near(name, known)}the figures are: {', '.join(known)}")
     return name
@@ -230,7 +306,9 @@ def _figure(name: str) -> str:
 _AmountText = Annotated[Amount, BeforeValidator(_amount)]
 
 
-class _Row(BaseModel):
+class Row(BaseModel):
+    """A row of a bounds file: a bound, and the series that it is for."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     quantity: str = Field(min_length=1)
@@ -243,7 +321,7 @@ class _Row(BaseModel):
     reason: str = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _makes_a_bound(self) -> _Row:
+    def _makes_a_bound(self) -> Row:
         try:
             self.bound()
         except ConfigurationError as error:
@@ -263,7 +341,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     image: str | None = None
-    bound: tuple[_Row, ...]
+    bound: tuple[Row, ...]
 
 
 class Bounds:
@@ -278,7 +356,7 @@ class Bounds:
         self.path = path
         hint = "write one beside the board's file, or pass --bounds FILE"
         read = toml.load(path, _File, "bounds file", hint)
-        self.image, self._rows = read.image, read.bound
+        self.image, self.rows = read.image, read.bound
 
     def of(self, series: Series) -> tuple[Bound, ...]:
         """The bounds for what `series` measured, by its clock.
@@ -293,7 +371,7 @@ class Bounds:
             )
         return tuple(
             row.bound()
-            for row in self._rows
+            for row in self.rows
             if (row.quantity, row.subject) == (series.quantity, series.subject)
             and row.clock in (None, series.clock.name)
         )

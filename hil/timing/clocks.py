@@ -5,10 +5,10 @@ from __future__ import annotations
 from hil.guest import Guest
 from hil.timing import link
 from hil.timing.probe import Probe
-from hil.timing.series import Clock
+from hil.timing.series import VIRTUAL, Clock
 
 EMPTY_COMMANDS = 50  # whose times tell the floor of the console's stamps
-VIRTUAL = "virtual time"
+CONSOLE = "host monotonic"
 INSTRUCTIONS = "a count of instructions with all timers on it: no caches, no buses, no silicon"
 
 
@@ -44,11 +44,11 @@ class Clocks:
         """
         if virtual := self._virtual(2e-9):
             return virtual
-        resolution, floor = self._measured("host monotonic")
+        resolution, floor = self._measured(CONSOLE)
         remark = "stamps of the console's reader, behind the line"
         if (behind := link.of(self._guest)) is not None:
             floor, remark = max(floor, behind.uncertainty), f"{remark}: {behind}"
-        return Clock("host monotonic", resolution, remark, floor)
+        return Clock(CONSOLE, resolution, remark, floor)
 
     def _virtual(self, resolution: float) -> Clock | None:
         virtual = self._guest.board.virtual

@@ -48,7 +48,7 @@ class Figure:
 
     `unit` is None for a figure in the unit of its series. `limits` is None for a figure that speaks of
     the very samples and of no others. `wanted` is how many samples the limits need at a confidence.
-    `deadline` is what a count of misses counts by.
+    `deadline` is what a count of misses counts by. `most` is what the figure never exceeds, whatever the samples.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Figure:
     wanted: Callable[[float], int] = lambda confidence: 1
     unit: str | None = None
     deadline: Amount | None = None
+    most: float | None = None
 
     def estimate(self, series: Series, confidence: float = CONFIDENCE) -> Estimate:
         """The figure of `series` with its limits; those of an exact clock are the value, it would repeat.
@@ -106,9 +107,10 @@ def _quantile(permille: int) -> Figure:
         return (float(ordered[lower - 1]) if lower else None), (float(ordered[upper - 1]) if upper else None)
 
     # the largest sample bounds the quantile from above once 1 - q^n reaches the confidence
-    return Figure(
-        f"p{permille / 10:g}", value, limits, lambda confidence: math.ceil(math.log(1 - confidence) / math.log(q))
-    )
+    def wanted(confidence: float) -> int:
+        return math.ceil(math.log(1 - confidence) / math.log(q))
+
+    return Figure(f"p{permille / 10:g}".replace(".", ""), value, limits, wanted)
 
 
 def _moment(
@@ -149,7 +151,7 @@ def _rms_limits(samples: Floats, confidence: float) -> Limits:
 p50, p90, p99, p999 = map(_quantile, (500, 900, 990, 999))
 minimum = Figure("min", lambda series: series.ordered[0])
 maximum = Figure("max", lambda series: series.ordered[-1])
-peak_to_peak = Figure("peak-to-peak", lambda series: series.ordered[-1] - series.ordered[0])
+peak_to_peak = Figure("peak_to_peak", lambda series: series.ordered[-1] - series.ordered[0])
 mean = _moment("mean", lambda series: series.samples.mean(), _mean_limits, MEAN_NEEDS)
 rms = _moment("rms", lambda series: series.samples.std(), _rms_limits, RMS_NEEDS)
 """The root mean square of the deviation from the mean."""
@@ -174,25 +176,35 @@ def misses(deadline: Amount) -> Figure:
         return lower, float(betaincinv(many + 1, n - many, confidence)) if many < n else 1.0
 
     return Figure(
-        f"deadline misses ({_checked(deadline)})",
+        f"misses({_checked(deadline)})",
         lambda series: _late(series, deadline) / len(series),
         limits,
         unit="1",
         deadline=deadline,
+        most=1.0,
     )
 
 
 def miss_count(deadline: Amount) -> Figure:
     """How many of these samples are above `deadline`: `miss_count(5 * ms) <= 0 * ratio`."""
     return Figure(
-        f"deadline miss count ({_checked(deadline)})",
+        f"miss_count({_checked(deadline)})",
         lambda series: _late(series, deadline),
         unit="1",
         deadline=deadline,
     )
 
 
-DEADLINE_FIGURES = {"deadline misses": misses, "deadline miss count": miss_count}
+DEADLINE_FIGURES = {"misses": misses, "miss_count": miss_count}
+FORMER_NAMES = {
+    "p99.9": "p999",
+    "peak-to-peak": "peak_to_peak",
+    "deadline misses": "misses",
+    "deadline miss count": "miss_count",
+    "maximum": "max",
+    "minimum": "min",
+}
+"""What figures were once called in bounds files and in Python, where both had names of their own."""
 
 
 def _checked(deadline: Amount) -> Amount:

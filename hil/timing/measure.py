@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hil.errors import ConfigurationError, RunnerError
+from hil.errors import ConfigurationError, InfrastructureError, RunnerError
 from hil.guest import Guest
 from hil.timing import probe as guest_probe
-from hil.timing.bounds import Bound, Bounds, Check, check, looks, needed
-from hil.timing.clocks import Clocks
+from hil.timing.bounds import Bound, Bounds, Check, Record, check, looks, needed, recorded
+from hil.timing.clocks import CONSOLE, Clocks
+from hil.timing.host import EMULATOR, OWN, READER, Watch, Window, total
 from hil.timing.series import Clock, Series
 from hil.timing.units import Amount, amount, ms
 from hil.wasm import Execution, Module, Runner, periodic
@@ -23,9 +25,7 @@ if TYPE_CHECKING:
 
 RESPONSE, EXECUTION, OVERHEAD = "response time", "execution time", "overhead"
 TRANSFER, DEPLOYMENT = "transfer time", "deployment time"
-RELEASE, ADDED = "release jitter", "added delay"
-
-Record = Callable[[Series, tuple[Check, ...]], None]
+RELEASE, ADDED, RELATIVE = "release jitter", "added delay", "relative time"
 
 
 @dataclass(frozen=True)
@@ -109,21 +109,27 @@ class Measure:
         """
         planned = looks(repeats, up_to or repeats)
         taken: list[guest_probe.Executions] = []
-        for total in planned:
-            count = total - sum(len(one.answer) for one in taken)
-            taken.append(self._executions(runner, module, arguments, count, warm_up))
-            parts = self._parts(runner.guest, module, arguments, taken, len(planned))
-            if total == planned[-1] or not self._undecided(parts.response, planned[-1]):
+        host: list[Window] = []
+        for number in planned:
+            count = number - sum(len(one.answer) for one in taken)
+            with self._watched(runner.guest, count, host):
+                taken.append(self._executions(runner, module, arguments, count, warm_up))
+            parts = self._parts(runner.guest, module, arguments, taken, len(planned), host)
+            if number == planned[-1] or not self._undecided(parts.response, planned[-1]):
                 break
         self._open += [parts.response, parts.transfer, *(parts.inside or ())]
         return parts
 
     def transfers(self, runner: Runner, module: Module, *, repeats: int) -> Series:
         """Times of sending `module` from the guest to the runner, `repeats` times. Raises as `parts`."""
-        taken = [self._executions(runner, module, (), 1, 0) for _ in range(repeats)]
-        times = [one.transfer / one.hz for one in taken]
+        times: list[float] = []
+        host: list[Window] = []
+        for _ in range(repeats):
+            with self._watched(runner.guest, 1, host):
+                taken = self._executions(runner, module, (), 1, 0)
+            times.append(taken.transfer / taken.hz)
         clock = self._clocks_of(runner.guest).guest_counter()
-        return self._series(runner.guest, TRANSFER, module.name, times, clock, module=module)
+        return self._series(runner.guest, TRANSFER, module.name, times, clock, module=module, host=host)
 
     def deployments(self, runner: Runner, module: Module, *arguments: str, repeats: int, warm_up: int = 1) -> Series:
         """Times of `repeats` whole deployments by the agent, as seen on the line: its start to its verdict.
@@ -131,8 +137,10 @@ class Measure:
         Raises `RunnerError` for one that is not good.
         """
         runs: list[Execution] = []
+        host: list[Window] = []
         for number in range(warm_up + repeats):
-            run = runner.run(module, *arguments)
+            with self._watched(runner.guest, 1, host):
+                run = runner.run(module, *arguments)
             if not run.good:
                 raise RunnerError(
                     f"execution {number + 1} of {warm_up + repeats} went wrong: {run}",
@@ -151,6 +159,7 @@ class Measure:
             module=module,
             times=[(start - stamps[0][0]) / 1e9 for start, _ in stamps],
             offsets=[run.start for run in counted],
+            host=host[warm_up:],
         )
 
     def releases(
@@ -166,25 +175,31 @@ class Measure:
 
         In the guest, or in the `partition`, by its own counter there.
         """
-        late = self._probe(guest).cycles(period, count=count, partition=partition, priority=priority).lateness
+        host: list[Window] = []
+        with self._watched(guest, count, host):
+            late = self._probe(guest).cycles(period, count=count, partition=partition, priority=priority).lateness
         where = "partition" if partition else "guest"
         times = [number * period.value + float(delay) for number, delay in enumerate(late)]
         clock = self._clocks_of(guest).guest_counter()
-        return self._series(guest, RELEASE, f"{where}, {period}", late, clock, times=times)
+        return self._series(guest, RELEASE, f"{where}, {period}", late, clock, times=times, host=host)
 
     def periodic(self, runner: Runner, module: Module, period: Amount, *, count: int) -> Series:
         """Release jitter of a periodic module (`periodic.wasm`) by its own WASI clock.
 
         Raises `RunnerError` where it does not end well or its report is damaged.
         """
-        run = self._periodic_run(runner, module, period, count)
+        host: list[Window] = []
+        with self._watched(runner.guest, count, host):
+            run = self._periodic_run(runner, module, period, count)
         stamps = periodic.releases(run)
         clock = self._clocks_of(runner.guest).module()
-        return self._grid(runner.guest, module, period, stamps, clock, [run.start] * len(stamps))
+        return self._grid(runner.guest, module, period, stamps, clock, [run.start] * len(stamps), host)
 
     def ticks(self, runner: Runner, module: Module, period: Amount, *, count: int) -> Series:
         """Release jitter of a module that prints a line at each release (`ticker.wasm`), judged by the console."""
-        run = self._periodic_run(runner, module, period, count)
+        host: list[Window] = []
+        with self._watched(runner.guest, count, host):
+            run = self._periodic_run(runner, module, period, count)
         console = runner.guest.board.console
         lines = [line for line in console.lines(run.start, run.end) if periodic.TICK.search(line.text)]
         if len(lines) != count:
@@ -193,7 +208,7 @@ class Measure:
             )
         offsets = [line.offset for line in lines]
         clock = self._clocks_of(runner.guest).console()
-        return self._grid(runner.guest, module, period, [console.stamp(at) for at in offsets], clock, offsets)
+        return self._grid(runner.guest, module, period, [console.stamp(at) for at in offsets], clock, offsets, host)
 
     def added(self, loaded: Series, idle: Series) -> Series:
         """How much more than the median of `idle` each sample of `loaded` is: what a load adds."""
@@ -202,6 +217,24 @@ class Measure:
         more = replace(loaded, quantity=ADDED, samples=loaded.samples - float(np.median(idle.samples)))
         self._compared((idle, loaded))
         return self.derived(more)
+
+    def relative(self, series: Series, to: Series) -> Series:
+        """Each sample of `series` as a share of the median of `to`, to bound as `p50 <= 50 * percent`.
+
+        Raises `ConfigurationError` for series of different units or clocks, and for a median of 0.
+        """
+        import numpy as np
+
+        middle = float(np.median(to.samples))
+        if (series.unit, series.clock.name) != (to.unit, to.clock.name) or not middle:
+            raise ConfigurationError(
+                f"{series.quantity} of {series.subject} by {series.clock.name} cannot be a share of {to.quantity} of "
+                f"{to.subject} by {to.clock.name}, whose median is {middle} {to.unit}"
+            )
+        self._compared((to, series))
+        subject = f"{series.subject} to {to.subject}"
+        share = replace(series, quantity=RELATIVE, subject=subject, samples=series.samples / middle, unit="1")
+        return self.derived(replace(share, host=[replace(window, unit=middle) for window in series.host]))
 
     def derived(self, series: Series) -> Series:
         """Keep a series that was worked out of another one, so that it is in the results."""
@@ -221,19 +254,36 @@ class Measure:
     def check(self, series: Series, *bounds: Bound) -> tuple[Check, ...]:
         """Check `series` against `bounds`, or, without any, against the board's bounds file.
 
-        Raises `BoundsNotKept`, an `AssertionError`, unless every bound is kept.
+        See `hil.timing.bounds.check`: `series.check(...)` does the same with bounds of your own.
         """
-        chosen = bounds or self.bounds.of(series)
-        if chosen:
-            self._open = [one for one in self._open if one is not series]
-            self._record(series, tuple(bound.decide(series, series.confidence) for bound in chosen))
-        return check(series, chosen, series.confidence)
+        with recorded(self.checked):
+            return check(series, bounds or self.bounds.of(series))
+
+    def checked(self, series: Series, checks: tuple[Check, ...]) -> None:
+        """Record `series` with what became of its bounds."""
+        self._open = [one for one in self._open if one is not series]
+        self._record(series, checks)
 
     def flush(self) -> None:
         """Record what was taken and not checked."""
         for series in self._open:
             self._record(series, ())
         self._open = []
+
+    @contextmanager
+    def _watched(self, guest: Guest, count: int, windows: list[Window]) -> Iterator[None]:
+        """Add to `windows` what the host takes while `count` samples are taken; nothing in virtual time."""
+        board = guest.board
+        if board.virtual is not None:
+            yield
+            return
+        pids = {OWN: os.getpid(), READER: board.console.reader}
+        if board.emulated:
+            with suppress(InfrastructureError):  # it has ended, and what is measured will raise
+                pids[EMULATOR] = board.qemu.pid
+        watch = Watch(pids)
+        yield
+        windows.append(Window(count, watch.load()))
 
     def _undecided(self, series: Series, limit: int) -> bool:
         return needed(series, self.bounds.of(series), series.confidence, limit) > 0
@@ -265,6 +315,7 @@ class Measure:
         arguments: Sequence[str],
         taken: Sequence[guest_probe.Executions],
         planned: int,
+        host: Sequence[Window],
     ) -> Parts:
         import numpy as np
 
@@ -273,7 +324,7 @@ class Measure:
         def make(quantity: str, samples: list[Any], times: list[Any] | None = None) -> Series:
             return self._made(
                 guest, quantity, _subject(module, arguments), np.concatenate(samples), clock, module=module,
-                times=None if times is None else np.concatenate(times), looks=planned,
+                times=None if times is None else np.concatenate(times), looks=planned, host=tuple(host),
             )  # fmt: skip
 
         zero = taken[0].request[0]
@@ -299,7 +350,14 @@ class Measure:
         return run
 
     def _grid(
-        self, guest: Guest, module: Module, period: Amount, stamps: Sequence[int], clock: Clock, offsets: Sequence[int]
+        self,
+        guest: Guest,
+        module: Module,
+        period: Amount,
+        stamps: Sequence[int],
+        clock: Clock,
+        offsets: Sequence[int],
+        host: Sequence[Window],
     ) -> Series:
         """Release jitter from stamps in ns: the most punctual release sets the grid."""
         import numpy as np
@@ -309,8 +367,9 @@ class Measure:
         subject = f"{module.name} {period}"
         times = (ns - ns[0]) / 1e9
         return self._series(
-            guest, RELEASE, subject, (late - late.min()) / 1e9, clock, module=module, times=times, offsets=offsets
-        )
+            guest, RELEASE, subject, (late - late.min()) / 1e9, clock, module=module, times=times, offsets=offsets,
+            host=host,
+        )  # fmt: skip
 
     def _series(
         self, guest: Guest, quantity: str, subject: str, samples: Floats | list[float], clock: Clock, **more: Any
@@ -329,13 +388,17 @@ class Measure:
         times: Any = None,
         offsets: Sequence[int] | None = None,
         looks: int = 1,
+        host: Sequence[Window] = (),
     ) -> Series:
         import numpy as np
 
         if self._load:
             subject += f", guest under {self._load} load"
         origin = {"test": self.test, **provenance(guest, module)}
-        return Series(quantity, subject, np.asarray(samples), clock, "s", times, offsets, origin, looks)
+        if host:
+            origin |= total(host).facts
+        delaying = host if guest.board.emulated or clock.name == CONSOLE else ()  # a real board's counter is its own
+        return Series(quantity, subject, np.asarray(samples), clock, "s", times, offsets, origin, looks, delaying)
 
 
 def provenance(guest: Guest, module: Module | None = None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,12 @@ if TYPE_CHECKING:  # at run time where it is used: a collection must stay quick
     from numpy.typing import NDArray
 
     from hil.timing.bounds import Bound, Check
+    from hil.timing.host import Window
 
     Floats = NDArray[np.float64]
+
+
+VIRTUAL = "virtual time"  # the name of the clock in which seeds make runs differ
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Clock:
     `resolution` is its smallest step in seconds. `floor` is its noise floor in seconds, as measured on
     this link in this session; None where it was not measured, 0 for a clock without noise. `exact` says
     that figures repeat to the bit, as they do in virtual time. `remark` tells what limits the clock.
+    Raises `ConfigurationError` for a resolution that is not above 0 and a floor below 0 or not finite.
     """
 
     name: str
@@ -33,6 +39,13 @@ class Clock:
     remark: str = ""
     floor: float | None = None
     exact: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.resolution < math.inf or not 0 <= (self.floor or 0.0) < math.inf:
+            raise ConfigurationError(
+                f"the clock {self.name} has a resolution of {self.resolution} s and a noise floor of {self.floor} s",
+                hint="give a resolution above 0 s, and a floor of 0 s or more, or None where it was not measured",
+            )
 
     @property
     def uncertainty(self) -> float:
@@ -52,10 +65,11 @@ class Series:
     `samples` are in `unit`, `"s"`, `"B"` (bytes) or `"1"` (a ratio). `times` says when each began, in seconds by
     the same clock from any zero; `offsets` where in the transcript each is spoken of. `provenance` holds what a
     reader needs to repeat it: board, image, digests, QEMU, seed, transcript. `looks` is how often it was
-    planned to decide on it while it grew. Given as any sequences of numbers, the arrays are kept as
-    read-only float64.
+    planned to decide on it while it grew. `host` is what the host took meanwhile, where that can have delayed
+    samples: empty in virtual time and in a series that was read from a file. Given as any sequences of numbers, the
+    arrays are kept as read-only float64.
 
-    Raises `ConfigurationError` for no samples, one that is not finite, or arrays of different lengths.
+    Raises `ConfigurationError` for no samples, one that is not finite, arrays of different lengths, and no look.
     """
 
     quantity: str
@@ -67,11 +81,14 @@ class Series:
     offsets: Sequence[int] | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     looks: int = 1
+    host: Sequence[Window] = ()
 
     def __post_init__(self) -> None:
         import numpy as np
 
         name = f"the series {self.quantity} of {self.subject}"
+        if self.looks < 1:
+            raise ConfigurationError(f"{name}: {self.looks} looks at it were planned", hint="give 1 or more")
         for key in ("samples", "times"):
             given: Any = getattr(self, key)
             if given is None:
@@ -100,10 +117,10 @@ class Series:
         return len(self.samples)
 
     def check(self, *bounds: Bound) -> tuple[Check, ...]:
-        """Check against `bounds`, as `series.check(p99 <= 2 * ms)`; raises `BoundsNotKept` unless all are kept."""
+        """Check against `bounds`, as `series.check(p99 <= 2 * ms, rms <= 1 * ms)`; see `hil.timing.bounds.check`."""
         from hil.timing.bounds import check
 
-        return check(self, bounds, self.confidence)
+        return check(self, bounds)
 
     @functools.cached_property
     def ordered(self) -> Floats:

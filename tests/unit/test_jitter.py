@@ -15,7 +15,7 @@ from hil.timing import (
     Series,
     cycle_to_cycle_jitter,
     interarrival_jitter,
-    maximum,
+    max,
     ms,
     peak_to_peak,
     percent,
@@ -55,7 +55,7 @@ def test_a_late_event_is_late_by_itself_alone() -> None:
     assert periods.samples == pytest.approx([0, 0.3e-3, -0.3e-3, 0])
     assert (list(periods.times), list(periods.offsets)) == ([1e-3, 2.3e-3, 3e-3, 4e-3], [10, 20, 30, 40])  # type: ignore[arg-type]
     assert cycle_to_cycle_jitter(taken).samples == pytest.approx([0.3e-3, -0.6e-3, 0.3e-3])
-    late.check(maximum <= 301 * us)
+    late.check(max <= 301 * us)
 
 
 def test_a_grid_begins_at_the_most_punctual_event_not_at_the_first() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.timing import Clock, Series, maximum, misses, ms, p99, percent, plots, us
+from hil.timing import Clock, Series, max, misses, ms, p99, percent, plots, us
 from hil.timing.change import changes
 from hil.timing.results import Judged, load, write
 
@@ -65,7 +65,7 @@ def test_a_picture_says_what_by_which_clock_and_how_many(draw: Callable[..., str
 def test_any_samples_can_be_drawn(draw: Callable[..., str], samples: object) -> None:
     one = series(samples)
     with np.errstate(all="raise"):
-        svg = draw(one, [(maximum <= 2 * ms).decide(one)])
+        svg = draw(one, [(max <= 2 * ms).decide(one)])
     assert "nan" not in svg
 
 
@@ -135,7 +135,7 @@ def test_a_bound_beside_equal_samples_is_on_the_axis(draw: Callable[..., str]) -
     assert strokes(svg, PASS) == 2
 
 
-@pytest.mark.parametrize("figure", ["peak-to-peak", "rms", "deadline misses (5 ms)"])
+@pytest.mark.parametrize("figure", ["peak_to_peak", "rms", "misses(5 ms)"])
 def test_a_figure_that_is_no_sample_s_value_is_in_the_text_only(figure: str) -> None:
     svg = plots.histogram(series(), [Judged(figure, 1 * ms, "fail", f"fail: {figure} and so on")])
     assert not [word for word in words(svg) if figure in word]

@@ -271,9 +271,9 @@ def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignor
         '[[bound]]\nquantity="q"\nsubject="s"\nfigure="max"\nlimit="1 s"\nreason="r"\n'
     )
     code = """
-        from hil.timing import Clock, Series, maximum, ms
+        from hil.timing import Clock, Series, max, ms
         def test_good(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)))
-        def test_tight(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), maximum <= 2 * ms)
+        def test_tight(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), max <= 2 * ms)
     """
     result = run(code, "--board", stub, "--bounds", "b.toml")
     result.assert_outcomes(passed=1, failed=1)
@@ -284,8 +284,8 @@ def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignor
 
 def test_a_results_file_holds_one_run_and_other_files_are_left_alone(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
     code = """
-        from hil.timing import Clock, Series, maximum, s
-        def test_x(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), maximum <= 1 * s)
+        from hil.timing import Clock, Series, max, s
+        def test_x(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), max <= 1 * s)
     """
     for _ in range(2):
         result = run(code, "--board", stub, "--results", "r.jsonl")

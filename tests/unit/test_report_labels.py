@@ -37,7 +37,7 @@ from hil.plugin.labels import _fatal
 from hil.report import kinds
 from hil.report.build import REPORTS_DIR
 from hil.report.kinds import KINDS, kind_of
-from hil.timing import Clock, Series, maximum, ms, s
+from hil.timing import Clock, Series, max, ms, s
 from hil.timing.bounds import BoundsNotKept
 from hil.wasm import Exited, Failed, Faulted, Module, NoAgent, Silent, Stuck, Verdict
 from hil.wasm.runner import Execution
@@ -198,11 +198,11 @@ def test_bug(board): {}["x"]
 def test_mine(board): raise ConfigurationError("x")
 def test_boot(board): raise BootError("x", stage="login")
 def test_bound(measure):
-    from hil.timing import Clock, Series, maximum, s
-    measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), maximum <= 1 * s)
+    from hil.timing import Clock, Series, max, s
+    measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), max <= 1 * s)
 def test_marginal(measure):
-    from hil.timing import Bound, Clock, Series, maximum, s
-    measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), Bound(maximum, 3 * s, marginal=1 * s))
+    from hil.timing import Bound, Clock, Series, max, s
+    measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), Bound(max, 3 * s, marginal=1 * s))
 """
 
 
@@ -286,7 +286,7 @@ CLOCK = Clock("c", 1e-9)
 
 def not_kept(*values: float) -> BoundsNotKept:
     series = Series("q", "s", values, CLOCK)
-    return BoundsNotKept(series, [(maximum <= 1 * s).decide(series), (maximum <= 1 * ms).decide(series)])
+    return BoundsNotKept(series, [(max <= 1 * s).decide(series), (max <= 1 * ms).decide(series)])
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_what_explains_the_others_comes_first() -> None:
     assert kind_of("image", AssertionError("x"), execution(Silent()), made=True) == "fault-made"
     assert kind_of("image", BootError("x"), made=True, fatal=True) == "boot"
     hopeless = Series("q", "s", (1e-9,), Clock("c", 1.0))
-    unsure = BoundsNotKept(hopeless, [(maximum <= 1 * ms).decide(hopeless)])
+    unsure = BoundsNotKept(hopeless, [(max <= 1 * ms).decide(hopeless)])
     assert kind_of("image", unsure) == "bound-inconclusive"
     for fault in FAULTS[1:]:
         assert kind_of(fault, AssertionError("x"), execution(Silent()), fatal=True) == fault

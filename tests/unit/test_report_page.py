@@ -31,7 +31,7 @@ from hil.report import console, figures, player, repeat
 from hil.report.console import Mark, Patterns, Span
 from hil.report.figures import Taken, margin
 from hil.report.markup import asset, digest
-from hil.timing import Clock, Series, maximum, ms, p99, us
+from hil.timing import Clock, Series, max, ms, p99, us
 from hil.timing.baseline import Baselines
 
 pytest_plugins = ["pytester"]
@@ -383,7 +383,7 @@ def test_a_margin_is_what_is_left_of_the_bound(value, limit, told) -> None:  # t
 
 def test_the_figures_are_a_table_with_limits_bounds_and_margins() -> None:
     one = series([1e-3] * 500 + [1.5e-3])
-    checks = tuple(bound.decide(one) for bound in (p99 <= 2 * ms, maximum <= 1 * ms, p99 <= 3 * us))
+    checks = tuple(bound.decide(one) for bound in (p99 <= 2 * ms, max <= 1 * ms, p99 <= 3 * us))
     page = figures.render([Taken(series([5.0])), Taken(one, checks)])
     is_closed(page)
     rows = Page(page).rows

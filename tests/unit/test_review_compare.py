@@ -156,10 +156,23 @@ def test_a_side_s_own_series_are_named_and_odd_pairs_are_not_made(tmp_path: Path
     assert len(alone.pairs) == 1  # one of its quantity and subject on each side: whatever the tests are called
 
 
-def test_of_a_series_that_was_taken_twice_the_last_counts(tmp_path: Path) -> None:
+def test_series_that_were_taken_twice_are_paired_from_the_last(tmp_path: Path) -> None:
     a = file(tmp_path / "a.jsonl", series([1.0] * 40), series([3.0] * 40))
+    b = file(tmp_path / "b.jsonl", series([3.0] * 40))
+    made = compare(a, b, tmp_path / "none.sqlite")
+    assert [(pair.a.samples[0], pair.b.samples[0]) for pair in made.pairs] == [(3.0, 3.0)]
+    assert [key.number for key in made.only_a] == [1]
+
+
+def test_no_series_is_dropped_for_its_clock_or_its_seed(tmp_path: Path) -> None:
+    """One quantity of one test by two clocks and, in virtual time that is not exact, with several seeds."""
+    unproven = Clock("virtual time", 16e-9)
+    several = [series([0.1] * 9), *(series([seed / 10] * 9, unproven, seed=str(seed)) for seed in (1, 2, 3))]
+    a = file(tmp_path / "a.jsonl", *several, series([0.7] * 2))
     made = compare(a, a, tmp_path / "none.sqlite")
-    assert made.pairs[0].rows[0].a == 3.0
+    assert sorted(pair.a.samples[0] for pair in made.pairs) == [0.1, 0.1, 0.2, 0.3, 0.7]
+    assert (made.only_a, made.only_b) == ((), ())
+    assert {row.verdict for pair in made.pairs for row in pair.rows} == {"same"}, "a file is the same as itself"
 
 
 def command(*arguments: str | Path) -> Result:
