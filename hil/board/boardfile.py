@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def available(root: Path = BOARDS_DIR) -> list[str]:
 def find(name: str, root: Path = BOARDS_DIR) -> Path:
     """The file of the board `name`, which may also be a path. Raises `ConfigurationError` with near names."""
     if name.endswith((".yaml", ".yml")):
-        if Path(name).is_file():
+        if os.path.isfile(name):  # noqa: PTH113  Path.is_file() raises for what is too long for a name
             return Path(name)
         raise ConfigurationError(f"there is no board file {name}", hint="check the path, or give a board's name")
     names = available(root)
@@ -96,7 +97,7 @@ def _composed(path: Path) -> yaml.Node | None:
         return yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigurationError(f"cannot read the board file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import digests, store
-from hil.image.manifest import Manifest
+from hil.image.manifest import Manifest, load
 
 STAGES = ({"name": "login", "marker": "login: ", "limit": 5},)
 
@@ -56,6 +56,24 @@ def test_missing_file(tmp_path: Path) -> None:
     (tmp_path / "ker,nel").unlink()
     with pytest.raises(ConfigurationError, match=r"files\.kernel: there is no file .*ker,nel"):
         store.open(described)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~no-such-user/x", "a" * 300, "loop", "fifo", "/dev/zero", "."])
+def test_a_path_that_leads_to_no_file_is_the_user_s(tmp_path: Path, path: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "fifo")
+    described = manifest(files={"kernel": {"path": path, "sha256": "0" * 64}}, machine={"arguments": ()})
+    described._path = tmp_path / "mini.toml"
+    with pytest.raises(ConfigurationError, match=r"files\.kernel"):
+        store.open(described)
+
+
+@pytest.mark.parametrize("name", ["a\0b.toml", "a" * 300 + ".toml", "loop", "fifo", ".", "\udcff.toml"])
+def test_a_manifest_that_is_no_file_is_the_user_s(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ConfigurationError, match="cannot read the image manifest"):
+        load(tmp_path / name)
 
 
 def test_overlap_of_sizes(tmp_path: Path) -> None:
@@ -223,11 +241,11 @@ def test_without_a_place_for_notes_it_is_proven_all_the_same(tmp_path: Path, mon
     store.prove(image)
 
 
-def test_a_file_that_cannot_be_read_is_the_test_bed_s(tmp_path: Path, notes: Path) -> None:
+def test_a_brought_file_that_cannot_be_read_is_the_user_s(tmp_path: Path, notes: Path) -> None:
     image = store.open(brought(tmp_path))
     assert image is not None
     image.files["kernel"].unlink()
-    with pytest.raises(InfrastructureError, match="ker,nel"):
+    with pytest.raises(ConfigurationError, match="ker,nel"):
         store.prove(image)
 
 
