@@ -287,9 +287,9 @@ class Board:
                 failures.append(error)
                 if snapshot.damage():
                     return error
-        for error in failures:
-            if error.fault == "infrastructure" and not isinstance(error, StateRefused):
-                raise error
+        for failure in failures:
+            if failure.fault == "infrastructure" and not isinstance(failure, StateRefused):
+                raise failure
         return failures[-1]
 
     def _alive(self) -> bool:
