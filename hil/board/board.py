@@ -226,6 +226,12 @@ class Board:
         except InfrastructureError:
             return None
 
+    def _came_up(self) -> BootReport:
+        """Return the report of a boot that has just ended."""
+        if (report := self.report) is None:
+            raise InfrastructureError(f"board {self.name} went off right after it came up")
+        return report
+
     @property
     def origin(self) -> Path | None:
         """The transcript of the boot that the board comes from: one for all restores of a snapshot."""
@@ -261,15 +267,13 @@ class Board:
             if (snapshot := self._obtain(suspect)) is None:
                 break
             if (error := self._restore_twice(snapshot)) is None:
-                assert self.report is not None
-                return self.report
+                return self._came_up()
         else:
             self._forget(discard=True)
             self.unsaved = f"two of them could not be restored: {error.message if error else ''}"
         if boots == self.boots or not self._alive():  # else it was booted to be saved, and goes on
             self._boot_and_prove()
-        assert self.report is not None
-        return self.report
+        return self._came_up()
 
     def _restore_twice(self, snapshot: Snapshot) -> HilError | None:
         """Restore the board, with a second try; return the error where the snapshot may be to blame.
@@ -311,8 +315,7 @@ class Board:
         """
         with self._bringing_up("boot"):
             self._boot()
-        assert self.report is not None
-        return self.report
+        return self._came_up()
 
     def _boot(self) -> None:
         self.dirty = None
@@ -409,8 +412,7 @@ class Board:
         if replaced:
             shelf.discard()
         self._await_prompt()
-        report, lockstep = self.report, self.console.lockstep
-        assert report is not None
+        report, lockstep = self._came_up(), self.console.lockstep
         facts = {
             "board": self.name,
             "image": self.manifest.name,
