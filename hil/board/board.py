@@ -367,7 +367,10 @@ class Board:
             error.message += f" (place {self.place.name})"
         elif isinstance(error, LABGRID):
             where = f"place {self.place}" if self.place else f"board {self.name}"
-            return InfrastructureError(f"{where}: {error}", hint="are its power switch and its serial port there?")
+            hint = "are its power switch and its serial port there?"
+            if self.emulated:
+                hint = "has this host room on its disk and in its memory, and can it start more processes?"
+            return InfrastructureError(f"{where}: {error}", hint=hint)
         return error
 
     def _obtain(self, suspect: Snapshot | None = None) -> Snapshot | None:

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import children, stub_board
 
+from hil.board.board import Board
+from hil.board.qemu import Qemu
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import digests, store
 from hil.image.manifest import Manifest, load
+from hil.lab.lab import _commands
 
 STAGES = ({"name": "login", "marker": "login: ", "limit": 5},)
 
@@ -305,3 +309,50 @@ def test_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 def test_digest_tells_names_apart() -> None:
     assert store.digest_of({"a": "1", "b": "2"}) == store.digest_of({"b": "2", "a": "1"})
     assert store.digest_of({"a": "1", "b": "2"}) != store.digest_of({"a": "2", "b": "1"})
+
+
+# what boots
+
+
+def altered(directory: Path) -> Path:
+    """A board whose image was changed by one bit."""
+    board = stub_board(directory)
+    file = directory / "stub.bin"
+    data = bytearray(file.read_bytes())
+    data[-2] ^= 1
+    file.write_bytes(data)
+    return board
+
+
+def test_an_altered_image_reaches_neither_machine_nor_report_nor_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = altered(tmp_path)
+    before = children(os.getpid())
+    with Board(str(path), transcripts=tmp_path / "transcripts") as board:
+        for use in (board.boot, board.image, board.fresh):
+            with pytest.raises(ConfigurationError, match=r"stub\.bin"):
+                use()
+        assert not board.power.get()
+    assert children(os.getpid()) == before
+    monkeypatch.setattr("hil.image.manifest.find", lambda name: load(tmp_path / "stub.toml"))
+    with pytest.raises(ConfigurationError, match=r"stub\.bin"):
+        _commands(1, "stub")
+
+
+def test_an_image_that_changes_while_qemu_reads_it_does_not_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stub_board(tmp_path)
+    before = children(os.getpid())
+
+    def late(*of: Any, **named: Any) -> Qemu:
+        altered(tmp_path)
+        return Qemu(*of, **named)
+
+    monkeypatch.setattr("hil.board.drivers.Qemu", late)
+    with Board(str(path), transcripts=tmp_path / "transcripts") as board:
+        with pytest.raises(ConfigurationError, match=r"stub\.bin"):
+            board.boot()
+        assert not board.power.get()
+    assert children(os.getpid()) == before
