@@ -21,8 +21,10 @@ from typing import Any, cast
 
 from hil.board.board import Board
 from hil.board.qemu import Qemu
+from hil.board.snapshot import Shelf, Snapshot
 from hil.console import Console, Transcript
 from hil.guest import Guest
+from hil.image import digests, store
 from hil.wasm.proof import prove
 
 BOOT, OURS, PROCESS, WITHIN = "cold boot", "restore", "-loadvm", "loadvm within"
@@ -84,8 +86,8 @@ class Peer:
 
 @contextmanager
 def timed_parts(parts: Pass) -> Iterator[None]:
-    """Note the seconds that QEMU's start and the giving of its state take."""
-    start, restore = Qemu.__init__, Qemu.restore
+    """Note the seconds that QEMU's start, the giving of its state and the digests of all files take."""
+    start, restore, damage, prove_image = Qemu.__init__, Qemu.restore, Snapshot.damage, store.prove
 
     def noted(name: str, what: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(what)
@@ -94,15 +96,34 @@ def timed_parts(parts: Pass) -> Iterator[None]:
             try:
                 return what(*given, **named)
             finally:
-                parts[name] = time.monotonic() - begin
+                parts[name] = parts.get(name, 0.0) + time.monotonic() - begin
 
         return run
 
     cast(Any, Qemu).__init__, cast(Any, Qemu).restore = noted("process", start), noted("state", restore)
+    cast(Any, Snapshot).damage, cast(Any, store).prove = noted("digests", damage), noted("digests", prove_image)
     try:
         yield
     finally:
         cast(Any, Qemu).__init__, cast(Any, Qemu).restore = start, restore
+        cast(Any, Snapshot).damage, cast(Any, store).prove = damage, prove_image
+
+
+def first_digests(board: Board) -> float:
+    """Return the seconds that the digests of image and snapshot take in a process that has not read them yet."""
+    shelf = Shelf([])
+    shelf.directory = board.report.transcript.parent.parent if board.report else shelf.directory
+    image, snapshot = board.image(), shelf.find()
+    if snapshot is None:
+        raise SystemExit("there is no snapshot")
+    digests._quick.clear()
+    digests._sha256.clear()
+    begin = time.monotonic()
+    store.prove(image)
+    snapshot.damage()
+    seconds = time.monotonic() - begin
+    snapshot.close()
+    return seconds
 
 
 def main(rounds: int) -> int:
@@ -125,6 +146,7 @@ def main(rounds: int) -> int:
         split: dict[str, list[float]] = {}
         try:
             board.fresh()  # makes the snapshot where there is none
+            first = [first_digests(board) for _ in range(rounds)]
             for number in range(rounds):
                 order = list(ways)
                 for way in order[number % len(order) :] + order[: number % len(order)]:  # who goes first alternates
@@ -151,6 +173,10 @@ def main(rounds: int) -> int:
         told = f"median {statistics.median(seconds):.2f} s, {min(seconds):.2f} to {max(seconds):.2f}"
         print(f"{way}: {told}" + f"; {ratio:.1f} times as fast as the boot" * (way != BOOT))
     print("a restore's parts: " + ", ".join(f"{part} {statistics.median(some):.3f} s" for part, some in split.items()))
+    print(
+        f"digests of image and snapshot: {statistics.median(split['digests']) * 1e3:.1f} ms a restore, "
+        f"{statistics.median(first) * 1e3:.0f} ms at the first of a process"
+    )
     print(f"QEMU's own snapshot takes {size >> 20} MiB")
     restore = statistics.median(took[OURS])
     faster = statistics.median(a / b for a, b in zip(took[BOOT], took[OURS], strict=True))

@@ -126,7 +126,7 @@ def find(name: str, root: Path = BOARDS_DIR) -> Path:
     """Return the file of the board `name`, which may also be a path. Raises `ConfigurationError` with near names."""
     names = available(root)
     if is_path(name):
-        if Path(name).is_file():
+        if os.path.isfile(name):  # noqa: PTH113  Path.is_file() raises for what is too long for a name
             return Path(name)
         hint = f"check the path, or give a board's name; the boards are: {', '.join(names) or 'none'}"
         raise ConfigurationError(f"there is no board file {name}", hint=hint)

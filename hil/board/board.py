@@ -237,6 +237,12 @@ class Board:
         except InfrastructureError:
             return None
 
+    def _came_up(self) -> BootReport:
+        """Return the report of a boot that has just ended."""
+        if (report := self.report) is None:
+            raise InfrastructureError(f"board {self.name} went off right after it came up")
+        return report
+
     @property
     def origin(self) -> Path | None:
         """The transcript of the boot that the board comes from: one for all restores of a snapshot."""
@@ -272,15 +278,13 @@ class Board:
             if (snapshot := self._obtain(suspect)) is None:
                 break
             if (error := self._restore_twice(snapshot)) is None:
-                assert self.report is not None
-                return self.report
+                return self._came_up()
         else:
             self._forget(discard=True)
             self.unsaved = f"two of them could not be restored: {error.message if error else ''}"
         if boots == self.boots or not self._alive():  # else it was booted to be saved, and goes on
             self._boot_and_prove()
-        assert self.report is not None
-        return self.report
+        return self._came_up()
 
     def _restore_twice(self, snapshot: Snapshot) -> HilError | None:
         """Restore the board, with a second try; return the error where the snapshot may be to blame.
@@ -298,9 +302,9 @@ class Board:
                 failures.append(error)
                 if snapshot.damage():
                     return error
-        for error in failures:
-            if error.fault == "infrastructure" and not isinstance(error, StateRefused):
-                raise error
+        for failure in failures:
+            if failure.fault == "infrastructure" and not isinstance(failure, StateRefused):
+                raise failure
         return failures[-1]
 
     def _alive(self) -> bool:
@@ -322,8 +326,7 @@ class Board:
         """
         with self._bringing_up("boot"):
             self._boot()
-        assert self.report is not None
-        return self.report
+        return self._came_up()
 
     def _boot(self) -> None:
         self.dirty = None
@@ -375,7 +378,10 @@ class Board:
             error.message += f" (place {self.place.name})"
         elif isinstance(error, LABGRID):
             where = f"place {self.place}" if self.place else f"board {self.name}"
-            return InfrastructureError(f"{where}: {error}", hint="are its power switch and its serial port there?")
+            hint = "are its power switch and its serial port there?"
+            if self.emulated:
+                hint = "has this host room on its disk and in its memory, and can it start more processes?"
+            return InfrastructureError(f"{where}: {error}", hint=hint)
         return error
 
     def _obtain(self, suspect: Snapshot | None = None) -> Snapshot | None:
@@ -420,8 +426,7 @@ class Board:
         if replaced:
             shelf.discard()
         self._await_prompt()
-        report, lockstep = self.report, self.console.lockstep
-        assert report is not None
+        report, lockstep = self._came_up(), self.console.lockstep
         facts = {
             "board": self.name,
             "image": self.manifest.name,

@@ -112,7 +112,7 @@ def _composed(path: Path) -> yaml.Node | None:
         return yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigurationError(f"cannot read the board file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
 
 

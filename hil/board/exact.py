@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -100,7 +101,7 @@ class Canary:
 
     def __init__(self, key: Sequence[str], what: str = "boot") -> None:
         self._what = what
-        digest = hashlib.sha256("\0".join((*key, SOURCE.read_text())).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(os.fsencode("\0".join((*key, SOURCE.read_text())))).hexdigest()[:16]
         self._directory = store.cache_root() / "canary" / digest
 
     def prove(self, virtual: Virtual, boot: str, again: Callable[[], str]) -> Virtual:

@@ -23,7 +23,7 @@ CONNECT_LIMIT = 20.0  # seconds: QEMU reads its images (some 100 MB) before it g
 EVENTS_KEPT = 1000
 
 
-class MigrationError(QMPError):  # type: ignore[misc]
+class MigrationError(QMPError):
     """QEMU could not save, or take over, a machine's state."""
 
 

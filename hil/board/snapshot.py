@@ -75,7 +75,7 @@ class Shelf:
     """The place of one kind of machine's snapshot. `key` lists what makes the kind."""
 
     def __init__(self, key: Sequence[str]) -> None:
-        digest = hashlib.sha256("\0".join((FORMAT, *key)).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(os.fsencode("\0".join((FORMAT, *key)))).hexdigest()[:16]
         self.directory = root() / digest
 
     @contextmanager

@@ -107,7 +107,7 @@ class Transcript:
         except OSError as error:
             raise InfrastructureError(
                 f"cannot create a transcript in {directory}: {error.strerror}",
-                hint="free some space there or choose another directory with HIL_TRANSCRIPTS",
+                hint="free some space there or choose another directory with HIL_TRANSCRIPTS (pytest: --transcripts)",
             ) from error
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ that is the part of `hil.image.store`.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -279,6 +280,8 @@ def check_overlaps(areas: dict[str, tuple[int, int]]) -> None:
 
 def load(path: Path) -> Manifest:
     """Read and check the manifest in the file `path`; ConfigurationError says what is wrong and where."""
+    if (os.path.exists(path) and not os.path.isfile(path)) or "\0" in str(path):  # noqa: PTH110, PTH113  these never raise
+        raise ConfigurationError(f"cannot read the image manifest {path}: not a regular file")
     manifest = toml.load(path, Manifest, "image manifest")
     manifest._path = path
     return manifest

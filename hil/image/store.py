@@ -154,9 +154,10 @@ def _compare(image: Image, digest: Callable[[Path], str]) -> None:
         try:
             actual = digest(path)
         except OSError as error:
-            raise InfrastructureError(
+            kind = ConfigurationError if image.manifest.files else InfrastructureError
+            raise kind(
                 f"cannot read {path}: {error.strerror}",
-                hint=f"check the file and its disk, or {remedy(image.manifest)}",
+                hint=f"check the file, its permissions and its disk, or {remedy(image.manifest)}",
             ) from error
         if actual == expected:
             continue
@@ -250,8 +251,15 @@ def _brought(manifest: Manifest) -> Image:
     files: dict[str, Path] = {}
     facts: dict[str, dict[str, Any]] = {}
     for name, spec in manifest.files.items():
-        path = (base / Path(spec.path).expanduser()).resolve()
-        if not path.is_file():
+        try:
+            path = (base / Path(spec.path).expanduser()).resolve()
+            there = path.is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # too long, of an unknown user, a loop, with a NUL
+            raise ConfigurationError(
+                f"{manifest.path}: files.{name}: {spec.path!r} cannot be looked up: {error}",
+                hint="correct its path in the manifest",
+            ) from error
+        if not there:
             raise ConfigurationError(
                 f"{manifest.path}: files.{name}: there is no file {path}",
                 hint="bring the file there, or correct its path in the manifest",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import posixpath
 import tarfile
 from collections.abc import Callable, Iterator
@@ -57,11 +58,12 @@ class Upstream(Protocol):
 def open(path: Path) -> Upstream:
     """Return the build in the directory, or archive, `path`."""
     path = path.absolute()
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  these never raise
         return Directory(path)
-    if not path.exists():
+    if not os.path.isfile(path):  # noqa: PTH113
         raise ConfigurationError(
-            f"there is no {path}", hint="give a build directory (with simulate and images/) or its release archive"
+            f"there is no file or directory {path}",
+            hint="give a build directory (with simulate and images/) or its release archive",
         )
     return Archive(path)
 

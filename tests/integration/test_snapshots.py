@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from hil.board import snapshot
 from hil.board.board import Board
 from hil.board.snapshot import shelves
 from hil.guest import CommandTimeout, Guest
@@ -138,10 +138,8 @@ def whole(place: Path) -> bool:
         assert {path.name for path in directory.iterdir()} <= {"lock", "whole", "staging"}
         made = directory / "whole"
         if made.exists():
-            facts = json.loads((made / "facts.json").read_text())
-            assert hashlib.sha256((made / "state").read_bytes()).hexdigest() == facts["state"]
-            assert (made / "memory").stat().st_size == facts["memory"]
-            assert all((made / name).stat().st_size for name in ("boot.raw", "boot.tsv"))
+            digests = snapshot._proven_facts(made)["digests"]
+            assert {name: snapshot._digest(made / name) for name in snapshot.FILES} == digests
             return True
     return False
 

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import shlex
 import struct
@@ -504,6 +505,9 @@ def test_a_build_without_a_script_needs_arguments(tmp_path: Path, sel4: Manifest
     ("given", "told"),
     [
         (lambda path: path / "nowhere", "there is no "),
+        (lambda path: path / ("a" * 300), "there is no "),
+        (lambda path: path / "a\0b", "there is no "),
+        (lambda path: os.mkfifo(path / "fifo") or path / "fifo", "there is no "),
         (lambda path: tree(path / "build", script=None), "has no simulate, nor has a directory right below it"),
         (lambda path: tree(path / "build", image=None), f"has no {KERNEL}, which its machine needs"),
         (lambda path: tree(path / "a" / "b" / "c" / "build").parents[1], "has no simulate"),
@@ -515,7 +519,22 @@ def test_a_build_without_a_script_needs_arguments(tmp_path: Path, sel4: Manifest
         (lambda path: archive(path / "a.tgz", BUILD[0]), f"has no {KERNEL}"),
         (lambda path: archive(path / "a.tgz", *BUILD[1:]), "has no simulate"),
     ],
-    ids=["nowhere", "no script", "no image", "too deep", "two", "large", "arm", "elf", "script", "cut", "headless"],
+    ids=[
+        "nowhere",
+        "too long",
+        "nul",
+        "fifo",
+        "no script",
+        "no image",
+        "too deep",
+        "two",
+        "large",
+        "arm",
+        "elf",
+        "script",
+        "cut",
+        "headless",
+    ],
 )
 def test_a_wrong_path_is_told(tmp_path: Path, sel4: Manifest, given: Callable[[Path], Path], told: str) -> None:
     assert told in refused(given(tmp_path), sel4).message

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import children, stub_board
 
+from hil.board.board import Board
+from hil.board.qemu import Qemu
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import digests, store
-from hil.image.manifest import Manifest
+from hil.image.manifest import Manifest, load
+from hil.lab.lab import _commands
 
 STAGES = ({"name": "login", "marker": "login: ", "limit": 5},)
 
@@ -56,6 +60,24 @@ def test_missing_file(tmp_path: Path) -> None:
     (tmp_path / "ker,nel").unlink()
     with pytest.raises(ConfigurationError, match=r"files\.kernel: there is no file .*ker,nel"):
         store.open(described)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~no-such-user/x", "a" * 300, "loop", "fifo", "/dev/zero", "."])
+def test_a_path_that_leads_to_no_file_is_the_user_s(tmp_path: Path, path: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "fifo")
+    described = manifest(files={"kernel": {"path": path, "sha256": "0" * 64}}, machine={"arguments": ()})
+    described._path = tmp_path / "mini.toml"
+    with pytest.raises(ConfigurationError, match=r"files\.kernel"):
+        store.open(described)
+
+
+@pytest.mark.parametrize("name", ["a\0b.toml", "a" * 300 + ".toml", "loop", "fifo", ".", "\udcff.toml"])
+def test_a_manifest_that_is_no_file_is_the_user_s(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ConfigurationError, match="cannot read the image manifest"):
+        load(tmp_path / name)
 
 
 def test_overlap_of_sizes(tmp_path: Path) -> None:
@@ -223,11 +245,11 @@ def test_without_a_place_for_notes_it_is_proven_all_the_same(tmp_path: Path, mon
     store.prove(image)
 
 
-def test_a_file_that_cannot_be_read_is_the_test_bed_s(tmp_path: Path, notes: Path) -> None:
+def test_a_brought_file_that_cannot_be_read_is_the_user_s(tmp_path: Path, notes: Path) -> None:
     image = store.open(brought(tmp_path))
     assert image is not None
     image.files["kernel"].unlink()
-    with pytest.raises(InfrastructureError, match="ker,nel"):
+    with pytest.raises(ConfigurationError, match="ker,nel"):
         store.prove(image)
 
 
@@ -287,3 +309,50 @@ def test_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 def test_digest_tells_names_apart() -> None:
     assert store.digest_of({"a": "1", "b": "2"}) == store.digest_of({"b": "2", "a": "1"})
     assert store.digest_of({"a": "1", "b": "2"}) != store.digest_of({"a": "2", "b": "1"})
+
+
+# what boots
+
+
+def altered(directory: Path) -> Path:
+    """A board whose image was changed by one bit."""
+    board = stub_board(directory)
+    file = directory / "stub.bin"
+    data = bytearray(file.read_bytes())
+    data[-2] ^= 1
+    file.write_bytes(data)
+    return board
+
+
+def test_an_altered_image_reaches_neither_machine_nor_report_nor_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = altered(tmp_path)
+    before = children(os.getpid())
+    with Board(str(path), transcripts=tmp_path / "transcripts") as board:
+        for use in (board.boot, board.image, board.fresh):
+            with pytest.raises(ConfigurationError, match=r"stub\.bin"):
+                use()
+        assert not board.power.get()
+    assert children(os.getpid()) == before
+    monkeypatch.setattr("hil.image.manifest.find", lambda name: load(tmp_path / "stub.toml"))
+    with pytest.raises(ConfigurationError, match=r"stub\.bin"):
+        _commands(1, "stub")
+
+
+def test_an_image_that_changes_while_qemu_reads_it_does_not_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stub_board(tmp_path)
+    before = children(os.getpid())
+
+    def late(*of: Any, **named: Any) -> Qemu:
+        altered(tmp_path)
+        return Qemu(*of, **named)
+
+    monkeypatch.setattr("hil.board.drivers.Qemu", late)
+    with Board(str(path), transcripts=tmp_path / "transcripts") as board:
+        with pytest.raises(ConfigurationError, match=r"stub\.bin"):
+            board.boot()
+        assert not board.power.get()
+    assert children(os.getpid()) == before
