@@ -125,7 +125,7 @@ class Plan(_Model):
 class Run:
     """One job of a plan on one board: a pytest process. `name` is its directory in the night.
 
-    `limit` is in seconds; None where only the night's counts. `problems` say why it cannot even start.
+    It is started in `start`. `limit` is in seconds; None where only the night's counts. `problems` say why it cannot even start.
     """
 
     name: str
@@ -135,6 +135,7 @@ class Run:
     retries: int
     limit: float | None
     problems: tuple[str, ...] = ()
+    start: Path = ROOT
 
     def command(self, directory: Path) -> list[str]:
         """The process, whose results go to `directory`."""
@@ -180,19 +181,31 @@ def _run(base: Path, plan: Plan, job: Job, board: str, taken: collections.Counte
             suites.append(str(find_suite(suite, base)))
         except ConfigurationError as error:
             problems.append(_line(error))
+    start, suites = _start(suites)
     image, fresh = job.image or plan.image, job.fresh or plan.fresh
     try:
         _find(_file(board, base), image)
     except ConfigurationError as error:
         problems.append(_line(error))
-    arguments = [*suites, *_root(suites), f"--board={_file(board, base)}"]
+    arguments = [*suites, *_root([str(start / suite) for suite in suites]), f"--board={_file(board, base)}"]
     arguments += [f"--image={image}"] if image else []
     arguments += [f"--fresh={fresh}"] if fresh else []
     arguments += ["-m", job.markers] if job.markers else []
     arguments += ["-n", str(job.workers)] if job.workers > 1 else []
     retries = plan.retries if job.retries is None else job.retries
     limit = job.limit and 60 * job.limit
-    return Run(name, job.name, board, (*arguments, *job.options), retries, limit, tuple(problems))
+    if any("[" in suite.partition("::")[0] for suite in suites):
+        problems.append("pytest takes no suite with a [ in its path; rename it")
+    return Run(name, job.name, board, (*arguments, *job.options), retries, limit, tuple(problems), start)
+
+
+def _start(suites: list[str]) -> tuple[Path, list[str]]:
+    """Where to start pytest, and the suites from there: it takes a [ in a path that it is given for a parameter."""
+    if not any("[" in suite.partition("::")[0] for suite in suites):
+        return ROOT, suites
+    paths = [suite.partition("::") for suite in suites]
+    start = Path(os.path.commonpath([Path(path).absolute().parent for path, _, _ in paths]))
+    return start, [os.path.relpath(path, start) + separator + node for path, separator, node in paths]
 
 
 def _root(suites: list[str]) -> list[str]:
@@ -215,7 +228,7 @@ def find_suite(suite: str, base: Path) -> Path:
     path, separator, node = suite.partition("::")
     places = (SUITES_DIR / path, base / path, ROOT / path)
     for place in places:
-        if place.exists():
+        if os.path.exists(place):  # noqa: PTH110  a name may be too long
             return Path(f"{place}{separator}{node}")
     known = sorted(entry.name for entry in SUITES_DIR.iterdir() if any(entry.glob("test_*.py")))
     hint = f"{toml.near(path, known)}the suites are: {', '.join(known)}; a path counts from {base}"

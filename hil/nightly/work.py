@@ -19,7 +19,7 @@ from hil.history import journal
 from hil.history.journal import Account
 from hil.image.tools import tied
 from hil.nightly.archive import Archive
-from hil.nightly.plan import ROOT, Loaded, Run
+from hil.nightly.plan import Loaded, Run
 from hil.nightly.state import Night, RunState, Try
 
 LEAVE = 30.0  # seconds that a run has to end after SIGINT: it closes its boards and writes its results
@@ -131,7 +131,7 @@ class Work:
             with (directory / OUTPUT).open("wb") as output:
                 process = await asyncio.create_subprocess_exec(
                     *tied(run.command(directory)),
-                    cwd=ROOT,
+                    cwd=run.start,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

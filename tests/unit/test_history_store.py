@@ -187,7 +187,7 @@ def test_texts_and_names_may_be_anything(tmp_path: Path) -> None:
     assert path.is_file()
     with History(path) as history:
         (test,) = history.tests(history.runs())
-        assert (test.test, test.cause) == ("x\0y", "? é 🙂 'quoted'")
+        assert (test.test, test.cause) == ("x\\x00y", "\\x80 é 🙂 'quoted'")
 
 
 def test_runs_are_found_by_night_and_plan_oldest_first(history: History) -> None:
