@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WAIT = "hil.place_wait"
 DEFAULT_BOARD = "qemu-reference"
+INTERRUPTED = 130  # exit status: what a shell makes of SIGINT
 
 # in a pipe a table is as wide as it wants: lines are for grep
 out = Terminal(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
@@ -38,6 +39,9 @@ class Group(click.Group):
         except HilError as error:
             tell(error)
             raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
+        except (KeyboardInterrupt, click.Abort):
+            err.print("hil: interrupted")
+            raise SystemExit(INTERRUPTED) from None
 
 
 def tell(error: HilError) -> None:
