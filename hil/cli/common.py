@@ -60,6 +60,7 @@ class Group(click.Group):
             tell(error)
             raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
         except KeyboardInterrupt:
+            err.print("hil: interrupted")
             raise SystemExit(INTERRUPTED) from None
         except click.Abort as error:
             if isinstance(error.__context__, KeyboardInterrupt):  # at a prompt

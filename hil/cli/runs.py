@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.markup import escape
@@ -20,7 +20,9 @@ from hil.cli.common import (
     json_option,
     powered,
     seed_option,
+    tell,
 )
+from hil.errors import HilError
 from hil.text import printable
 
 if TYPE_CHECKING:
@@ -28,9 +30,29 @@ if TYPE_CHECKING:
 
 STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
 GARBLED = 70  # exited with 0, but the output is not what the module wrote
+# there was no run: apart from what a module is likely to exit with, 1 and 2 among it
+NO_RUN = {"configuration": 64, "infrastructure": 71, "image": 72}
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+class _Run(click.Command):
+    """Ends with a status of `NO_RUN` where nothing was run."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except click.UsageError as error:
+            error.show()
+            raise SystemExit(NO_RUN["configuration"]) from None
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except HilError as error:
+            tell(error)
+            raise SystemExit(NO_RUN[error.fault]) from None
+
+
+@click.command(cls=_Run, context_settings={"ignore_unknown_options": True})
 @click.argument("module")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @board_option
@@ -60,9 +82,19 @@ def run(
 
     An emulated board is restored from its snapshot, which the first run makes.
 
-    The exit status is the module's own where it exited, else 65 failed, 66 faulted, 67 silent,
-    68 stuck, 69 no agent, 70 exited with 0 but garbled on the line; 1 and 2 without a
-    verdict mean that there was no run.
+    The exit status is the module's own where it exited (255 for any beyond a byte). Else:
+
+    \b
+    65  failed: refused or ended by the runner     66  faulted
+    67  silent                                     68  stuck
+    69  no agent                                   70  exited with 0, output garbled on the line
+    64  no run: the command line, the board, the image or the module is wrong
+    71  no run: the test bed failed
+    72  no run: the image did not come up, or its guest failed
+    130 interrupted with Ctrl-C
+
+    A module may exit with one of these, too: the last line on standard error, and `verdict` with --json,
+    say which it was.
     """
     from hil.guest import Guest
     from hil.image.progress import shown
@@ -72,6 +104,7 @@ def run(
     if loaded.path is None and loaded.source != module:  # what a tag means today
         err.print(f"[dim]{escape(loaded.source)}[/]")
     with powered(name, image, seed, snapshots=not boot) as chosen:
+        Runner(Guest(chosen)).check_size(loaded)  # before a boot is paid for
         brought_up(chosen, boot=boot)
         with shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
             runner = Runner(Guest(chosen, progress=progress))

@@ -15,12 +15,16 @@ from hil.image.progress import Progress
 
 
 class Guest:
-    """The guest Linux of `board`; follows the board through its boots. `progress` is told of transfers."""
+    """The guest Linux of `board`; follows the board through its boots. `progress` is told of transfers.
+
+    `modules` has the paths of the modules that are in the guest of this boot, by digest.
+    """
 
     def __init__(self, board: Board, *, progress: Progress | None = None) -> None:
         self.board = board
         self._progress = progress
         self._shell: Shell | None = None
+        self.modules: dict[str, str] = {}
 
     @property
     def shell(self) -> Shell:
@@ -29,6 +33,7 @@ class Guest:
         if self._shell is None or self._shell.console is not console:
             report = self.board.report
             idle = report is not None and report.restored is not None
+            self.modules = {}
             self._shell = Shell(console, self.board.manifest.console, idle=idle)
         return self._shell
 

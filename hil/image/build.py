@@ -33,7 +33,7 @@ NATIVE = ("hello.wasm", "nbody-c.wasm")
 
 _FLAGS = ("-Os", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
 _AGENT = ("agent.c",)
-_RUNNER = ("runner.c", "worker.c", "uart.c")
+_RUNNER = ("runner.c", "worker.c", "proposal.c", "uart.c")
 _COMPILER = "compile.c"
 _NATIVE_KEPT = "aot"
 # for any CPU of the architecture: the same bytes whatever this machine is

@@ -193,7 +193,8 @@ class AgentFacts(_Model):
     """How modules are deployed in the guest and what the runner says.
 
     `device` is a file in the guest without which the agent cannot work. The options are None for an
-    agent that has none. The patterns match a whole line without its line end.
+    agent that has none. `module_limit` is the size in bytes of the largest module that the runner takes, None where
+    it is not known. The patterns match a whole line without its line end.
 
     What follows is for an agent that cannot seal its verdict. `newline` is what arrives for each line
     feed that a module writes. `error` is a line in which the runner says why a module failed, with its
@@ -207,6 +208,8 @@ class AgentFacts(_Model):
     hello_option: str | None = None
     seal_option: Annotated[str | None, _takes("nonce")] = None
     limit_option: Annotated[str | None, _takes("ms")] = None
+    entropy_option: Annotated[str | None, _takes("hex")] = None
+    module_limit: int | None = Field(default=None, gt=0)
     samples: str = "/usr/bin"
     executing: Regex = r"\[[-\d:. ]+\] \[info\] executing wasm file"
     success: Annotated[str, _has("code")] = r"\[[-\d:. ]+\] \[info\] execution success, exit code:(?P<code>\d+)"

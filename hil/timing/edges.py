@@ -6,21 +6,18 @@ change straight from 0 to 1 or back; where a level is unknown (`x` or `z`) no ed
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import math
-import re
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from hil.board.analyser import Instant, stated_rate
+from hil.board.analyser import Instant
 from hil.errors import ConfigurationError
+from hil.timing import vcd
 from hil.timing.series import Clock, Series
 from hil.timing.units import Amount, amount, shown
+from hil.timing.vcd import UNKNOWN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,13 +30,7 @@ if TYPE_CHECKING:
 
 CLOCK = "logic analyser"
 DRIFT = 100e-6  # two ordinary crystals, 50 ppm each
-UNKNOWN = 2
 _CHUNK = 1 << 20  # bytes
-_LEVELS = {b"0": 0, b"1": 1, b"x": UNKNOWN, b"X": UNKNOWN, b"z": UNKNOWN, b"Z": UNKNOWN}
-_TIMESCALE = re.compile(r"(100?|1)(s|ms|us|ns|ps|fs)")
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9, "ps": 10**12, "fs": 10**15}
-_LATEST = 1 << 63  # what fits into 64 bits, with two for the level
-_MARKS = (b"$dumpvars", b"$dumpall", b"$dumpon", b"$dumpoff", b"$end")
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,39 +233,37 @@ class Edges:
 
 
 def read_vcd(path: Path, channels: Sequence[str] = (), *, samplerate: float | None = None) -> dict[str, Edges]:
-    """The edges of `channels`, by their names or with their scopes (`top.clk`), all where none is named.
+    """The edges of `channels`, by their names or with their scopes (`top.clk`).
+
+    Where none is named these are all signals of one bit. A bit of a vector is named with its index: `data[3]`.
 
     `samplerate`, in Hz, is that of the instrument: a VCD file tells only its own time scale, except
     sigrok's. Where it is known the edges are put on the samples; where it is not, the clock has no floor.
 
-    Raises `ConfigurationError` for a file that is no whole VCD, a channel that is not there or is wider
-    than one bit, and edges that do not lie on samples of `samplerate`.
+    Raises `ConfigurationError` for a file that is no whole VCD, a channel that is not there or is not of one bit, and
+    edges that do not lie on samples of `samplerate`.
     """
-    with _opened(path) as file:
-        words = _words(path, file)
-        header = _Header(path, words)
-        chosen = header.choose(channels)
-        events, end = _events(path, words, {code for _, code in header.variables}, set(chosen.values()))
-    rate = header.rate if samplerate is None else _samplerate(samplerate)
-    per_second = float(header.per_second if rate is None else rate)
+    dump = vcd.read(path, channels)
+    rate = dump.rate if samplerate is None else _samplerate(samplerate)
+    per_second = float(dump.per_second if rate is None else rate)
     if rate is None:
         clock = Clock(CLOCK, 1 / per_second, "the file's time scale; it does not tell the instrument's sample rate")
     else:
         clock = _sampled(rate)
 
-    def edges(name: str, code: bytes) -> Edges:
+    def edges(name: str) -> Edges:
         import numpy as np
 
-        packed = np.frombuffer(events[code], dtype=np.int64)
+        packed = np.frombuffer(dump.changes[name], dtype=np.int64)
         ticks, levels = packed >> 2, (packed & 3).astype(np.uint8)
         last = np.append(ticks[1:] != ticks[:-1], True)  # of several values at one time the last one holds
         ticks, levels = _changes(ticks[last], levels[last])
         if rate is not None:
-            ticks = _on_samples(f"{path}: {name}", ticks, rate, header.per_second)
-        stop = end if rate is None else round(end * rate / header.per_second)
+            ticks = _on_samples(f"{path}: {name}", ticks, rate, float(dump.per_second))
+        stop = dump.end if rate is None else round(dump.end * rate / float(dump.per_second))
         return Edges(name, ticks, levels, stop, per_second, clock, {"capture": str(path)})
 
-    return {name: edges(name, code) for name, code in chosen.items()}
+    return {name: edges(name) for name in dump.changes}
 
 
 def read_samples(path: Path, channels: Mapping[str, int], samplerate: float, *, unitsize: int = 1) -> dict[str, Edges]:
@@ -295,7 +284,7 @@ def read_samples(path: Path, channels: Mapping[str, int], samplerate: float, *, 
     first: dict[str, int] = {}
     level: dict[str, int] = {}
     count = 0
-    with _opened(path) as file:
+    with vcd.opened(path) as file:
         while block := file.read(_CHUNK * unitsize):
             if len(block) % unitsize:
                 raise ConfigurationError(
@@ -323,151 +312,6 @@ def read_samples(path: Path, channels: Mapping[str, int], samplerate: float, *, 
         )
         for name in channels
     }
-
-
-class _Header:
-    """What a VCD file declares: its time scale in ticks per second, sigrok's sample rate, its variables."""
-
-    def __init__(self, path: Path, words: Iterator[bytes]) -> None:
-        self.path = path
-        self.rate: float | None = None
-        self.variables: list[tuple[str, bytes]] = []
-        self._wide: dict[str, str] = {}
-        timescale = ""
-        scopes: list[str] = []
-        for word in words:
-            # sigrok-cli may put a line of its own before the first section
-            if not word.startswith(b"$"):
-                continue
-            said = [one.decode("utf-8", "replace") for one in itertools.takewhile(lambda one: one != b"$end", words)]
-            match word:
-                case b"$comment":
-                    self.rate = stated_rate(" ".join(said)) or self.rate
-                case b"$timescale":
-                    timescale = "".join(said)
-                case b"$scope":
-                    scopes.append(said[-1] if said else "")
-                case b"$upscope" if scopes:
-                    scopes.pop()
-                case b"$var":
-                    self._declare(scopes, said)
-                case b"$enddefinitions":
-                    break
-        else:
-            raise ConfigurationError(
-                f"{path} has no $enddefinitions", hint="is it a VCD file, and was it written to its end?"
-            )
-        scale = _TIMESCALE.fullmatch(timescale)
-        if scale is None:
-            raise ConfigurationError(
-                f"{path}: the time scale {timescale!r} is none" if timescale else f"{path} tells no time scale",
-                hint="a VCD file has, for example, `$timescale 10 ns $end`: 1, 10 or 100 of s, ms, us, ns, ps or fs",
-            )
-        self.per_second = _PER_SECOND[scale[2]] / int(scale[1])
-
-    def _declare(self, scopes: Sequence[str], said: Sequence[str]) -> None:
-        if len(said) < 4:
-            raise ConfigurationError(f"{self.path}: `$var {' '.join(said)}` lacks a type, size, code or name")
-        kind, size, code, *name = said
-        full = ".".join([*scopes, "".join(name)])
-        if size != "1" or kind in ("real", "realtime", "event", "string"):
-            self._wide[full] = f"{kind} of {size} bits"
-        self.variables.append((full, code.encode()))
-
-    def choose(self, channels: Sequence[str]) -> dict[str, bytes]:
-        """The codes of `channels`. Raises `ConfigurationError` unless each is there, once, and of one bit."""
-        names = [full for full, _ in self.variables]
-        single = [full for full in names if full not in self._wide]
-        if not channels and self._wide:
-            raise ConfigurationError(
-                f"{self.path} has signals that are not of one bit: {', '.join(self._wide)}",
-                hint=f"name the channels that you want; of one bit are: {', '.join(single) or 'none'}",
-            )
-        short = [full.rpartition(".")[2] for full in names]
-        if not channels:
-            channels = [full if short.count(one) > 1 else one for full, one in zip(names, short, strict=True)]
-        chosen = {}
-        for channel in channels:
-            codes = {full: code for full, code in self.variables if channel in (full, full.rpartition(".")[2])}
-            if not codes:
-                near = difflib.get_close_matches(channel, short + names, n=1)
-                raise ConfigurationError(
-                    f"{self.path} has no channel {channel!r}",
-                    hint=(f"did you mean {near[0]!r}? " if near else "")
-                    + (f"the channels are: {', '.join(single)}" if single else "it has none of one bit"),
-                )
-            if len(set(codes.values())) > 1:
-                raise ConfigurationError(f"{self.path}: {channel!r} may be any of {', '.join(codes)}")
-            full, code = next(iter(codes.items()))
-            if full in self._wide:
-                raise ConfigurationError(
-                    f"{self.path}: {channel!r} is a {self._wide[full]}: only a signal of one bit has edges",
-                    hint=f"of one bit are: {', '.join(single) or 'none'}",
-                )
-            chosen[channel] = code
-        return chosen
-
-
-def _events(
-    path: Path, words: Iterator[bytes], known: set[bytes], chosen: set[bytes]
-) -> tuple[dict[bytes, array[int]], int]:
-    """The changes of the `chosen` codes, each as tick << 2 | level, and the last tick."""
-    events = {code: array("q", [UNKNOWN]) for code in chosen}
-    # one look-up in most cases: a file has millions of these
-    takers: dict[bytes, tuple[Callable[[int], None], int]] = {
-        value + code: (events[code].append, level) for value, level in _LEVELS.items() for code in chosen
-    }
-    now = 0
-    for word in words:
-        if taker := takers.get(word):
-            taker[0](now | taker[1])
-        elif word[0] == ord("#"):
-            then = int(word[1:]) << 2 if word[1:].isdigit() else -1
-            if not now <= then < _LATEST:
-                raise _broken(path, now, word, "is no later time")
-            now = then
-        elif word[0] in b"bBrR":  # a vector: its code is the next word
-            code = next(words, b"")
-            if taker := takers.get(word[-1:] + code):
-                taker[0](now | taker[1])
-            elif code not in known or code in chosen:
-                raise _broken(path, now, word + b" " + code, "changes no channel of the file")
-        elif word[0] == ord("$"):
-            if word not in _MARKS:
-                all(one != b"$end" for one in words)
-        elif word[:1] not in _LEVELS or word[1:] not in known:
-            raise _broken(path, now, word, "changes no channel of the file")
-    return events, now >> 2
-
-
-def _words(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    rest = b""
-    while chunk := file.read(_CHUNK):
-        words = (rest + chunk).split()
-        rest = b"" if chunk[-1:].isspace() else words.pop()
-        if len(rest) >= _CHUNK:
-            raise ConfigurationError(f"{path} is no VCD file: it has a word of {len(rest)} bytes or more")
-        yield from words
-    if rest:
-        yield rest
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        if not path.stat().st_size:
-            raise ConfigurationError(f"the capture {path} is empty", hint="did the instrument write it?")
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the capture {path}: {error.strerror}") from error
-
-
-def _broken(path: Path, now: int, word: bytes, what: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{path}: after #{now >> 2}: {word[:40].decode('utf-8', 'replace')!r} {what}",
-        hint="was the file cut short, or changed?",
-    )
 
 
 def _changes(ticks: Ticks, levels: Levels) -> tuple[Ticks, Levels]:

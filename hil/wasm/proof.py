@@ -6,9 +6,12 @@ from pathlib import PurePosixPath
 
 from hil.errors import RunnerError
 from hil.guest import Guest
+from hil.guest.shell import quote
+from hil.image.manifest import AgentFacts
 from hil.wasm.module import Module
 from hil.wasm.runner import MODULES, Runner
 
+ENTROPY = 32  # bytes; the kernel's generator has a seed of this size
 LIMIT = 10.0  # seconds; it takes some ten milliseconds
 # (module (func (export "_start"))): so small that a runner that wears out hardly does by it
 NOTHING = bytes.fromhex("0061736d 01000000 01040160 0000 03020100 070a01065f7374617274 0000 0a040102000b")
@@ -19,18 +22,31 @@ def prove(guest: Guest) -> None:
 
     Raises `RunnerError` where the runner does not run it, and what `Runner.run` and `Guest.run` raise.
     """
-    if guest.board.manifest.agent is None:
+    agent = guest.board.manifest.agent
+    if agent is None:
         guest.run("true", check=True)
         return
     module = Module.raw("nothing.wasm", NOTHING)
     path = PurePosixPath(MODULES, module.name)
     octal = "".join(f"\\{byte:03o}" for byte in NOTHING)
-    guest.run(f"mkdir -p {path.parent};printf '{octal}' >{path}", check=True)
+    prepared = guest.run(f"mkdir -p {path.parent} && printf '{octal}' >{path}{_entropy(guest, agent)}")
     runner = Runner(guest)
     runner.assume(module, str(path))
     run = runner.run(module, limit=LIMIT, restore=False)
-    if not run.good:
+    if not run.good or prepared.status:
+        cause = f"; before that: {prepared.text.strip()}" if prepared.status else ""
         raise RunnerError(
-            f"the board is up, but its runner does not run a module that does nothing: {run}",
+            f"the board is up, but its runner does not run a module that does nothing: {run}{cause}",
             evidence=guest.shell.console.evidence(),
         )
+
+
+def _entropy(guest: Guest, agent: AgentFacts) -> str:
+    """Return the end of a command that feeds the board fresh entropy; empty in virtual time.
+
+    All boards restored from one snapshot would draw the same random bytes. In virtual time they are to.
+    """
+    if agent.entropy_option is None or guest.board.virtual is not None:
+        return ""
+    option = agent.entropy_option.format(hex=guest.shell.console.token(ENTROPY))
+    return f" && {quote([agent.command, option])}"

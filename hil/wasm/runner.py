@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.console.transcript import printable, split_lines
+from hil.errors import ConfigurationError
 from hil.guest import CommandTimeout, Guest
 from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
@@ -14,12 +15,14 @@ from hil.guest.typed import bytes_of, text_of
 from hil.image.manifest import AgentFacts, agent_of
 from hil.wasm import oci
 from hil.wasm.module import Module
-from hil.wasm.verdict import Faulted, NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
+from hil.wasm.verdict import Failed, Faulted, NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
 
 MODULES = "/tmp/hil"  # where uploaded modules go in the guest
 DEFAULT_LIMIT = 30.0  # seconds for a module to run
 OVERHEAD = 20.0  # seconds beside the run: transfer of the module to the runner, the agent itself
-NOT_FOUND, NO_RUNNER = 127, 245  # exit status of the shell, and of the reference image's agent
+NOT_FOUND = 127  # exit status of the shell
+NO_RUNNER, BUSY, TOO_LARGE = 245, 246, 247  # of the reference image's agent, which seals
+UPLOADS, UPLOADED = 32 << 20, 256  # bytes and number of the modules that stay in the guest
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,6 @@ class Runner:
     def __init__(self, guest: Guest, record: Callable[[Execution], None] = lambda run: None) -> None:
         self.guest = guest
         self._record = record
-        self._session: object = None
-        self._places: dict[str, str] = {}
 
     @property
     def facts(self) -> AgentFacts:
@@ -107,11 +108,12 @@ class Runner:
         then, with `restore`, the board is made fresh and the module deployed once more (see
         `Execution.restored`). Both deployments are recorded.
 
-        Raises what `hil.wasm.oci.load` raises for a module that cannot be read, what `guest.run` raises other than
-        a time-out, and what that boot raises.
+        Raises `ConfigurationError` for a module that is larger than the runner takes, what `hil.wasm.oci.load` raises
+        for a module that cannot be read, what `guest.run` raises other than a time-out, and what that boot raises.
         """
         if not isinstance(module, Module):
             module = oci.load(module)
+        self.check_size(module)
         words = tuple(map(text_of, arguments))
         run = self._deploy(module, words, limit)
         if restore and not run.heard:
@@ -119,6 +121,16 @@ class Runner:
             self.guest.board.fresh()
             run = self._deploy(module, words, limit, why)
         return run
+
+    def check_size(self, module: Module) -> None:
+        """Raise `ConfigurationError` for a module that is larger than the image's runner takes."""
+        limit = self.facts.module_limit
+        if limit is not None and len(module.data) > limit:
+            raise ConfigurationError(
+                f"the module {module.name} has {len(module.data)} bytes, and the runner of image "
+                f"{self.guest.board.manifest.name} takes {limit} at most",
+                hint="make it smaller: leave out debug information, keep data out of it",
+            )
 
     def _deploy(
         self, module: Module, arguments: tuple[str, ...], limit: float, restored: str | None = None
@@ -147,9 +159,11 @@ class Runner:
         reading = read(transcript.read(result.start, result.end), facts, nonce=nonce, foreign=foreign)
         if result.status == NOT_FOUND and not reading.seal:
             reading = Reading(NoAgent(result.text.strip()), b"", None, None)
-        elif nonce and result.status == NO_RUNNER and not reading.seal:
+        elif nonce and result.status in (NO_RUNNER, BUSY) and not reading.seal:
             guest.board.dirty = "the runner does not answer"
             reading = Reading(NoAgent(result.text.strip() or "the runner does not answer"), b"", None, None)
+        elif nonce and result.status == TOO_LARGE and not reading.seal:
+            reading = Reading(Failed(result.text.strip().rpartition("\n")[2]), b"", None, None)
         elif isinstance(reading.verdict, Silent):
             guest.board.dirty = f"the runner was silent on {module.name}"
         elif isinstance(reading.verdict, Faulted) and not reading.seal:
@@ -159,23 +173,32 @@ class Runner:
 
     def assume(self, module: Module, path: str) -> None:
         """Take `module` for being at `path` in the guest."""
-        self._session_places()[module.sha256] = path
+        self._places()[module.sha256] = path
 
     def place(self, module: Module) -> str:
-        """The path of `module` in the guest, uploading it where the guest does not have it yet."""
-        places = self._session_places()
+        """Return the path of `module` in the guest; upload it where the guest does not have it yet."""
+        places = self._places()
         if module.sha256 not in places:
             path = f"{self.facts.samples}/{module.name}"
             if digest_in_guest(self.guest.shell, path) != module.sha256:
-                path = f"{MODULES}/{module.sha256[:16]}/{module.name}"
-                self.guest.put(module.data, path)
+                directory = module.sha256[:16]
+                path = f"{MODULES}/{directory}/{module.name}"
+                if self.guest.put(module.data, path) and self._removed_others(directory):
+                    places.clear()
             places[module.sha256] = path
         return places[module.sha256]
 
-    def _session_places(self) -> dict[str, str]:
-        if self._session is not self.guest.shell:
-            self._session, self._places = self.guest.shell, {}
-        return self._places
+    def _removed_others(self, directory: str) -> bool:
+        """Keep the guest's memory from filling up: remove the uploads but `directory` where there are too many."""
+        kept = self.guest.run(
+            f"(cd {MODULES};if [ $(du -sk .|cut -f1) -gt {UPLOADS >> 10} ]||[ $(ls|wc -l) -gt {UPLOADED} ];then "
+            f"for d in *;do [ $d = {directory} ]||rm -rf $d;done;else echo kept;fi)"
+        )
+        return "kept" not in kept.text
+
+    def _places(self) -> dict[str, str]:
+        assert self.guest.shell, "opens the session of this boot, to which the places belong"
+        return self.guest.modules
 
     def _execution(
         self,

@@ -155,6 +155,8 @@ def read(console: bytes, facts: AgentFacts, *, nonce: str | None = None, foreign
     if seal is None:
         garbled = nonce.encode() in console[start:]
         reason = "the sealed verdict was garbled on the line" if garbled else "no sealed verdict on the line"
+        if not begin and not garbled and (words := _texts(console)):
+            reason += f"; the agent's last words: {words[-1]}"
         return Reading(Silent(reason), console[start:], False, None, _texts(console[:start] if not begin else b""))
     output, rest, others = _proven(console[start:], seal, foreign)
     if output is None:

@@ -48,12 +48,14 @@ static void usage(FILE *to)
 {
 	fputs("Usage: wasmedge_emit [--seal=NONCE] [--limit=MS] wasm-file [args...]\n"
 	      "       wasmedge_emit --hello[=MS]\n"
+	      "       wasmedge_emit --entropy=HEX\n"
 	      "\n"
 	      "emit wasm file to the runner\n"
 	      "\n"
 	      "  --seal=NONCE  end with a line that carries NONCE, verdict, length and CRC of the output, times\n"
 	      "  --limit=MS    end the module after so many milliseconds (0: never)\n"
 	      "  --hello[=MS]  ask the runner who it is; wait for it at most so long (2000)\n"
+	      "  --entropy=HEX add random bytes (1 to 64) to this kernel's and to the runner's random numbers\n"
 	      "\n"
 	      "Exit status: the module's (0..239; larger ones become 239), or\n"
 	      "  240 not loaded, 241 not instantiated, 242 trap or no usable _start, 243 limit exceeded,\n"
@@ -237,6 +239,35 @@ static int hello(uint64_t limit_ms)
 	return 0;
 }
 
+/* Returns the digit's value, or ends with an error. */
+static int hex_digit(char digit)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *at = digit ? strchr(digits, digit) : NULL;
+	if (!at)
+		die(1, "--entropy wants 1 to %d bytes in lower-case hexadecimal digits", LINK_ENTROPY_MAX);
+	return at - digits;
+}
+
+/* Feeds both kernels: of a machine that is restored from a snapshot each would repeat its random numbers. */
+static int add_entropy(const char *text)
+{
+	char bytes[LINK_ENTROPY_MAX];
+	size_t size = 0;
+	do {
+		int high = hex_digit(*text++);
+		bytes[size++] = high << 4 | hex_digit(*text++);
+	} while (*text && size < sizeof bytes);
+	if (*text)
+		hex_digit(0);
+	if (link_add_entropy(bytes, size) < 0)
+		die(1, "this kernel takes no entropy: %s", strerror(errno));
+	open_link();
+	if (peer.bell < 0) /* else it is the same kernel */
+		must(LINK_ADD_ENTROPY, bytes, size);
+	return 0;
+}
+
 /* Opens the module; ends with the real agent's words when it cannot. */
 static int open_module(const char *path, uint64_t *bytes)
 {
@@ -380,6 +411,8 @@ int main(int count, char **arguments)
 			return hello(HELLO_MS);
 		if ((value = value_of(*arguments, "--hello=")))
 			return hello(milliseconds(value));
+		if ((value = value_of(*arguments, "--entropy=")))
+			return add_entropy(value);
 		if ((value = value_of(*arguments, "--limit=")))
 			limit_ms = milliseconds(value);
 		else if ((value = value_of(*arguments, "--seal=")) && *value && strlen(value) <= NONCE_MAX)

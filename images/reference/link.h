@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/random.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ enum {
 	LINK_ARGUMENTS_MAX = 64 << 10, /* bytes of all arguments with their NULs */
 	LINK_ARGUMENTS = 256,          /* arguments without argv[0] */
 	LINK_CYCLES = LINK_BULK / 4,   /* of one CYCLE */
+	LINK_ENTROPY_MAX = 64,         /* bytes of ADD_ENTROPY */
 	LINK_PERIOD_MIN = 10000,       /* nanoseconds */
 	LINK_PRIORITY_MAX = 98,        /* of CYCLE; the kernel's own threads have 99 */
 };
@@ -48,6 +50,7 @@ enum link_command {
 	LINK_SET_LIMIT = 8, /* u32 or u64: milliseconds, 0 for none */
 	LINK_SEND_BULK = 9, /* as SEND_PART, with 14 times as much: the bytes are in `bulk` */
 	LINK_CYCLE = 10,    /* struct link_cycle; forgets the module, answered as RUN, u32 ticks late each in `bulk` */
+	LINK_ADD_ENTROPY = 11, /* up to LINK_ENTROPY_MAX random bytes, for the kernel under the runner */
 };
 
 enum link_answer {
@@ -57,6 +60,7 @@ enum link_answer {
 	LINK_BAD_ORDER = 3, /* no module announced, incomplete, or already complete */
 	LINK_TOO_LARGE = 4, /* module, arguments, cycles or period */
 	LINK_BUSY = 5,      /* a module is running */
+	LINK_NOT_DONE = 6,  /* the runner's kernel refused it */
 };
 
 enum link_verdict {
@@ -169,6 +173,25 @@ static inline void link_get_text(char *to, const volatile uint32_t *from, size_t
 {
 	link_get(to, from, field);
 	to[field - 1] = 0;
+}
+
+/*
+ * Adds random bytes to this kernel's generator and has it use them. Returns 0, or -1 with errno set. The kernel
+ * takes them over in a thread of its own, as soon as this CPU has nothing urgent to do.
+ */
+static inline int link_add_entropy(const void *bytes, size_t size)
+{
+	struct {
+		int bits, bytes; /* struct rand_pool_info */
+		char data[LINK_ENTROPY_MAX];
+	} pool = {size * 8, size, {0}};
+	int kernel = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	memcpy(pool.data, bytes, size);
+	int result = kernel < 0 || ioctl(kernel, RNDADDENTROPY, &pool) < 0 || ioctl(kernel, RNDRESEEDCRNG) < 0 ? -1 : 0;
+	int error = errno;
+	close(kernel);
+	errno = error;
+	return result;
 }
 
 static inline uint64_t link_ticks(void)

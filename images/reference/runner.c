@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "link.h"
+#include "proposal.h"
 #include "uart.h"
 #include "worker.h"
 
@@ -16,6 +17,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -165,6 +167,16 @@ static void stop(enum link_verdict verdict, const char *reason)
 	finish(verdict, 0, reason);
 }
 
+/* Adds to the reason why a module was not loaded the proposal that it needs, if that is the cause. */
+static void add_proposal(char *reason, size_t room)
+{
+	char name[64];
+	size_t used = strlen(reason);
+	log_text[log_bytes] = 0;
+	if (proposal_missing(name, sizeof name, log_text, job->code, module, received))
+		snprintf(reason + used, room - used, ": the module needs the proposal %s", name);
+}
+
 /* The worker says that it is done, or died. */
 static void conclude(void)
 {
@@ -174,6 +186,8 @@ static void conclude(void)
 	if (job->done && verdict >= LINK_EXITED && verdict <= LINK_TRAPPED) {
 		memcpy(reason, job->reason, sizeof reason);
 		reason[sizeof reason - 1] = 0;
+		if (verdict == LINK_NOT_LOADED)
+			add_proposal(reason, sizeof reason);
 		finish(verdict, job->code, verdict == LINK_EXITED ? "" : reason);
 		return;
 	}
@@ -354,6 +368,15 @@ static enum link_answer take_argument(size_t size)
 	return LINK_OK;
 }
 
+static enum link_answer add_entropy(size_t size)
+{
+	char bytes[LINK_ENTROPY_MAX];
+	if (!size || size > sizeof bytes)
+		return LINK_BAD_SIZE;
+	link_get(bytes, peer.page->data, size);
+	return link_add_entropy(bytes, size) < 0 ? LINK_NOT_DONE : LINK_OK;
+}
+
 /* Obeys one request and returns its answer. */
 static enum link_answer obey(uint32_t seq, uint32_t header)
 {
@@ -390,6 +413,8 @@ static enum link_answer obey(uint32_t seq, uint32_t header)
 			stop(LINK_ABORTED, "aborted");
 		forget_module();
 		return LINK_OK;
+	case LINK_ADD_ENTROPY:
+		return add_entropy(size);
 	case LINK_SET_LIMIT:
 		if (size != 4 && size != 8)
 			return LINK_BAD_SIZE;
@@ -427,9 +452,21 @@ static void serve_request(void)
 
 /* -- life ------------------------------------------------------------------------------------- */
 
+/*
+ * Waits until the kernel has collected its first entropy. It does so by letting a timer interrupt the caller, which
+ * SCHED_FIFO keeps from happening: a module's first random number would never come.
+ */
+static void await_entropy(void)
+{
+	char byte;
+	while (getrandom(&byte, 1, 0) < 0 && errno == EINTR)
+		;
+}
+
 static void start(void)
 {
 	struct sched_param priority = {.sched_priority = PRIORITY};
+	await_entropy();
 	signal(SIGPIPE, SIG_IGN); /* a worker that died before its start */
 	if (sched_setscheduler(0, SCHED_FIFO, &priority) < 0)
 		die("SCHED_FIFO");

@@ -14,18 +14,71 @@
 
 enum { PAGE = 64 << 10, OWN_MEMORY = 48 << 20 }; /* of WebAssembly; what the runtime itself may need */
 
+/* All that WasmEdge 0.14 implements, beside those that are on by default; docs/runtime.md lists them. */
+static const enum WasmEdge_Proposal proposals[] = {
+	WasmEdge_Proposal_TailCall,
+	WasmEdge_Proposal_ExtendedConst,
+	WasmEdge_Proposal_FunctionReferences,
+	WasmEdge_Proposal_GC,
+	WasmEdge_Proposal_MultiMemories,
+	WasmEdge_Proposal_Threads,
+	WasmEdge_Proposal_RelaxSIMD,
+	WasmEdge_Proposal_ExceptionHandling,
+};
+
+static uint64_t pages(uint64_t memory)
+{
+	return (memory - OWN_MEMORY) / PAGE;
+}
+
 static WasmEdge_VMContext *new_machine(uint64_t memory)
 {
 	WasmEdge_ConfigureContext *configure = WasmEdge_ConfigureCreate();
 	WasmEdge_ConfigureAddHostRegistration(configure, WasmEdge_HostRegistration_Wasi);
-	WasmEdge_ConfigureSetMaxMemoryPage(configure, (memory - OWN_MEMORY) / PAGE);
+	for (size_t i = 0; i < sizeof proposals / sizeof *proposals; i++)
+		WasmEdge_ConfigureAddProposal(configure, proposals[i]);
+	WasmEdge_ConfigureSetMaxMemoryPage(configure, pages(memory));
 	WasmEdge_VMContext *machine = WasmEdge_VMCreate(configure, NULL);
 	WasmEdge_ConfigureDelete(configure);
 	return machine;
 }
 
-/* Loads and runs `_start`; notes in the job how far it came. */
-static WasmEdge_Result execute(WasmEdge_VMContext *machine, struct job *job)
+/* Reads a LEB128 number of a validated module. */
+static uint64_t leb(const uint8_t **at)
+{
+	uint64_t value = 0;
+	for (int shift = 0;; shift += 7) {
+		uint8_t byte = *(*at)++;
+		value |= (uint64_t)(byte & 0x7f) << shift;
+		if (byte < 0x80)
+			return value;
+	}
+}
+
+/* Returns how many pages of memory a validated module declares, all its memories together. */
+static uint64_t declared_pages(const struct job *job)
+{
+	enum { HEADER = 8, MEMORY_SECTION = 5, HAS_MAXIMUM = 1 };
+	const uint8_t *at = job->module + HEADER, *end = job->module + job->module_bytes;
+	uint64_t sum = 0;
+	while (at < end) {
+		uint8_t section = *at++;
+		uint64_t size = leb(&at);
+		const uint8_t *next = at + size;
+		if (section == MEMORY_SECTION)
+			for (uint64_t memories = leb(&at); memories; memories--) {
+				uint8_t flags = *at++;
+				sum += leb(&at);
+				if (flags & HAS_MAXIMUM)
+					leb(&at);
+			}
+		at = next;
+	}
+	return sum;
+}
+
+/* Loads and runs `_start`; notes in the job how far it came, and a reason that the library has no words for. */
+static WasmEdge_Result execute(WasmEdge_VMContext *machine, struct job *job, uint64_t memory)
 {
 	static const char *arguments[1 + LINK_ARGUMENTS] = {"wasm.wasm"};
 	const char *next = job->argument;
@@ -35,6 +88,7 @@ static WasmEdge_Result execute(WasmEdge_VMContext *machine, struct job *job)
 		WasmEdge_VMGetImportModuleContext(machine, WasmEdge_HostRegistration_Wasi);
 	WasmEdge_ModuleInstanceInitWASI(wasi, arguments, 1 + job->arguments, NULL, 0, NULL, 0);
 
+	job->reason[0] = 0;
 	job->verdict = LINK_NOT_LOADED;
 	WasmEdge_Result result = WasmEdge_VMLoadWasmFromBuffer(machine, job->module, job->module_bytes);
 	if (WasmEdge_ResultOK(result))
@@ -42,6 +96,12 @@ static WasmEdge_Result execute(WasmEdge_VMContext *machine, struct job *job)
 	if (!WasmEdge_ResultOK(result))
 		return result;
 	job->verdict = LINK_NOT_INSTANTIATED;
+	uint64_t declared = declared_pages(job);
+	if (declared > pages(memory)) { /* the library would run it with less */
+		snprintf(job->reason, sizeof job->reason, "the module declares %llu pages of memory, the runner has %llu",
+			 (unsigned long long)declared, (unsigned long long)pages(memory));
+		return WasmEdge_ResultGen(WasmEdge_ErrCategory_UserLevelError, 0);
+	}
 	result = WasmEdge_VMInstantiate(machine);
 	if (!WasmEdge_ResultOK(result))
 		return result;
@@ -63,7 +123,7 @@ static void warm_up(uint64_t memory)
 	};
 	static struct job idle = {.module = nothing, .module_bytes = sizeof nothing};
 	WasmEdge_VMContext *machine = new_machine(memory);
-	execute(machine, &idle);
+	execute(machine, &idle, memory);
 	WasmEdge_VMDelete(machine);
 }
 
@@ -109,14 +169,15 @@ static void set_streams(int start, int output, int log)
 	setvbuf(stdout, NULL, _IOLBF, 4096);
 }
 
-static void run_module(WasmEdge_VMContext *machine, struct job *job)
+static void run_module(WasmEdge_VMContext *machine, struct job *job, uint64_t memory)
 {
 	set_priority(WORKER_PRIORITY);
-	WasmEdge_Result result = execute(machine, job);
+	WasmEdge_Result result = execute(machine, job, memory);
 	if (job->verdict == LINK_EXITED)
 		return;
 	job->code = WasmEdge_ResultGetCode(result);
-	snprintf(job->reason, sizeof job->reason, "%s", WasmEdge_ResultGetMessage(result));
+	if (!job->reason[0])
+		snprintf(job->reason, sizeof job->reason, "%s", WasmEdge_ResultGetMessage(result));
 }
 
 static void run_cycle(struct job *job)
@@ -141,7 +202,7 @@ static _Noreturn void work(struct job *job, uint64_t memory)
 	if (what == WORK_CYCLE)
 		run_cycle(job);
 	else
-		run_module(machine, job);
+		run_module(machine, job, memory);
 	fflush(stdout);
 	link_barrier();
 	job->done = 1;

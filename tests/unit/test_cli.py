@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import click
 import pytest
@@ -18,6 +19,7 @@ from support import QUICK, STUB, children, stub_board, until
 from hil import checkup
 from hil.checkup import Finding
 from hil.cli import exit_status, main
+from hil.errors import BootError, GuestError, HilError, InfrastructureError, RunnerError
 from hil.timing import Clock, Series, max, ms
 from hil.timing.results import write
 from hil.wasm import exited, failed, faulted, no_agent, silent, stuck
@@ -50,13 +52,6 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     ("words", "told"),
     [
         (["nothing"], "No such command 'nothing'"),
-        (["run"], "Missing argument 'MODULE'"),
-        (["run", str(HELLO), "--limit", "0"], "--limit"),
-        (["run", "nothing.wasm"], "cannot read the module nothing.wasm: No such file"),
-        (["run", "."], ". is not a regular file"),
-        (["run", __file__], "is not a WebAssembly module: it starts with"),
-        (["run", str(HELLO), "--board", "qemu-refrence"], "did you mean 'qemu-reference'?"),
-        (["run", str(HELLO), "--image", "refrence"], "did you mean 'reference'?"),
         (["board", "boot", "--board", "nothing"], "the boards are: "),
         (["board", "console"], "the console needs a terminal"),
         (["image", "info", "refrence"], "did you mean 'reference'?"),
@@ -80,9 +75,52 @@ def test_bad_input_is_told_on_standard_error_with_status_2(words: list[str], tol
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "Missing argument 'MODULE'"),
+        ([str(HELLO), "--limit", "0"], "--limit"),
+        (["nothing.wasm"], "cannot read the module nothing.wasm: No such file"),
+        (["."], ". is not a regular file"),
+        ([__file__], "is not a WebAssembly module: it starts with"),
+        ([str(HELLO), "--board", "qemu-refrence"], "did you mean 'qemu-reference'?"),
+        ([str(HELLO), "--image", "refrence"], "did you mean 'reference'?"),
+    ],
+)
+def test_a_run_that_never_began_has_a_status_of_its_own(words: list[str], told: str) -> None:
+    result = hil("run", *words)
+    assert result.exit_code == 64, "a module may exit with 1 and 2"
+    assert told in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(InfrastructureError, 71), (BootError, 72), (GuestError, 72), (RunnerError, 72)]
+)
+def test_what_kept_a_module_from_running_is_told_by_the_status(
+    error: type[HilError], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise error("no")
+
+    monkeypatch.setattr("hil.cli.runs.powered", fail)
+    assert hil("run", str(HELLO)).exit_code == status
+
+
+@pytest.mark.parametrize("words", [["run", str(HELLO)], ["board", "boot"], ["doctor"]])
+def test_ctrl_c_is_130(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    for place in ("hil.cli.runs.powered", "hil.cli.boards.powered", "hil.checkup.run"):
+        monkeypatch.setattr(place, interrupt)
+    assert hil(*words).exit_code == 130
+
+
 def test_nothing_odd_in_a_message_upsets_it() -> None:
     result = hil("run", "[red]missing[/].wasm")
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert "[red]missing[/].wasm" in result.stderr
 
 

@@ -1006,11 +1006,11 @@ def test_a_credential_helper_is_asked(home, monkeypatch, script, told):
 def test_hil_run_tells_a_reference_as_it_is(made):
     """Not with what rich takes for the name of a picture in it."""
     result = CliRunner().invoke(main, ["run", "oci://localhost:1/m:v"])
-    assert result.exit_code == 1
+    assert result.exit_code == 71
     assert "oci://localhost:1/m:v: registry localhost:1 cannot be asked" in result.stderr
     made.list(made.manifest(made.module(b"text")), tag="v")
     result = CliRunner().invoke(main, ["run", f"oci-layout:{made.path}:v"])
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert f"oci-layout:{made.path}:v@{made.manifests[0]['digest']} is not a WebAssembly module" in result.stderr
 
 

@@ -404,7 +404,7 @@ def test_the_command_line_boots_it_too(tmp_path: Path, monkeypatch: pytest.Monke
     assert shown.exit_code == 0, shown.output
     assert [line.split()[0] for line in shown.stdout.splitlines()[1:4]] == ["start", "login", "shell"]
     module = CliRunner().invoke(main, ["run", str(HELLO), "--board", str(board)])
-    assert module.exit_code == 1
+    assert module.exit_code == 71
     assert "was sent where the recording has nothing more" in module.stderr.replace("\n", " ")
 
 

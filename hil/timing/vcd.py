@@ -1,0 +1,330 @@
+"""VCD files, IEEE 1364 clause 18, extended ones too, as instruments and simulators write them."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import re
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from hil.board.analyser import stated_rate
+from hil.errors import ConfigurationError
+
+LOW, HIGH, UNKNOWN = 0, 1, 2
+_CHUNK = 1 << 20  # bytes
+# beside the four states of the standard the nine of VHDL, as GHDL writes them
+_LEVELS = dict.fromkeys(b"0lL", LOW) | dict.fromkeys(b"1hH", HIGH) | dict.fromkeys(b"xXzZuUwW-", UNKNOWN)
+# of a port: driven by the test fixture, by the device, by both
+_PORT_LEVELS = dict.fromkeys(b"DdLl0", LOW) | dict.fromkeys(b"UuHh1", HIGH) | dict.fromkeys(b"NZXTFABCabcf?", UNKNOWN)
+_TIMESCALE = re.compile(r"(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)(s|ms|us|ns|ps|fs|as)")
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9, "ps": 10**12, "fs": 10**15, "as": 10**18}
+_LATEST = 1 << 63  # what fits into 64 bits, with two for the level
+_MARKS = frozenset((b"$dumpvars", b"$dumpall", b"$dumpon", b"$dumpoff", b"$end")) | frozenset(
+    b"$dumpports" + kind for kind in (b"", b"all", b"on", b"off")
+)
+_NO_BITS = ("real", "realtime", "real_parameter", "shortreal", "event", "string")
+_RANGE = re.compile(r"\[(-?\d+)(?::(-?\d+))?\]")
+# a whole line with the value of a string, which may hold blanks; `$end` would close a section
+_STRING = re.compile(rb"^[ \t]*[sS](?![^\n]*\$end)[^\n]*", re.MULTILINE)
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True)
+class Dump:
+    """What a VCD file holds of some channels.
+
+    There are `per_second` ticks in a second, and the file ends at tick `end`. `changes` has for each channel its
+    changes as tick << 2 | level, in order, from tick 0 on. `rate` is the sample rate in Hz that sigrok states.
+    """
+
+    per_second: Fraction
+    rate: float | None
+    end: int
+    changes: dict[str, array[int]]
+
+
+def read(path: Path, channels: Sequence[str]) -> Dump:
+    """Read `channels`, or all signals of one bit where none is named.
+
+    Raises `ConfigurationError` for a file that is no whole VCD file, and for a channel that is not in it.
+    """
+    with opened(path) as file:
+        words = _words(path, _text(file))
+        header = _Header(path, words)
+        chosen = header.choose(channels)
+        events = _Events(path, header, chosen.values())
+        events.read(words)
+    changes = {name: events.changes[bit.place] for name, bit in chosen.items()}
+    return Dump(header.per_second, header.rate, events.now >> 2, changes)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a capture. Raises `ConfigurationError` for one that is empty or cannot be read."""
+    try:
+        if not path.stat().st_size:
+            raise ConfigurationError(f"the capture {path} is empty", hint="did the instrument write it?")
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the capture {path}: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class _Variable:
+    """A `$var`: `width` in bits, 0 for what has none; its bits are `left` to `right`."""
+
+    scopes: tuple[str, ...]
+    name: str
+    kind: str
+    code: bytes
+    width: int
+    left: int
+    right: int
+
+    @property
+    def full(self) -> str:
+        return ".".join([*self.scopes, self.name])
+
+    @property
+    def place(self) -> tuple[bytes, int]:
+        """Code and bit of a signal of one bit."""
+        return self.code, 0
+
+    @property
+    def about(self) -> str:
+        return f"{self.kind} of {self.width} bits" if self.width else self.kind
+
+    def spellings(self) -> Iterator[str]:
+        """Yield the names by which it may be named, beside its own."""
+        plain = self.name.removeprefix("\\")
+        for name in (self.name, plain, _RANGE.sub("", plain), plain.replace(" ", "")):
+            yield name
+            for start in range(len(self.scopes)):
+                yield ".".join([*self.scopes[start:], name])
+
+    def bit(self, channel: str) -> _Bit | None:
+        """Return the bit that `channel`, a name with an index, names in this vector."""
+        name, bracket, index = channel.rpartition("[")
+        match = _RANGE.fullmatch(bracket + index)
+        if match is None or match[2] is not None or self.width < 2 or name not in self.spellings():
+            return None
+        at = int(match[1])
+        if not min(self.left, self.right) <= at <= max(self.left, self.right):
+            return None
+        return _Bit(self.full, (self.code, abs(at - self.right)))
+
+
+@dataclass(frozen=True)
+class _Bit:
+    """A signal of one bit: `place` is its code and the number of bits to the right of it."""
+
+    full: str
+    place: tuple[bytes, int]
+
+
+class _Header:
+    """What a VCD file declares: its time scale in ticks per second, sigrok's sample rate, its variables."""
+
+    def __init__(self, path: Path, words: Iterator[bytes]) -> None:
+        self.path = path
+        self.rate: float | None = None
+        self.variables: list[_Variable] = []
+        timescale = ""
+        scopes: list[str] = []
+        for word in words:
+            # sigrok-cli may put a line of its own before the first section
+            if not word.startswith(b"$"):
+                continue
+            if word.startswith(b"$enddefinitions"):
+                break
+            said = [one.decode("utf-8", "replace") for one in _section(words)]
+            match word:
+                case b"$comment":
+                    self.rate = stated_rate(" ".join(said)) or self.rate
+                case b"$timescale":
+                    timescale = "".join(said)
+                case b"$scope":
+                    scopes.append(" ".join(said[1:]) or "".join(said))
+                case b"$upscope" if scopes:
+                    scopes.pop()
+                case b"$var":
+                    self.variables.append(self._variable(tuple(scopes), said))
+        else:
+            raise ConfigurationError(
+                f"{path} has no $enddefinitions", hint="is it a VCD file, and was it written to its end?"
+            )
+        scale = _TIMESCALE.fullmatch(timescale.lower().replace("µ", "u").replace("μ", "u"))
+        if scale is None or not Fraction(scale[1]):
+            raise ConfigurationError(
+                f"{path}: the time scale {timescale!r} is none" if timescale else f"{path} tells no time scale",
+                hint="a VCD file has, for example, `$timescale 10 ns $end`: a number of s, ms, us, ns, ps or fs",
+            )
+        self.per_second = _PER_SECOND[scale[2]] / Fraction(scale[1])
+
+    def _variable(self, scopes: tuple[str, ...], said: Sequence[str]) -> _Variable:
+        if len(said) < 4:
+            raise ConfigurationError(f"{self.path}: `$var {' '.join(said)}` lacks a type, size, code or name")
+        kind, size, code, *words = said
+        name = re.sub(r" (?=\[)", "", " ".join(words))
+        bits = _RANGE.fullmatch(size)  # of a port
+        if bits is None and not size.isdecimal():
+            raise ConfigurationError(f"{self.path}: `$var {' '.join(said)}` has no size: {size!r}")
+        ranges = bits or next((found for found in _RANGE.finditer(name) if found[2] and found.end() == len(name)), None)
+        left, right = (int(ranges[1]), int(ranges[2] or ranges[1])) if ranges else (max(0, int(size) - 1), 0)
+        width = abs(left - right) + 1 if bits else int(size)
+        return _Variable(scopes, name, kind, code.encode(), 0 if kind in _NO_BITS else width, left, right)
+
+    def choose(self, channels: Sequence[str]) -> dict[str, _Bit]:
+        """The bits of `channels`. Raises `ConfigurationError` unless each is there, once, and of one bit."""
+        single = [one for one in self.variables if one.width == 1]
+        if not channels:
+            if not single:
+                raise ConfigurationError(
+                    f"{self.path} has no signal of one bit",
+                    hint=f"name a bit of a vector, as data[0]: {self._names(self.variables)}",
+                )
+            short = [one.name for one in single]
+            channels = [one.full if short.count(one.name) > 1 else one.name for one in single]
+        return {channel: self._chosen(channel, single) for channel in channels}
+
+    def _chosen(self, channel: str, single: Sequence[_Variable]) -> _Bit:
+        exact = [one for one in self.variables if channel in (one.full, one.name)]
+        named = exact or [one for one in self.variables if channel in one.spellings()]
+        bits = [_Bit(one.full, one.place) for one in named if one.width == 1]
+        bits = bits or [bit for one in self.variables if not named and (bit := one.bit(channel))]
+        if named and not bits:
+            raise ConfigurationError(
+                f"{self.path}: {channel!r} is a {named[0].about}: only a signal of one bit has edges",
+                hint=f"of one bit are: {self._names(single)}; a bit of a vector is named as data[0]",
+            )
+        if not bits:
+            known = [name for one in self.variables for name in (one.name, one.full)]
+            near = difflib.get_close_matches(channel, known, n=1)
+            raise ConfigurationError(
+                f"{self.path} has no channel {channel!r}",
+                hint=(f"did you mean {near[0]!r}? " if near else "")
+                + (f"the channels are: {self._names(single)}" if single else "it has none of one bit"),
+            )
+        if len({bit.place for bit in bits}) > 1:
+            raise ConfigurationError(f"{self.path}: {channel!r} may be any of {', '.join(bit.full for bit in bits)}")
+        return bits[0]
+
+    @staticmethod
+    def _names(variables: Sequence[_Variable]) -> str:
+        return ", ".join(one.full for one in variables) or "none"
+
+
+class _Events:
+    """The changes of some bits, as tick << 2 | level, and the time that has come."""
+
+    def __init__(self, path: Path, header: _Header, bits: Iterable[_Bit]) -> None:
+        self.now = 0
+        self.changes = {bit.place: array("q", [UNKNOWN]) for bit in bits}
+        self._path = path
+        self._known = {one.code for one in header.variables}
+        self._bits: dict[bytes, list[tuple[int, Callable[[int], None]]]] = {}
+        for (code, place), changes in self.changes.items():
+            self._bits.setdefault(code, []).append((place, changes.append))
+
+    def read(self, words: Iterator[bytes]) -> None:
+        # one look-up in most cases: a file has millions of these
+        takers = {
+            bytes([value]) + code: (bits[0][1], level)
+            for value, level in _LEVELS.items()
+            for code, bits in self._bits.items()
+            if bits[0][0] == 0 and len(bits) == 1
+        }
+        for word in words:
+            if taker := takers.get(word):
+                taker[0](self.now | taker[1])
+            elif word[0] == ord("#"):
+                self._advance(word if len(word) > 1 else word + next(words, b""))
+            elif word[0] in b"bB":
+                self._take(word, next(words, b""), _LEVELS)
+            elif word[0] in b"rRsS":  # of no bits, so never chosen
+                self._take(word, next(words, b""), None)
+            elif word[0] == ord("p"):
+                next(words, b""), next(words, b"")  # the strengths of 0 and 1
+                self._take(word, next(words, b""), _PORT_LEVELS)
+            elif word[0] == ord("$"):
+                if word not in _MARKS:
+                    said = list(_section(words))
+                    if word == b"$vcdclose" and said:
+                        self._advance(said[0])
+            elif word[0] in _LEVELS:
+                code = word[1:] or next(words, b"")
+                if code not in self._known:
+                    raise self._broken(word, "changes no channel of the file")
+                self._take(b"b" + word[:1], code, _LEVELS)
+            else:
+                raise self._broken(word, "changes no channel of the file")
+
+    def _advance(self, word: bytes) -> None:
+        then = int(word[1:]) << 2 if word[1:].isdigit() else -1
+        if not self.now <= then < _LATEST:
+            raise self._broken(word, "is no later time")
+        self.now = then
+
+    def _take(self, value: bytes, code: bytes, levels: dict[int, int] | None) -> None:
+        """Note what a value, its bits behind a letter, does to the chosen bits of `code`."""
+        if code not in self._known:
+            raise self._broken(value + b" " + code, "changes no channel of the file")
+        for place, append in self._bits.get(code, ()) if levels else ():
+            assert levels is not None
+            if len(value) < 2 or any(one not in levels for one in value[1:]):
+                raise self._broken(value + b" " + code, "is no value")
+            if place < len(value) - 1:
+                level = levels[value[-1 - place]]
+            else:  # left out on the left: zeros, or what is unknown goes on
+                level = UNKNOWN if levels[value[1]] == UNKNOWN else LOW
+            append(self.now | level)
+
+    def _broken(self, word: bytes, what: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self._path}: after #{self.now >> 2}: {word[:40].decode('utf-8', 'replace')!r} {what}",
+            hint="was the file cut short, or changed?",
+        )
+
+
+def _section(words: Iterator[bytes]) -> Iterator[bytes]:
+    """The words up to `$end`, which may be glued to the last."""
+    for word in words:
+        if word.endswith(b"$end"):
+            if word != b"$end":
+                yield word[:-4]
+            return
+        yield word
+
+
+def _text(file: BinaryIO) -> BinaryIO:
+    """The file behind its byte order mark, in UTF-8."""
+    head = file.read(len(codecs.BOM_UTF8))
+    file.seek(len(head) if head == codecs.BOM_UTF8 else 0)
+    if head[:2] in _UTF16:
+        return cast(BinaryIO, codecs.EncodedFile(file, "utf-8", "utf-16", errors="replace"))
+    return file
+
+
+def _words(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    """The words of the file; behind the header without the lines that are values of strings."""
+    in_header, rest = True, b""
+    while block := file.readline(_CHUNK) if in_header else file.read(_CHUNK):
+        text = rest + block
+        cut = text.rfind(b"\n") + 1 or max(text.rfind(b" "), text.rfind(b"\t")) + 1
+        whole, rest = text[:cut], text[cut:]
+        if len(rest) >= 2 * _CHUNK or (len(rest) >= _CHUNK and not cut):
+            raise ConfigurationError(f"{path} is no VCD file: it has a word of {len(rest)} bytes or more")
+        yield from (whole if in_header else _without_strings(whole)).split()
+        in_header = in_header and b"$enddefinitions" not in text
+    yield from (rest if in_header else _without_strings(rest)).split()
+
+
+def _without_strings(lines: bytes) -> bytes:
+    return _STRING.sub(b"", lines) if b"s" in lines or b"S" in lines else lines
