@@ -84,6 +84,7 @@ def pytest_runtest_call(item):
 """
 ALL = ("exporter", "one exporter", "coordinator", "ser2net", "QEMU", "pytest", "worker", "supervisor", "link")
 WAITING = ("exporter", "coordinator", "pytest", "worker", "supervisor", "link")
+LEFT = re.compile(r"^hil(?: gw\d+)?: (place \S+ is left: .*)$", re.MULTILINE)
 LOST = ("exporter", "coordinator", "supervisor", "link")  # with which all places are
 NAMED = {  # what the causes have to name
     "exporter": r"exporter box\b",
@@ -282,6 +283,7 @@ def judge(case: Case, run: Run, row: Row) -> None:
             elif not re.search(NAMED[case.part], cause):
                 row.wrong.append(f"a cause that does not name the dead part: {fact['test']}: {cause}")
     row.outcomes.update(last.values())
+    row.causes += LEFT.findall(run.output.read_text("utf-8", "replace"))
     row.causes = [f"{count} x {cause}" for cause, count in Counter(row.causes).most_common()]
     if len(last) < len(collected):
         row.wrong.append(f"{len(collected) - len(last)} tests have no outcome")

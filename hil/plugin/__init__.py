@@ -220,6 +220,10 @@ def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator
         board = session.make_ready(hil_session_board, item)
     except HilError as error:
         flakes.refuse(error)
+    if board.where != item.stash[flakes.WHERE]:  # at the place of before it did not come up
+        item.stash[flakes.WHERE] = board.where
+        if filing is not None:
+            filing.on(item, hil_session_board, board)
     board.console.skip()
     item.stash[flakes.BOARD] = board
     seen = item.stash[SEEN] = Seen(board, board.console, board.console.position)

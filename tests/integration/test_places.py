@@ -379,6 +379,33 @@ def test_a_run_that_loses_its_place_goes_on_at_another(run):
     assert lab.clean
 
 
+BREAKING = """
+    import urllib.request, pytest
+    from hil.board import drivers
+
+    drivers.CONNECT_LIMIT = 0.5
+
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    def test_it(board, number):
+        with open("places", "a") as file: print(board.where, file=file)
+        switch = board.power.port.host.format(index=1)
+        urllib.request.urlopen(urllib.request.Request(switch, b"HOW", method="PUT")).close()
+        board.dirty = "its line is broken from now on"
+"""
+
+
+@pytest.mark.parametrize("how", ["resets", "refuses"])
+def test_a_place_whose_serial_server_fails_is_left_for_another_one_until_all_have_failed(run, how):
+    lab, process = run(2, BREAKING.replace("HOW", how))
+    output = process.communicate(timeout=60)[0]
+    assert sorted((lab.directory / "places").read_text().split()) == ["box-1", "box-2"]
+    assert "2 passed, 1 error, 1 retried" in output, output
+    reasons = re.search(r"InfrastructureError .*each place for \+lab=box has failed: (.*)", output)
+    assert reasons, output
+    assert {"box-1", "box-2"} == set(re.findall(r"place (box-\d):", reasons[1])), output
+    assert lab.clean
+
+
 def test_a_run_that_loses_the_one_place_it_may_use_says_so_and_ends(run):
     lab, process = run(
         1,
