@@ -43,9 +43,9 @@ ROOT = Path(__file__).parents[1]
 SUITES = ("suites/smoke", "suites/deploy")
 BOARD = "+lab=box"
 LIMIT = 120.0  # seconds after the kill, beside those of a whole undisturbed run
-PHASE_LIMIT = 180.0  # seconds for a run to come to where it is to be hit
+PHASE_LIMIT = 600.0  # seconds for a run to come to where it is to be hit
 PLACE_WAIT = 20.0  # seconds in the cases that wait
-GONE_LIMIT = 10.0  # seconds for the processes of a run to end with it
+GONE_LIMIT = 60.0  # seconds for the processes of a run to end with it
 EXPIRED = 3  # the state of a reservation that the coordinator will forget, as it numbers them
 NEXT_LIMIT = 90.0  # seconds for the next run to have a place: a dead one's reservation lasts up to 80
 LATEST = 1.0  # seconds into a test or a transfer at which the kill comes at the latest
@@ -226,7 +226,7 @@ def give(lab: Lab, place: str, name: str) -> None:
             coordinator.run(coordinator.ask(method, placename=place, pattern=f"{one}/{place}/*"), LIMIT)
 
 
-def until(what: Callable[[], object], name: str, limit: float = 30.0) -> None:
+def until(what: Callable[[], object], name: str, limit: float = 120.0) -> None:
     deadline = time.monotonic() + limit
     while not what():
         if time.monotonic() > deadline:

@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from limits import HANG
+
 from hil.board.coordinator import Coordinator
 
 BIN = Path(sys.executable).parent
-LIMIT = 20.0  # seconds
+LIMIT = 60.0  # seconds
 STARTS = b"stub starts\r\nstub login: "
 BOARD = """\
 imports: [hil.labgrid]
@@ -245,7 +247,7 @@ class Lab:
             [str(BIN / "labgrid-client"), *arguments],
             cwd=self.directory,
             env={**self.environment, **({"LG_USERNAME": user} if user else {})},
-            timeout=60,
+            timeout=HANG,
             capture_output=True,
             text=True,
         )

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from doc_blocks import ROOT, Block, blocks
+from limits import HANG
 
 from hil.lab import take_down
 
-HANG = 600.0  # seconds; nothing here takes long
 LABGRID = "labgrid-client"
 TO_RUN = [block for block in blocks() if not block.language and any(not command.not_run for command in block.commands)]
 
