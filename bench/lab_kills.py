@@ -43,9 +43,9 @@ ROOT = Path(__file__).parents[1]
 SUITES = ("suites/smoke", "suites/deploy")
 BOARD = "+lab=box"
 LIMIT = 120.0  # seconds after the kill, beside those of a whole undisturbed run
-PHASE_LIMIT = 180.0  # seconds for a run to come to where it is to be hit
+PHASE_LIMIT = 600.0  # seconds for a run to come to where it is to be hit
 PLACE_WAIT = 20.0  # seconds in the cases that wait
-GONE_LIMIT = 10.0  # seconds for the processes of a run to end with it
+GONE_LIMIT = 60.0  # seconds for the processes of a run to end with it
 EXPIRED = 3  # the state of a reservation that the coordinator will forget, as it numbers them
 NEXT_LIMIT = 90.0  # seconds for the next run to have a place: a dead one's reservation lasts up to 80
 LATEST = 1.0  # seconds into a test or a transfer at which the kill comes at the latest
@@ -84,6 +84,7 @@ def pytest_runtest_call(item):
 """
 ALL = ("exporter", "one exporter", "coordinator", "ser2net", "QEMU", "pytest", "worker", "supervisor", "link")
 WAITING = ("exporter", "coordinator", "pytest", "worker", "supervisor", "link")
+LEFT = re.compile(r"^hil(?: gw\d+)?: (place \S+ is left: .*)$", re.MULTILINE)
 LOST = ("exporter", "coordinator", "supervisor", "link")  # with which all places are
 NAMED = {  # what the causes have to name
     "exporter": r"exporter box\b",
@@ -225,7 +226,7 @@ def give(lab: Lab, place: str, name: str) -> None:
             coordinator.run(coordinator.ask(method, placename=place, pattern=f"{one}/{place}/*"), LIMIT)
 
 
-def until(what: Callable[[], object], name: str, limit: float = 30.0) -> None:
+def until(what: Callable[[], object], name: str, limit: float = 120.0) -> None:
     deadline = time.monotonic() + limit
     while not what():
         if time.monotonic() > deadline:
@@ -282,6 +283,7 @@ def judge(case: Case, run: Run, row: Row) -> None:
             elif not re.search(NAMED[case.part], cause):
                 row.wrong.append(f"a cause that does not name the dead part: {fact['test']}: {cause}")
     row.outcomes.update(last.values())
+    row.causes += LEFT.findall(run.output.read_text("utf-8", "replace"))
     row.causes = [f"{count} x {cause}" for cause, count in Counter(row.causes).most_common()]
     if len(last) < len(collected):
         row.wrong.append(f"{len(collected) - len(last)} tests have no outcome")

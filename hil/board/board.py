@@ -86,8 +86,10 @@ class Board:
         try:
             self._env = self._find(name, terms)
             self._prepare(image, transcripts, seed)
-        except BaseException:
+        except BaseException as error:
             self._give_back()
+            if self.place is not None and isinstance(error, InfrastructureError):
+                raise places.PlaceFailed(self.place.name, error) from error
             raise
 
     def _find(self, name: str, terms: Terms) -> Environment:

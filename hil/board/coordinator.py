@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -13,9 +13,9 @@ from labgrid.driver import ExecutionError
 from labgrid.remote.client import ClientSession, Error
 from labgrid.remote.generated import labgrid_coordinator_pb2 as messages
 from labgrid.remote.generated.labgrid_coordinator_pb2_grpc import CoordinatorStub
-from labgrid.util.proxy import proxymanager
+from labgrid.util.proxy import ProxyError, proxymanager
 
-from hil.errors import InfrastructureError
+from hil.errors import ConfigurationError, InfrastructureError
 
 CONNECT_LIMIT = 15.0  # seconds
 CALL_LIMIT = 30.0  # seconds; the coordinator waits up to 10 for an exporter
@@ -37,6 +37,24 @@ class Refused(InfrastructureError):
     """The coordinator is there, and would not do it."""
 
 
+class _Updates:
+    """The coordinator's stream of updates, which ends without an exception; `reason` says why it ended."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self.reason = ""
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for message in self._call:
+                yield message
+        except grpc.aio.AioRpcError as error:  # labgrid would log it
+            self.reason = f"{error.details() or ''} ({error.code().name})".strip()
+
+
 class Session(ClientSession):  # type: ignore[misc]
     """labgrid's session, which also calls `news` after each change, and whose resources end without a trace."""
 
@@ -47,6 +65,13 @@ class Session(ClientSession):  # type: ignore[misc]
         # channels of one process share their connection, by which the coordinator tells its clients apart
         self.channel = grpc.aio.insecure_channel(self.address, options=CHANNEL)
         self.stub = CoordinatorStub(self.channel)
+        stream = self.stub.ClientStream
+        self.stub.ClientStream = lambda requests: _Updates(stream(requests))
+
+    @property
+    def end(self) -> str:
+        """Why the connection has ended; empty while it is open, and where nobody knows."""
+        return getattr(self.stream_call, "reason", "")
 
     async def on_resource_changed(
         self, exporter: str, group_name: str, resource_name: str, resource: dict[str, Any]
@@ -73,14 +98,21 @@ class Session(ClientSession):  # type: ignore[misc]
 class Coordinator:
     """The coordinator at `address`, "HOST[:PORT]", to be closed; through LG_PROXY where that is set, unless `direct`.
 
-    Raises `InfrastructureError` where it cannot be reached, or does not answer in time, as all methods do.
+    Raises `InfrastructureError` where it cannot be reached, or does not answer in time, as all methods do, and
+    `ConfigurationError` for what is no address.
     """
 
     def __init__(self, address: str, *, direct: bool = False) -> None:
         self.address = address
         try:
+            address.encode()
             target = address if direct else proxymanager.get_grpc_address(address, default_port=20408)
-        except (ExecutionError, OSError, ValueError) as error:
+        except (ProxyError, ValueError) as error:
+            raise ConfigurationError(
+                f"the coordinator's address {address!r} is wrong: {error}",
+                hint="give HOST or HOST:PORT, in LG_COORDINATOR for example",
+            ) from error
+        except (ExecutionError, OSError) as error:
             raise self._unreachable(str(error)) from error
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="hil-coordinator", daemon=True)
@@ -97,7 +129,10 @@ class Coordinator:
             await session.start()
         except Error as error:
             await session.close()
-            raise self._unreachable("") from error
+            raise self._unreachable(session.end) from error
+        except (grpc.RpcError, grpc.aio.UsageError, UnicodeError) as error:
+            await session.close()
+            raise self._unreachable(str(error)) from error
         except BaseException:
             await session.close()
             raise
@@ -142,12 +177,14 @@ class Coordinator:
             if error.code() in GONE:
                 raise self._unreachable(error.details()) from error
             raise Refused(f"the coordinator at {self.address} refused: {error.details()}") from error
+        except (grpc.RpcError, grpc.aio.UsageError) as error:  # the channel was closed meanwhile
+            raise self._unreachable(str(error)) from error
 
     async def sync(self) -> None:
         """Wait until all that the coordinator has told before has been taken note of."""
         async with asyncio.timeout(CALL_LIMIT):
             if not await self.session.sync_with_coordinator():
-                raise self._unreachable("the connection has ended")
+                raise self._unreachable(self.session.end or "the connection has ended")
 
     def close(self) -> None:
         async def close() -> None:

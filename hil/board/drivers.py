@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import termios
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from hil.board import exact
 from hil.board.machine import Line, MachineDriver
 from hil.board.protocol import HilConsoleProtocol, Transport
 from hil.board.qemu import Memory, Qemu, Stepping
-from hil.board.rfc2217 import Rfc2217
+from hil.board.rfc2217 import Rfc2217, ServerNotReady
 from hil.board.snapshot import Shelf, Snapshot, limit, memory_size
 from hil.console import Console, Transcript
 from hil.console.console import Typing
@@ -37,7 +38,9 @@ from hil.image.manifest import Manifest
 from hil.image.progress import Silent, shown
 from hil.selection import name_of
 
-CONNECT_LIMIT = 10.0  # seconds to reach a serial server, and for it to set the port up
+CONNECT_LIMIT = 10.0  # seconds for a serial server to be ready, and for it to set the port up
+CONNECT_PAUSE = 0.05  # seconds before the second try; each pause is twice the one before
+LONGEST_PAUSE = 0.5
 PROTOCOLS = ("rfc2217", "raw")
 
 
@@ -262,18 +265,34 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
                     f"the serial port at {port.host}:{port.port} has the unknown protocol {port.protocol!r}",
                     hint=f"the protocols are {' and '.join(PROTOCOLS)}",
                 )
-            host, number = proxymanager.get_host_and_port(port)
-            connection = _reach(host, number, self.timeout)
-            if port.protocol == "raw":
-                return connection.detach()
-            self._filter = Rfc2217(connection, port.speed, timeout=self.timeout)
-            return self._filter.port
+            return self._connect_to_server(*proxymanager.get_host_and_port(port))
         except (serial.SerialException, termios.error, ExecutionError, OSError, ValueError) as error:
             where = port.port if not isinstance(port, NetworkSerialPort) else f"{port.host}:{port.port}"
             raise InfrastructureError(
                 f"cannot open the serial line {where}: {error}",
                 hint="is the adapter plugged in, the name right, and nobody else on it?",
             ) from error
+
+    def _connect_to_server(self, host: str, number: int) -> int:
+        """Open the line at a serial server, for whose readiness this waits `timeout` seconds at most.
+
+        A server that has just been started does not listen yet, and one whose last client has just left may still
+        turn the next one away.
+        """
+        deadline = time.monotonic() + self.timeout
+        pause = CONNECT_PAUSE
+        while True:
+            try:
+                connection = _reach(host, number, self.timeout)
+                if self.port.protocol == "raw":
+                    return connection.detach()
+                self._filter = Rfc2217(connection, self.port.speed, timeout=self.timeout)
+                return self._filter.port
+            except (ConnectionError, ServerNotReady):
+                if time.monotonic() + pause >= deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _reach(host: str, port: int, timeout: float) -> socket.socket:

@@ -36,7 +36,9 @@ class Place:
         self._over = threading.Event()  # set once it is lost
         self._closed = False
         self._coordinator, self._hold, self._terms = coordinator, hold, terms
-        place = self._place
+        place = coordinator.session.places.get(hold.name)
+        if place is None:
+            raise InfrastructureError(f"place {hold.name} was deleted as it was acquired")
         self.board: str = place.tags.get("board", "")
         self._paths: list[list[str]] = [list(path) for path in place.acquired_resources]
         self.exporters = sorted({path[0] for path in self._paths})
@@ -52,10 +54,6 @@ class Place:
     def borrowed(self) -> bool:
         """Whether its user had acquired it before, and keeps it."""
         return self._hold.lease is None
-
-    @property
-    def _place(self) -> Any:
-        return self._coordinator.session.places[self.name]
 
     def error(self) -> InfrastructureError:
         """The loss, as an error."""

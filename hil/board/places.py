@@ -9,11 +9,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hil.errors import ConfigurationError
+from hil.errors import ConfigurationError, InfrastructureError
 from hil.text import printable_line
 
 WAIT = 600.0  # seconds
 KEY = re.compile(r"[a-z][a-z0-9_]+")  # as labgrid's tags have them
+
+
+class PlaceFailed(InfrastructureError):
+    """A place was acquired, but what it consists of cannot be used; `place` is its name."""
+
+    def __init__(self, place: str, cause: InfrastructureError) -> None:
+        super().__init__(cause.message, hint=cause.hint, stage=cause.stage, evidence=cause.evidence)
+        self.place = place
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,9 @@ class Terms:
     """How to get a place.
 
     `wait` is how many seconds to wait for one, 0 for not at all; `coordinator` is an address that wins over the board
-    file's and the environment's; `tell` is told what is waited for; `avoid` names places, with the reason, that are
-    taken only where there is no other.
+    file's and the environment's; `tell` is told what is waited for; `avoid` names places that have failed, with the
+    reason, the one that failed last at the end. They are taken only where no other place is usable, the one that
+    failed first before the others.
     """
 
     wait: float = WAIT

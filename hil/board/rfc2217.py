@@ -10,37 +10,63 @@ from hil.board import telnet
 from hil.console.filter import Filter
 from hil.errors import InfrastructureError
 
+SAID = 200  # bytes shown of what a server sent before it ended the connection
+
+
+class ServerNotReady(InfrastructureError):
+    """The serial server ended the connection, or did not answer, before the port was set up."""
+
 
 class Rfc2217(Filter):
     """The line of the serial server at the other end of `connection`, which is taken over.
 
     Sets `speed` baud, 8 data bits, no parity, one stop bit, no flow control; waits `timeout` seconds for
-    the server to agree. `self.port` is the line, then. Raises `InfrastructureError` with the server's reason.
+    the server to agree. `self.port` is the line, then. Raises `ServerNotReady` where another try may succeed, and
+    `InfrastructureError` where the server refuses a setting.
     """
 
     def __init__(self, connection: socket.socket, speed: int, *, timeout: float = 10.0) -> None:
         host, port = connection.getpeername()[:2]
-        self._end = ""
+        self._end: str | None = None
         super().__init__(connection.detach(), Path(telnet.__file__), str(speed))
         try:
             answer = self.hear(timeout)
         except InfrastructureError:
-            answer = b"it does not answer"
-        if answer != b"ready":
-            self.close()
-            os.close(self.port)
-            said = answer.decode("utf-8", "replace") if answer else "the process that talks to it has died"
-            raise InfrastructureError(
-                f"the serial server {host}:{port} does not set the port up: {said}",
-                hint="does it serve RFC 2217 there, as labgrid's exporter does? For raw TCP say `protocol: raw`",
-            )
+            answer = telnet.ENDED + b"it does not answer"
+        if answer == b"ready":
+            return
+        self.close()
+        reason = _reason(answer)
+        if said := _unread(self.port):
+            reason += f"; it sent {said!r}"
+        os.close(self.port)
+        kind = InfrastructureError if answer and answer.startswith(telnet.REFUSED) else ServerNotReady
+        raise kind(
+            f"the serial server {host}:{port} does not set the port up: {reason}",
+            hint="does it serve RFC 2217 there, as labgrid's exporter does? For raw TCP say `protocol: raw`",
+        )
 
     def obituary(self) -> str:
         """Why the line has ended, nothing while it is open or where this side closed it."""
-        if not self._end and not self.closed:
+        if self._end is None and not self.closed:
             try:
-                said = self.hear(0.2)
+                self._end = _reason(self.hear(0.2))
             except InfrastructureError:
                 return ""
-            self._end = said.decode() if said is not None else "the process between it and the serial server has died"
-        return self._end
+        return self._end or ""
+
+
+def _reason(line: bytes | None) -> str:
+    """Return the reason in the last line of the process, which is None where the process died without one."""
+    if line is None:
+        return "the process between it and the serial server has died"
+    return line.partition(b" ")[2].decode("utf-8", "replace")
+
+
+def _unread(port: int) -> str:
+    """Return the beginning of what the server sent as plain text, a reason as a rule."""
+    os.set_blocking(port, False)
+    try:
+        return os.read(port, SAID).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""

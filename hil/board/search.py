@@ -52,6 +52,7 @@ class Search:
         self._deadline = self._begun + terms.wait
         self._grace = min(RESOURCES_LIMIT, terms.wait)
         self._useless: dict[str, str] = {}  # places that are allocated to us, and why we do not take them
+        self._last_resort = False
         self._said = ""
         self._changed = asyncio.Event()
         coordinator.session.news = self._changed.set
@@ -95,13 +96,17 @@ class Search:
             if places[name].acquired:  # by our user, but not by us
                 self._tokens.remove(token)
                 await withdraw(self._coordinator, token)
-            elif why := self._why_useless(name, places):
+            elif why := self._why_not(name, places):
                 self._useless[name] = why
             elif found := await self._acquire(name, token):
                 return found, False
-        self._useless = {name: why for name, why in self._useless.items() if places[name].reservation in self._tokens}
+        ours = {name for name, place in places.items() if place.reservation in self._tokens}
+        self._useless = {name: why for name, why in self._useless.items() if name in ours}
         if len(self._useless) == len(self._tokens) < len(places):
             await self._reserve()
+            return None, True
+        if not self._last_resort and time.monotonic() >= self._deadline and self._terms.avoid.keys() & self._useless:
+            self._last_resort = True  # a place that has failed is better than none
             return None, True
         self._give_up(places)
         return None, False
@@ -133,7 +138,7 @@ class Search:
         user = self._coordinator.user
         if not place.acquired or leases.of(place) or (place.acquired != user and user not in place.allowed):
             return None
-        if why := self._why_useless(place.name, {}):
+        if why := self._why_useless(place.name):
             if time.monotonic() >= self._begun + self._grace:
                 raise InfrastructureError(f"place {place.name}: {why}", hint="is labgrid-exporter running?")
             return None
@@ -202,10 +207,28 @@ class Search:
         await self._coordinator.sync()
         return True
 
-    def _why_useless(self, name: str, places: dict[str, Any]) -> str:
-        """Why a place is not to be taken; empty for a good one."""
+    def _why_not(self, name: str, places: dict[str, Any]) -> str:
+        """Return why a place is not to be taken; empty for a good one.
+
+        A place that has failed is left for another one, unless no other is usable.
+        """
+        why, avoid = self._why_useless(name), self._terms.avoid
+        if why or name not in avoid or self._last_resort:
+            return why
+        refused = self._useless.keys() - avoid.keys()  # by the coordinator, which may have allocated it to us
+        usable = [one for one in places.keys() - refused - {name} if not self._why_useless(one)]
+        if any(one not in avoid for one in usable):  # also one that somebody has now
+            return avoid[name]
+        earlier = list(avoid)[: list(avoid).index(name)]
+        free = (one for one in usable if not places[one].acquired)
+        return avoid[name] if any(one in earlier for one in free) else ""
+
+    def _why_useless(self, name: str) -> str:
+        """Return why nobody can use a place; empty for a good one."""
         session = self._coordinator.session
-        place = session.places[name]
+        place = session.places.get(name)
+        if place is None:
+            return "it was deleted"
         if not (self._wanted.tagless or "board" in place.tags):
             return "it has no tag `board`"
         there = {
@@ -222,13 +245,12 @@ class Search:
         for (exporter, _, cls, _), entry in matching.items():
             if STEADY.search(cls) and not entry.avail:
                 return f"the {cls} of exporter {exporter} is not available"
-        avoided = name in self._terms.avoid and not set(places) <= set(self._terms.avoid)
-        return self._terms.avoid[name] if avoided else ""
+        return ""
 
     def _give_up(self, places: dict[str, Any]) -> None:
         now = time.monotonic()
         # those reserved for others, too, who may wait for ours in turn
-        useless = {name: self._useless.get(name) or self._why_useless(name, {}) for name in places}
+        useless = {name: self._useless.get(name) or self._why_useless(name) for name in places}
         if not all(useless.values()):
             self._hopeful = now
         elif now >= self._hopeful + self._grace:
@@ -245,7 +267,7 @@ class Search:
 
     def _situation(self, places: dict[str, Any]) -> str:
         told = [
-            f"{name} is held by {holder(place)}" + (f", and {why}" if (why := self._why_useless(name, places)) else "")
+            f"{name} is held by {holder(place)}" + (f", and {why}" if (why := self._why_not(name, places)) else "")
             for name, place in places.items()
             if place.acquired
         ]

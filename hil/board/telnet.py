@@ -5,8 +5,8 @@ Runs as a script of its own (`python -I -S telnet.py ...`) with the standard lib
 Arguments: SERVER_FD LINE_FD CONTROL_FD SPEED
 - SERVER_FD: the connection to the serial server;
 - LINE_FD: our end, a socket; it is closed when the server's is, and the other way round;
-- CONTROL_FD: gets the line `ready` once the port is set up, and at the end a line that says why it ended.
-  Its end of file means that the owner is gone.
+- CONTROL_FD: gets the line `ready` once the port is set up, and at the end `ENDED` or `REFUSED` and the reason.
+  The reason is empty where our side ended the line. Its end of file means that the owner is gone.
 """
 
 import os
@@ -21,6 +21,8 @@ CHUNK = 65536
 BEFORE = 1 << 20  # bytes kept of a board that talks while the port is being set up
 LONGEST = 4096  # bytes of a telnet command
 LINGER = 0.5  # seconds to pass on what was written before the owner ended
+
+ENDED, REFUSED = b"ended ", b"refused "  # the connection has ended; the server does not set the port up
 
 IAC, DONT, DO, WONT, WILL, SB, SE = 255, 254, 253, 252, 251, 250, 240
 BINARY, ECHO, SGA, COM_PORT = 0, 1, 3, 44
@@ -169,8 +171,8 @@ def watch(poll: select.poll, fd: int, mask: int) -> None:
         pass
 
 
-def copy(server: End, ours: End, control: int, telnet: Telnet, quick_ack: Callable[[], object]) -> str:
-    """Pass bytes both ways until one side has ended; returns why, nothing where it was ours."""
+def copy(server: End, ours: End, control: int, telnet: Telnet, quick_ack: Callable[[], object]) -> bytes:
+    """Pass bytes both ways until one side has ended; return the last line for the owner."""
     poll = select.poll()
     ready = False
     leave = 0.0  # when to go at the latest, once the owner is gone
@@ -180,14 +182,14 @@ def copy(server: End, ours: End, control: int, telnet: Telnet, quick_ack: Callab
         server.give()
         ours.give()
         if telnet.refused:
-            return telnet.refused
+            return REFUSED + telnet.refused.encode()
         if telnet.ready and not ready:
             ready = True
             os.write(control, b"ready\n")
         if server.ended and not ours.waiting:
-            return f"the connection to the serial server has ended: {server.ended}"
+            return ENDED + f"the connection to the serial server has ended: {server.ended}".encode()
         if (ours.ended and not server.waiting) or (leave and time.monotonic() > leave):
-            return ""
+            return ENDED
         reading = not server.ended and len(ours.waiting) < (CHUNK if ready else BEFORE)
         typing = ready and not (ours.ended or server.waiting or telnet.suspended)
         watch(poll, server.fd, reading * select.POLLIN | bool(server.waiting) * select.POLLOUT)
@@ -202,7 +204,7 @@ def copy(server: End, ours: End, control: int, telnet: Telnet, quick_ack: Callab
         if control in events:
             leave = time.monotonic() + LINGER
         if leave and not server.waiting and ours.fd not in events:
-            return ""
+            return ENDED
 
 
 def main(server_fd: int, line: int, control: int, speed: int) -> None:
@@ -217,7 +219,7 @@ def main(server_fd: int, line: int, control: int, speed: int) -> None:
 
         end = copy(End(server_fd), End(line), control, Telnet(speed), quick_ack)
     try:
-        os.write(control, end.encode() + b"\n")
+        os.write(control, end + b"\n")
     except OSError:
         pass
 

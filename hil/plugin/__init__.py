@@ -239,6 +239,10 @@ def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator
         flakes.refuse(error)
     from hil.timing.bounds import recorded
 
+    if board.where != item.stash[flakes.WHERE][0]:  # at the place of before it did not come up
+        item.stash[flakes.WHERE] = board.where, board.incarnation
+        if filing is not None:
+            filing.on(item, chosen, board)
     board.console.skip()
     item.stash[flakes.BOARD] = board
     seen = item.stash[SEEN] = Seen(board, board.console, board.console.position)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -193,7 +193,7 @@ class Session:
             board = None
         elif board is not None and board.place is not None and board.cut_off and not board.place.borrowed:
             # who acquires the place anew gets a new serial server of the exporter's
-            self._avoid[board.where] = f"its serial line has ended in {board.name}"
+            self._avoid_place(board.where, f"its serial line has ended in {board.name}")
             self.close(chosen)
             board = None
         if chosen in self._given_up and not self.config.option.keep_going_on_dead_board:
@@ -232,11 +232,18 @@ class Session:
         """The board of `chosen` where it is open."""
         return self._boards.get(chosen)
 
+    def _avoid_place(self, name: str, why: str) -> None:
+        """Note that a place has failed, after those that failed before."""
+        self._avoid.pop(name, None)
+        self._avoid[name] = why
+
     def _leave(self, chosen: Chosen, error: HilError) -> None:
         """Give up a place that has failed with `error`: for another one, where any will do."""
         board = self._boards[chosen]
-        self._avoid[board.where] = error.message
-        if not chosen.any:
+        self._avoid_place(board.where, error.message)
+        if chosen.any:
+            self._tell(f"place {board.where} is left: {error.brief}")
+        else:
             self._given_up[chosen] = error
             self.config.stash[BOOTS].give_up(board.where)
         self.close(chosen)
@@ -251,6 +258,22 @@ class Session:
             board.close()
 
     def _open(self, chosen: Chosen) -> Board:
+        """Open the board of `chosen`; where any place will do, at the first one whose resources can be used."""
+        from hil.board.places import PlaceFailed
+
+        failed: dict[str, InfrastructureError] = {}
+        while True:
+            try:
+                return self._open_board(chosen)
+            except PlaceFailed as error:
+                if not chosen.any:
+                    raise
+                if error.place in failed:
+                    raise _all_failed(chosen, failed) from error
+                failed[error.place] = error
+                self._avoid_place(error.place, error.message)
+
+    def _open_board(self, chosen: Chosen) -> Board:
         from hil.board.board import Board
         from hil.board.places import Terms
 
@@ -324,17 +347,27 @@ class Session:
     def make_ready(self, chosen: Chosen, item: pytest.Item) -> Board:
         """Bring the board of `chosen` up as fresh as --fresh asks, and proven. Raises what a boot raises.
 
-        Where any place will do, one that the infrastructure fails is left for another try.
+        Where any place will do, one that the infrastructure fails is left for another one, until each usable place
+        has failed: then the error says so of each.
         """
-        board = self.board(chosen)
-        try:
+        failed: dict[str, InfrastructureError] = {}  # by place
+        while True:
+            board = self.board(chosen)
+            if board.where in failed:
+                raise _all_failed(chosen, failed)
+            if self._is_ready(board, item):
+                return board
+            if self.board(chosen) is not board:  # the check has shown that its line has ended
+                continue
             self._switch_off_others(chosen)
-            self._make_ready(board, item)
-        except InfrastructureError as error:
-            if chosen.any:
+            try:
+                self._bring_up(board, item)
+                return board
+            except InfrastructureError as error:
+                if not chosen.any:
+                    raise
+                failed[board.where] = error
                 self._leave(chosen, error)
-            raise
-        return board
 
     def _switch_off_others(self, chosen: Chosen) -> None:
         """Switch off the board in its other clock, where its next test gets a fresh one anyway."""
@@ -346,14 +379,16 @@ class Session:
     def _fresh(self, board: Board) -> str:
         return self.config.option.fresh or ("session" if board.unsaved else "test")
 
-    def _make_ready(self, board: Board, item: pytest.Item) -> None:
-        option, boots = self.config.option, self.config.stash[BOOTS]
+    def _is_ready(self, board: Board, item: pytest.Item) -> bool:
+        """Check that the board is up, as fresh as --fresh asks, and answers."""
         fresh = self._fresh(board)
         module = item.getparent(pytest.Module)
         stale = fresh == "test" or (fresh == "module" and self._module.get(board) is not module)
         self._module[board] = module
-        if board.up and not stale and self._healthy(board):
-            return
+        return board.up and not stale and self._healthy(board)
+
+    def _bring_up(self, board: Board, item: pytest.Item) -> None:
+        option, boots = self.config.option, self.config.stash[BOOTS]
         dead = self._dead.get(board.incarnation)
         if dead and boots.dead(board.where, incarnation=board.incarnation) and not option.keep_going_on_dead_board:
             raise type(dead)(
@@ -488,3 +523,14 @@ class Session:
             report = board.report
             assert report is not None
             evidence.attach_boot(report)
+
+
+def _all_failed(chosen: Chosen, failed: Mapping[str, InfrastructureError]) -> InfrastructureError:
+    """Return the error for a test of which each usable place has failed."""
+    *_, last = failed.values()
+    if len(failed) == 1:
+        return last
+    reasons = "; ".join(f"place {name}: {error.message}" for name, error in failed.items())
+    return InfrastructureError(
+        f"each place for {chosen.name} has failed: {reasons}", hint=last.hint, stage=last.stage, evidence=last.evidence
+    )

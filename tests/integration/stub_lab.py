@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from limits import HANG
+
 from hil.board.coordinator import Coordinator
 
 BIN = Path(sys.executable).parent
-LIMIT = 20.0  # seconds
+LIMIT = 60.0  # seconds
 STARTS = b"stub starts\r\nstub login: "
 BOARD = """\
 imports: [hil.labgrid]
@@ -100,14 +102,21 @@ def coordinating(directory: Path, address: str = "") -> Iterator[tuple[str, subp
 
 
 class Machine:
-    """A power switch by HTTP, and a serial line by TCP on which a guest logs in at once."""
+    """A power switch by HTTP, and a serial line by TCP on which a guest logs in at once.
+
+    Switched to `resets` or `refuses` the serial server breaks.
+    """
 
     def __init__(self) -> None:
         machine = self
 
         class Switch(http.server.BaseHTTPRequestHandler):
             def do_PUT(self) -> None:
-                machine.switch(self.rfile.read(int(self.headers["Content-Length"])) == b"1")
+                word = self.rfile.read(int(self.headers["Content-Length"]))
+                if word in (b"resets", b"refuses"):
+                    machine.break_line(word.decode())
+                else:
+                    machine.switch(word == b"1")
                 self.answer(b"")
 
             def do_GET(self) -> None:
@@ -122,6 +131,7 @@ class Machine:
             def log_message(self, *_: object) -> None: ...
 
         self.on = False
+        self.resets = False
         self.boots = 0
         self._lines: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -147,10 +157,21 @@ class Machine:
                         line.sendall(STARTS)
             self.on = on
 
+    def break_line(self, how: str) -> None:
+        """Have the serial server reset each connection from now on, or refuse it."""
+        self.resets = True
+        if how == "refuses":
+            self._server.shutdown(socket.SHUT_RDWR)
+            self._server.close()
+
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 line = self._server.accept()[0]
+                if self.resets:
+                    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+                    line.close()
+                    continue
                 with self._lock:
                     self._lines.append(line)
                     if self.on:  # it was there before we were
@@ -226,7 +247,7 @@ class Lab:
             [str(BIN / "labgrid-client"), *arguments],
             cwd=self.directory,
             env={**self.environment, **({"LG_USERNAME": user} if user else {})},
-            timeout=60,
+            timeout=HANG,
             capture_output=True,
             text=True,
         )

@@ -13,13 +13,15 @@ import time
 from pathlib import Path
 
 import pytest
+from limits import HANG
+from support import until
 
 ROOT = Path(__file__).parents[2]
 HIL = [sys.executable, "-c", "from hil.cli import main; main()"]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
 
 
-def run(command, *, env=None, timeout=120.0):
+def run(command, *, env=None, timeout=HANG):
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, **(env or {})}, timeout=timeout, capture_output=True, text=True
     )
@@ -36,7 +38,7 @@ def processes_with(mark):
     return found
 
 
-def gone(mark, limit=10.0):
+def gone(mark, limit=HANG):
     deadline = time.monotonic() + limit
     while (left := processes_with(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -72,14 +74,14 @@ def test_boot_as_json():
 
 
 def test_realtime_suite_passes_and_fails_with_a_useful_text(tmp_path):
-    good = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "hello"], timeout=300)
+    good = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "hello"])
     assert good.returncode == 0, good.stdout
     assert "clock: guest counter" in good.stdout
     tight = tmp_path / "tight.toml"
     tight.write_text(
         '[[bound]]\nquantity = "response time"\nsubject = "hello.wasm"\nfigure = "p50"\nlimit = "100 us"\nreason = "no"\n'
     )
-    bad = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "hello", "--bounds", str(tight)], timeout=300)
+    bad = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "hello", "--bounds", str(tight)])
     assert bad.returncode == 1
     assert re.search(r"fail: p50 <= 100 us: .* ms \(95 % limits", bad.stdout), bad.stdout
     assert "worst samples" in bad.stdout
@@ -96,16 +98,27 @@ def test_no_emulator_is_said_with_the_remedy(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-@pytest.mark.parametrize("moment", [0.3, 3.0, 14.0], ids=["start", "boot", "tests"])
+@pytest.mark.parametrize("moment", ["start", "boot", "tests"])
 def test_nothing_is_left_behind(number, moment, tmp_path):
     mark = f"hil-mark-{os.getpid()}-{number}-{moment}"
-    env = {**os.environ, "HIL_MARK": mark, "TMPDIR": str(tmp_path)}
-    command = [*PYTEST, "suites/deploy", "-q", "--no-snapshots"]  # of those: test_snapshots.py
-    child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(moment)
+    env = {**os.environ, "HIL_MARK": mark, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    command = [*PYTEST, "suites/deploy", "-v", *(["--no-snapshots"] if moment == "boot" else [])]
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT)
+
+    def come() -> bool:
+        assert child.poll() is None, output.read_text()
+        if moment == "start":
+            return b"test session starts" in output.read_bytes()
+        if moment == "boot":
+            return any(b"qemu-system" in line for _, line in processes_with(mark))
+        return b"PASSED" in output.read_bytes()
+
+    until(come, HANG)
     child.send_signal(number)
-    assert child.wait(20) != 0
+    assert child.wait(HANG) != 0
+    output.unlink()
     assert gone(mark) == []
     left = [path for path in tmp_path.rglob("*") if not path.relative_to(tmp_path).parts[0].startswith("pytest-of-")]
     assert left == []

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from limits import HANG
 
 from hil.errors import ConfigurationError
 from hil.faults import Faults, modules
@@ -105,7 +106,7 @@ def test_an_unknown_name_is_told(faults):
 def test_the_command_judges_by_its_exit_status(tmp_path):
     command = [sys.executable, "-c", "from hil.cli import main; main()", "fault", "inject", "module-trapping", "--json"]
     environment = {**os.environ, "HIL_TRANSCRIPTS": str(tmp_path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stderr
     (finding,) = json.loads(done.stdout)
     assert (finding["grade"], finding["verdict"], finding["usable"]) == (HELD, "failed", AT_ONCE)

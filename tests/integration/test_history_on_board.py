@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from limits import HANG
 from support import until
 
 from hil.history.ingest import add
 from hil.history.store import History
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 180.0  # seconds
 SUITE = """
 import time
 import pytest
@@ -47,7 +47,7 @@ def test_a_killed_run_is_in_the_history_with_its_figures(tmp_path):
             command, cwd=tmp_path, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        until(lambda: (tmp_path / "here").exists() or process.poll() is not None, LIMIT)
+        until(lambda: (tmp_path / "here").exists() or process.poll() is not None, HANG)
         assert process.poll() is None, (tmp_path / "output").read_text()
     finally:
         os.killpg(process.pid, signal.SIGKILL)

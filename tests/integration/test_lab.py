@@ -25,8 +25,8 @@ from hil.lab import Lab, take_down
 from hil.lab.processes import MARK, marked
 
 BIN = Path(sys.executable).parent
-LIMIT = 60.0  # seconds
-SOON = 10.0
+LIMIT = 300.0  # seconds
+SOON = 60.0
 PROMPT = b"\r\n=> "
 
 

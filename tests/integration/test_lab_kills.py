@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from limits import HANG
 from stub_lab import until
 
 from hil.board.holding import hold
@@ -17,7 +18,6 @@ from hil.board.search import RESOURCES_LIMIT
 from hil.errors import InfrastructureError
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 200.0  # seconds
 SUITE = [
     "suites/smoke/test_smoke.py::test_login_gives_a_root_shell",
     "suites/deploy/test_samples.py::test_case[+lab=box-hog-all]",
@@ -33,8 +33,8 @@ SUITE = [
     ],
 )
 def test_a_run_ends_well_when_a_part_dies(case, outcomes, after):
-    command = [sys.executable, "bench/lab_kills.py", "--usual", "60", "--suites", *SUITE, "--", case]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=LIMIT)
+    command = [sys.executable, "bench/lab_kills.py", "--usual", str(HANG), "--suites", *SUITE, "--", case]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=2 * HANG)
     row = json.loads(done.stdout.splitlines()[-1])
     assert not row["wrong"], "\n".join(row["wrong"])
     assert row["outcomes"] == outcomes
@@ -65,7 +65,7 @@ def test_a_board_whose_power_goes_is_not_the_image_s_fault_unless_the_test_s_han
     (lab.directory / "test_it.py").write_text(POWER_GOES)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--board", "+lab=box", "test_it.py"]
     done = subprocess.run(
-        command, cwd=lab.directory, env=lab.environment, stdout=subprocess.PIPE, text=True, timeout=LIMIT
+        command, cwd=lab.directory, env=lab.environment, stdout=subprocess.PIPE, text=True, timeout=HANG
     )
     assert "1 failed, 1 passed, 1 retried" in done.stdout, done.stdout
     assert done.stdout.count("place box-1: its power is off, and was not switched off here") == 1
@@ -83,5 +83,5 @@ def test_who_waits_for_a_place_of_a_dead_exporter_does_not_wait_for_who_has_rese
         InfrastructureError, match="place box-1: exporter exporter-1 .*; place box-2: exporter exporter-2"
     ):
         hold(parse("+lab=box"), lab.address, Terms(wait=100, tell=told.append))
-    assert RESOURCES_LIMIT <= time.monotonic() - begin < 3 * RESOURCES_LIMIT
+    assert RESOURCES_LIMIT <= time.monotonic() - begin < 100
     assert "box-2 is reserved for others" in told[0]

@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from labgrid import Target
 from labgrid.resource import NetworkSerialPort
+from limits import HANG
 from test_ser2net import LIMIT, Port
 
 from hil.board.drivers import HilSerialDriver
@@ -130,9 +131,7 @@ def make(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("accepter", "protocol"), [(RFC2217, "rfc2217"), ("tcp", "raw"), ("tcp(nodelay=true)", "raw")])
 def test_a_server_that_is_reached_directly_holds_nothing_back(make, accepter, protocol) -> None:
-    begin = time.monotonic()
     found = link.of(guest := make(accepter, protocol))
-    assert time.monotonic() - begin < 10
     assert (found.transport.kind, found.transport.baud, found.held) == (protocol, 115200, 0.0)
     assert 0 < found.floor <= found.median < 0.3
     assert found.rate > 2 * BYTES_A_SECOND, "nobody paces it"
@@ -168,12 +167,9 @@ def test_nodelay_mends_it(make, accepter, protocol) -> None:
 
 def test_a_line_of_115200_baud_is_measured_as_one(make) -> None:
     guest = make(RFC2217, "rfc2217", rate=BYTES_A_SECOND)
-    begin = time.monotonic()
     found = link.of(guest)
-    took = time.monotonic() - begin
     assert 0.5 * BYTES_A_SECOND < found.rate < 1.1 * BYTES_A_SECOND
     assert 0.0035 < found.floor < 0.1, "45 bytes alone take 3.9 ms"
-    assert took < 10
 
 
 def test_a_slow_line_is_told(make) -> None:
@@ -208,7 +204,7 @@ def test_a_run_tells_of_its_link_except_in_virtual_time(tmp_path, clock) -> None
     options = ["--board", "qemu-reference", "--clock", clock, "--results", results, "--alluredir", report]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml"]
     run = subprocess.run(
-        [*command, "--rootdir", tmp_path, *options, suite], cwd=tmp_path, text=True, capture_output=True, timeout=200
+        [*command, "--rootdir", tmp_path, *options, suite], cwd=tmp_path, text=True, capture_output=True, timeout=HANG
     )
     assert run.returncode == 0, run.stdout + run.stderr
     environment = (report / "environment.properties").read_text()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from limits import HANG
 
 from hil.board.board import Board
 from hil.errors import ConfigurationError
@@ -24,7 +25,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--boa
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=ROOT, timeout=200, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, timeout=HANG, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

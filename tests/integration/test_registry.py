@@ -14,6 +14,7 @@ from pathlib import Path
 
 import oras.provider
 import pytest
+from limits import HANG
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image.tools import tied
@@ -22,7 +23,7 @@ from hil.wasm import Samples, oci
 ROOT = Path(__file__).parents[2]
 HELLO = ROOT / "wasm_samples/hello.wasm"
 EXIT = ROOT / "wasm_samples/exit.wasm"
-LIMIT = 20.0  # seconds for a registry to listen
+LIMIT = 60.0  # seconds for a registry to listen
 WASM = "application/wasm"
 HASHED = "$2b$04$/6rtenjWYLRRPG382.UULurjF.51EesZKYDSidUczicdhh3YgCDgS"  # of "word"
 
@@ -173,7 +174,7 @@ def test_tls_is_verified(home, monkeypatch):
     key, certificate = home / "key.pem", home / "certificate.pem"
     words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     options = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(["openssl", *words.split(), *options], check=True, capture_output=True, timeout=60)
+    subprocess.run(["openssl", *words.split(), *options], check=True, capture_output=True, timeout=HANG)
     with registry(home / "registry", http=f", tls: {{certificate: {certificate}, key: {key}}}") as made:
         host = made.address()
         with pytest.raises(InfrastructureError, match=r"(?s)TLS failed: .*certificate.*REQUESTS_CA_BUNDLE"):
@@ -203,7 +204,7 @@ def test_what_was_deployed_is_in_the_report(served, home):
         [*pytest_, "test_it.py", "--rootdir", ".", "--alluredir", "results"],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=HANG,
     )
     assert suite.returncode == 0, suite.stdout
     (facts,) = [
@@ -214,7 +215,7 @@ def test_what_was_deployed_is_in_the_report(served, home):
     assert facts["source"] == f"{reference}@{digest}"
     assert facts["sha256"] == Samples()["hello"].sha256
     hil = [sys.executable, "-c", "from hil.cli import main; main()"]
-    done = subprocess.run([*hil, "run", "--json", reference], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = subprocess.run([*hil, "run", "--json", reference], cwd=ROOT, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["source"] == f"{reference}@{digest}"
     assert f"{reference}@{digest}" in done.stderr

@@ -17,11 +17,12 @@ from pathlib import Path
 import morning
 import pytest
 from browser import LIMIT, Scheme, Visit, barriers, chromium, visit
+from limits import HANG
 from playwright.sync_api import Browser, Frame, Locator, Page, expect
 
 expect.set_options(timeout=LIMIT)
 Open = Callable[..., Page]
-TEST_LIMIT = 240  # seconds: the first one makes the nights
+TEST_LIMIT = 900  # seconds: the first one makes the nights
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 PARTS = {"test_silence": ("console", "console, played"), "test_response": ("figures",)}  # pages of ours, by test
 
@@ -60,7 +61,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
     first, second = morning.nights(directory)
     command = [sys.executable, "-c", "from hil.cli import main; main()", "compare", first.name, second.name]
     command += ["--history", str(first.parent / "history.sqlite"), "-o", str(directory / "compared")]
-    done = subprocess.run(command, timeout=60, capture_output=True, text=True, cwd=morning.ROOT)
+    done = subprocess.run(command, timeout=HANG, capture_output=True, text=True, cwd=morning.ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     (page,) = (directory / "compared").glob("*.html")
     return Nights(first, second, page)

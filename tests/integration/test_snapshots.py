@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from limits import HANG
 
 from hil.board import snapshot
 from hil.board.board import Board
@@ -86,7 +87,7 @@ def test_the_runner_counts_from_where_the_snapshot_was(runner, guest, sample, tu
 
 def panic(guest: Guest) -> None:
     guest.run("(sleep 0.1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
-    guest.board.console.wait_for(b"Kernel panic", timeout=20)
+    guest.board.console.wait_for(b"Kernel panic", timeout=60)
 
 
 def stuck(guest: Guest) -> None:
@@ -111,7 +112,7 @@ def test_whatever_happened_the_next_board_is_good(board, guest, runner, sample, 
     begun = time.monotonic()
     report = board.fresh()
     assert (board.boots, board.up) == (boots, True)
-    assert report.restored < time.monotonic() - begun < 10
+    assert report.restored < time.monotonic() - begun
     now = memory.stat()
     assert (now.st_mtime_ns, now.st_blocks) == (before.st_mtime_ns, before.st_blocks), "nobody writes to it"
     assert runner.run(sample("hello.wasm")).lines == ["hello, sel4", "1+2-3*4 = -9"]
@@ -154,7 +155,7 @@ def processes_with(mark: str) -> list[str]:
     return found
 
 
-def until(condition, limit: float = 60.0) -> None:
+def until(condition, limit: float = HANG) -> None:
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, f"did not happen in {limit:g} s"
@@ -185,8 +186,8 @@ def test_killed_at_any_moment_it_leaves_a_whole_snapshot_or_none(snapshots, tmp_
 
     def kill(child: subprocess.Popen[bytes]) -> bool:
         child.kill()
-        assert child.wait(20) == -signal.SIGKILL, "it was to be killed at its work"
-        until(lambda: not processes_with(mark), 10)
+        assert child.wait(HANG) == -signal.SIGKILL, "it was to be killed at its work"
+        until(lambda: not processes_with(mark))
         assert [path for path in temporary.iterdir() if not path.name.startswith("pytest-of-")] == []
         return whole(snapshots)
 
@@ -199,7 +200,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_snapshot_or_none(snapshots, tmp_
             good_restore(tmp_path)
             for made in snapshots.glob("*/whole"):
                 shutil.rmtree(made)
-    done = subprocess.run(command, env=environment, timeout=120, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, timeout=HANG, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert whole(snapshots)
     assert list(snapshots.glob("*/staging")) == [], "the next save cleans up"
@@ -217,7 +218,7 @@ def test_two_runs_at_once_make_one_snapshot_and_the_figures_of_one(snapshots, tm
     for workers in (["-n", "2"], []):
         made = tmp_path / f"results{len(told)}.jsonl"
         options = [str(tmp_path), "--rootdir", str(tmp_path), "--clock", "virtual", "--results", str(made), *workers]
-        done = subprocess.run([*PYTEST, *options, "-rA"], timeout=120, capture_output=True, text=True)
+        done = subprocess.run([*PYTEST, *options, "-rA"], timeout=HANG, capture_output=True, text=True)
         assert done.returncode == 1, done.stdout
         told.append(sorted(re.findall(r"^(PASSED|FAILED) \S+::(\S+)", done.stdout, re.M)))
         digest = subprocess.run([*HIL, "results", "digest", str(made)], capture_output=True, text=True)

@@ -204,4 +204,4 @@ def test_what_uboot_cannot_load_or_start_is_told_at_once(bench, tmp_path, change
     with Board(str(path)) as board, pytest.raises(error, match=told):
         board.boot()
     assert not bench.on
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 50, "U-Boot itself gives up then"

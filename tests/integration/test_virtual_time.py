@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import HANG
 
 from hil.board.board import Board
 from hil.timing import results
@@ -74,7 +75,7 @@ def with_one_nop_more(data: bytes) -> bytes:
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **environment}
-    return subprocess.run(command, cwd=ROOT, env=env, timeout=300, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=env, timeout=HANG, capture_output=True, text=True)
 
 
 @pytest.fixture

@@ -151,7 +151,12 @@ def test_a_failed_step_shows_the_end_of_its_log(run: Run, bare_debian: Path, tmp
 # stands in for pytest: writes its command down, and what a part's tests made of it
 PYTEST = """
 echo "$@" >>"$TOLD/commands"
-case $1 in tests/unit) set -- $UNIT "$@" ;; tests/integration) set -- $INTEGRATION "$@" ;; *) exit 99 ;; esac
+case $1 in
+  tests/unit) set -- $UNIT "$@" ;;
+  tests/integration) set -- $INTEGRATION "$@" ;;
+  tests/integration/test_*.py) set -- $BESIDE "$@" ;;
+  *) exit 99 ;;
+esac
 for word; do
   case $word in --junitxml=*)
     echo "<testsuites><testsuite tests='$2' skipped='$3'/></testsuites>" >"${word#*=}" ;;
@@ -162,23 +167,25 @@ exit $1
 
 
 @pytest.mark.parametrize(
-    ("unit", "integration", "failed"),
+    ("unit", "beside", "integration", "failed"),
     [
-        ("0 9 1", "0 9 9", ""),
-        ("0 9 9", "0 9 1", ""),
-        ("5 0 0", "0 1 0", ""),
-        ("0 1 0", "5 0 0", ""),
-        ("5 0 0", "5 0 0", "no test ran"),
-        ("0 9 9", "0 9 9", "no test ran"),
-        ("0 9 9", "5 0 0", "no test ran"),
-        ("1 9 0", "0 9 0", "pytest tests/unit"),
-        ("0 9 0", "2 9 0", "pytest tests/integration"),
-        ("5 0 0", "3 0 0", "pytest tests/integration"),
-        ("4 0 0", "1 9 0", "pytest tests/unit, pytest tests/integration"),
+        ("0 9 1", "0 9 9", "0 9 9", ""),
+        ("0 9 9", "0 9 9", "0 9 1", ""),
+        ("5 0 0", "0 9 9", "0 1 0", ""),
+        ("0 1 0", "5 0 0", "5 0 0", ""),
+        ("5 0 0", "0 1 0", "5 0 0", ""),
+        ("5 0 0", "5 0 0", "5 0 0", "no test ran"),
+        ("0 9 9", "0 9 9", "0 9 9", "no test ran"),
+        ("0 9 9", "5 0 0", "5 0 0", "no test ran"),
+        ("1 9 0", "0 9 0", "0 9 0", "pytest tests/unit"),
+        ("0 9 0", "0 9 0", "2 9 0", "pytest tests/integration"),
+        ("5 0 0", "5 0 0", "3 0 0", "pytest tests/integration"),
+        ("0 9 0", "1 9 0", "0 9 0", "pytest tests/integration, side by side"),
+        ("4 0 0", "0 9 0", "1 9 0", "pytest tests/unit, pytest tests/integration"),
     ],
 )
-def test_both_parts_of_the_tests_are_judged_together(
-    bin_dir: Path, tmp_path: Path, unit: str, integration: str, failed: str
+def test_the_parts_of_the_tests_are_judged_together(
+    bin_dir: Path, tmp_path: Path, unit: str, beside: str, integration: str, failed: str
 ) -> None:
     for name in ("ruff", "mypy", "lint-imports"):
         add_tool(bin_dir, name, "true")
@@ -191,6 +198,7 @@ def test_both_parts_of_the_tests_are_judged_together(
     with script.open("a") as file:
         file.write('\ntrap finish EXIT\nchecks "$@"\n')
     environment = {"PATH": str(bin_dir), "TOLD": str(tmp_path), "UNIT": unit, "INTEGRATION": integration}
+    environment["BESIDE"] = beside
     environment["TMPDIR"] = str(tmp_path / "temporary")
     (tmp_path / "temporary").mkdir()
     done = subprocess.run(
@@ -198,9 +206,11 @@ def test_both_parts_of_the_tests_are_judged_together(
     )
     assert done.returncode == bool(failed), done.stderr
     assert done.stderr == (f"bootstrap: failed: {failed}\n" if failed else "")
-    first, second = (tmp_path / "commands").read_text().splitlines()
+    first, second, third = (tmp_path / "commands").read_text().splitlines()
     assert first.startswith("tests/unit -n logical ")
-    assert second.startswith("tests/integration --junitxml=")
-    assert first.endswith(" -k some words")
-    assert second.endswith(" -k some words")
+    files = second.partition(" -n logical ")[0].split()
+    assert files
+    assert all((BOOTSTRAP.parent / file).is_file() for file in files)
+    assert third.startswith(f"tests/integration {' '.join(f'--ignore={file}' for file in files)} --junitxml=")
+    assert all(one.endswith(" -k some words") for one in (first, second, third))
     assert not list((tmp_path / "temporary").iterdir())

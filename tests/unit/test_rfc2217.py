@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -404,6 +404,72 @@ def test_the_tap_gets_the_line(driver_for: Callable[..., HilSerialDriver]) -> No
         driver.console.wait_for(b"tap", timeout=QUICK)
     os.close(taken[0])
     driver.target.deactivate(driver)
+    server.join()
+
+
+def dropped(connection: socket.socket) -> None:
+    connection.sendall(b"Port already in use\r\n")
+
+
+def idle(connection: socket.socket) -> None:
+    agree(connection)
+    connection.recv(1)
+
+
+@pytest.mark.parametrize(("delay", "scripts"), [(0.2, [idle]), (0.0, [dropped, dropped, idle])])
+def test_a_server_that_is_not_ready_yet_is_waited_for(
+    delay: float, scripts: list[Callable[[socket.socket], None]], driver_for: Callable[..., HilSerialDriver]
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))  # as long as it does not listen, it refuses
+
+        def serve() -> None:
+            time.sleep(delay)
+            listener.listen()
+            for script in scripts:
+                with listener.accept()[0] as connection:
+                    script(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        driver = driver_for(listener.getsockname()[1])
+        driver.target.activate(driver)
+        assert not driver.console.ended
+        driver.target.deactivate(driver)
+        thread.join(QUICK)
+        assert not thread.is_alive()
+
+
+def test_a_server_that_is_never_ready_is_waited_for_with_a_limit_and_quoted(
+    driver_for: Callable[..., HilSerialDriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "CONNECT_LIMIT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        tries: list[int] = []
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    with listener.accept()[0] as connection:
+                        tries.append(1)
+                        dropped(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        driver = driver_for(listener.getsockname()[1])
+        with pytest.raises(InfrastructureError, match="Port already in use"):
+            driver.target.activate(driver)
+        assert len(tries) > 1
+
+
+def test_a_server_that_refuses_a_setting_is_not_tried_again(driver_for: Callable[..., HilSerialDriver]) -> None:
+    def script(connection: socket.socket) -> None:
+        connection.sendall(AGREED + settings(speed=9600))
+        connection.recv(4096)
+
+    server = Server(script)  # which accepts one connection
+    driver = driver_for(server.port)
+    with pytest.raises(InfrastructureError, match="it sets speed to 9600"):
+        driver.target.activate(driver)
     server.join()
 
 

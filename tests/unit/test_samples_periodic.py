@@ -34,7 +34,7 @@ def test_releases_are_instants_of_the_monotonic_clock() -> None:
 
 
 def test_the_documented_example_is_one() -> None:
-    example = re.search(r"```\n(periodic .*?)```", (SAMPLES_DIR / "README.md").read_text(), re.DOTALL)
+    example = re.search(r"```text\n(periodic .*?)```", (SAMPLES_DIR / "README.md").read_text(), re.DOTALL)
     assert example
     assert len(releases(run(example[1].encode()))) == 3
 

@@ -1,0 +1,76 @@
+"""The commands of the documentation, from the README on, each as a shell takes it; what is not run says why there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from doc_blocks import ROOT, Block, blocks
+from limits import HANG
+
+from hil.lab import take_down
+
+LABGRID = "labgrid-client"
+TO_RUN = [block for block in blocks() if not block.language and any(not command.not_run for command in block.commands)]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the commands use, with the results of a short run."""
+    copy = tmp_path_factory.mktemp("docs")
+    for name in ("bench", "boards", "docs", "images", "suites", "wasm_samples"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("conftest.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, copy)
+    (copy / "PLAN.toml").write_text('[[job]]\nname = "smoke"\nsuites = ["smoke"]\nboards = ["qemu-reference"]\n')
+    for path in (ROOT / "tests" / "recordings").glob("boot.*"):
+        shutil.copy(path, copy)
+    options = ["-m", "board", "-k", "hello", "--results", "results.jsonl", "--alluredir", "allure"]
+    _shell(copy, " ".join(["pytest suites/realtime", *options]))
+    return copy
+
+
+def _shell(directory: Path, script: str) -> str:
+    """Run a script of commands, of which none may fail."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "XDG_RUNTIME_DIR": str(directory),
+    }
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=HANG,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}"
+    return done.stdout
+
+
+def _filled_in(block: Block, text: str) -> str:
+    """The command with our files for its placeholders."""
+    results = "allure" if block.page == "docs/reports.md" else "results.jsonl"
+    file = "results.jsonl" if block.page == "docs/timing-results.md" else "boot.raw"
+    text = re.sub(r"\bRESULTS\b", results, text)
+    return re.sub(r"\bFILE\b(\.\.\.)?", file, text)
+
+
+@pytest.mark.parametrize("block", TO_RUN, ids=lambda block: f"{block.page}:{block.line}")
+def test_the_commands_of_a_block_run(block, checkout):
+    script = "\n".join(_filled_in(block, command.text) for command in block.commands if not command.not_run)
+    try:
+        printed = _shell(checkout, script)
+    finally:
+        take_down(checkout / "hil-lab")
+    if LABGRID in script:
+        assert "power for place box-1 is on" in printed, printed

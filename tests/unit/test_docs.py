@@ -1,0 +1,119 @@
+"""The documentation's blocks: each has a kind, each command's options exist, code and data are well formed."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from doc_blocks import PAGES, ROOT, Block, Command, blocks, commands
+from labgrid.remote.client import get_parser
+
+from hil.cli import main
+
+BLOCKS = blocks()
+OTHERS = {"python", "tail", "export", "cp", "systemctl", "journalctl"}  # programs whose options are not checked here
+SPAN = re.compile(r"`(hil(?: [a-z-]+){1,2}(?: [^`]*)?)`")
+
+
+def check_hil(words: list[str]) -> None:
+    """Check that the command exists and takes these options; its arguments may be placeholders.
+
+    Without words, as a group of commands is mentioned, that is the group.
+    """
+    command: click.Command = main
+    context = click.Context(main, info_name="hil")
+    while words and isinstance(command, click.Group):
+        name = words.pop(0)
+        found = command.get_command(context, name)
+        assert found is not None, f"there is no command {name!r}"
+        command, context = found, click.Context(found, info_name=name, parent=context)
+    command.make_parser(context).parse_args([word for word in words if word != "..."])
+
+
+@pytest.fixture(scope="module")
+def pytest_options() -> set[str]:
+    help_ = subprocess.run([sys.executable, "-m", "pytest", "--help"], cwd=ROOT, capture_output=True, text=True)
+    return set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", help_.stdout))
+
+
+def parts(command: Command) -> list[list[str]]:
+    """The simple commands of a line: those of a list, and one whose output is evaluated."""
+    text = re.sub(r'^eval "\$\((.*)\)"', r"\1", command.text)
+    words = Command(command.page, command.line, text, "").words
+    found: list[list[str]] = [[]]
+    for word in words:
+        if word in ("&&", "|", "&"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [one for one in found if one]
+
+
+@pytest.mark.parametrize("command", commands(), ids=str)
+def test_each_command_and_its_options_exist(command: Command, pytest_options: set[str]) -> None:
+    for program, *words in parts(command):
+        if program == "hil":
+            check_hil(words)
+        elif program == "pytest":
+            options = {word.partition("=")[0] for word in words if word.startswith("-")}
+            assert options <= pytest_options
+            assert all((ROOT / word).exists() for word in words if word.startswith("suites"))
+        elif program == "labgrid-client":
+            with contextlib.redirect_stderr(sys.stdout):
+                get_parser().parse_args(words)
+        elif "/" in program:
+            assert (ROOT / program).exists()
+        else:
+            assert program in OTHERS or ((program == "jq" and shutil.which("jq") is not None) or command.not_run), (
+                program
+            )
+            assert all((ROOT / word).exists() for word in words if word.startswith("bench/"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_ours_within_the_text_exist(page: Path) -> None:
+    for text in SPAN.findall(page.read_text("utf-8")):
+        words = [word for word in text.replace("...", "").split()[1:] if not word.startswith("[")]
+        with contextlib.suppress(click.MissingParameter, click.BadOptionUsage):  # a mention of a command, without all
+            check_hil(words)
+
+
+def python(text: str) -> None:
+    """Compile it, and import what it imports."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            module = importlib.import_module(node.module)
+            assert [one.name for one in node.names if not hasattr(module, one.name)] == []
+
+
+def json_(text: str) -> None:
+    assert json.loads(text)
+
+
+KINDS: dict[str, Callable[[str], object]] = {
+    "python": python,
+    "toml": tomllib.loads,
+    "yaml": yaml.safe_load,
+    "json": json_,
+    "sql": lambda text: None,  # test_history_cli.py runs it
+    "text": lambda text: None,
+}
+
+
+@pytest.mark.parametrize(
+    "block", [one for one in BLOCKS if one.language], ids=lambda block: f"{block.page}:{block.line}"
+)
+def test_what_is_no_command_is_well_formed(block: Block) -> None:
+    KINDS[block.language](block.text)
