@@ -41,6 +41,7 @@ THEIRS = [
     OSError("x"),
     subprocess.CalledProcessError(1, "x", output=b"y\r\nx\r\n"),
     pexpect.EOF("x"),
+    pexpect.TIMEOUT("x"),
     RuntimeError("x"),
 ]
 
