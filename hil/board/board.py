@@ -140,7 +140,9 @@ class Board:
             ) from error
         except HilError:
             raise
-        except Exception as error:  # whatever the constructors of drivers and resources raise
+        except OSError as error:  # what a driver or a resource needs is not there
+            raise InfrastructureError(f"{self.path}: {described(error)}") from error
+        except Exception as error:  # whatever else their constructors raise
             cause = f": {error.__cause__.args[0]}" if error.__cause__ and error.__cause__.args else ""
             raise ConfigurationError(f"{self.path}: {described(error)}{cause}", hint=f"correct {self.path}") from error
         consoles.check(self.target, self.strategy, self.path)

@@ -37,7 +37,7 @@ def adopt(env: Environment, path: Path) -> None:
 def _ours(entries: list[Entry], strategies: list[Entry], path: Path) -> Entry:
     """Return the entry of our console, which is made of the stock one where there is one."""
     kept = [name for entry in entries for name in _serial_drivers_of(entry)]
-    serial = [entry for entry in entries if _is(entry, SerialDriver) and entry.get("name") not in kept]
+    serial = [entry for entry in entries if entry["cls"] == "SerialDriver" and entry.get("name") not in kept]
     chosen = [name for entry in strategies if (name := entry.get("bindings", {}).get("line"))]
     if chosen:
         serial = [entry for entry in serial if entry.get("name") in chosen]
@@ -51,7 +51,7 @@ def _ours(entries: list[Entry], strategies: list[Entry], path: Path) -> Entry:
         serial[0]["cls"] = "HilSerialDriver"
         return serial[0]
     for entry in entries:
-        if _is(entry, ConsoleProtocol) and not _is(entry, SerialDriver):
+        if _is(entry, ConsoleProtocol) and entry["cls"] != "SerialDriver":
             replacement = "HilQemuDriver" if _is(entry, QEMUDriver) else "HilSerialDriver"
             raise ConfigurationError(
                 f"{path}:{boardfile.row(path, entry['cls'])}: {entry['cls']} gives no time stamps",
@@ -76,7 +76,7 @@ def check(target: Target, strategy: HilStrategy, path: Path) -> None:
                 )
     if uboot is not None and _matches_nothing(uboot.prompt):
         raise ConfigurationError(
-            f"{path}:{boardfile.row(path, type(uboot).__name__)}: prompt {uboot.prompt!r} matches without a prompt",
+            f"{path}:{boardfile.row(path, type(uboot).__name__)}: {uboot.prompt!r} is no pattern of a prompt",
             hint=f"add the prompt of the board's loader, as a regular expression: `{type(uboot).__name__}: "
             "{prompt: '=> '}`",
         )

@@ -12,7 +12,6 @@ from subprocess import CalledProcessError
 from time import monotonic
 from typing import Any
 
-import pexpect
 from labgrid.protocol import ConsoleProtocol
 
 from hil.console import Console, ExpectTimeout, LineTimeout
@@ -43,13 +42,10 @@ class Transport:
 
 @contextmanager
 def guarded(what: str, hint: str | None = None) -> Iterator[None]:
-    """Convert whatever labgrid raises within into an `InfrastructureError` of `what`; errors of ours pass.
-
-    A time-out of pexpect passes, too, which is no failure of the test bed, and what a driver has not implemented.
-    """
+    """Convert what labgrid's drivers raise into an `InfrastructureError` of `what`, but for `NotImplementedError`."""
     try:
         yield
-    except (HilError, pexpect.TIMEOUT, NotImplementedError):
+    except (HilError, NotImplementedError):
         raise
     except Exception as error:
         raise InfrastructureError(f"{what}: {described(error)}", hint=hint) from error

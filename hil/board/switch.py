@@ -19,7 +19,7 @@ from hil.errors import InfrastructureError
 
 LIMIT = 60.0  # seconds; some switches take their time
 ASK_LIMIT = 10.0
-SWITCHING = ("on", "off", "cycle", "get")
+SWITCHING = ("on", "off", "cycle", "reset", "get")
 
 
 class Switch:

@@ -21,7 +21,7 @@ from labgrid.util.managedfile import ManagedFileError
 
 from hil.board.protocol import HilConsoleProtocol, guarded
 from hil.board.stages import StageTime, diagnose
-from hil.console import LineClosed, LineTimeout
+from hil.console import ExpectClosed, LineClosed, LineTimeout
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.image.manifest import check_overlaps
 from hil.image.store import Image
@@ -231,7 +231,7 @@ class Loader:
         try:
             with self._around(name):
                 yield reached
-        except LineClosed as error:
+        except ExpectClosed as error:
             raise LineClosed(
                 f"the line ended in stage {name!r}: {error.message}", stage=name, evidence=console.evidence()
             ) from None

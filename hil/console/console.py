@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pexpect
 from pexpect.spawnbase import SpawnBase
@@ -366,6 +367,12 @@ def _is_tcp(port: int) -> bool:
     return tcp
 
 
+def _shown(patterns: Any) -> str:
+    """Return pexpect's patterns, a list of them or one text, as they were written."""
+    every = patterns if isinstance(patterns, list) else [patterns]
+    return " or ".join(repr(getattr(pattern, "pattern", pattern)) for pattern in every)
+
+
 class _Expecter(SpawnBase):  # type: ignore[misc]
     """pexpect over a console: its patterns, our reader."""
 
@@ -392,13 +399,14 @@ class _Expecter(SpawnBase):  # type: ignore[misc]
         self._failed = None
         try:
             return search(*arguments, **options)
-        except pexpect.TIMEOUT as error:
-            lines = str(error).splitlines()  # after the first one comes pexpect's own state, what it looked for last
-            raise ExpectTimeout("; ".join([*lines[:1], *lines[-1:]]), evidence=self._console.evidence()) from None
-        except pexpect.EOF as error:
+        except pexpect.TIMEOUT:
+            raise ExpectTimeout(
+                f"what was expected did not come on the line: {_shown(arguments[0])}", evidence=self._console.evidence()
+            ) from None
+        except pexpect.EOF:
             if self._failed is None:
                 raise
-            raise ExpectClosed(self._failed.message, evidence=self._failed.evidence) from error
+            raise ExpectClosed(self._failed.message, evidence=self._failed.evidence) from None
         finally:
             self._console.position = self._end - len(self.buffer)
 

@@ -74,7 +74,7 @@ class Transcript:
         # closed with the last user at the latest: a console's end does not end the reading
         self._closer = weakref.finalize(self, _close, opened)
         try:
-            opened.append(os.open(raw, os.O_RDONLY | os.O_CLOEXEC))
+            opened.append(os.open(raw, os.O_RDWR | os.O_CLOEXEC))
             opened.append(os.open(self.index_path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC))
             self._raw, self._index = opened
         except OSError as error:
@@ -122,9 +122,7 @@ class Transcript:
     def redact(self, secret: bytes, start: int, end: int) -> None:
         """Put asterisks in the place of `secret` where it was received between two offsets."""
         for match in re.finditer(re.escape(secret), self.read(start, end)):
-            with self.path.open("r+b") as raw:
-                raw.seek(start + match.start())
-                raw.write(b"*" * len(secret))
+            os.pwrite(self._raw, b"*" * len(secret), start + match.start())
 
     def refresh(self) -> bool:
         """Take in what the index has gained; true if there was something new."""

@@ -70,7 +70,7 @@ AGENT = """\
 #!/bin/sh
 [ "$(head -c 4 "$1" | od -An -tx1)" = " 00 61 73 6d" ] || { echo "$1 is no module"; exit 1; }
 echo "[2026-01-01 00:00:00.000] [info] executing wasm file"
-case $1 in *hello.wasm) echo 'hello, sel4'; echo '1+2-3*4 = -9';; esac
+case $1 in *hello.wasm) echo 'hello, sel4'; echo '1+2-3*4 = -9';; *endless.wasm) exec sleep 100;; esac
 echo "[2026-01-01 00:00:00.000] [info] execution success, exit code:0"
 """
 # the password is echoed, as by a login that does not switch that off
