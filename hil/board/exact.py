@@ -83,16 +83,18 @@ def library() -> Path:
 def refusal(emulator: str, preload: Path) -> str:
     """Why this emulator cannot be kept in lock step; empty where it can."""
     try:
-        done = subprocess.run(
-            ["env", f"LD_PRELOAD={preload}", "HIL_LOCKSTEP=probe", emulator, "--version"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            stdin=subprocess.DEVNULL,
-        )
+        with preload.open("rb") as library:  # by its descriptor: a path may hold a blank or a colon, which separate
+            done = subprocess.run(
+                ["env", f"LD_PRELOAD=/proc/self/fd/{library.fileno()}", "HIL_LOCKSTEP=probe", emulator, "--version"],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[library.fileno()],
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{emulator} cannot be asked: {error}"
-    told = done.stderr.strip()  # ld.so's words where the path has a space, nothing from a static program
+    told = done.stderr.strip()  # nothing from a static program
     return "" if told == "lock step" else told or f"{emulator} loads no library beside its own"
 
 

@@ -11,13 +11,16 @@
  *
  * And QEMU's main thread is kept from a race that would let the host's scheduling into virtual time, see "turns".
  *
+ * The host gives each stretch of virtual time a limit. A machine that has put out nothing to pause at by then pauses at
+ * exactly that instant, so a wait that ends without what it waited for repeats to the bit, too.
+ *
  * A machine that was stopped, or restored, pauses before it goes on. The monitor's `stop` takes effect at an exact
  * instant when it comes at a pause that the host answers with HOLD: right behind that byte.
  *
  * Environment: HIL_LOCKSTEP="CONSOLE_FD CONTROL_FD STAMPS_FD SEED [PROMPT...]", prompts in hexadecimal; "probe"
  * only tells on stderr: "lock step", or with status 3 what this QEMU does not export.
- * CONTROL_FD, a stream socket: to the host a `struct pause` for each pause; from the host a u32, the number of
- * bytes to type (0: just go on), and these bytes, or HOLD. What comes at any other time is typed as soon as possible and
+ * CONTROL_FD, a stream socket: to the host a `struct pause` for each pause; from the host a u64, the virtual instant of
+ * the limit, a u32, the number of bytes to type (0: just go on), and these bytes, or HOLD for the number. What comes at any other time is typed as soon as possible and
  * counted: the run is not exact any more.
  * STAMPS_FD: text, `virtual ns <TAB> offset` for the first and the last byte of each line.
  */
@@ -53,6 +56,11 @@ struct pause {
 	uint64_t loose;      /* messages that were not awaited */
 };
 
+union work { /* QEMU's run_on_cpu_data */
+	void *pointer;
+	uint64_t address;
+};
+
 /* QEMU's own functions, the same in 7.2 and later except for the lock's names. */
 static int64_t (*clock_get_ns)(int);
 static void *(*chr_find)(const char *);
@@ -65,6 +73,8 @@ static void (*unlock)(void);
 static bool (*locked)(void);
 static bool (*running)(void);
 static int64_t (*deadline_ns)(int, int);
+static void *(*get_cpu)(int);
+static void (*queue_work)(void *, void (*)(void *, union work), union work);
 static ssize_t (*next_sendmsg)(int, const struct msghdr *, int);
 static int (*next_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
 static int (*next_cond_wait)(pthread_cond_t *, pthread_mutex_t *);
@@ -73,7 +83,8 @@ static int (*next_cond_broadcast)(pthread_cond_t *);
 
 static int console = -1, control = -1, stamps = -1;
 static void *chardev;
-static _Alignas(16) char feeder[256], watcher[256]; /* QEMUTimer */
+static _Alignas(16) char feeder[256], watcher[256], limiter[256]; /* QEMUTimer */
+static int64_t limit_ns = INT64_MAX;
 static char prompt[PROMPTS][PROMPT_MAX];
 static size_t prompt_length[PROMPTS], prompts;
 static char recent[PROMPT_MAX]; /* the last bytes put out */
@@ -113,6 +124,8 @@ static void find_symbols(void)
 	locked = symbol("bql_locked", "qemu_mutex_iothread_locked");
 	running = symbol("runstate_is_running", NULL);
 	deadline_ns = symbol("qemu_clock_deadline_ns_all", NULL);
+	get_cpu = symbol("qemu_get_cpu", NULL);
+	queue_work = symbol("async_run_on_cpu", NULL);
 }
 
 static void read_exactly(void *to, size_t bytes)
@@ -188,11 +201,18 @@ static void await_stop(void)
 /* Takes one message of the host; waits for it. */
 static void take_message(void)
 {
+	uint64_t limit;
 	uint32_t bytes;
+	read_exactly(&limit, sizeof limit);
 	read_exactly(&bytes, sizeof bytes);
-	if (bytes == HOLD)
+	if (bytes == HOLD) {
 		await_stop();
-	if (!bytes || bytes == HOLD)
+		return;
+	}
+	limit_ns = limit < INT64_MAX ? (int64_t)limit : INT64_MAX;
+	if (limit_ns < INT64_MAX)
+		timer_set(limiter, limit_ns);
+	if (!bytes)
 		return;
 	memmove(typed, typed + typed_at, typed_end - typed_at);
 	typed_end -= typed_at;
@@ -242,6 +262,33 @@ static void watch(void *unused)
 	timer_set(watcher, clock_get_ns(VIRTUAL) + LOOK_NS);
 }
 
+static void wait_for_host(void);
+
+static void pause_at_limit(void *cpu, union work unused)
+{
+	(void)cpu, (void)unused;
+	if (clock_get_ns(VIRTUAL) >= limit_ns)
+		wait_for_host();
+}
+
+static void no_work(void *cpu, union work unused)
+{
+	(void)cpu, (void)unused;
+}
+
+/*
+ * The processor's thread pauses, before it executes anything more. The main thread would set virtual time forward
+ * meanwhile where the guest waits for an interrupt; it does not as long as other work waits for the processor.
+ */
+static void reach_limit(void *unused)
+{
+	union work nothing = {unused};
+	if (clock_get_ns(VIRTUAL) < limit_ns) /* that of an earlier stretch */
+		return;
+	queue_work(get_cpu(0), pause_at_limit, nothing);
+	queue_work(get_cpu(0), no_work, nothing);
+}
+
 static void start(void)
 {
 	chardev = chr_find("hil-console");
@@ -249,6 +296,7 @@ static void start(void)
 		die("there is no console hil-console");
 	timer_init(feeder, NULL, VIRTUAL, 1, 0, feed, NULL);
 	timer_init(watcher, NULL, VIRTUAL, 1, 0, watch, NULL);
+	timer_init(limiter, NULL, VIRTUAL, 1, 0, reach_limit, NULL);
 	timer_set(watcher, clock_get_ns(VIRTUAL) + LOOK_NS);
 }
 
@@ -279,6 +327,7 @@ static void wait_for_host(void)
 {
 	if (!chardev)
 		start();
+	limit_ns = INT64_MAX;
 	struct pause pause = {offset, (uint64_t)clock_get_ns(VIRTUAL), loose};
 	if (write(control, &pause, sizeof pause) != sizeof pause)
 		die("the host is gone");

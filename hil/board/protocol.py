@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError
-from time import monotonic
 from typing import Any
 
 from labgrid.protocol import ConsoleProtocol
@@ -115,14 +114,14 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
         meets a `LineTimeout` then. One that waits on a line on which nothing comes for `quiet` seconds meets a
         `pexpect.TIMEOUT`."""
         expecter = self.console.expecter
-        self._deadline, expecter.quiet = monotonic() + limit, quiet
+        self._deadline, expecter.quiet = self.console.now + limit, quiet
         try:
             yield
         finally:
             self._deadline, expecter.quiet = math.inf, math.inf
 
     def expect(self, pattern: Any, timeout: float = -1) -> tuple[int, Any, Any, Any]:
-        if monotonic() > self._deadline:
+        if self.console.now > self._deadline:
             raise LineTimeout("it took too long", evidence=self.console.evidence())
         expecter = self.console.expecter
         index = expecter.expect(pattern, timeout=timeout)
@@ -130,8 +129,8 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
 
     def settle(self, quiet_time: float, timeout: float = 120.0) -> bool:
         """labgrid's: true once the line was quiet for `quiet_time` seconds, false after `timeout`."""
-        deadline = monotonic() + timeout
-        while monotonic() < deadline:
+        deadline = self.console.now + timeout
+        while self.console.now < deadline:
             if not self.console.read(quiet_time):
                 return True
         return False

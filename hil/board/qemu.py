@@ -114,10 +114,11 @@ class Qemu:
                 stepping.stamps.touch(mode=0o600)
                 stamps = handed_over.enter_context(stepping.stamps.open("ab"))
                 self.lockstep = Lockstep(control, stepping.stamps, stepping.past)
-                fds += [step_end.fileno(), stamps.fileno()]
+                library = handed_over.enter_context(stepping.library.open("rb"))
+                fds += [library.fileno(), step_end.fileno(), stamps.fileno()]
                 numbers = (fds[0], *fds[-2:], stepping.seed)
                 words = " ".join([*map(str, numbers), *(prompt.hex() for prompt in stepping.prompts)])
-                argv = ["env", f"LD_PRELOAD={stepping.library}", f"HIL_LOCKSTEP={words}", *argv]
+                argv = ["env", f"LD_PRELOAD=/proc/self/fd/{library.fileno()}", f"HIL_LOCKSTEP={words}", *argv]
             self._keeper = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", str(Path(keeper.__file__))),

@@ -159,11 +159,11 @@ class _Watch:
         literals = [marker.encode() for marker in markers]
         pattern = re.compile(b"|".join(map(re.escape, literals)))
         keep = max(*map(len, literals), OVERLAP if self._loader else 0) - 1
-        deadline = time.monotonic() + timeout
+        deadline = console.now + timeout
         self._carry, self._bytes = b"", 0
         self._counts.clear()
         tail = b""
-        while data := console.read(max(0.0, deadline - time.monotonic())):
+        while data := console.read(max(0.0, deadline - console.now)):
             window = tail + data
             found = pattern.search(window)
             self._heed_loader(window[: found.start()] if found else window)
@@ -172,7 +172,7 @@ class _Watch:
                 console.position += found.end() - len(window)
                 return found[0].decode(), console.position
             tail = window[-keep:] if keep else b""
-            if time.monotonic() > deadline:  # a line that never rests would be read for ever
+            if console.now > deadline:  # a line that never rests would be read for ever
                 break
         raise LineTimeout("no marker in time")
 
@@ -204,9 +204,9 @@ class _Watch:
 
     def _hear_out(self) -> None:
         """Let what follows a fatal message, a dump for example, arrive for the evidence."""
-        deadline = time.monotonic() + LAST_WORDS
+        deadline = self._console.now + LAST_WORDS
         with suppress(LineClosed):
-            while (left := deadline - time.monotonic()) > 0 and self._console.read(min(PAUSE, left)):
+            while (left := deadline - self._console.now) > 0 and self._console.read(min(PAUSE, left)):
                 pass
 
 
@@ -227,7 +227,7 @@ def diagnose(console: Console, failures: Failures = FAILURES, noise: Sequence[st
         line, count = counts[0]
         if count >= FLOOD:
             return f"a flood: {printable(line)[:200]!r} {count} times in the last {len(lines)} lines"
-    quiet = (time.monotonic_ns() - transcript.time_at(transcript.size - 1)) / 1e9
+    quiet = console.now - console.stamp(transcript.size - 1) / 1e9
     if quiet >= SILENCE:
         return f"silence for {quiet:.1f} s after {transcript.size - start} bytes"
     return f"still active, {transcript.size - start} bytes so far"

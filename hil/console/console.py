@@ -22,7 +22,7 @@ import pexpect
 from pexpect.spawnbase import SpawnBase
 
 from hil.console import pump
-from hil.console.lockstep import Lockstep
+from hil.console.lockstep import HostTooSlow, Lockstep
 from hil.console.transcript import REDACTED, Line, Transcript
 from hil.errors import Evidence, HilError, InfrastructureError
 
@@ -134,6 +134,7 @@ class Console:
         if lockstep is not None:
             self._poll.register(lockstep, select.POLLIN)
         self._expecter: _Expecter | None = None
+        self._given_up = False
 
     @property
     def reader(self) -> int:
@@ -167,14 +168,26 @@ class Console:
         self._port = -1
 
     @property
+    def now(self) -> float:
+        """The seconds of the clock that bounds all waits on this line: virtual time where the machine keeps it, else
+        the host's monotonic clock. Virtual time stands while nothing is waited for.
+        """
+        if self.lockstep is None:
+            return time.monotonic()
+        try:
+            return self.lockstep.now
+        except HostTooSlow as error:
+            raise self._too_slow(error) from None
+
+    @property
     def closed(self) -> bool:
         return self._port < 0
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more can come: closed by this side, or by the other as far as it is known."""
+        """Whether nothing more can come: closed by this side, or by the other as far as it is known, or given up."""
         self.transcript.refresh()
-        return self.closed or self.transcript.closed is not None
+        return self.closed or self.transcript.closed is not None or self._given_up
 
     def fileno(self) -> int:
         """Readable when something has arrived since the last read, for select and friends."""
@@ -194,7 +207,7 @@ class Console:
         """
         pattern = _alternatives(markers)
         keep = max(map(len, markers)) - 1
-        deadline = time.monotonic() + timeout
+        deadline = self.now + timeout
         since = self.position
         carry = b""
         for offset, block in self._blocks(since, deadline):
@@ -216,7 +229,7 @@ class Console:
 
         Returns no bytes after a time-out. Raises `LineClosed`.
         """
-        for offset, block in self._blocks(self.position, time.monotonic() + timeout):
+        for offset, block in self._blocks(self.position, self.now + timeout):
             self.position = offset + len(block)
             return block
         return b""
@@ -230,6 +243,8 @@ class Console:
     def write(self, data: bytes, *, timeout: float = 30.0) -> None:
         """Send all of `data`, waiting for the other side to take it, `timeout` seconds at most.
 
+        In virtual time these bound how far the machine goes before somebody waits for what it says.
+
         Raises `LineTimeout` with the number of bytes taken, `LineClosed`.
         """
         if self.closed:
@@ -238,12 +253,10 @@ class Console:
         if self.lockstep is not None:
             try:
                 self.lockstep.type(data, timeout)
+            except HostTooSlow as error:
+                raise self._too_slow(error) from None
             except TimeoutError:
-                raise LineTimeout(
-                    f"the machine in virtual time took no input in {timeout:.3g} s",
-                    hint="does its processor still run? The monitor's query-status and QEMU's log tell",
-                    evidence=self.evidence(),
-                ) from None
+                raise self._too_slow(self.lockstep.give_up()) from None
             return
         deadline = time.monotonic() + timeout
         view = memoryview(data)
@@ -313,12 +326,12 @@ class Console:
         return self.transcript.lines(start, end, first=self.transcript.line_number(start))
 
     def _blocks(self, offset: int, deadline: float) -> Iterable[tuple[int, bytes]]:
-        """Blocks of received bytes from `offset` on, as they come, until the deadline."""
-        transcript, begin = self.transcript, offset
+        """Blocks of received bytes from `offset` on, as they come, until the deadline, by the clock of `now`."""
+        transcript, lockstep = self.transcript, self.lockstep
         while True:
             self._drain_wake()  # before the refresh, so that no chunk is missed
-            if self.lockstep is not None:
-                self.lockstep.take()
+            if lockstep is not None:
+                lockstep.take()
             transcript.refresh()
             while offset < transcript.size:
                 block = transcript.read(offset, min(transcript.size, offset + BLOCK))
@@ -328,17 +341,29 @@ class Console:
                 raise self._closed(transcript.closed)
             if self.closed:
                 raise self._closed("it was closed by this side")
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                # a machine that has paused where the wait began did not move in it
-                if self.lockstep is not None and self.lockstep.paused_at != begin:
-                    self.lockstep.expire()
-                return
-            if self.lockstep is not None and self.lockstep.paused_at == offset:
-                self.lockstep.go_on()
+            if lockstep is None:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return
+            else:
+                if lockstep.paused_at is not None and lockstep.paused_at <= offset:
+                    if lockstep.passed(deadline):
+                        return
+                    lockstep.go_on(deadline)
+                remaining = lockstep.patience
+                if remaining <= 0:
+                    raise self._too_slow(lockstep.give_up())
             ready = dict(self._poll.poll(remaining * 1000))
             if self._wake not in ready and self._lifeline.fileno() in ready and not transcript.refresh():
                 raise self._closed("the process that reads it has died")
+
+    def _too_slow(self, error: HostTooSlow) -> InfrastructureError:
+        self._given_up = True
+        return InfrastructureError(
+            str(error),
+            hint="is the host overloaded, or QEMU stopped? The board is given up; nothing was typed at it",
+            evidence=self.evidence(),
+        )
 
     def _drain_wake(self) -> None:
         if self.closed:
@@ -382,26 +407,36 @@ class _Expecter(SpawnBase):  # type: ignore[misc]
         self._end = console.position
         self.delaybeforesend = None
         self._failed: LineClosed | None = None
+        self._deadline = math.inf
         self.quiet = math.inf  # seconds without a byte after which a wait ends
 
-    def expect_list(self, *arguments: object, **options: object) -> int:
-        return self._synced(super().expect_list, *arguments, **options)
+    def expect_list(self, patterns: object, timeout: float | None = -1, *rest: object, **options: object) -> int:
+        return self._synced(super().expect_list, patterns, timeout, *rest, **options)
 
-    def expect_exact(self, *arguments: object, **options: object) -> int:
-        return self._synced(super().expect_exact, *arguments, **options)
+    def expect_exact(self, patterns: object, timeout: float | None = -1, *rest: object, **options: object) -> int:
+        return self._synced(super().expect_exact, patterns, timeout, *rest, **options)
 
-    def _synced(self, search: Callable[..., int], *arguments: object, **options: object) -> int:
-        """Begin where the console is, and leave it behind what was matched."""
+    def _synced(
+        self, search: Callable[..., int], patterns: object, timeout: float | None, *rest: object, **options: object
+    ) -> int:
+        """Begin where the console is, and leave it behind what was matched.
+
+        pexpect counts the host's time, so in virtual time it has no limit of its own.
+        """
+        if self._console.lockstep is not None:
+            limit = self.timeout if timeout == -1 else timeout
+            self._deadline = math.inf if limit is None else self._console.now + limit
+            timeout = None
         if self._end - len(self.buffer) != self._console.position:
             self._buffer = self.buffer_type()
             self._before = self.buffer_type()
             self._end = self._console.position
         self._failed = None
         try:
-            return search(*arguments, **options)
+            return search(patterns, timeout, *rest, **options)
         except pexpect.TIMEOUT:
             raise ExpectTimeout(
-                f"what was expected did not come on the line: {_shown(arguments[0])}", evidence=self._console.evidence()
+                f"what was expected did not come on the line: {_shown(patterns)}", evidence=self._console.evidence()
             ) from None
         except pexpect.EOF:
             if self._failed is None:
@@ -411,9 +446,15 @@ class _Expecter(SpawnBase):  # type: ignore[misc]
             self._console.position = self._end - len(self.buffer)
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> bytes:
-        wait = min(self.timeout if timeout is None else max(0.0, timeout), self.quiet)
+        now = self._console.now
+        if self._console.lockstep is None:
+            wait = self.timeout if timeout is None else max(0.0, timeout)
+        else:
+            wait = self._deadline - now
+            if wait < 0:  # a line that never rests would be read for ever
+                raise pexpect.TIMEOUT("no match in time")
         try:
-            for offset, block in self._console._blocks(self._end, time.monotonic() + wait):
+            for offset, block in self._console._blocks(self._end, now + min(wait, self.quiet)):
                 self._end = offset + len(block)
                 return block
         except LineClosed as error:

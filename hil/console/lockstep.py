@@ -8,6 +8,7 @@ machine decides, and a run repeats to the bit. `hil/board/lockstep.c` is the mac
 from __future__ import annotations
 
 import hashlib
+import math
 import select
 import socket
 import struct
@@ -17,9 +18,16 @@ from contextlib import suppress
 from pathlib import Path
 
 PAUSE = struct.Struct("<QQQ")  # bytes put out, virtual ns, messages that were not awaited
-LENGTH = struct.Struct("<I")
-HOLD = LENGTH.pack(0xFFFFFFFF)
-PAUSE_LIMIT = 1.0  # seconds for the word of a pause to follow the byte before it
+MESSAGE = struct.Struct("<QI")  # virtual ns of the next pause at the latest, bytes to type
+NEVER = (1 << 63) - 1
+HOLD = MESSAGE.pack(NEVER, 0xFFFFFFFF)
+HOLD_LIMIT = 5.0  # seconds for the word of a pause to follow the byte before it
+# a stretch of virtual time takes the host about as long, ten times as long with ten programs beside it
+HOST_LIMIT, HOST_FACTOR = 120.0, 60.0  # seconds of the host's, and so many more for each second of virtual time
+
+
+class HostTooSlow(Exception):
+    """The host did not get through a stretch of virtual time; the message says how long it was given."""
 
 
 class Lockstep:
@@ -34,6 +42,10 @@ class Lockstep:
         self.paused_at: int | None = None
         self._control = control
         self._said = b""
+        self._ended = False
+        self._now_ns: int | None = None  # at the last pause
+        self._limit_ns, self._waited_ns = NEVER, 0
+        self._overdue, self._given = time.monotonic() + HOST_LIMIT, HOST_LIMIT
         self._history = hashlib.sha256(past.encode())
         self._typed = self._history.copy()
         self._loose = 0
@@ -51,7 +63,7 @@ class Lockstep:
     def lost(self) -> str:
         """Why the run cannot repeat to the bit any more; empty while it can."""
         if count := max(self._loose, self._loose_told):
-            return f"{count} times something was typed that the machine did not wait for or after a wait that timed out"
+            return f"{count} times something was typed that the machine did not wait for"
         return ""
 
     @property
@@ -67,41 +79,71 @@ class Lockstep:
         """The same of what was typed alone, wherever that was: what a run that shall repeat is known by."""
         return self._typed.hexdigest()[:16]
 
+    @property
+    def now(self) -> float:
+        """The virtual time of the last pause, in seconds. Waits for the first one; raises `HostTooSlow`."""
+        if self._now_ns is None:
+            self._await_pause()
+        return (self._now_ns or 0) / 1e9
+
+    def passed(self, deadline: float) -> bool:
+        """Whether the machine, which has paused, has reached `deadline`, in seconds of virtual time."""
+        return (self._now_ns or 0) >= _nanoseconds(deadline)
+
+    @property
+    def patience(self) -> float:
+        """The host's seconds that are left for the machine to pause."""
+        return max(0.0, self._overdue - time.monotonic())
+
+    def give_up(self) -> HostTooSlow:
+        """Return what to raise when no patience is left; from now on what is typed depends on the host."""
+        self.expire()
+        return HostTooSlow(f"the host did not get through a stretch of virtual time in {self._given:.0f} s")
+
     def take(self) -> None:
-        """Take in what the machine has said; of its end the line tells."""
+        """Read the messages of the machine. The line reports its end."""
         while True:
             try:
                 data = self._control.recv(4096)
-            except OSError:
+            except BlockingIOError:
                 return
+            except OSError:
+                data = b""
             if not data:
+                self._ended = True
                 return
             self._said += data
             while len(self._said) >= PAUSE.size:
-                self.paused_at, _, self._loose_told = PAUSE.unpack_from(self._said)
+                self.paused_at, self._now_ns, self._loose_told = PAUSE.unpack_from(self._said)
                 self._said = self._said[PAUSE.size :]
+                if self._now_ns >= self._limit_ns:  # what follows depends on how long was waited
+                    self._history.update(b"waited %d\n" % self._waited_ns)
+                    self._limit_ns = NEVER
 
-    def go_on(self) -> None:
-        """Let virtual time run until the next pause; of a machine that does not hear it the wait tells."""
-        with suppress(TimeoutError):
-            self._send(b"", 1.0)
+    def go_on(self, deadline: float = math.inf) -> None:
+        """Let virtual time run until the next pause, which is at `deadline` at the latest."""
+        with suppress(TimeoutError):  # the wait for the pause reports it
+            self._release(deadline, b"", 1.0)
 
     def hold(self) -> None:
         """Answer a pause so that the monitor's `stop`, which must be under way, takes effect right behind it.
 
         A machine that does not pause is stopped wherever it is. Once it goes on it pauses first.
         """
-        self._await_pause()
+        self._poll_pause(HOLD_LIMIT)
         if self.paused_at is not None:
             with suppress(TimeoutError):
                 self._send_all(HOLD, 1.0)
 
     def expire(self) -> None:
-        """A wait has ended by the host's time: what is typed from now on depends on the host."""
+        """What is typed from now on depends on the host's time."""
         self._expired = True
 
     def type(self, data: bytes, timeout: float) -> None:
-        """Type `data` at the pause, and let virtual time run. Raises `TimeoutError` where it is not taken."""
+        """Type `data` at the pause, and let virtual time run until the next one, for `timeout` seconds at most.
+
+        Raises `HostTooSlow` where the machine does not pause, `TimeoutError` where it does not take all.
+        """
         self.take()
         if not self._expired:
             self._await_pause()
@@ -109,7 +151,7 @@ class Lockstep:
             self._loose += 1
         self._history.update(b"%d\n%s" % (self.paused_at or -1, data))
         self._typed.update(data)
-        self._send(data, timeout)
+        self._release(self.now + timeout, data, max(timeout, HOST_LIMIT))
 
     def stamp(self, offset: int) -> int | None:
         """Virtual ns of the line that holds the byte at `offset`, or of its end; None before the first."""
@@ -121,15 +163,28 @@ class Lockstep:
         self._control.close()
 
     def _await_pause(self) -> None:
-        """The byte that it pauses after may be here before the word of the pause."""
+        """Wait for the end of the stretch that the machine is in. Raises `HostTooSlow`."""
+        if not self._poll_pause(self.patience):
+            raise self.give_up()
+
+    def _poll_pause(self, seconds: float) -> bool:
+        """Whether the machine has paused, or ended, within so many of the host's seconds."""
         ready = select.poll()
         ready.register(self._control, select.POLLIN)
+        deadline = time.monotonic() + seconds
         self.take()
-        if self.paused_at is None and ready.poll(PAUSE_LIMIT * 1000):
+        while self.paused_at is None and not self._ended:
+            if not ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                return False
             self.take()
+        return True
 
-    def _send(self, data: bytes, timeout: float) -> None:
-        self._send_all(LENGTH.pack(len(data)) + data, timeout)
+    def _release(self, deadline: float, data: bytes, seconds: float) -> None:
+        self._limit_ns = _nanoseconds(deadline)
+        self._waited_ns = self._limit_ns - (self._now_ns or 0)
+        self._given = HOST_LIMIT + HOST_FACTOR * (self._waited_ns / 1e9 if self._limit_ns < NEVER else 0.0)
+        self._overdue = time.monotonic() + self._given
+        self._send_all(MESSAGE.pack(self._limit_ns, len(data)) + data, seconds)
 
     def _send_all(self, data: bytes, timeout: float) -> None:
         self.paused_at = None
@@ -156,3 +211,7 @@ class Lockstep:
             virtual, offset = record.split(b"\t")
             self._times.append(int(virtual))
             self._offsets.append(int(offset))
+
+
+def _nanoseconds(seconds: float) -> int:
+    return NEVER if seconds > NEVER / 1e9 else max(0, round(seconds * 1e9))

@@ -22,7 +22,7 @@ SHOWN = 100  # characters of a line in an error
 # what differs from run to run: words of 8, 16 or 64 hexadecimal digits, as shell and runner draw them. One
 # without a letter is a number, except where the shell has its marks
 NONCE = re.compile(
-    rb"(?:(?<=[@'])|(?<![0-9A-Za-z])(?=[0-9]*[a-f]))(?:[0-9a-f]{64}|[0-9a-f]{16}|[0-9a-f]{8})(?![0-9A-Za-z])"
+    rb"(?:(?<=[@'\"])|(?<![0-9A-Za-z])(?=[0-9]*[a-f]))(?:[0-9a-f]{64}|[0-9a-f]{16}|[0-9a-f]{8})(?![0-9A-Za-z])"
 )
 WORD = re.compile(rb"(?<![0-9a-f])(?:[0-9a-f]{16}|[0-9a-f]{8})(?![0-9a-f])")
 HEX = re.compile(rb"[0-9a-f]*")

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,13 +27,12 @@ from hil.guest import typed
 from hil.image.manifest import ConsoleFacts
 
 RECOVERY_LIMIT = 5.0  # seconds for the shell to answer after an interrupt
-LOCKSTEP_LIMIT = 20.0  # the same in virtual time, which a busy host lets pass slowly
 START_LIMIT = 10.0  # seconds for a command's first mark: a guest that is up reads what is typed
 TRIES = 3
 INTERRUPT = b"\x03\n"  # the line feed is for a program that reads once more before it dies
 # Read by whatever shell and line editor is there: no character expands or completes. The first line keeps the second
-# out of a history file, and may fail. `env` empties what a new shell would act on; `unset` removes it from the
-# environment of the commands. The inner `sh` answers before more is typed: zsh's line editor alters what it reads ahead.
+# out of a history file, and may fail. `env` empties what a new shell would act on; `unset` takes it out of the
+# commands' environment. The inner `sh` answers before more is typed: zsh's editor alters what it reads ahead.
 ENTER = (
     " unset HISTFILE\n"
     " exec env ENV= HISTFILE= PROMPT_COMMAND= TMOUT=0 sh -c 'stty icanon isig icrnl -inlcr -igncr -istrip -echo -opost "
@@ -137,7 +135,7 @@ class Shell:
             if entered is not None and self._ask(setup) is not None:
                 return
         raise GuestError(
-            f"no shell answered on the line, {TRIES} times in {self._patience[1]:g} s each",
+            f"no shell answered on the line, {TRIES} times in {RECOVERY_LIMIT:g} s each",
             hint="is the guest stuck, or does something run in the foreground that ^C does not end?",
             evidence=console.evidence(),
         )
@@ -151,7 +149,7 @@ class Shell:
         `ConfigurationError` for a NUL byte.
         """
         command = typed.text_of(command)
-        deadline = time.monotonic() + timeout
+        deadline = self.console.now + timeout
         for _ in range(TRIES):
             result = self.attempt(command, timeout=timeout, deadline=deadline)
             if result is None:
@@ -174,17 +172,17 @@ class Shell:
     ) -> Result | None:
         """Type `command` once; None where it did not arrive whole and was not run. Else as `run`.
 
-        It has `start` seconds to begin, for one that is known to be quick; `deadline` (monotonic) is when
+        It has `start` seconds to begin, for one that is known to be quick; `deadline` (by `Console.now`) is when
         `timeout` ends.
         """
-        deadline = time.monotonic() + timeout if deadline is None else deadline
+        deadline = self.console.now + timeout if deadline is None else deadline
         self._count += 1
         frame = self._frame(command)
         self.console.skip()
-        self.console.write(frame, timeout=max(0.0, deadline - time.monotonic()))
+        self.console.write(frame, timeout=max(0.0, deadline - self.console.now))
         stream = _Stream(self.console, self._foreign)
-        begun = time.monotonic() + (START_LIMIT if start is None else start)
-        if self.console.lockstep is not None:  # it loses nothing, and what is typed must not hang on the host's time
+        begun = self.console.now + (START_LIMIT if start is None else start)
+        if self.console.lockstep is not None:  # it loses nothing
             begun = deadline
         try:
             return self._result(command, stream, min(deadline, begun), deadline)
@@ -226,9 +224,9 @@ class Shell:
         number = self._count
         last = self._ask(interrupt=True)
         self.lost = last is None
-        if last is not None and time.monotonic() < deadline and last[0] != number:
+        if last is not None and self.console.now < deadline and last[0] != number:
             return
-        if last is not None and last[0] == number and (last[1] is not None or time.monotonic() < deadline):
+        if last is not None and last[0] == number and (last[1] is not None or self.console.now < deadline):
             ended = "was interrupted" if last[1] is None else f"ended with status {last[1]}"
             raise GuestError(
                 f"the line garbled the frame of the guest's command {command!r}, which {ended}",
@@ -245,14 +243,6 @@ class Shell:
             evidence=evidence,
         )
 
-    @property
-    def _patience(self) -> tuple[int, float]:
-        """How often the shell is asked for its last command, and in how many seconds.
-
-        In lock step nothing is lost, and what was asked again would hang on the host's time.
-        """
-        return (TRIES, RECOVERY_LIMIT) if self.console.lockstep is None else (1, LOCKSTEP_LIMIT)
-
     def _ask(self, question: str = QUESTION, *, interrupt: bool = False) -> tuple[int, int | None] | None:
         """Type a question for the last command's number and status; None where no shell answers.
 
@@ -262,10 +252,9 @@ class Shell:
         text = question.replace("NONCE", self._nonce).replace("COUNT", str(self._count)).encode()
         self.console.skip()
         stream = _Stream(self.console, self._foreign)
-        tries, limit = self._patience
-        deadline = time.monotonic() + limit
-        for left in range(tries, 0, -1):
-            now = time.monotonic()
+        deadline = self.console.now + RECOVERY_LIMIT
+        for left in range(TRIES, 0, -1):
+            now = self.console.now
             try:
                 self.console.write(INTERRUPT * interrupt + text, timeout=max(0.0, deadline - now))
                 told = stream.find(self._told, self._count, now + max(0.0, deadline - now) / left)
@@ -299,7 +288,7 @@ class _Stream:
         start, late = self.at, False
         while (match := self._search(mark, wanted, start)) is None:
             start = max(self.at, self.text.rfind(b"\n") + 1)  # a mark does not reach over a line's end
-            left = deadline - time.monotonic()
+            left = deadline - self._console.now
             data = b"" if late else self._console.read(max(0.0, left))
             late = left < 0  # what is there is read once more; a line that never rests would be read for ever
             if not data:
