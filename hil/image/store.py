@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hil.directories import expanded, xdg
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image.manifest import Manifest, check_overlaps, fill
 
@@ -27,18 +28,12 @@ ADDED = "added.json"
 
 def cache_root() -> Path:
     """Return the project's cache directory (it need not exist)."""
-    return _xdg("XDG_CACHE_HOME", ".cache")
+    return xdg("XDG_CACHE_HOME", ".cache")
 
 
 def data_root() -> Path:
     """Return the project's directory among the user's data (it need not exist)."""
-    return _xdg("XDG_DATA_HOME", ".local/share")
-
-
-def _xdg(variable: str, default: str) -> Path:
-    # the XDG rules: a relative path is to be ignored
-    base = Path(os.environ.get(variable, ""))
-    return (base if base.is_absolute() else Path.home() / default) / "hil"
+    return xdg("XDG_DATA_HOME", ".local/share")
 
 
 @dataclass(frozen=True)
@@ -207,7 +202,7 @@ def _brought(manifest: Manifest) -> Image:
     files: dict[str, Path] = {}
     facts: dict[str, dict[str, Any]] = {}
     for name, spec in manifest.files.items():
-        path = (base / Path(spec.path).expanduser()).resolve()
+        path = (base / expanded(Path(spec.path))).resolve()
         if not path.is_file():
             raise ConfigurationError(
                 f"{manifest.path}: files.{name}: there is no file {path}",
