@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hil.directories import xdg
 from hil.errors import ConfigurationError, InfrastructureError
 
 STAMPS_IN_MEMORY = 200_000  # two 8-byte numbers each; older ones are looked up in the index file
@@ -107,7 +108,7 @@ class Transcript:
         except OSError as error:
             raise InfrastructureError(
                 f"cannot create a transcript in {directory}: {error.strerror}",
-                hint="free some space there or choose another directory with HIL_TRANSCRIPTS (pytest: --transcripts)",
+                hint="free some space there, or choose another directory (pytest: --transcripts; hil: HIL_TRANSCRIPTS)",
             ) from error
 
     def close(self) -> None:
@@ -229,5 +230,4 @@ def default_directory() -> Path:
     """Where transcripts go when nobody says: `$HIL_TRANSCRIPTS`, else `hil/transcripts` in the XDG state directory."""
     if chosen := os.environ.get("HIL_TRANSCRIPTS"):
         return Path(chosen)
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "hil" / "transcripts"
+    return xdg("XDG_STATE_HOME", ".local/state") / "transcripts"

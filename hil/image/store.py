@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from hil.directories import expanded, xdg
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import digests, options, simulate
 from hil.image.manifest import Manifest, Name, Sha256, check_overlaps
@@ -31,18 +32,12 @@ ADDED = "added.json"
 
 def cache_root() -> Path:
     """Return the project's cache directory (it need not exist)."""
-    return _xdg("XDG_CACHE_HOME", ".cache")
+    return xdg("XDG_CACHE_HOME", ".cache")
 
 
 def data_root() -> Path:
     """Return the project's directory among the user's data (it need not exist)."""
-    return _xdg("XDG_DATA_HOME", ".local/share")
-
-
-def _xdg(variable: str, default: str) -> Path:
-    # the XDG rules: a relative path is to be ignored
-    base = Path(os.environ.get(variable, ""))
-    return (base if base.is_absolute() else Path.home() / default) / "hil"
+    return xdg("XDG_DATA_HOME", ".local/share")
 
 
 class _RecordedFile(BaseModel):
@@ -252,7 +247,7 @@ def _brought(manifest: Manifest) -> Image:
     facts: dict[str, dict[str, Any]] = {}
     for name, spec in manifest.files.items():
         try:
-            path = (base / Path(spec.path).expanduser()).resolve()
+            path = (base / expanded(Path(spec.path))).resolve()
             there = path.is_file()
         except (OSError, RuntimeError, ValueError) as error:  # too long, of an unknown user, a loop, with a NUL
             raise ConfigurationError(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from hil.directories import expanded
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image.store import cache_root
 from hil.lab import machine
@@ -187,7 +188,7 @@ class Lab:
 def where(directory: Path | None) -> Path:
     """The lab's directory: the one given, else the user's own for what runs, else one in the cache."""
     if directory is not None:
-        return directory.expanduser().resolve()
+        return expanded(directory).resolve()
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     # the XDG rules: a relative path is to be ignored
     return runtime / "hil-lab" if runtime.is_absolute() and runtime.is_dir() else cache_root() / "lab"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable, Generator, Iterator
 from importlib import import_module
@@ -37,7 +38,9 @@ MARKERS = {
 }
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    if pluginmanager.is_blocked("terminal"):  # then its options are missing, and labgrid's plugin reads this one
+        parser.addoption("--verbose", action="count", default=0, help=argparse.SUPPRESS)
     group = parser.getgroup("hil", "hardware in the loop")
     group.addoption(
         "--board",

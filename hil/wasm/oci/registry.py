@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.utils import parse_dict_header
 
+from hil.directories import home
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.text import printable_line
 from hil.wasm.oci.artifact import INDEXES, MANIFEST_LIMIT, MANIFESTS
@@ -279,7 +280,10 @@ class _Login:
 def _credentials(key: str) -> _Login:
     """Return what the config of docker and oras has for the registry `key`."""
     directory = os.environ.get("DOCKER_CONFIG")
-    path = (Path(directory) if directory else Path.home() / ".docker") / "config.json"
+    try:
+        path = (Path(directory) if directory else home() / ".docker") / "config.json"
+    except ConfigurationError:  # a user without a home has no credentials there
+        return _Login()
     try:
         config: dict[str, Any] = json.loads(path.read_bytes())
         helper = config.get("credHelpers", {}).get(key) or config.get("credsStore")
