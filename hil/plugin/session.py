@@ -139,11 +139,11 @@ class Session:
     def in_clock(self, chosen: Chosen, item: pytest.Item) -> Chosen:
         """Return `chosen` in the clock that `item` runs in, as `--clock` says."""
         option = self.config.option
-        if option.clock != "auto" or not judges_time(item) or not self.can_be_virtual(chosen):
+        if option.clock != "auto" or not judges_time(item) or not self._can_be_virtual(chosen, item):
             return chosen
         return replace(chosen, seed=option.seed)
 
-    def can_be_virtual(self, chosen: Chosen) -> bool:
+    def _can_be_virtual(self, chosen: Chosen, item: pytest.Item) -> bool:
         """Check whether the board can run in virtual time: it is emulated, and this host has the compiler for it."""
         if chosen.name not in self._virtual:
             from hil.board import boardfile, exact
@@ -154,9 +154,8 @@ class Session:
                 emulated = False
             self._virtual[chosen.name] = emulated and exact.compiler() is not None
             if emulated and not self._virtual[chosen.name]:
-                self._tell(
-                    f"no C compiler: tests that judge time run in real time on {chosen} (apt-get install gcc libc6-dev)"
-                )
+                told = f"tests that judge time run in real time on {chosen}: there is no C compiler"
+                item.warn(pytest.PytestWarning(f"{told} (apt-get install gcc libc6-dev)"))
         return self._virtual[chosen.name]
 
     def incarnations(self, chosen: Chosen) -> list[Chosen]:

@@ -16,7 +16,7 @@ from hil.timing import probe as guest_probe
 from hil.timing.bounds import Bound, Bounds, Check, Record, check, looks, needed, recorded
 from hil.timing.clocks import CONSOLE, Clocks
 from hil.timing.host import EMULATOR, OWN, READER, Watch, Window, total
-from hil.timing.series import Clock, Series
+from hil.timing.series import LOCKSTEP, Clock, Series
 from hil.timing.units import Amount, amount, ms
 from hil.wasm import Execution, Module, Runner, periodic
 
@@ -410,7 +410,7 @@ def provenance(guest: Guest, module: Module | None = None) -> dict[str, str]:
     if board.emulated:
         facts["qemu"] = board.qemu.build
     if board.virtual is not None:
-        mode = "no lock step" if console.lockstep is None else "lock step"
+        mode = "no lock step" if console.lockstep is None else LOCKSTEP
         facts |= {"mode": mode, "seed": str(board.virtual.seed), "exactness": str(board.virtual)}
     if console.lockstep is not None:
         facts["history"] = console.lockstep.history
