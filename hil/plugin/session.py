@@ -63,10 +63,12 @@ def judges_time(item: pytest.Item) -> bool:
     """Check whether `--clock auto` runs `item` in virtual time, where its board can.
 
     It does for tests with the marker `timing` and tests that use the fixture `measure`, themselves or through another
-    fixture. Tests that use `faults` stay in real time: a line in lock step cannot go through the fault proxy.
+    fixture; not for those that use `soak`, which judge wear. Tests that use `faults` stay in real time in any case: a
+    line in lock step cannot go through the fault proxy.
     """
     fixtures = getattr(item, "fixturenames", ())
-    return "faults" not in fixtures and (item.get_closest_marker("timing") is not None or "measure" in fixtures)
+    measures = "measure" in fixtures and "soak" not in fixtures
+    return "faults" not in fixtures and (measures or item.get_closest_marker("timing") is not None)
 
 
 def choice(item: pytest.Item) -> Chosen | None:
