@@ -305,7 +305,7 @@ class Session:
         """Switch off the board in its other clock, where its next test gets a fresh one anyway."""
         for other in self.incarnations(chosen):
             board = self._boards.get(other)
-            if other != chosen and board is not None and self._fresh(board) == "test" and board.up:
+            if other != chosen and board is not None and self._fresh(board) == "test" and board.report is not None:
                 board.off()
 
     def _fresh(self, board: Board) -> str:
@@ -344,6 +344,8 @@ class Session:
         """Measure the link to a board whose proof has opened a shell: once for each line, see `hil.timing.link`."""
         from hil.timing import link
 
+        if board.virtual is not None:  # no line delays it; what is known of the same board in real time stays
+            return
         guest = self.guest(board)
         found = link.of(guest) if guest.open and board.line.tap is None else None
         self.facts = {name: fact for name, fact in self.facts.items() if not name.startswith("link")}

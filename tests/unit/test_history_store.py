@@ -157,7 +157,9 @@ def test_a_series_figures_are_the_usual_ones_and_the_checked(history: History) -
 
 def test_a_figure_of_another_tool_keeps_its_check_only(history: History) -> None:
     series = record().series
-    strange = [Judged(name, 1 * ms, "pass", "t") for name in ("p12", "misses(x)", "misses(5 MiB)", "deadline misses (5 MiB)")]
+    strange = [
+        Judged(name, 1 * ms, "pass", "t") for name in ("p12", "misses(x)", "misses(5 MiB)", "deadline misses (5 MiB)")
+    ]
     odd = Record(series, tuple(strange))
     assert [name for name, *_ in summed(odd)] == ["min", "p50", "p90", "p99", "max"]
     history.add(Taken(run("r"), records=[odd]))
