@@ -95,7 +95,8 @@ class Bound:
         if series.disturbed:
             why = f"the host disturbed virtual time: {series.clock.remark}"
             return replace(check, outcome=Outcome.INCONCLUSIVE, why=why, host=True)
-        for other in relieved(series, (self.figure.deadline or self.limit).value):
+        guard = series.clock.uncertainty if series.unit == "s" else 0.0
+        for other in relieved(series, (self.figure.deadline or self.limit).value - guard):
             outcome = self._decide(other, confidence).outcome
             if outcome.kept or (check.outcome is Outcome.FAIL and outcome is not Outcome.FAIL):
                 why = f"the host was too busy to tell: {total(series.host)}"
