@@ -32,7 +32,7 @@ MARKERS = {
     "board": "runs on whatever board was chosen with --board",
     "hardware": "needs a real board; an error on an emulated one",
     "emulator": "needs QEMU's powers; an error on a real board",
-    "timing": "judges times; its figures are in the report",
+    "timing": "judges times, in virtual time where the board can (see --clock); its figures are in the report",
     "soak": "runs long",
     "destructive": "may leave the board unusable; the next test gets a fresh one",
 }

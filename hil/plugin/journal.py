@@ -89,7 +89,7 @@ class Journal:
             "root": str(config.rootpath),
             "choices": {str(chosen): chosen.expected for chosen in session.chosen},
             "repeat": config.option.repeat or 1,
-            "clock": f"{config.option.clock} time",
+            "clock": "auto" if config.option.clock == "auto" else f"{config.option.clock} time",
             "results": str(session.results_file.absolute()),
             "transcripts": str(session.directory.absolute()),
         }

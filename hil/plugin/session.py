@@ -66,10 +66,12 @@ def judges_time(item: pytest.Item) -> bool:
     """Check whether `--clock auto` runs `item` in virtual time, where its board can.
 
     It does for tests with the marker `timing` and tests that use the fixture `measure`, themselves or through another
-    fixture. Tests that use `faults` stay in real time: a line in lock step cannot go through the fault proxy.
+    fixture; not for those that use `soak`, which judge wear. Tests that use `faults` stay in real time in any case: a
+    line in lock step cannot go through the fault proxy.
     """
     fixtures = getattr(item, "fixturenames", ())
-    return "faults" not in fixtures and (item.get_closest_marker("timing") is not None or "measure" in fixtures)
+    measures = "measure" in fixtures and "soak" not in fixtures
+    return "faults" not in fixtures and (measures or item.get_closest_marker("timing") is not None)
 
 
 def choice(item: pytest.Item) -> Chosen | None:
@@ -156,11 +158,11 @@ class Session:
     def in_clock(self, chosen: Chosen, item: pytest.Item) -> Chosen:
         """Return `chosen` in the clock that `item` runs in, as `--clock` says."""
         option = self.config.option
-        if option.clock != "auto" or not judges_time(item) or not self.can_be_virtual(chosen):
+        if option.clock != "auto" or not judges_time(item) or not self._can_be_virtual(chosen, item):
             return chosen
         return replace(chosen, seed=option.seed)
 
-    def can_be_virtual(self, chosen: Chosen) -> bool:
+    def _can_be_virtual(self, chosen: Chosen, item: pytest.Item) -> bool:
         """Check whether the board can run in virtual time: it is emulated, and this host has the compiler for it."""
         if chosen.name not in self._virtual:
             from hil.board import boardfile, exact
@@ -171,9 +173,8 @@ class Session:
                 emulated = False
             self._virtual[chosen.name] = emulated and exact.compiler() is not None
             if emulated and not self._virtual[chosen.name]:
-                self._tell(
-                    f"no C compiler: tests that judge time run in real time on {chosen} (apt-get install gcc libc6-dev)"
-                )
+                told = f"tests that judge time run in real time on {chosen}: there is no C compiler"
+                item.warn(pytest.PytestWarning(f"{told} (apt-get install gcc libc6-dev)"))
         return self._virtual[chosen.name]
 
     def incarnations(self, chosen: Chosen) -> list[Chosen]:
@@ -373,7 +374,7 @@ class Session:
         """Switch off the board in its other clock, where its next test gets a fresh one anyway."""
         for other in self.incarnations(chosen):
             board = self._boards.get(other)
-            if other != chosen and board is not None and self._fresh(board) == "test" and board.up:
+            if other != chosen and board is not None and self._fresh(board) == "test" and board.report is not None:
                 board.off()
 
     def _fresh(self, board: Board) -> str:
@@ -414,6 +415,8 @@ class Session:
         """Measure the link to a board whose proof has opened a shell: once for each line, see `hil.timing.link`."""
         from hil.timing import link
 
+        if board.virtual is not None:  # no line delays it; what is known of the same board in real time stays
+            return
         guest = self.guest(board)
         found = link.of(guest) if guest.open and board.line.tap is None else None
         self.facts = {name: fact for name, fact in self.facts.items() if not name.startswith("link")}

@@ -93,6 +93,8 @@ class _Maker:
         path, _, function = test.nodeid.partition("::")
         file = Path(path)
         beside = self._by_file.get(path, {})
+        if chosen and "clock" in (told := _variant(beside)):  # with --clock auto a file's tests share one, as a rule
+            counted["clock"] = told["clock"]
         suite = suite_of(test.nodeid, head.root)
         labels = {
             "epic": _label(beside, "epic") or suite,

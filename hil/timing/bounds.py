@@ -86,12 +86,17 @@ class Bound:
     def decide(self, series: Series, confidence: float = CONFIDENCE) -> Check:
         """Decide whether `series` keeps the bound. Raises `ConfigurationError` where their units differ.
 
-        A bound that would be kept, or might be, without the delays of the host is inconclusive, and the host's failure.
+        A bound that would be kept, or might be, without the delays of the host is inconclusive, and the host's failure;
+        so is one that is not kept in virtual time that has lost its lock step.
         """
         check = self._decide(series, confidence)
-        if check.outcome.kept or check.hopeless or not series.host:
+        if check.outcome.kept or check.hopeless:
             return check
-        for other in relieved(series, (self.figure.deadline or self.limit).value):
+        if series.disturbed:
+            why = f"the host disturbed virtual time: {series.clock.remark}"
+            return replace(check, outcome=Outcome.INCONCLUSIVE, why=why, host=True)
+        guard = series.clock.uncertainty if series.unit == "s" else 0.0
+        for other in relieved(series, (self.figure.deadline or self.limit).value - guard):
             outcome = self._decide(other, confidence).outcome
             if outcome.kept or (check.outcome is Outcome.FAIL and outcome is not Outcome.FAIL):
                 why = f"the host was too busy to tell: {total(series.host)}"

@@ -16,7 +16,7 @@ from hil.timing import probe as guest_probe
 from hil.timing.bounds import Bound, Bounds, Check, Record, check, looks, needed, recorded
 from hil.timing.clocks import CONSOLE, Clocks
 from hil.timing.host import EMULATOR, OWN, READER, Watch, Window, total
-from hil.timing.series import Clock, Series
+from hil.timing.series import LOCKSTEP, Clock, Series
 from hil.timing.units import Amount, amount, ms
 from hil.wasm import Execution, Module, Runner, periodic
 
@@ -112,7 +112,7 @@ class Measure:
         host: list[Window] = []
         for number in planned:
             count = number - sum(len(one.answer) for one in taken)
-            with self._watched(runner.guest, count, host):
+            with watched(runner.guest, count, host):
                 taken.append(self._executions(runner, module, arguments, count, warm_up))
             parts = self._parts(runner.guest, module, arguments, taken, len(planned), host)
             if number == planned[-1] or not self._undecided(parts.response, planned[-1]):
@@ -125,7 +125,7 @@ class Measure:
         times: list[float] = []
         host: list[Window] = []
         for _ in range(repeats):
-            with self._watched(runner.guest, 1, host):
+            with watched(runner.guest, 1, host):
                 taken = self._executions(runner, module, (), 1, 0)
             times.append(taken.transfer / taken.hz)
         clock = self._clocks_of(runner.guest).guest_counter()
@@ -139,7 +139,7 @@ class Measure:
         runs: list[Execution] = []
         host: list[Window] = []
         for number in range(warm_up + repeats):
-            with self._watched(runner.guest, 1, host):
+            with watched(runner.guest, 1, host):
                 run = runner.run(module, *arguments)
             if not run.good:
                 raise RunnerError(
@@ -176,7 +176,7 @@ class Measure:
         In the guest, or in the `partition`, by its own counter there.
         """
         host: list[Window] = []
-        with self._watched(guest, count, host):
+        with watched(guest, count, host):
             late = self._probe(guest).cycles(period, count=count, partition=partition, priority=priority).lateness
         where = "partition" if partition else "guest"
         times = [number * period.value + float(delay) for number, delay in enumerate(late)]
@@ -189,7 +189,7 @@ class Measure:
         Raises `RunnerError` where it does not end well or its report is damaged.
         """
         host: list[Window] = []
-        with self._watched(runner.guest, count, host):
+        with watched(runner.guest, count, host):
             run = self._periodic_run(runner, module, period, count)
         stamps = periodic.releases(run)
         clock = self._clocks_of(runner.guest).module()
@@ -198,7 +198,7 @@ class Measure:
     def ticks(self, runner: Runner, module: Module, period: Amount, *, count: int) -> Series:
         """Release jitter of a module that prints a line at each release (`ticker.wasm`), judged by the console."""
         host: list[Window] = []
-        with self._watched(runner.guest, count, host):
+        with watched(runner.guest, count, host):
             run = self._periodic_run(runner, module, period, count)
         console = runner.guest.board.console
         lines = [line for line in console.lines(run.start, run.end) if periodic.TICK.search(line.text)]
@@ -269,21 +269,6 @@ class Measure:
         for series in self._open:
             self._record(series, ())
         self._open = []
-
-    @contextmanager
-    def _watched(self, guest: Guest, count: int, windows: list[Window]) -> Iterator[None]:
-        """Add to `windows` what the host takes while `count` samples are taken; nothing in virtual time."""
-        board = guest.board
-        if board.virtual is not None:
-            yield
-            return
-        pids = {OWN: os.getpid(), READER: board.console.reader}
-        if board.emulated:
-            with suppress(InfrastructureError):  # it has ended, and what is measured will raise
-                pids[EMULATOR] = board.qemu.pid
-        watch = Watch(pids)
-        yield
-        windows.append(Window(count, watch.load()))
 
     def _undecided(self, series: Series, limit: int) -> bool:
         return needed(series, self.bounds.of(series), series.confidence, limit) > 0
@@ -401,6 +386,22 @@ class Measure:
         return Series(quantity, subject, np.asarray(samples), clock, "s", times, offsets, origin, looks, delaying)
 
 
+@contextmanager
+def watched(guest: Guest, count: int, windows: list[Window]) -> Iterator[None]:
+    """Add to `windows` what the host takes while `count` samples are taken on `guest`; nothing in virtual time."""
+    board = guest.board
+    if board.virtual is not None:
+        yield
+        return
+    pids = {OWN: os.getpid(), READER: board.console.reader}
+    if board.emulated:
+        with suppress(InfrastructureError):  # it has ended, and what is measured will raise
+            pids[EMULATOR] = board.qemu.pid
+    watch = Watch(pids)
+    yield
+    windows.append(Window(count, watch.load()))
+
+
 def provenance(guest: Guest, module: Module | None = None) -> dict[str, str]:
     """What a reader needs to repeat what is measured now: board, image, module, QEMU, seed, what was typed before."""
     board, console = guest.board, guest.board.console
@@ -410,7 +411,7 @@ def provenance(guest: Guest, module: Module | None = None) -> dict[str, str]:
     if board.emulated:
         facts["qemu"] = board.qemu.build
     if board.virtual is not None:
-        mode = "no lock step" if console.lockstep is None else "lock step"
+        mode = "no lock step" if console.lockstep is None else LOCKSTEP
         facts |= {"mode": mode, "seed": str(board.virtual.seed), "exactness": str(board.virtual)}
     if console.lockstep is not None:
         facts["history"] = console.lockstep.history

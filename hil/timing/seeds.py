@@ -25,6 +25,6 @@ def pool(several: Iterable[Series]) -> Iterator[Series]:
         if len(seeds) < 2:
             continue
         clock = replace(group[0].clock, exact=False, remark=f"pooled over {len(seeds)} seeds; {group[0].clock.remark}")
-        origin = {**group[0].provenance, "seed": ",".join(map(str, seeds)), "transcript": ""}
+        origin = {**group[0].provenance, "seed": ",".join(map(str, seeds)), "mode": "pooled", "transcript": ""}
         samples = np.concatenate([one.samples for one in group])
         yield replace(group[0], samples=samples, clock=clock, times=None, offsets=None, provenance=origin)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # at run time where it is used: a collection must stay quick
 
 
 VIRTUAL = "virtual time"  # the name of the clock in which seeds make runs differ
+LOCKSTEP = "lock step"  # provenance `mode` of series in virtual time, where QEMU can be kept in it
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,12 @@ class Series:
     def confidence(self) -> float:
         """Of each decision, so that all planned looks together are wrong in at most 5 % of cases (Bonferroni)."""
         return 1 - 0.05 / self.looks
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether it was taken in lock step with virtual time, but the host broke in: figures no longer repeat."""
+        lockstep = self.provenance.get("mode") == LOCKSTEP
+        return self.clock.name == VIRTUAL and lockstep and not self.clock.exact
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from hil.errors import FAULTS, ConfigurationError, HilError, InfrastructureError, RunnerError
 from hil.timing.bounds import Bound, BoundsNotKept
 from hil.timing.clocks import Clocks
-from hil.timing.measure import DEPLOYMENT, RESPONSE, Measure, provenance
+from hil.timing.host import Window, total
+from hil.timing.measure import DEPLOYMENT, RESPONSE, Measure, provenance, watched
 from hil.timing.memory import GUEST, PAGE, PARTITION, QEMU, RUNNER, Memory
 from hil.timing.rates import Rate, rate
 from hil.timing.series import Clock, Series
@@ -233,6 +234,7 @@ class _Work:
         self.seconds = 0.0
         self.stamps: list[tuple[int, int]] = []  # ns, of good deployments
         self.offsets: list[int] = []
+        self.host: list[Window] = []  # of good deployments
         self.response: list[float] = []  # s, by the guest's counter
         self.hz = 0
         self.memory: dict[str, list[int]] = {}
@@ -267,7 +269,9 @@ class _Work:
         return self
 
     def _deploy(self, number: int, problems: Problems) -> Execution:
-        run = self.runner.run(self.module, *self.arguments, restore=False)
+        host: list[Window] = []
+        with watched(self.runner.guest, 1, host):
+            run = self.runner.run(self.module, *self.arguments, restore=False)
         self.verdicts[str(run.verdict)] += 1
         wrong = tuple(problems(run))
         if wrong:
@@ -277,6 +281,7 @@ class _Work:
         # the agent's start is the end of the mark before its output: the transfer comes before its first word
         self.stamps.append((self.console.stamp(run.start - 1), self.console.stamp(run.end)))
         self.offsets.append(run.start)
+        self.host += host
         if run.seal:
             self.hz = run.seal.hz
             self.response.append(run.seal.run_ticks / run.seal.hz)
@@ -304,20 +309,23 @@ class _Work:
 
         guest = self.runner.guest
         origin = {"test": test, **provenance(guest, self.module), "memory": f"each {self.every} deployments"}
+        if self.host:
+            origin |= total(self.host).facts
         subject = f"{self.subject}, soak"
         deployment = response = None
         if self.stamps:
             begun, ended = np.array(self.stamps, dtype=np.int64).T
             times, lengths = (begun - begun[0]) / 1e9, (ended - begun) / 1e9
             deployment = Series(
-                DEPLOYMENT, subject, lengths, self.clock, "s", times, tuple(self.offsets), origin
+                DEPLOYMENT, subject, lengths, self.clock, "s", times, tuple(self.offsets), origin, host=self.host
             )  # fmt: skip
             if len(self.response) == len(times):
                 clock = Clock("guest counter", 1 / self.hz, "CNTVCT_EL0, sealed by the agent")
                 clock = clock if guest.board.virtual is None else self.clocks.guest_counter()
                 response = Series(
-                    RESPONSE, subject, np.array(self.response), clock, "s", times, tuple(self.offsets), origin
-                )
+                    RESPONSE, subject, np.array(self.response), clock, "s", times, tuple(self.offsets), origin,
+                    host=self.host if guest.board.emulated else (),
+                )  # fmt: skip
         moments = np.array([(moment - self.looked[0]) / 1e9 for moment in self.looked])
         memory = tuple(
             Series(name, subject, np.array(values), self.clock, "B", moments, None, origin)

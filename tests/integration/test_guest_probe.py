@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hil.errors import ConfigurationError, RunnerError
 from hil.guest import CommandTimeout
+from hil.timing import Measure, p50
+from hil.timing.host import EMULATOR, total
 from hil.timing.probe import EXITED, VERDICTS, Executions, Probe, parse
-from hil.timing.units import ms, us
+from hil.timing.units import ms, s, us
 from hil.wasm import Module
 
 pytestmark = pytest.mark.board
@@ -193,3 +199,22 @@ def test_a_dead_runner_on_the_other_images_device_is_told(probe, guest, nbody):
     size = int(guest.run(f"wc -c <{nbody}").text)
     assert pages[:4] == (1).to_bytes(4, "little")
     assert pages[4096:4108] == b"\1\0\10\0" + size.to_bytes(8, "little")
+
+
+def test_what_a_busy_host_takes_is_not_the_images(board, runner, sample, tmp_path):
+    """In real time, beside more work than there are processors: a slow series is the host's, with its numbers."""
+    measure = Measure(tmp_path / "none.toml")
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3 * os.cpu_count())]
+    try:
+        series = measure.executions(runner, sample("nbody-c.wasm"), "10", repeats=30)
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    taken = total(series.host)
+    assert taken.waits[EMULATOR] > 0.05, taken
+    assert {"host load", "host steal", "emulator waited", "console reader waited"} <= set(series.provenance)
+    tight = p50 <= 0.99 * (p50.estimate(series).lower - series.clock.uncertainty) * s
+    assert tight.decide(replace(series, host=())).outcome == "fail"
+    check = tight.decide(series)
+    assert (check.outcome, check.origin) == ("inconclusive", "infrastructure"), check

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 
 from hil.board.exact import Virtual
 from hil.errors import ConfigurationError, Evidence, RunnerError
+from hil.timing import Clock, ms, p50, percent, us
 from hil.timing import measure as module
-from hil.timing import ms, percent, us
 from hil.timing.bounds import BoundsNotKept, Check
+from hil.timing.host import HostLoad, Window
 from hil.timing.measure import Measure
 from hil.timing.probe import Executions
 from hil.timing.series import Series
@@ -203,3 +205,31 @@ def test_what_is_measured_once_determinism_is_lost_says_so(measure, runner) -> N
     series = measure.executions(runner, MODULE, repeats=3)
     assert not series.clock.exact
     assert "NOT EXACT: typed at random" in series.clock.remark
+
+
+def test_a_series_relative_to_another_is_bounded_as_a_share(measure, runner, kept) -> None:
+    short, long = (measure.executions(runner, MODULE, name, repeats=40) for name in ("1", "2"))
+    half = measure.relative(short, replace(long, samples=long.samples * 2))
+    assert (half.quantity, half.subject, half.unit) == ("relative time", "m.wasm 1 to m.wasm 2", "1")
+    assert list(half.samples) == [pytest.approx(0.5)] * 40
+    measure.check(half, p50 <= 51 * percent)
+    with pytest.raises(BoundsNotKept):
+        measure.check(half, p50 <= 49 * percent)
+    with pytest.raises(ConfigurationError, match="cannot be a share of"):
+        measure.relative(short, replace(long, clock=Clock("host monotonic", 1e-9)))
+    host = [Window(40, HostLoad(1.0, {"emulator": 3e-3}, 0.0, 9.0, 2))]
+    slow = measure.relative(replace(short, host=host), long)
+    assert (p50 <= 99.9 * percent).decide(replace(slow, clock=Clock("guest counter", 1e-9))).origin == "infrastructure"
+
+
+def test_what_the_host_took_is_in_the_series_of_a_real_board(measure, runner, kept) -> None:
+    """Not in virtual time. The console's stamps alone can be delayed by it: a board's counter is its own."""
+    runner.guest.board.virtual = None
+    runner.guest.board.console.reader = os.getpid()
+    clocks = SimpleNamespace(
+        guest_counter=lambda: Clock("guest counter", 16e-9), console=lambda: Clock("host monotonic", 1e-9)
+    )
+    measure._clocks[runner.guest] = clocks
+    counted, stamped = measure.executions(runner, MODULE, repeats=9), measure.deployments(runner, MODULE, repeats=9)
+    assert [len(counted.host), [window.count for window in stamped.host]] == [0, [1] * 9]
+    assert {"host load", "host steal", "test process waited"} <= set(counted.provenance) & set(stamped.provenance)

@@ -1,0 +1,139 @@
+"""Rows of a bounds file that no series can match: typos are found, what others measure is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hil.cli import main
+from hil.errors import ConfigurationError
+from hil.timing import Bound, Bounds, Clock, Series, misses, ms, p50, p99, percent, results
+from hil.timing.unmatched import unmatched
+
+ROOT = Path(__file__).parents[2]
+ROW = '[[bound]]\nquantity = "{}"\nsubject = "{}"\nfigure = "p50"\nlimit = "1 s"\nreason = "r"\n'
+
+
+def rows(tmp_path: Path, *pairs: tuple[str, str], clock: str = "") -> Bounds:
+    path = tmp_path / "b.bounds.toml"
+    more = f'clock = "{clock}"\n' if clock else ""
+    path.write_text("\n".join(ROW.format(*pair) + more for pair in pairs))
+    return Bounds(path)
+
+
+def series(quantity: str, subject: str, clock: str = "virtual time") -> Series:
+    return Series(quantity, subject, [0.01] * 9, Clock(clock, 1e-9), provenance={"board": "qemu-reference"})
+
+
+@pytest.mark.parametrize("board", ["qemu-reference", "qemu-plain", "qemu-uboot"])
+def test_the_projects_own_rows_can_match(board: str) -> None:
+    assert unmatched(Bounds(ROOT / f"boards/{board}.bounds.toml"), virtual=board != "qemu-uboot") == []
+
+
+@pytest.mark.parametrize(
+    ("quantity", "subject", "told"),
+    [
+        ("respnse time", "hello.wasm", "did you mean 'response time'?"),
+        ("Response time", "hello.wasm", "did you mean 'response time'?"),
+        ("cycle to cycle jitter", "periodic.wasm 5 ms", "did you mean 'cycle-to-cycle jitter'?"),
+        ("response time", "helo.wasm", "did you mean 'hello.wasm'?"),
+        ("execution time", "nbody_c.wasm 10", "did you mean 'nbody-c.wasm'?"),
+        ("release jitter", "patition, 5 ms", "did you mean 'partition'?"),
+        ("release jitter", "guest, 5ms", "no amount"),
+        ("release jitter", "guest, 5.0 ms", "'5 ms'"),
+        ("release jitter", "partition, 5 ms, guest under memry load", "did you mean 'memory'?"),
+        ("release jitter", "partition, 5 ms under cpu load", "ends with ', guest under NAME load'"),
+        ("deployment time", "hello.wasm, sok", ""),  # arguments are the module's own affair
+        ("my own quantity", "my own subject", ""),
+        ("response time", "my-controller.wasm --mode fast", ""),
+        ("transfer time", "16MiB.wasm", ""),
+        ("QEMU memory taken", "hello.wasm, soak", ""),
+    ],
+)
+def test_a_typo_is_found_without_measuring(tmp_path: Path, quantity: str, subject: str, told: str) -> None:
+    found = unmatched(rows(tmp_path, ("response time", "hello.wasm"), (quantity, subject)))
+    assert [one.where.rpartition("toml:")[2] for one in found] == (["8: bound[1]"] if told else [])
+    assert told in "".join(map(str, found))
+
+
+def test_a_clock_that_cannot_measure_it_is_found(tmp_path: Path) -> None:
+    for clock, told in (("guest counter", ""), ("virtual time", ""), ("module (WASI)", "guest counter, virtual time")):
+        found = unmatched(rows(tmp_path, ("response time", "hello.wasm"), clock=clock))
+        assert [one.why.rpartition(": ")[2] for one in found] == ([told] if told else [])
+    (one,) = unmatched(rows(tmp_path, ("response time", "hello.wasm"), clock="virtual time"), virtual=False)
+    assert "not emulated" in one.why
+
+
+def test_what_was_measured_is_known(tmp_path: Path) -> None:
+    bounds = rows(tmp_path, ("start-up", "box"), ("strt-up", "box"), ("response time", "Hello.WASM"))
+    measured = [series("start-up", "box"), series("response time", "hello.wasm")]
+    assert [one.row.quantity for one in unmatched(bounds, measured)] == ["strt-up", "response time"]
+
+
+def test_of_the_whole_each_row_has_to_match(tmp_path: Path) -> None:
+    pairs = [("response time", f"nbody-c.wasm {number}") for number in (10, 1000)]
+    bounds = rows(tmp_path, *pairs, clock="guest counter")
+    assert unmatched(bounds, [series(*pairs[0])]) == [], "of some tests nothing follows for the others"
+    (one,) = unmatched(bounds, [series(*pairs[0])], whole=True)
+    assert one.row.subject == "nbody-c.wasm 1000"
+    assert "did you mean 'nbody-c.wasm 10'" in one.why
+
+
+def test_the_command_fails_for_rows_that_match_nothing(tmp_path: Path) -> None:
+    def check(*options: str) -> tuple[int, str]:
+        done = CliRunner().invoke(main, ["bounds", "check", "qemu-reference", *options])
+        return done.exit_code, done.output
+
+    assert check() == (0, "84 rows, none of them match nothing\n")
+    file = rows(tmp_path, ("response time", "hello.wasm"), ("response time", "nbody-c.wasm 01")).path
+    assert check("--bounds", str(file))[0] == 0
+    results.write(tmp_path / "r.jsonl", series("response time", "hello.wasm"))
+    status, text = check("--bounds", str(file), "--measured", str(tmp_path / "r.jsonl"))
+    assert status == 1
+    assert f"{file}:8: bound[1]" in text
+    file.write_text("bound = 3")
+    assert check("--bounds", str(file))[0] == 2
+
+
+# what a bound is not
+
+
+def test_a_bound_is_no_truth_value() -> None:
+    for use in (lambda: p99 <= 2 * ms and p50 <= 1 * ms, lambda: not p99 <= 2 * ms, lambda: bool(p99 <= 2 * ms)):
+        with pytest.raises(ConfigurationError, match=r"give each bound by itself"):
+            use()
+    taken = series("q", "s")
+    with pytest.raises(ConfigurationError, match="p99 <= 2 ms is a bound, not a truth value"):
+        taken.check(p99 <= 2 * ms and p50 <= 1 * ms)
+    with pytest.raises(ConfigurationError, match="True is no bound"):
+        taken.check(True)  # type: ignore[arg-type]
+
+
+def test_a_bound_that_cannot_fail_is_refused() -> None:
+    for share in (100 * percent, 150 * percent):
+        with pytest.raises(ConfigurationError, match=r"misses\(2 ms\) <= .*: a bound that is never exceeded"):
+            Bound(misses(2 * ms), share)
+    assert (misses(2 * ms) <= 99 * percent).limit == 99 * percent
+
+
+@pytest.mark.parametrize(
+    ("resolution", "floor"), [(float("nan"), None), (0.0, None), (1e-9, float("nan")), (1e-9, -1.0)]
+)
+def test_a_clock_without_a_sound_resolution_is_refused(resolution: float, floor: float | None) -> None:
+    with pytest.raises(ConfigurationError, match="give a resolution above 0 s"):
+        Clock("c", resolution, floor=floor)
+
+
+def test_former_names_are_refused_with_the_new_one(tmp_path: Path) -> None:
+    import hil.timing
+
+    with pytest.raises(ConfigurationError, match="the figure maximum is called max"):
+        _ = hil.timing.maximum
+    path = tmp_path / "b.toml"
+    path.write_text(ROW.format("q", "s").replace("p50", "peak-to-peak"))
+    with pytest.raises(ConfigurationError, match=r":4: .*'peak-to-peak' is called 'peak_to_peak'"):
+        Bounds(path)
+    for name in hil.timing.figures.FIGURES:
+        assert getattr(hil.timing, name).name == name, "one spelling in Python and in files"
