@@ -76,6 +76,9 @@ def list_(nights: int | None, json_: bool, file: Path) -> None:
         counts: dict[str, Counter[str]] = {run.id: Counter() for run in runs}
         for test in store.tests(runs):
             counts[test.run][test.fault or test.outcome] += 1
+        left_out = store.left_out
+    for why in left_out:
+        err.print(f"hil: {escape(why)}")
     show([_row(run, counts[run.id]) for run in runs], json_)
 
 

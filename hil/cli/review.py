@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, history_option, json_option, out, show
+from hil.cli.common import as_json, err, history_option, json_option, out, show
 
 if TYPE_CHECKING:
     from hil.review.overview import Review
@@ -41,6 +41,8 @@ def review(night: str | None, file: Path, output: Path | None, nights: int, json
 
     with History(file) as history:
         window = Window.of(history, night, nights)
+        for why in history.left_out:
+            err.print(f"hil: {escape(why)}")
     own = next((one for one in state.nights(file.parent) if one.name == window.night.name), None)
     window = replace(window, idle=own.idle if own else {})
     made = make(window, output or _directory(file, window.night.name))

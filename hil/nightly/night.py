@@ -97,10 +97,11 @@ def _review(store: Path, night: Night) -> list[str]:
     try:
         with History(store) as history:
             window = Window.of(history, night.name)
+            left_out = [f"history: {why}" for why in history.left_out]
         made = review(replace(window, idle=night.idle), night.path)
     except Exception as error:  # whatever it is, the night has been
         return [f"no overview: {error.message if isinstance(error, HilError) else f'{type(error).__name__}: {error}'}"]
-    return [f"overview: {made.overview} ({made.verdict})"]
+    return [f"overview: {made.overview} ({made.verdict})", *left_out]
 
 
 def _did_not_run(plan: Path, root: Path, error: HilError) -> Spent:

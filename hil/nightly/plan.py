@@ -125,7 +125,8 @@ class Plan(_Model):
 class Run:
     """One job of a plan on one board: a pytest process. `name` is its directory in the night.
 
-    It is started in `start`. `limit` is in seconds; None where only the night's counts. `problems` say why it cannot even start.
+    It is started in `start`. `limit` is in seconds; None where only the night's counts. `problems` say why it cannot
+    even start.
     """
 
     name: str

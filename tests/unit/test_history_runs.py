@@ -23,6 +23,7 @@ from hil.history.journal import Head
 from hil.history.rows import Run, Test
 from hil.history.store import History
 from hil.nightly.archive import Archive
+from hil.report.merge import Part, merge
 from hil.timing import Clock, Series, results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,6 +183,63 @@ def test_a_second_run_leaves_the_journal_of_the_first(tmp_path: Path, history: H
     assert (add(history, [tmp_path / "run"]).runs, len({run.id for run in history.runs()})) == (2, 2)
 
 
+def together(directory: Path, number: int, *options: str) -> list[subprocess.Popen[str]]:
+    """So many sessions on one test each, which ends when all of them are at it."""
+    code = f"""
+        from pathlib import Path
+        def test_x():
+            meeting = Path({str(directory / "meeting")!r})
+            meeting.mkdir(exist_ok=True)
+            (meeting / str(os.getpid())).touch()
+            end = time.monotonic() + {LONG}
+            while len(list(meeting.iterdir())) < {number} and time.monotonic() < end: time.sleep(0.01)
+            assert len(list(meeting.iterdir())) >= {number}
+    """
+    places = [directory / f"session-{index}" for index in range(number)]
+    for place in places:
+        place.mkdir()
+    return [begin(place, code, "-p", "allure_pytest", *options) for place in places]
+
+
+def test_eight_sessions_with_one_directory_and_one_history_are_all_there(tmp_path: Path, history: History) -> None:
+    results, store = tmp_path / "allure", tmp_path / "shared.sqlite"
+    told = [finish(process) for process in together(tmp_path, 8, f"--alluredir={results}", f"--history={store}")]
+    assert ["1 run added, with 1 test" in text for text in told] == [True] * 8, told
+    with History(store) as shared:
+        runs = shared.runs()
+        assert len({run.id for run in runs}) == 8
+        assert [test.outcome for test in shared.tests(runs)] == ["passed"] * 8
+    assert len(list(results.glob("journal*.jsonl"))) == 8
+    assert (added := add(history, [results])).runs == 8, added.notes
+    (tmp_path / "merged").mkdir()
+    merged = merge([Part(results)], tmp_path / "merged")
+    assert (merged.count, merged.notes) == (8, [])
+
+
+def test_a_session_does_not_clean_what_another_one_is_writing(tmp_path: Path) -> None:
+    first, *_ = together(tmp_path, 2, f"--alluredir={tmp_path / 'allure'}", "--clean-alluredir")[:1]
+    # the second one began at the same moment: whichever cleaned last, both are there
+    until(lambda: len(list((tmp_path / "meeting").glob("*"))) == 2, LONG)
+    first.wait(LONG)
+    until(lambda: len(list((tmp_path / "allure").glob("journal*.jsonl"))) == 2, LONG)
+
+
+def test_a_board_with_a_dot_in_its_name_is_a_board_of_its_own(tmp_path: Path) -> None:
+    boards = ("--board=qemu-v1.2", "--board=qemu-v1.3", "--history=h.sqlite")
+    finish(begin(tmp_path, "def test_x(board): pass", *boards))
+    with History(tmp_path / "h.sqlite") as history:
+        (run,) = history.runs()
+        tests = history.tests([run])
+    assert [test.test.rpartition("::")[2] for test in tests] == ["test_x[qemu-v1.2]", "test_x[qemu-v1.3]"]
+    assert [test.board for test in tests] == ["qemu-v1.2", "qemu-v1.3"]
+
+
+def test_a_failure_s_message_does_not_act_on_the_terminal(tmp_path: Path) -> None:
+    told = finish(begin(tmp_path, "def test_x(): pytest.fail('title \\x1b]0;owned\\x07 \\u202e\\x9b2J')"))
+    assert "title \\x1b]0;owned\\x07 \\u202e\\x9b2J" in told
+    assert not set(told) & set("\x1b\x07\x9b\u202e")
+
+
 def test_allure_s_directory_has_a_journal_though_it_is_cleaned(tmp_path: Path) -> None:
     (tmp_path / "allure").mkdir()
     (tmp_path / "allure" / "old-result.json").write_text("{}")
@@ -283,6 +341,45 @@ def test_half_a_last_line_is_left_out(tmp_path: Path, history: History) -> None:
     path.write_bytes(path.read_bytes() + b'{"test": "b", "when": "setup", "outc')
     add(history, [tmp_path / "r"])
     assert [test.outcome for test in only(history)[1]] == ["passed", "not run"]
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ({"test": "x", "outcome": "failed"}, "when is missing"),
+        ({"collected": 7}, "collected: 7 is no list"),
+        ({"test": "x", "when": "call", "outcome": "failed", "seconds": 1}, "fault is missing"),
+        ({"test": "x", "when": "call", "outcome": "odd", "seconds": 1}, "outcome: 'odd'"),
+        ({"test": "x", "when": "call", "outcome": "passed", "seconds": -1}, "seconds: -1"),
+        ({"test": "x", "when": "call", "outcome": "passed", "seconds": 10**400}, "seconds: "),
+        ({"test": {"x": 1}, "when": "call", "outcome": "passed", "seconds": 1}, "test: {'x': 1} is no text"),
+        ({"boots": [{"board": "b"}]}, "boots: a boot without fault"),
+        ({"end": 2**70, "time": 1e9}, "end: "),
+        ({"end": 0, "time": float("inf")}, "Infinity"),
+        ([1], "it is no JSON object"),
+    ],
+)
+def test_a_broken_line_is_named_and_left_out(tmp_path: Path, history: History, odd: Any, told: str) -> None:
+    path = write(tmp_path / "r", head(), {"collected": ["good"]}, odd, *whole("good"))
+    added = add(history, [tmp_path / "r"])
+    assert (added.runs, added.broken) == (1, 1)
+    assert f"{path}: line 3: " in added.notes[0]
+    assert told in added.notes[0]
+    assert [(test.test, test.outcome) for test in only(history)[1]] == [("good", "passed")]
+
+
+def test_a_message_may_hold_anything(tmp_path: Path, history: History) -> None:
+    cause = "\udcb0 \ud83d \0 \x1b[2J \u2028"
+    write(
+        tmp_path / "r",
+        head(),
+        line("t", "call", "failed", fault="test", cause=cause),
+        line("t", "teardown", "passed"),
+    )
+    path = tmp_path / "r" / "journal.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # an editor's byte order mark
+    assert add(history, [tmp_path / "r"]).broken == 0
+    assert only(history)[1][0].cause == "\\xb0 \\ud83d \\x00 \x1b[2J \u2028"
 
 
 @pytest.mark.parametrize(

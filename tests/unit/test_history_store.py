@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sqlite3
@@ -11,12 +12,15 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.history import schema, store
 from hil.history.figures import summed
@@ -356,6 +360,57 @@ def test_a_damaged_store_is_told(history: History) -> None:
     history.path.write_bytes(data)
     with pytest.raises(InfrastructureError, match="damaged"), History(history.path) as damaged:
         damaged.tests(damaged.runs())
+
+
+def test_a_broken_row_is_named_and_left_out(history: History, tmp_path: Path) -> None:
+    """As an earlier version took them in, and a disk may leave them."""
+    history.add(Taken(run("good"), [became("good", "t"), became("good", "u")]))
+    with sqlite3.connect(history.path) as connection:
+        copy = (
+            "INSERT INTO runs SELECT ?, night, name, attempt, plan, board, host, ?, ended, status, state, ?, source, 1"
+        )
+        for name, began, facts in (("endless", 9e999, "{}"), ("late", 1e300, "{}"), ("torn", 1.0, "{")):
+            connection.execute(f"{copy} FROM runs WHERE id = 'good'", (name, began, facts))
+        connection.execute("DROP TRIGGER tests_update")
+        connection.execute("UPDATE tests SET seconds = 9e999 WHERE test = 'u'")
+    runs = history.runs()
+    assert [one.id for one in runs] == ["good"]
+    assert [one.test for one in history.tests(runs)] == ["t"]
+    assert len(history.left_out) == 4
+    done = CliRunner().invoke(main, ["history", "list", "--history", str(history.path)])
+    assert done.exit_code == 0
+    assert all(name in done.output for name in ("endless", "late", "torn"))
+
+
+def test_samples_that_were_damaged_are_named_and_left_out(history: History) -> None:
+    history.add(Taken(run("r"), records=[record()]))
+    with sqlite3.connect(history.path) as connection:
+        connection.execute("DROP TRIGGER samples_update")
+        connection.execute("UPDATE samples SET samples = x'789c00ff00ff'")
+    assert history.series(history.runs()[0]) == []
+    assert len(history.left_out) == 1
+
+
+def test_no_number_that_is_none_enters(history: History) -> None:
+    with pytest.raises(ConfigurationError, match="inf in the table runs"):
+        history.add(Taken(replace(run("r"), began=math.inf)))
+    with pytest.raises(ConfigurationError, match="cannot be kept"):
+        history.add(Taken(replace(run("r"), status=2**70)))
+    assert history.runs() == []
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "a\0b"])
+def test_a_name_that_no_store_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be a history"):
+        History(tmp_path / name, write=True)
+
+
+def test_a_store_may_be_where_names_are_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "pr\udcfcfung[1]" / "h.sqlite"
+    with History(path, write=True) as history:
+        history.add(Taken(run("r")))
+    with History(path) as history:
+        assert [one.id for one in history.runs()] == ["r"]
 
 
 def test_a_reader_cannot_write(history: History) -> None:

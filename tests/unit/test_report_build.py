@@ -21,6 +21,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.history import journal
 from hil.history.journal import Head
 from hil.report import build, gate
+from hil.report import merge as merge_module
 from hil.report.executor import executor
 from hil.report.labels import history_id
 from hil.report.merge import Issue, Merged, Part, merge
@@ -471,3 +472,165 @@ def test_a_generator_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(InfrastructureError, match=told):
         build.build([Part(put(tmp_path / "r", result("1")))], tmp_path / "page.html", title="T")
     until(lambda: sorted(os.listdir(tmp_path)) == ["node", "r"])
+
+
+# results of others are data
+
+
+def test_no_link_and_no_special_file_enters_a_report(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("a local file")
+    (tmp_path / "secret.json").write_text(json.dumps(result("stolen")))
+    results = put(tmp_path / "r", result("1"))
+    (results / "a-attachment.txt").symlink_to(tmp_path / "secret.txt")
+    (results / "b-result.json").symlink_to(tmp_path / "secret.json")
+    (results / "c-container.json").symlink_to(tmp_path / "secret.json")
+    (results / "environment.properties").symlink_to(tmp_path / "secret.txt")
+    (results / "executor.json").symlink_to(tmp_path / "secret.json")
+    for name in ("d-result.json", "e-attachment.png", "journal.jsonl", "f-globals.json"):
+        os.mkfifo(results / name)
+    with (results / "g-attachment.bin").open("wb") as file:
+        file.truncate(1 << 40)  # sparse
+    with (results / "h-result.json").open("wb") as file:
+        file.truncate(1 << 40)
+    merged, found = combined(tmp_path, Part(results))
+    assert set(found) == {"1"}
+    assert sorted(os.listdir(tmp_path / "merged")) == ["1-result.json"]
+    assert (merged.count, merged.broken) == (1, 3)
+    assert len(merged.notes) == 6, "five are named, and the number of the others"
+
+
+def test_attachments_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merge_module, "ALL_LIMIT", 1000)
+    results = put(tmp_path / "r", result("1"))
+    for name in ("a", "b"):
+        (results / f"{name}-attachment.txt").write_bytes(bytes(600))
+    merged, _ = combined(tmp_path, Part(results))
+    assert [note.partition(":")[2].split(":")[0].strip() for note in merged.notes] == ["b-attachment.txt"]
+
+
+@pytest.mark.parametrize("source", ["../secret.txt", "/etc/passwd", "a\\..\\b", "..", "", 7, None])
+def test_an_attachment_s_source_leads_nowhere(tmp_path: Path, source: Any) -> None:
+    odd = {"name": "x", "source": source}
+    step = {"name": "s", "attachments": [odd, None], "steps": [{"name": "t", "attachments": [odd]}]}
+    put(
+        tmp_path / "r",
+        {**result("1"), "attachments": [odd, {"name": "y", "source": "1-attachment.txt"}], "steps": [step]},
+    )
+    _, found = combined(tmp_path, Part(tmp_path / "r"))
+    kept = [odd] if source is None else []
+    assert found["1"]["attachments"][-1]["source"] == "1-attachment.txt"
+    assert found["1"]["attachments"][:-1] == kept
+    assert found["1"]["steps"][0]["attachments"] == kept
+    assert found["1"]["steps"][0]["steps"][0]["attachments"] == kept
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"parameters": [None]},
+        {"parameters": [7, {"name": None, "value": 3}]},
+        {"labels": [None, {"name": "tag", "value": "x"}, "y"]},
+        {"statusDetails": None},
+        {"name": "half \ud83d of an emoji", "statusDetails": {"message": "\udcb0\0"}},
+        {"steps": [None], "attachments": None, "titlePath": [None, "a"]},
+        {"start": 1.5, "stop": None},
+    ],
+)
+def test_an_odd_result_is_taken(tmp_path: Path, odd: dict[str, Any]) -> None:
+    put(tmp_path / "r", result("1"), {**result("2", "b"), **odd})
+    merged, found = combined(tmp_path, Part(tmp_path / "r"))
+    assert (set(found), merged.notes) == ({"1", "2"}, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"uuid": "x", "start": 1e999}',
+        b'{"uuid": "x", "start": 1e300}',
+        b'{"uuid": "x", "start": "now"}',
+        b'{"uuid": "x", "start": true}',
+        b'{"uuid": "x", "start": -1}',
+        b'{"uuid": "x", "stop": NaN}',
+        b'{"uuid": ["x"]}',
+        b'{"uuid": "x", "labels": {"a": 1}}',
+        b'{"uuid": "x", "statusDetails": "failed"}',
+        b'{"uuid": "x", "steps": ' + b'[{"steps": ' * 300 + b"[]" + b"}]" * 300 + b"}",
+        b"[" * 100_000,
+        b"9" * 5000,
+        b"",
+    ],
+)
+def test_a_broken_result_is_named_and_left_out(tmp_path: Path, text: bytes) -> None:
+    results = put(tmp_path / "r", result("1"))
+    (results / "bad-result.json").write_bytes(text)
+    (results / "bad-container.json").write_bytes(text or b"{")
+    merged, found = combined(tmp_path, Part(results))
+    assert (set(found), merged.broken) == ({"1"}, 1)
+    assert "bad-result.json" in "".join(merged.notes)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    results = put(tmp_path / "r", result("1"))
+    path = results / "1-result.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    (results / "environment.properties").write_bytes(b"\xef\xbb\xbfboard = b\r\n")
+    assert set(combined(tmp_path, Part(results))[1]) == {"1"}
+    assert (tmp_path / "merged" / "environment.properties").read_text() == "board = b\n"
+
+
+def test_names_of_files_may_be_long(tmp_path: Path) -> None:
+    """The same name in two runs gets another one, which must not be longer."""
+    for run in ("a", "b"):
+        put(tmp_path / run).joinpath(f"{'x' * 243}-result.json").write_text(json.dumps(result(run, run)))
+    assert set(combined(tmp_path, Part(tmp_path / "a", "a"), Part(tmp_path / "b", "b"))[1]) == {"a", "b"}
+
+
+def test_a_clock_that_is_set_back_counts_no_test_twice(tmp_path: Path) -> None:
+    """A real run, whose results are then as if the clock had gone back an hour after its first test."""
+    assert spend(tmp_path) == 0
+    for path in (tmp_path / "r").glob("*-result.json"):
+        facts = json.loads(path.read_text())
+        for name in ("start", "stop"):
+            facts[name] -= 3_600_000
+        path.write_text(json.dumps(facts))
+    merged, found = combined(tmp_path, Part(tmp_path / "r"))
+    assert (len(found), merged.count, merged.notes) == (4, 4, [])
+
+
+def test_the_later_try_counts_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    bad = result("b", "x", "failed", 5000, _run="run", _number="9")
+    put(tmp_path / "r", result("a", "x", "passed", 2000, _run="run", _number="10"), bad)
+    merged, found = combined(tmp_path, Part(tmp_path / "r"))
+    assert merged.ids == {named("a")}
+    assert found["a"]["start"] > found["b"]["start"]
+    assert found["a"]["stop"] - found["a"]["start"] == 10
+
+
+def test_of_two_runs_in_one_directory_each_is_completed_by_its_own(tmp_path: Path) -> None:
+    """A run that was killed beside one that was not, at the same time, on the same tests."""
+    write(tmp_path / "r" / "journal-1.jsonl", {"collected": ["s/test_x.py::test_a"]}, id="killed")
+    write(tmp_path / "r" / "journal.jsonl", {"collected": ["s/test_x.py::test_a"]}, ended=True, id="whole")
+    put(tmp_path / "r", result("1", start=2000, _run="whole", _node="s/test_x.py::test_a"))
+    merged, found = combined(tmp_path, Part(tmp_path / "r"))
+    assert merged.count == 2
+    assert sorted(one["status"] for one in found.values()) == ["passed", "unknown"]
+
+
+def test_reports_at_once_are_all_in_their_history(tmp_path: Path) -> None:
+    path = tmp_path / "h.jsonl"
+    readers = [Points.read(path) for _ in range(8)]  # all before any of them writes
+    for number, points in enumerate(readers):
+        made = tmp_path / f"made-{number}"
+        made.write_text(json.dumps({"timestamp": 1, "testResults": {"k": {"id": str(number)}}}) + "\n")
+        points.add(made, frozenset([str(number)]), 1000 + number)
+    assert len(Points.read(path).points) == 8
+
+
+def test_a_report_is_made_where_names_are_not_utf_8(tmp_path: Path) -> None:
+    directory = tmp_path / "pr\udcfcfung[1]"
+    put(directory / "r", result("1"), {**result("2", "b"), "name": "half \ud83d", "parameters": [None]})
+    (directory / "r" / "broken-container.json").write_text("{")
+    built = build.build([Part(directory / "r")], directory / "report.html", title="\udcfc")
+    assert built.path.is_file()
+    assert built.count == 2
+    assert (directory / "allure-history.jsonl").is_file()
