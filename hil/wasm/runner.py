@@ -13,7 +13,7 @@ from hil.guest.transfer import digest_in_guest
 from hil.image.manifest import AgentFacts
 from hil.wasm import oci
 from hil.wasm.module import Module
-from hil.wasm.verdict import Faulted, NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
+from hil.wasm.verdict import Failed, Faulted, NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
 
 MODULES = "/tmp/hil"  # where uploaded modules go in the guest
 DEFAULT_LIMIT = 30.0  # seconds for a module to run
