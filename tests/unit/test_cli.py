@@ -254,6 +254,9 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
         def __init__(self, *_: object) -> None:
             pass
 
+        def check_size(self, module: object) -> None:
+            pass
+
         def place(self, module: object) -> str:
             return "/tmp/there"
 

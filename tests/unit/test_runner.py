@@ -352,3 +352,42 @@ def test_what_a_stuck_module_wrote_is_kept(plain: Runner, line: ShellLine, monke
     raw = line.console.transcript.read(run.start, run.end)
     assert raw.startswith(b"[2026-11-23 12:00:00.000] [info] executing wasm file\r\nbe[ ")
     assert raw.endswith(b"gun\r\n")
+
+
+def test_a_module_larger_than_the_runner_takes_is_refused_before_it_is_sent(line: ShellLine, tmp_path: Path) -> None:
+    runner = make(line, SEALING.model_copy(update={"module_limit": 100}))
+    with pytest.raises(ConfigurationError, match=r"large\.wasm has 101 bytes, .* stand-in takes 100 at most"):
+        runner.run(Module.raw("large.wasm", b" " * 101))
+    assert not runner.guest.open or runner.guest.modules == {}
+    assert runner.run(module("end()")).good
+
+
+def test_why_the_agent_refuses_a_deployment_is_the_verdict_s_reason(runner: Runner) -> None:
+    words = "wasmedge_emit: argument 1 has 5000 bytes: 4092 at most"
+    run = runner.run(module(f"print({words!r}); sys.exit(247)"))
+    assert run.verdict == failed(words)
+    assert runner.guest.board.dirty is None
+
+
+def test_the_last_words_of_an_agent_that_did_not_begin_are_told(runner: Runner) -> None:
+    gone = module("end()")
+    runner.assume(gone, "/nowhere.wasm")
+    verdict = runner.run(gone).verdict
+    assert verdict == silent()
+    assert "No such file or directory: '/nowhere.wasm'" in str(verdict)
+
+
+@pytest.mark.parametrize(("name", "value"), [("UPLOADED", 3), ("UPLOADS", 4 * 8192)])
+def test_uploads_that_fill_the_guest_are_removed(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, name: str, value: int
+) -> None:
+    monkeypatch.setattr(runner_module, name, value)
+    uploads = Path(runner_module.MODULES)
+    modules = [module(f"end(code={code})", f"{code}.wasm") for code in range(7)]
+    for code, each in enumerate(modules):
+        assert runner.run(each).verdict == exited(code)
+        assert len(list(uploads.iterdir())) <= 4
+    before = (uploads / modules[6].sha256[:16] / "6.wasm").stat().st_ino
+    assert runner.run(modules[0]).verdict == exited(0), "it was removed, and is sent again"
+    assert runner.run(modules[6]).verdict == exited(6)
+    assert (uploads / modules[6].sha256[:16] / "6.wasm").stat().st_ino == before, "it was there"

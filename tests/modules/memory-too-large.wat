@@ -1,0 +1,1 @@
+(module (memory 40000) (func (export "_start")))
