@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -81,24 +82,18 @@ def started(command: list[str], directory: Path, log: Path) -> Iterator[subproce
 
 @contextlib.contextmanager
 def coordinating(directory: Path, address: str = "") -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A coordinator that listens, with its address."""
-    if not address:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
-    host, port = address.split(":")
+    """A coordinator that listens, with its address: the one given, or on a port that is free."""
     log = directory / "coordinator.log"
-    with started([str(BIN / "labgrid-coordinator"), "-l", address], directory, log) as process:
+    log.touch()
+    begin = log.stat().st_size
+    command = [sys.executable, "-uPm", "labgrid.remote.coordinator", "-l", address or "127.0.0.1:0"]
+    with started(command, directory, log) as process:
 
-        def listens() -> bool:
+        def listens() -> re.Match[str] | None:
             assert process.poll() is None, log.read_text()
-            with contextlib.suppress(OSError):
-                socket.create_connection((host, int(port)), 1).close()
-                return True
-            return False
+            return re.search(r"^listening on (\S+)$", log.read_text()[begin:], re.MULTILINE)
 
-        until(listens)
-        yield address, process
+        yield until(listens)[1], process
 
 
 class Machine:

@@ -14,6 +14,7 @@ from doc_blocks import ROOT, Block, blocks
 from limits import HANG
 
 from hil.lab import take_down
+from hil.timing import Clock, Series, results
 
 LABGRID = "labgrid-client"
 TO_RUN = [block for block in blocks() if not block.language and any(not command.not_run for command in block.commands)]
@@ -21,17 +22,21 @@ TO_RUN = [block for block in blocks() if not block.language and any(not command.
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the commands use, with the results of a short run."""
+    """A copy of what the commands use, with the results of a short run, figures and a transcript."""
     copy = tmp_path_factory.mktemp("docs")
     for name in ("bench", "boards", "docs", "images", "suites", "wasm_samples"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / name, copy)
-    (copy / "PLAN.toml").write_text('[[job]]\nname = "smoke"\nsuites = ["smoke"]\nboards = ["qemu-reference"]\n')
-    for path in (ROOT / "tests" / "recordings").glob("boot.*"):
-        shutil.copy(path, copy)
-    options = ["-m", "board", "-k", "hello", "--results", "results.jsonl", "--alluredir", "allure"]
-    _shell(copy, " ".join(["pytest suites/realtime", *options]))
+    (copy / "PLAN.toml").write_text(
+        'limit = 1\n[[job]]\nname = "smoke"\nsuites = ["smoke"]\nboards = ["qemu-reference"]\n'
+    )
+    boot, fault = (ROOT / "tests" / "recordings" / "boot.raw").read_bytes(), b"FAULT\r\n"
+    (copy / "boot.raw").write_bytes(boot + fault)
+    (copy / "boot.tsv").write_text(f"0\t<\t{len(boot)}\n9600000000\t<\t{len(fault)}\n9600000001\t!\teof\n")
+    series = Series("response time", "x.wasm", [n * 1e-3 for n in range(1, 41)], Clock("guest counter", 1e-8))
+    results.write(copy / "results.jsonl", series, ())
+    _shell(copy, "pytest suites/smoke --alluredir allure")
     return copy
 
 
@@ -42,6 +47,7 @@ def _shell(directory: Path, script: str) -> str:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "XDG_RUNTIME_DIR": str(directory),
+        "XDG_DATA_HOME": str(directory / "data"),
     }
     done = subprocess.run(
         ["bash", "-ec", script],
@@ -53,7 +59,7 @@ def _shell(directory: Path, script: str) -> str:
         text=True,
         timeout=HANG,
     )
-    assert done.returncode == 0, f"{script}\n{done.stdout}"
+    assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}"
     return done.stdout
 
 
