@@ -92,8 +92,8 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
             )
             self.listened()
         except BaseException:
-            transcript.close()
             self._end()
+            transcript.close()
             raise
 
     @Driver.check_active
