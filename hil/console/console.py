@@ -227,6 +227,7 @@ class Console:
 
         Raises `LineTimeout` with the number of bytes taken, `LineClosed`.
         """
+        __tracebackhide__ = data.rstrip(b"\r\n") in self.secrets
         if self.closed:
             raise self._closed("it was closed by this side")
         self.transcript.sent(self._hidden(data))

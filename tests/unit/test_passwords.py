@@ -104,8 +104,18 @@ def test_a_recording_with_a_redacted_password_plays(wire: Wire, tmp_path: Path) 
     player.close()
 
 
-def test_a_manifest_does_not_show_its_password() -> None:
-    assert SECRET not in repr(ConsoleFacts(password=SECRET))
+def test_no_traceback_shows_a_password(wire: Wire) -> None:
+    facts = ConsoleFacts(password=SECRET)
+    assert SECRET not in repr(facts)
+    wire.console.secrets = frozenset([SECRET.encode()])
+    wire.far.sendall(b"Password: ")
+    with pytest.raises(BootError) as waited:
+        walk(wire.console, STAGES[1:], power_on_ns=time.monotonic_ns(), answers=facts.answers)
+    wire.console.close()
+    with pytest.raises(LineClosed) as closed:
+        wire.console.sendline(facts.answers["Password: "])
+    for info in (waited, closed):
+        assert SECRET not in str(info.getrepr(style="long", funcargs=True))
 
 
 def test_transcripts_are_their_owner_s(tmp_path: Path, loose: None) -> None:
