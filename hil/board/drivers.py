@@ -29,7 +29,7 @@ from hil.board.qemu import Memory, Qemu, Stepping
 from hil.board.rfc2217 import Rfc2217
 from hil.board.snapshot import Shelf, Snapshot, limit, memory_size
 from hil.console import Console, Transcript
-from hil.console.console import Typing
+from hil.console.console import Pacing
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import ensure, manifest
@@ -216,7 +216,7 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
                 port,
                 transcript,
                 explain_end=self._filter.obituary if self._filter else None,
-                typing=Typing(self.txchunk, self.txdelay) if self.txdelay else None,
+                pacing=Pacing(self.txchunk, self.txdelay) if self.txdelay else None,
             )
         except BaseException:
             self.on_deactivate()

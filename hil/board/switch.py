@@ -31,7 +31,7 @@ class Switch:
     def __init__(self, power: Any) -> None:
         self._power = power
         self._on = False
-        for name in SWITCHING:
+        for name in () if isinstance(power, MachineDriver) else SWITCHING:
             if hasattr(power, name):
                 setattr(power, name, _bounded(power, getattr(power, name)))
         steps.subscribe(self._hear)
