@@ -83,7 +83,7 @@ printf 'Password: '; read word
 PATH=/tmp/bin:$PATH PS1='# ' ENV= exec {shell}
 """
 NAMESPACES = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
-ROOT = ["--user", "--map-root-user"] if os.getuid() else []  # root needs none, and gets none in a chroot
+USERS = ["--user", "--map-root-user"] if os.getuid() else []  # root needs none, and gets none in a chroot
 
 
 @contextlib.contextmanager
@@ -112,7 +112,7 @@ class Machine:
 
     def __init__(self, directory: Path, shell: str) -> None:
         self._tty = directory / "tty"
-        self._command = [*NAMESPACES, *ROOT, "sh", "-c", GUEST.format(shell=shell), PASSWORD]
+        self._command = [*NAMESPACES, *USERS, "sh", "-c", GUEST.format(shell=shell), PASSWORD]
         self._guest = 0
         self._console = -1
         self._typed = self._shown = b""  # on the way to the guest, and from it

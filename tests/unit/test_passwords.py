@@ -119,13 +119,13 @@ def test_no_traceback_shows_a_password(wire: Wire) -> None:
 
 
 def test_transcripts_are_their_owner_s(tmp_path: Path, loose: None) -> None:
-    transcripts = tmp_path / "transcripts"
+    transcripts = tmp_path / "hil" / "transcripts"
     with Board(str(stub_board(tmp_path)), transcripts=transcripts, snapshots=False) as board:
         board.boot()
         board.console.transcript.refresh()
     modes = {path.name.partition(".")[2]: stat.S_IMODE(path.stat().st_mode) for path in transcripts.iterdir()}
     assert modes == {"raw": 0o600, "tsv": 0o600, "qemu.log": 0o600}
-    assert stat.S_IMODE(transcripts.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (transcripts, transcripts.parent)} == {0o700}
 
 
 def test_snapshots_and_the_cache_are_their_owner_s(
