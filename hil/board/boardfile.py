@@ -10,10 +10,10 @@ from typing import Any
 import attr
 import yaml
 from labgrid import Environment
+from labgrid.exceptions import InvalidConfigError
 from labgrid.factory import target_factory
 
 from hil import labgrid as _ours  # noqa: F401  registers our drivers
-from hil.board.protocol import described
 from hil.errors import ConfigurationError
 
 BOARDS_DIR = Path(__file__).resolve().parents[2] / "boards"
@@ -48,8 +48,8 @@ def environment(path: Path) -> Environment:
     _refuse(path, _shape_problems(path, node))
     try:
         env = Environment(str(path))  # its imports may register drivers
-    except Exception as error:  # whatever the modules that it imports raise
-        raise ConfigurationError(f"{path}: {described(error)}", hint=f"correct {path}, or what it imports") from error
+    except (InvalidConfigError, ImportError, OSError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
     _refuse(path, _class_problems(path, node))
     return env
 

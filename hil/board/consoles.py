@@ -49,6 +49,7 @@ def _console(entries: list[Entry], strategies: list[Entry], path: Path) -> Entry
     if found:
         if found[0]["cls"] == "SerialDriver":
             found[0]["cls"] = "HilSerialDriver"
+            found[0].pop("timeout", None)  # for a serial server to answer; ours has one of its own
         return found[0]
     if ours:  # labgrid says that none of them has the name
         return ours[0]

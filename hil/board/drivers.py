@@ -186,8 +186,7 @@ class HilQemuDriver(MachineDriver):
 class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
     """Console of a real board: a serial port here or behind a server (RFC 2217 or raw TCP), with time stamps.
 
-    `txdelay` are the seconds to wait before each `txchunk` bytes that are typed, `timeout` those for a serial server
-    to answer: all as labgrid's `SerialDriver` has them.
+    `txdelay` are the seconds to wait before each `txchunk` bytes that are typed, as labgrid's `SerialDriver` has them.
     """
 
     bindings = {"port": {"SerialPort", "NetworkSerialPort"}}
@@ -195,7 +194,6 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
 
     txdelay: float = attr.ib(default=0.0, validator=attr.validators.instance_of(float))
     txchunk: int = attr.ib(default=1, validator=[attr.validators.instance_of(int), attr.validators.ge(1)])
-    timeout: float = attr.ib(default=CONNECT_LIMIT, validator=attr.validators.instance_of(float))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -256,11 +254,10 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
                     f"the serial port at {port.host}:{port.port} has the unknown protocol {port.protocol!r}",
                     hint=f"the protocols are {' and '.join(PROTOCOLS)}",
                 )
-            host, number = proxymanager.get_host_and_port(port)
-            connection = _reach(host, number, self.timeout)
+            connection = _reach(*proxymanager.get_host_and_port(port))
             if port.protocol == "raw":
                 return connection.detach()
-            self._filter = Rfc2217(connection, port.speed, timeout=self.timeout)
+            self._filter = Rfc2217(connection, port.speed, timeout=CONNECT_LIMIT)
             return self._filter.port
         except (serial.SerialException, termios.error, ExecutionError, OSError, ValueError) as error:
             where = port.port if not isinstance(port, NetworkSerialPort) else f"{port.host}:{port.port}"
@@ -270,12 +267,12 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
             ) from error
 
 
-def _reach(host: str, port: int, timeout: float) -> socket.socket:
+def _reach(host: str, port: int) -> socket.socket:
     """A connection to a serial server that neither waits to fill packets nor outlives a dead peer.
 
     It ends 25 s after the peer has fallen silent, with something sent or without.
     """
-    connection = socket.create_connection((host, port), timeout)
+    connection = socket.create_connection((host, port), CONNECT_LIMIT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):

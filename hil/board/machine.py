@@ -79,17 +79,14 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         transcript = Transcript.create(self.transcripts or default_directory(), name)
         try:
             line = self.start(transcript.path)
-            self._console = Console(
-                self.tapped(line.port),
-                transcript,
-                explain_end=line.explain_end,
-                lockstep=line.lockstep,
-                token=line.token,
-            )
+            port = self.tapped(line.port)
         except BaseException:
             transcript.close()
             self._end()
             raise
+        self._console = Console(
+            port, transcript, explain_end=line.explain_end, lockstep=line.lockstep, token=line.token
+        )
 
     @Driver.check_active
     @step()

@@ -103,15 +103,13 @@ class Shelf:
             workshop.staging(self.directory) as work,
         ):
             made = work / "made"
-            made.mkdir(mode=0o700)
+            made.mkdir()
             _copy(memory, made / "memory")
             _write(made / "state", state)
             shutil.copyfile(console.path, made / "boot.raw")
             shutil.copyfile(console.index_path, made / "boot.tsv")
             checked = {"memory": status.st_size, "state": hashlib.sha256(state).hexdigest()}
             _write(made / "facts.json", json.dumps({**facts, **checked}).encode())
-            for path in made.iterdir():
-                path.chmod(0o600)
             workshop.publish(made, self.directory / "whole", work)
         trim(self.directory)
         found = self.find()

@@ -14,7 +14,7 @@ from labgrid.driver import ManualPowerDriver
 from labgrid.step import StepEvent, steps
 
 from hil.board.machine import MachineDriver
-from hil.board.protocol import guarded
+from hil.board.seam import guarded
 from hil.errors import InfrastructureError
 
 LIMIT = 60.0  # seconds; some switches take their time

@@ -19,7 +19,8 @@ from labgrid.resource import TFTPProvider
 from labgrid.resource.common import NetworkResource
 from labgrid.util.managedfile import ManagedFileError
 
-from hil.board.protocol import HilConsoleProtocol, described, guarded
+from hil.board.protocol import HilConsoleProtocol
+from hil.board.seam import described, guarded
 from hil.board.stages import StageTime, diagnose
 from hil.console import ExpectClosed, LineClosed, LineTimeout
 from hil.errors import ConfigurationError, HilError, InfrastructureError
