@@ -24,9 +24,10 @@ from hil.board import boardfile, consoles, places
 from hil.board.drivers import HilQemuDriver, manifest_of
 from hil.board.exact import Canary, Virtual, song
 from hil.board.places import Terms
-from hil.board.protocol import HilConsoleProtocol, described, guarded
+from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu, StateRefused
 from hil.board.replay import HilReplayDriver
+from hil.board.seam import described, guarded
 from hil.board.snapshot import Shelf, Snapshot, stamps
 from hil.board.stages import BootReport, StageTime
 from hil.board.strategy import HilStrategy

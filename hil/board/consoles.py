@@ -28,28 +28,31 @@ def adopt(env: Environment, path: Path) -> None:
     main = env.config.data["targets"]["main"]
     entries: list[Entry] = target_factory._convert_to_named_list(main.get("drivers") or {})
     strategies = [entry for entry in entries if _is(entry, HilStrategy)] or [{"cls": "HilStrategy"}]
-    consoles = [entry for entry in entries if _is(entry, HilConsoleProtocol)] or [_ours(entries, strategies, path)]
-    first_and_last = (*consoles, *strategies)
-    others = [entry for entry in entries if not any(entry is one for one in first_and_last)]
-    main["drivers"] = [*consoles, *others, *strategies]
+    console = _console(entries, strategies, path)
+    others = [entry for entry in entries if entry is not console and not _is(entry, HilStrategy)]
+    main["drivers"] = [console, *others, *strategies]
 
 
-def _ours(entries: list[Entry], strategies: list[Entry], path: Path) -> Entry:
+def _console(entries: list[Entry], strategies: list[Entry], path: Path) -> Entry:
     """Return the entry of our console, which is made of the stock one where there is one."""
     kept = [name for entry in entries for name in _serial_drivers_of(entry)]
-    serial = [entry for entry in entries if entry["cls"] == "SerialDriver" and entry.get("name") not in kept]
-    chosen = [name for entry in strategies if (name := entry.get("bindings", {}).get("line"))]
-    if chosen:
-        serial = [entry for entry in serial if entry.get("name") in chosen]
-    if len(serial) > 1:
-        names = [str(entry.get("name")) for entry in serial]
+    ours = [entry for entry in entries if _is(entry, HilConsoleProtocol)]
+    stock = [entry for entry in entries if entry["cls"] == "SerialDriver" and entry.get("name") not in kept]
+    named = [name for entry in strategies if (name := entry.get("bindings", {}).get("line"))]
+    found = [entry for entry in ours + stock if entry.get("name") in named] if named else ours or stock
+    if len(found) > 1:
+        names = [str(entry.get("name")) for entry in found]
         raise ConfigurationError(
-            f"{path}: the board has {len(serial)} consoles, the SerialDrivers {', '.join(names)}",
+            f"{path}: the board has {len(found)} consoles, the {found[0]['cls']}s {', '.join(names)}",
             hint=f"name the one with the shell: add `HilStrategy: {{bindings: {{line: {names[0]}}}}}` to the drivers",
         )
-    if serial:
-        serial[0]["cls"] = "HilSerialDriver"
-        return serial[0]
+    if found:
+        if found[0]["cls"] == "SerialDriver":
+            found[0]["cls"] = "HilSerialDriver"
+            found[0].pop("timeout", None)  # for a serial server to answer; ours has one of its own
+        return found[0]
+    if ours:  # labgrid says that none of them has the name
+        return ours[0]
     for entry in entries:
         if _is(entry, ConsoleProtocol) and entry["cls"] != "SerialDriver":
             replacement = "HilQemuDriver" if _is(entry, QEMUDriver) else "HilSerialDriver"

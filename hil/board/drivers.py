@@ -30,7 +30,7 @@ from hil.board.qemu import Memory, Qemu, Stepping
 from hil.board.rfc2217 import Rfc2217, ServerNotReady
 from hil.board.snapshot import Shelf, Snapshot, limit, memory_size
 from hil.console import Console, Transcript
-from hil.console.console import Typing
+from hil.console.console import Pacing
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import ensure, manifest, store
@@ -195,8 +195,7 @@ class HilQemuDriver(MachineDriver):
 class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
     """Console of a real board: a serial port here or behind a server (RFC 2217 or raw TCP), with time stamps.
 
-    `txdelay` are the seconds to wait before each `txchunk` bytes that are typed, `timeout` those for a serial server
-    to answer: all as labgrid's `SerialDriver` has them.
+    `txdelay` are the seconds to wait before each `txchunk` bytes that are typed, as labgrid's `SerialDriver` has them.
     """
 
     bindings = {"port": {"SerialPort", "NetworkSerialPort"}}
@@ -204,7 +203,6 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
 
     txdelay: float = attr.ib(default=0.0, validator=attr.validators.instance_of(float))
     txchunk: int = attr.ib(default=1, validator=[attr.validators.instance_of(int), attr.validators.ge(1)])
-    timeout: float = attr.ib(default=CONNECT_LIMIT, validator=attr.validators.instance_of(float))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -225,7 +223,7 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
                 port,
                 transcript,
                 explain_end=self._filter.obituary if self._filter else None,
-                typing=Typing(self.txchunk, self.txdelay) if self.txdelay else None,
+                pacing=Pacing(self.txchunk, self.txdelay) if self.txdelay else None,
             )
         except BaseException:
             self.on_deactivate()
@@ -274,19 +272,19 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
             ) from error
 
     def _connect_to_server(self, host: str, number: int) -> int:
-        """Open the line at a serial server, for whose readiness this waits `timeout` seconds at most.
+        """Open the line at a serial server, for whose readiness this waits `CONNECT_LIMIT` seconds at most.
 
         A server that has just been started does not listen yet, and one whose last client has just left may still
         turn the next one away.
         """
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + CONNECT_LIMIT
         pause = CONNECT_PAUSE
         while True:
             try:
-                connection = _reach(host, number, self.timeout)
+                connection = _reach(host, number)
                 if self.port.protocol == "raw":
                     return connection.detach()
-                self._filter = Rfc2217(connection, self.port.speed, timeout=self.timeout)
+                self._filter = Rfc2217(connection, self.port.speed, timeout=CONNECT_LIMIT)
                 return self._filter.port
             except (ConnectionError, ServerNotReady):
                 if time.monotonic() + pause >= deadline:
@@ -295,12 +293,12 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _reach(host: str, port: int, timeout: float) -> socket.socket:
+def _reach(host: str, port: int) -> socket.socket:
     """A connection to a serial server that neither waits to fill packets nor outlives a dead peer.
 
     It ends 25 s after the peer has fallen silent, with something sent or without.
     """
-    connection = socket.create_connection((host, port), timeout)
+    connection = socket.create_connection((host, port), CONNECT_LIMIT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):

@@ -8,14 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CalledProcessError
 from typing import Any
 
 from labgrid.protocol import ConsoleProtocol
 
 from hil.console import Console, ExpectTimeout, LineTimeout
-from hil.console.transcript import printable
-from hil.errors import HilError, InfrastructureError
 
 
 @dataclass(frozen=True)
@@ -37,25 +34,6 @@ class Transport:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.where}".rstrip() + (f", {self.baud} baud" if self.baud else "")
-
-
-@contextmanager
-def guarded(what: str, hint: str | None = None) -> Iterator[None]:
-    """Convert what labgrid's drivers raise into an `InfrastructureError` of `what`, but for `NotImplementedError`."""
-    try:
-        yield
-    except (HilError, NotImplementedError):
-        raise
-    except Exception as error:
-        raise InfrastructureError(f"{what}: {described(error)}", hint=hint) from error
-
-
-def described(error: Exception) -> str:
-    """Return what an exception of labgrid's says, with its class, and the last line of a command that failed."""
-    said = str(getattr(error, "msg", error))  # labgrid's print as a tuple of all they have
-    if isinstance(error, CalledProcessError) and error.output:
-        said += f"; it said: {printable(error.output.strip().splitlines()[-1])}"
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]

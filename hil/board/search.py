@@ -342,7 +342,7 @@ async def tag(coordinator: Coordinator, name: str, value: str) -> None:
 def _locked(name: str) -> int | None:
     """A lock that no other process of this user has, and that ends with this one; None where another has it."""
     directory = cache_root() / "places"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     file = os.open(directory / hashlib.sha256(name.encode()).hexdigest()[:16], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -136,7 +136,7 @@ class Shelf:
             workshop.staging(self.directory) as work,
         ):
             made = work / "made"
-            made.mkdir(mode=0o700)
+            made.mkdir()
             _copy(memory, made / "memory")
             _write(made / "state", state)
             shutil.copyfile(console.path, made / "boot.raw")

@@ -15,7 +15,8 @@ from labgrid.step import step, steps
 from labgrid.strategy import Strategy, StrategyError
 
 from hil.board.drivers import manifest_of
-from hil.board.protocol import HilConsoleProtocol, guarded
+from hil.board.protocol import HilConsoleProtocol
+from hil.board.seam import guarded
 from hil.board.stages import CLOCK, BootReport, StageTime, walk
 from hil.board.switch import in_time
 from hil.board.uboot import Loader, Parcel, parcels, stage

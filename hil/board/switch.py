@@ -14,7 +14,7 @@ from labgrid.driver import ManualPowerDriver
 from labgrid.step import StepEvent, steps
 
 from hil.board.machine import MachineDriver
-from hil.board.protocol import guarded
+from hil.board.seam import guarded
 from hil.errors import InfrastructureError
 
 LIMIT = 60.0  # seconds; some switches take their time
@@ -31,7 +31,7 @@ class Switch:
     def __init__(self, power: Any) -> None:
         self._power = power
         self._on = False
-        for name in SWITCHING:
+        for name in () if isinstance(power, MachineDriver) else SWITCHING:
             if hasattr(power, name):
                 setattr(power, name, _bounded(power, getattr(power, name)))
         steps.subscribe(self._hear)

@@ -19,7 +19,8 @@ from labgrid.resource import TFTPProvider
 from labgrid.resource.common import NetworkResource
 from labgrid.util.managedfile import ManagedFileError
 
-from hil.board.protocol import HilConsoleProtocol, guarded
+from hil.board.protocol import HilConsoleProtocol
+from hil.board.seam import described, guarded
 from hil.board.stages import StageTime, diagnose
 from hil.console import ExpectClosed, LineClosed, LineTimeout
 from hil.errors import ConfigurationError, HilError, InfrastructureError
@@ -246,6 +247,13 @@ class Loader:
                 hint="is it the right speed, and does nothing else type on this line?",
                 evidence=console.evidence(),
             ) from None
+        except Exception as error:
+            raise InfrastructureError(
+                f"labgrid's U-Boot driver failed: {described(error)}",
+                stage=name,
+                hint="are the arguments of the UBootDriver in the board file right?",
+                evidence=console.evidence(),
+            ) from error
         end = console.position
         reached.append(StageTime(name, (console.stamp(max(0, end - 1)) - self._zero) / 1e9, end))
 

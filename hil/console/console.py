@@ -64,7 +64,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Typing:
+class Pacing:
     """The pace of typing for a board that loses faster input: `chunk` bytes at a time, `pause` seconds before each."""
 
     chunk: int
@@ -83,7 +83,7 @@ class Console:
     of its own reads it (see `pump`); this object follows the transcript that it writes. `explain_end` is asked
     for a sentence when the line ends, for example how QEMU died. `lockstep` is there where the line's other
     end keeps virtual time: it takes what is typed then. `token` gives what must not be guessed of what is
-    typed, so many bytes in hexadecimal. `typing` is its pace, None for as fast as the line takes it.
+    typed, so many bytes in hexadecimal. `pacing` slows it down, None is as fast as the line takes it.
     A line that is one of the `secrets` is not in the transcript when it is typed, nor where it is echoed.
     """
 
@@ -95,7 +95,7 @@ class Console:
         explain_end: Callable[[], str] | None = None,
         lockstep: Lockstep | None = None,
         token: Callable[[int], str] = secrets.token_hex,
-        typing: Typing | None = None,
+        pacing: Pacing | None = None,
     ) -> None:
         self.transcript = transcript
         self.lockstep = lockstep
@@ -105,7 +105,7 @@ class Console:
         self._echo: tuple[bytes, int] | None = None
         self._port = port
         self._explain_end = explain_end
-        self._typing = typing
+        self._pacing = pacing
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lifeline, theirs = socket.socketpair()
         os.set_blocking(port, False)
@@ -247,6 +247,7 @@ class Console:
 
         Raises `LineTimeout` with the number of bytes taken, `LineClosed`.
         """
+        __tracebackhide__ = data.rstrip(b"\r\n") in self.secrets
         if self.closed:
             raise self._closed("it was closed by this side")
         self.transcript.sent(self._hidden(data))
@@ -264,11 +265,11 @@ class Console:
         writable.register(self._port, select.POLLOUT)
         while view:
             try:
-                if self._typing is None:
+                if self._pacing is None:
                     view = view[os.write(self._port, view) :]
                 else:
-                    time.sleep(self._typing.pause)
-                    view = view[os.write(self._port, view[: self._typing.chunk]) :]
+                    time.sleep(self._pacing.pause)
+                    view = view[os.write(self._port, view[: self._pacing.chunk]) :]
             except BlockingIOError:
                 if not writable.poll(max(0.0, deadline - time.monotonic()) * 1000):
                     taken = len(data) - len(view)

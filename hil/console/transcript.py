@@ -89,7 +89,8 @@ class Transcript:
     def create(cls, directory: Path, name: str) -> Transcript:
         """Make a new, empty transcript `directory/name-DATE-TIME[-N].raw`."""
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for private in (directory.parent, directory):
+                private.mkdir(mode=0o700, parents=True, exist_ok=True)
             stamp = time.strftime("%Y%m%d-%H%M%S")
             for number in range(1000):
                 raw = directory / f"{name}-{stamp}{f'-{number}' if number else ''}.raw"

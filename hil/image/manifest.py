@@ -167,6 +167,13 @@ class Failures(_Model):
     flood_bytes: int = Field(default=1 << 20, ge=1 << 12)
 
 
+class Secret(str):
+    """A text whose `repr` does not show it: tracebacks in reports have the arguments of functions."""
+
+    def __repr__(self) -> str:
+        return "'********'"
+
+
 class ConsoleFacts(_Model):
     """What the console of the guest looks like.
 
@@ -186,7 +193,7 @@ class ConsoleFacts(_Model):
     @property
     def answers(self) -> dict[str, str]:
         """What is typed at which prompt to log in."""
-        return {self.login: self.user} | ({"Password: ": self.password} if self.password is not None else {})
+        return {self.login: self.user} | ({"Password: ": Secret(self.password)} if self.password is not None else {})
 
 
 class AgentFacts(_Model):

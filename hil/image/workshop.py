@@ -55,7 +55,10 @@ def staging(root: Path) -> Iterator[Path]:
 
 
 def publish(result: Path, target: Path, staging: Path) -> None:
-    """Put the directory `result`, made in `staging`, in the place of `target`."""
+    """Put the directory `result`, made in `staging`, in the place of `target`, for its owner alone."""
+    for path in (result, *result.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if target.exists():
         target.rename(staging / "old")

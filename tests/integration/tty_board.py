@@ -82,7 +82,8 @@ printf 'Password: '; read word
 [ "$name $word" = "root $0" ] || exit
 PATH=/tmp/bin:$PATH PS1='# ' ENV= exec {shell}
 """
-NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child")
+NAMESPACES = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
+USERS = ["--user", "--map-root-user"] if os.getuid() else []  # root needs none, and gets none in a chroot
 
 
 @contextlib.contextmanager
@@ -111,7 +112,7 @@ class Machine:
 
     def __init__(self, directory: Path, shell: str) -> None:
         self._tty = directory / "tty"
-        self._command = [*NAMESPACES, "sh", "-c", GUEST.format(shell=shell), PASSWORD]
+        self._command = [*NAMESPACES, *USERS, "sh", "-c", GUEST.format(shell=shell), PASSWORD]
         self._guest = 0
         self._console = -1
         self._typed = self._shown = b""  # on the way to the guest, and from it

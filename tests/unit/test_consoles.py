@@ -61,6 +61,11 @@ def test_stock_drivers_read_our_console(tmp_path: Path, resource: str, console: 
         assert not any(isinstance(driver, SerialDriver) for driver in made.target.drivers)
 
 
+def test_ours_goes_before_a_stock_console_wherever_it_stands(tmp_path: Path) -> None:
+    with board(tmp_path, "SerialDriver: {}", UBOOT, "HilSerialDriver: {}") as made:
+        assert made.strategy.uboot.console is made.line
+
+
 def test_the_pace_of_a_stock_driver_is_kept(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     tty.setraw(slave)
@@ -124,7 +129,8 @@ def test_what_cannot_work_is_refused_with_its_line(tmp_path: Path, line: int, dr
     assert refused.value.hint
 
 
-def test_one_of_several_consoles_is_chosen_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cls", ["SerialDriver", "HilSerialDriver"])
+def test_one_of_several_consoles_is_chosen_by_name(tmp_path: Path, cls: str) -> None:
     text = """\
 targets:
   main:
@@ -138,6 +144,7 @@ targets:
     - UBootDriver: {prompt: '=> ', bindings: {console: second}}
 images: {main: stub.toml}
 """
+    text = text.replace("SerialDriver", cls)
     path = stub_board(tmp_path)
     path.write_text(text)
     with pytest.raises(ConfigurationError, match="first, second"):

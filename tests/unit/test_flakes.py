@@ -12,7 +12,6 @@ from typing import Any
 # a run within this process forgets what it imported itself, but labgrid remembers our drivers, and numpy is there once
 import pexpect
 import pytest
-import scipy.special  # noqa: F401
 from support import children, stub_board, until
 
 import hil.board.board

@@ -104,18 +104,28 @@ def test_a_recording_with_a_redacted_password_plays(wire: Wire, tmp_path: Path) 
     player.close()
 
 
-def test_a_manifest_does_not_show_its_password() -> None:
-    assert SECRET not in repr(ConsoleFacts(password=SECRET))
+def test_no_traceback_shows_a_password(wire: Wire) -> None:
+    facts = ConsoleFacts(password=SECRET)
+    assert SECRET not in repr(facts)
+    wire.console.secrets = frozenset([SECRET.encode()])
+    wire.far.sendall(b"Password: ")
+    with pytest.raises(BootError) as waited:
+        walk(wire.console, STAGES[1:], power_on_ns=time.monotonic_ns(), answers=facts.answers)
+    wire.console.close()
+    with pytest.raises(LineClosed) as closed:
+        wire.console.sendline(facts.answers["Password: "])
+    for info in (waited, closed):
+        assert SECRET not in str(info.getrepr(style="long", funcargs=True))
 
 
 def test_transcripts_are_their_owner_s(tmp_path: Path, loose: None) -> None:
-    transcripts = tmp_path / "transcripts"
+    transcripts = tmp_path / "hil" / "transcripts"
     with Board(str(stub_board(tmp_path)), transcripts=transcripts, snapshots=False) as board:
         board.boot()
         board.console.transcript.refresh()
     modes = {path.name.partition(".")[2]: stat.S_IMODE(path.stat().st_mode) for path in transcripts.iterdir()}
     assert modes == {"raw": 0o600, "tsv": 0o600, "qemu.log": 0o600}
-    assert stat.S_IMODE(transcripts.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (transcripts, transcripts.parent)} == {0o700}
 
 
 def test_snapshots_and_the_cache_are_their_owner_s(

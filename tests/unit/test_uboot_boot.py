@@ -349,6 +349,13 @@ def test_what_asks_for_a_password_is_for_the_board_file(board: Board, script: Sc
     fails(board, ConfigurationError, "password")
 
 
+def test_whatever_else_labgrid_s_driver_raises_is_told_with_its_stage(path: Path) -> None:
+    path.write_text(path.read_text().replace("boot_command: go", "boot_command: go, autoboot: '('"))
+    with Board(str(path)) as board:
+        error = fails(board, InfrastructureError, "unterminated subpattern")
+    assert error.stage == "U-Boot"
+
+
 def test_staging_that_fails_leaves_the_power_alone(board: Board, script: Script, tmp_path: Path) -> None:
     (tmp_path / "tftp").mkdir()
     (tmp_path / "tftp" / "kernel").touch()
