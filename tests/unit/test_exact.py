@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
 from support import UNPROVEN, Wire, arrived, make_wire, stub_board
 
@@ -85,6 +86,9 @@ def timed_out(one: Board, during: Callable[[], None] = lambda: None) -> tuple[li
         with pytest.raises(LineTimeout):
             one.console.wait_for(b"never", timeout=0.001)
         assert one.console.now == pytest.approx(begun + 0.001, abs=1e-9)
+        with pytest.raises(pexpect.TIMEOUT):
+            one.console.expect("never", timeout=0.001)
+        assert one.console.now == pytest.approx(begun + 0.002, abs=2e-9)
     assert one.virtual.exact
     return stamps, one.console.lockstep.history
 
