@@ -172,6 +172,8 @@ def recorded(dice: Dice) -> None:
 class Chunks:
     """As much of a console as a frame's reader needs: what comes, in chunks, and then nothing more."""
 
+    now = 0.0
+
     def __init__(self, chunks: list[bytes]) -> None:
         self.position = 0
         self._left = chunks[::-1]

@@ -97,6 +97,7 @@ def run(
     say which it was.
     """
     from hil.guest import Guest
+    from hil.guest.typed import text_of
     from hil.image.progress import shown
     from hil.wasm import Runner, oci
 
@@ -109,7 +110,8 @@ def run(
         with shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
             runner = Runner(Guest(chosen, progress=progress))
             runner.place(loaded)
-        done = runner.run(loaded, *map(os.fsencode, arguments), limit=limit)
+        words = (text_of(os.fsencode(word)) for word in arguments)  # the bytes as they were given, in any locale
+        done = runner.run(loaded, *words, limit=limit)
     if json_:
         as_json(
             {

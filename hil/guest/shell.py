@@ -110,8 +110,9 @@ class Result:
 class Shell:
     """A session with the shell that shows its prompt on `console`.
 
-    Whatever is half typed, or runs in the foreground, is interrupted first; of a shell that is `idle` only when it
-    does not answer. Raises `GuestError` when no shell answers.
+    Whatever is half typed, or runs in the foreground, is interrupted first, and the shell is replaced by a plain one.
+    One that is `idle`, as an earlier session has left it, is taken as it is where it answers. Raises `GuestError` when
+    no shell answers.
     """
 
     def __init__(self, console: Console, facts: ConsoleFacts, *, idle: bool = False) -> None:
@@ -130,9 +131,10 @@ class Shell:
         prompt = facts.prompt if PROMPT.fullmatch(facts.prompt) else "# "
         setup = SETUP.replace("PROMPT'", f"{prompt}'") + QUESTION
         for number in range(TRIES):
-            # a session without echo reads by stdio, in which a ^C leaves an error mark that `head` then complains of
-            entered = self._ask(ENTER, interrupt=not idle or number > 0)
-            if entered is not None and self._ask(setup) is not None:
+            # a restored board's shell is plain since before it was saved; and a ^C would leave an error mark on what it
+            # reads, of which `head` then complains
+            entered = (idle and number == 0) or self._ask(ENTER, interrupt=True) is not None
+            if entered and self._ask(setup) is not None:
                 return
         raise GuestError(
             f"no shell answered on the line, {TRIES} times in {RECOVERY_LIMIT:g} s each",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+
+from hil.console.transcript import printable
+from hil.guest.typed import bytes_of
 
 DISTRIBUTION = "wasm-hil"
 MODULES = 20  # that are listed
@@ -59,7 +63,7 @@ class Ran:
         if self.image:
             rows.append(("image", f"{self.image} sha256 {self.image_sha256 or 'unknown: the board was never up'}"))
         for one in self.deployed[:MODULES]:
-            call = " ".join((one.name, *one.arguments))
+            call = printable(bytes_of(" ".join((one.name, *one.arguments))))
             where = _near(one.source, self.root) if one.source else "made by the test"
             rows.append(("module", f"{call} sha256 {one.sha256} ({where})"))
         if len(self.deployed) > MODULES:
@@ -75,7 +79,16 @@ class Ran:
     def _deployment(self, one: Deployed) -> str:
         options = ["--board", self.board, *(["--image", self.image] if self.image else [])]
         options += [] if self.seed is None else ["--seed", str(self.seed)]
-        return shlex.join(["hil", "run", *options, "--", _near(one.source, self.root), *one.arguments])
+        words = ["hil", "run", *options, "--", _near(one.source, self.root), *one.arguments]
+        return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """Return a word for bash; in a form that a page can show where it holds more than text."""
+    if word.isprintable():
+        return shlex.quote(word)
+    safe = re.sub(rb"[^ -~]|['\\\\]", lambda match: b"\\x%02x" % match[0][0], bytes_of(word))
+    return f"$'{safe.decode()}'"
 
 
 def _near(source: str, root: Path) -> str:

@@ -69,8 +69,9 @@ class Execution:
 
     @property
     def call(self) -> str:
-        """The module and its arguments, for people."""
-        return printable(bytes_of(" ".join((self.module.name, *self.arguments))))
+        """The module and its arguments on one line, for people."""
+        text = printable(bytes_of(" ".join((self.module.name, *self.arguments))))
+        return text.replace("\n", "\\n").replace("\t", "\\t")
 
     def __str__(self) -> str:
         state = {True: "", None: ", output not provable", False: ", output GARBLED on the line"}[self.intact]
@@ -117,7 +118,7 @@ class Runner:
         words = tuple(map(text_of, arguments))
         run = self._deploy(module, words, limit)
         if restore and not run.heard:
-            why = f"the runner was dead before {module.name}: the board was made fresh"
+            why = f"the runner was dead before {printable(bytes_of(module.name))}: the board was made fresh"
             self.guest.board.fresh()
             run = self._deploy(module, words, limit, why)
         return run
@@ -135,7 +136,7 @@ class Runner:
     def _deploy(
         self, module: Module, arguments: tuple[str, ...], limit: float, restored: str | None = None
     ) -> Execution:
-        facts = self.facts
+        facts, name = self.facts, printable(bytes_of(module.name))
         place = self.place(module)
         nonce = self.guest.shell.console.token(8) if facts.seal_option else None
         command = [facts.command]
@@ -150,7 +151,7 @@ class Runner:
         try:
             result = guest.run(quote(command), timeout=limit + OVERHEAD)
         except CommandTimeout as error:
-            guest.board.dirty = f"{module.name} left the runner stuck"
+            guest.board.dirty = f"{name} left the runner stuck"
             back = "the shell came back after ^C" if error.recovered else "the shell did not come back"
             seen = read(transcript.read(error.start, error.end), facts, foreign=foreign)
             stuck = Stuck(f"no end in {limit + OVERHEAD:g} s; {back}")
@@ -165,9 +166,9 @@ class Runner:
         elif nonce and result.status == TOO_LARGE and not reading.seal:
             reading = Reading(Failed(result.text.strip().rpartition("\n")[2]), b"", None, None)
         elif isinstance(reading.verdict, Silent):
-            guest.board.dirty = f"the runner was silent on {module.name}"
+            guest.board.dirty = f"the runner was silent on {name}"
         elif isinstance(reading.verdict, Faulted) and not reading.seal:
-            guest.board.dirty = f"{module.name} took the runner down"
+            guest.board.dirty = f"{name} took the runner down"
         stamps, span = (result.begin_ns, result.end_ns), (result.start, result.end)
         return self._execution(module, arguments, reading, result.status, stamps, span, restored)
 

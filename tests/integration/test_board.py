@@ -11,7 +11,7 @@ import pytest
 
 from hil.board.board import Board
 from hil.console import LineClosed
-from hil.errors import BootError, ConfigurationError, GuestError, InfrastructureError
+from hil.errors import BootError, GuestError, InfrastructureError
 from hil.guest import CommandTimeout, Guest
 from hil.wasm import Failed, Module, NoAgent, Runner, exited
 
@@ -36,9 +36,21 @@ def test_commands_of_many_lines_and_bad_syntax(guest):
     assert guest.run("echo still here").lines == ["still here"]
 
 
-def test_a_line_that_no_tty_takes_is_refused(guest):
-    with pytest.raises(ConfigurationError, match="too long"):
-        guest.run("echo " + "x" * 5000)
+def test_any_byte_arrives_in_commands_arguments_and_names(guest, runner, sample):
+    every = bytes(range(1, 256))
+    assert guest.run(b"printf %s '" + every.replace(b"'", b"'\\''") + b"'").output == every
+    assert guest.run("printf %s " + "x" * 5000).output == b"x" * 5000
+    for argument in (every, os.fsdecode(every), b"\x03\necho INJECTED\n"):
+        run = runner.run(sample("args.wasm"), "before", argument, "after", limit=5)
+        words = b"before\n%s\nafter\n" % os.fsencode(argument)
+        assert (run.verdict, run.output) == (exited(0), b"argc 4\nwasm.wasm\n" + words)
+    name = every.replace(b"/", b"")[:200]
+    assert guest.put(b"content", b"/tmp/" + name)
+    assert guest.get(b"/tmp/" + name) == b"content"
+    module = Module.raw(
+        os.fsdecode(b"\x03\xff \x1b[2J\n.wasm"), sample("exit.wasm").data + b"\0\2\1x"
+    )  # not in the image
+    assert runner.run(module, "7").verdict == exited(7)
 
 
 def test_a_hanging_command_is_interrupted(guest):

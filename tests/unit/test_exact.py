@@ -13,8 +13,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
-from support import UNPROVEN, Wire, arrived, make_wire, stub_board
+from support import IDLE_STUB, STUB, UNPROVEN, Wire, arrived, make_wire, stub_board
 
 from hil.board import exact
 from hil.board.board import Board
@@ -74,8 +75,8 @@ def test_the_first_boot_of_a_kind_is_made_twice_and_the_next_ones_are_compared(s
     assert proofs[3].endswith("as 1 before it")
 
 
-def timed_out(one: Board, during: Callable[[], None] = lambda: None) -> tuple[list[int], str]:
-    """Type a line, wait 1 ms of virtual time for what never comes, type another."""
+def timed_out(one: Board, limit: float, during: Callable[[], None] = lambda: None) -> tuple[list[int], str]:
+    """Type a line, wait `limit` seconds of virtual time for what never comes, type another."""
     stamps = []
     for text in (b"a\n", b"bb\n"):
         one.console.write(text)
@@ -83,13 +84,20 @@ def timed_out(one: Board, during: Callable[[], None] = lambda: None) -> tuple[li
         during()
         begun = one.console.now
         with pytest.raises(LineTimeout):
-            one.console.wait_for(b"never", timeout=0.001)
-        assert one.console.now == pytest.approx(begun + 0.001, abs=1e-9)
+            one.console.wait_for(b"never", timeout=limit)
+        assert one.console.now == pytest.approx(begun + limit, abs=1e-9)
+        with pytest.raises(pexpect.TIMEOUT):
+            one.console.expect("never", timeout=limit)
+        assert one.console.now == pytest.approx(begun + 2 * limit, abs=2e-9)
     assert one.virtual.exact
     return stamps, one.console.lockstep.history
 
 
-def test_a_wait_that_times_out_does_so_at_one_virtual_instant_however_slow_the_host_is(stub: Path) -> None:
+@pytest.mark.parametrize(("program", "limit"), [(STUB, 0.001), (IDLE_STUB, 60.0)], ids=["busy guest", "idle guest"])
+def test_a_wait_that_times_out_does_so_at_one_virtual_instant_however_slow_the_host_is(
+    tmp_path: Path, program: bytes, limit: float
+) -> None:
+    stub = stub_board(tmp_path, program)
     runs = []
     for slow in (False, True):
         with board(stub) as one:
@@ -101,7 +109,7 @@ def test_a_wait_that_times_out_does_so_at_one_virtual_instant_however_slow_the_h
                 timers.append(threading.Timer(0.3, os.kill, (pid, signal.SIGCONT)))
                 timers[-1].start()
 
-            runs.append(timed_out(one, stumble) if slow else timed_out(one))
+            runs.append(timed_out(one, limit, stumble) if slow else timed_out(one, limit))
             for timer in timers:
                 timer.join()
     assert runs[0] == runs[1]

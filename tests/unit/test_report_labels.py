@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import types
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from hil.errors import (
     RunnerError,
 )
 from hil.plugin.labels import _fatal
-from hil.report import kinds
+from hil.report import kinds, repeat
 from hil.report.build import REPORTS_DIR
 from hil.report.kinds import KINDS, kind_of
 from hil.timing import Clock, Series, max, ms, s
@@ -341,3 +343,10 @@ def test_every_error_verdict_and_kind_is_covered() -> None:
     listed = re.findall(r'^  \["([\w-]+)", "(.+?)"[,\]]', text, re.M)
     assert tuple(kind for kind, _ in listed) == KINDS, "a category for each, in this order"
     assert len({name for _, name in listed}) == len(KINDS)
+
+
+def test_a_deployment_is_repeated_with_the_same_bytes() -> None:
+    every = bytes(range(1, 256))
+    line = "printf %s " + repeat._quoted(os.fsdecode(every))
+    assert line.isprintable()
+    assert subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout == every

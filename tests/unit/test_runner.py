@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,22 @@ def test_arguments_arrive_word_by_word(runner: Runner) -> None:
 def test_the_limit_is_told_to_the_agent_in_milliseconds(runner: Runner) -> None:
     assert runner.run(module("write(options['--limit'].encode()); end()"), limit=1.5).output == b"1500"
     assert runner.run(module("write(options['--limit'].encode()); end()"), limit=0.0001).output == b"1"
+
+
+def test_any_byte_arrives_in_an_argument_and_in_a_module_s_name(runner: Runner) -> None:
+    every = bytes(range(1, 256))
+    echo = module("write(os.fsencode('|'.join(arguments))); end()", os.fsdecode(every.replace(b"/", b"")[-120:]))
+    run = runner.run(echo, every, os.fsdecode(every), "\x03\necho INJECTED\n")
+    assert (run.verdict, run.output) == (exited(0), b"|".join([every, every, b"\x03\necho INJECTED\n"]))
+    assert run.arguments[0] == run.arguments[1] == os.fsdecode(every)
+    assert run.call.isprintable()
+    assert str(run).startswith(run.call)
+
+
+def test_lines_of_an_execution_end_at_line_feeds_alone(runner: Runner) -> None:
+    text = "a\fb\vc\x1cd\x85e\u2028f\rg\r\n\nlast"
+    run = runner.run(module(f"write({text.encode()!r}); end()"))
+    assert run.lines == text.split("\n")
 
 
 def test_each_run_has_its_own_nonce(runner: Runner) -> None:
