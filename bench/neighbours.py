@@ -2,8 +2,8 @@
 
     python bench/neighbours.py [--directory DIR] [--board NAME] [PLUGIN...]
 
-For each plugin, and for all together, it copies this virtual environment (by hard links) to DIR, installs the plugin
-there, and prints a row of a table. It needs a package index, and takes some minutes.
+For each plugin, and for all together but one, it copies this virtual environment (by hard links) to DIR, installs the
+plugin there, and prints a row of a table. It needs a package index, and takes some minutes.
 """
 
 from __future__ import annotations
@@ -44,6 +44,12 @@ USES: dict[str, tuple[tuple[str, ...], str]] = {
     "pytest-html": (("test_plain.py", "--html=report.html"), "1 passed"),
     "pytest-cov": (("test_plain.py", "--cov=hil"), "1 passed"),
     "pytest-benchmark": (("test_benchmark.py",), "1 passed"),
+}
+
+# pytest-embedded and pytest-repeat both define --count, and no pytest starts with both of them, ours or not
+TOGETHER = {
+    "all-but-embedded": [plugin for plugin in USES if plugin != "pytest-embedded"],
+    "all-but-repeat": [plugin for plugin in USES if plugin != "pytest-repeat"],
 }
 
 
@@ -101,7 +107,7 @@ def row(name: str, plugins: list[str], directory: Path, board: str) -> tuple[boo
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("plugins", nargs="*", metavar="PLUGIN", help=f"of: {', '.join(USES)}; `all` for all together")
+    parser.add_argument("plugins", nargs="*", metavar="PLUGIN", help=f"of: {', '.join((*USES, *TOGETHER))}")
     parser.add_argument("--directory", type=Path, help="where the environments are made (a temporary one)")
     parser.add_argument("--board", default="qemu-reference")
     options = parser.parse_args()
@@ -110,8 +116,8 @@ def main() -> int:
         directory.mkdir(parents=True, exist_ok=True)
         print("| beside | collects | smoke | use |\n|---|---|---|---|", flush=True)
         good = True
-        for name in options.plugins or [*USES, "all"]:
-            well, cells = row(name, [*USES] if name == "all" else [name], directory, options.board)
+        for name in options.plugins or [*USES, *TOGETHER]:
+            well, cells = row(name, TOGETHER.get(name) or [name], directory, options.board)
             good &= well
             print(f"| {' | '.join(cells)} |", flush=True)
     return 0 if good else 1
