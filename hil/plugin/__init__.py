@@ -476,7 +476,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if told and ours.results and ours.results.is_dir():
             from hil.report import evidence
 
-            evidence.add_environment(ours.results, name, "; ".join(map(str.strip, told)))
+            try:
+                evidence.add_environment(ours.results, name, "; ".join(map(str.strip, told)))
+            except OSError as error:
+                ours.note_unwritten(error)
     if session.config.option.seeds and ours.result_files:
         try:
             ours.judge_pooled()
@@ -492,6 +495,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("timing")
         for line in session.told():
             terminalreporter.write_line(printable_line(line))
+    for line in session.unwritten:
+        terminalreporter.write_line(printable_line(line), red=True)
     for place in session.places:
         terminalreporter.write_line(printable_line(f"place: {place}"))
     for line in session.links:

@@ -135,6 +135,7 @@ class Run:
     fault: str = ""
     cause: str = ""
     retried: list[str] = field(default_factory=list)
+    retried_origin: str = ""  # the failure origin of the last try that another one followed
 
     @property
     def good(self) -> bool:

@@ -43,9 +43,12 @@ class Robustness:
 
         self.findings.append(finding)
         directory = self._session.directory
-        directory.mkdir(parents=True, exist_ok=True)
-        with (directory / LINES).open("a", encoding="utf-8") as file:
-            file.write(to_json(finding) + "\n")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            with (directory / LINES).open("a", encoding="utf-8") as file:
+                file.write(to_json(finding) + "\n")
+        except OSError as error:  # the finding is still in the report at the end
+            self._session.note_unwritten(error)
         if self._session.results:
             from hil.report import evidence
 

@@ -310,6 +310,7 @@ class Flakes:
         fault, cause = told.get("fault", "test"), told.get("cause", "")
         if report.outcome == RETRIED:
             where = next((name for name, _ in report.sections if name.startswith("console, ")), "")
+            run.retried_origin = fault
             run.retried.append(f"{cause}; {where}" if where else cause)
         elif report.failed and (not run.fault or FAULTS.index(fault) < FAULTS.index(run.fault)):
             run.fault, run.cause = fault, cause
@@ -329,7 +330,7 @@ class Flakes:
         for run in retried:
             became = f"{run.fault}'s fault" if run.fault else "passed" if run.passed else "skipped"
             tries = f"{len(run.retried) + 1} tries"
-            yield f"retried after a failure of the infrastructure, then {became}: {run.nodeid} ({tries})"
+            yield f"retried after a failure of the {run.retried_origin}, then {became}: {run.nodeid} ({tries})"
             yield from (f"  {cause}" for cause in run.retried)
         yield from self.boots.text()
 

@@ -130,6 +130,7 @@ class Session:
         self.places: list[str] = []  # that were used, for a report; of the workers, where there are some
         self.clocks: dict[str, str] = {}  # of the boards that came up, in the order in which they did
         self._virtual: dict[str, bool] = {}
+        self.unwritten: list[str] = []  # what the disk did not take, for a terminal
         self._boards: dict[Chosen, Board] = {}
         self._given_up: dict[Chosen, HilError] = {}
         self._avoid: dict[str, str] = {}  # places that have failed, and why
@@ -438,6 +439,12 @@ class Session:
         if self.results:
             self._side_by_side.append(several)
 
+    def note_unwritten(self, error: OSError) -> None:
+        """Keep for the summary that a file was not written: no reason for a test to fail."""
+        text = f"not written: {error.filename or 'the report'}: {error.strerror}"
+        if text not in self.unwritten:
+            self.unwritten.append(text)
+
     def take_figures(self) -> tuple[list[tuple[Series, tuple[Check, ...]]], list[Sequence[Series]]]:
         """What was recorded since the last call with what became of its bounds, and what belongs side by side."""
         taken, compared = self._figures, self._side_by_side
@@ -484,7 +491,12 @@ class Session:
         """What was measured and what became of it, for a terminal."""
         from hil.timing import results
 
-        loaded = [results.load(path) for path in self.result_files]
+        loaded = []
+        for path in self.result_files:
+            try:
+                loaded.append(results.load(path))
+            except HilError as error:  # the summary is still to name the tests that failed
+                yield f"results: {error.message}"
         for record in (record for one in loaded for record in one.records if record.checks):
             yield str(record.series)
             yield from (f"  {check.text}" for check in record.checks)
@@ -522,7 +534,10 @@ class Session:
         if self.results:
             from hil.report import evidence
 
-            evidence.write_environment(self.results, self.facts)
+            try:
+                evidence.write_environment(self.results, self.facts)
+            except OSError as error:
+                self.note_unwritten(error)
             report = board.report
             assert report is not None
             evidence.attach_boot(report)
