@@ -103,6 +103,7 @@ def compare(a: str, b: str, file: Path, output: Path | None, json_: bool) -> Non
             out.print(escape(f"{pair.title}: {pair.told}"))
     for name, keys in (("A", made.only_a), ("B", made.only_b)):
         for key in keys:
-            out.print(escape(f"only in {name}: {key.quantity} of {key.subject}, {key.board}, {key.test}"))
+            clock = ", ".join(filter(None, (key.clock, f"seed {key.seed}" if key.seed else "")))
+            out.print(escape(f"only in {name}: {key.quantity} of {key.subject}, {key.board}, {key.test}, {clock}"))
     if page:
         out.print(f"page: {escape(str(page))}")

@@ -94,6 +94,7 @@ class Pair:
                 "quantity": self.key.quantity,
                 "subject": self.key.subject,
                 "board": self.boards,
+                "clock": self.key.clock + (f", seed {self.key.seed}" if self.key.seed else ""),
                 "figure": row.figure,
                 "A": shown(row.a, unit),
                 "B": shown(row.b, self.b.unit),
