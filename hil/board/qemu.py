@@ -219,7 +219,7 @@ class Qemu:
         """Let a new machine start, once its console is read. Raises `InfrastructureError`."""
         if self._waits:
             self._waits = False
-            self.go_on()
+            self.monitor.execute("cont")
 
     def restore(self, state: bytes) -> None:
         """Put a machine with private memory into `state`, and let it go on.
@@ -228,7 +228,7 @@ class Qemu:
         """
         try:
             self.monitor.put_state(state)
-            self.go_on()
+            self.monitor.execute("cont")
         except InfrastructureError as error:
             story = self.obituary(OBITUARY_LIMIT)
             exit_code = None if self._exit is None else os.waitstatus_to_exitcode(self._exit)

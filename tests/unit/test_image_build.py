@@ -203,7 +203,8 @@ def test_second_build_waits_and_takes_the_result(cache: Path, monkeypatch: pytes
         sizes = {name: {"sha256": "0" * 64, "size": 0} for name in described.machine.file_names()}
         for name in sizes:
             (target / name).touch()
-        (target / store.RECORD).write_text(f'{{"digest": "d", "files": {sizes}}}'.replace("'", '"'))
+        digest = store.digest_of(dict.fromkeys(sizes, "0" * 64))
+        (target / store.RECORD).write_text(f'{{"digest": "{digest}", "files": {sizes}}}'.replace("'", '"'))
         fcntl.flock(lock, fcntl.LOCK_UN)
 
     with (cache / "lock").open("a") as lock:

@@ -423,7 +423,7 @@ def savable(board: Path) -> Path:
 def answers(board: Board) -> None:
     """The stub's proof: it answers a line end with its prompt."""
     board.console.write(b"\n")
-    board.console.wait_for(b"# ", timeout=2)
+    board.console.wait_for(b"# ", timeout=20)
 
 
 @pytest.fixture
