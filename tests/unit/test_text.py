@@ -17,8 +17,9 @@ from hil.cli.common import out
 from hil.errors import ConfigurationError, Evidence, HilError
 from hil.history.rows import Run, Taken
 from hil.history.store import History
-from hil.nightly import state, summary
+from hil.nightly import plan, state, summary
 from hil.text import printable, printable_line, storable
+from hil.timing import Bounds, Clock, Series, results
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b2J\x7f\r\u202e\u2028\u2066\u200e\udcb0\ud83d\0"
 SHOWN = "\\x1b]0;owned\\x07\\x1b[2J\\x9b2J\\x7f\\r\\u202e\\u2028\\u2066\\u200e\\xb0\\ud83d\\x00"
@@ -119,6 +120,24 @@ def test_only_regular_files_of_a_bounded_size_are_read(tmp_path: Path) -> None:
 def test_what_is_no_plain_json_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="."):
         foreign.decode(data)
+
+
+def test_a_byte_order_mark_is_read_over_in_what_editors_write(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    plan_file = tmp_path / "p.toml"
+    plan_file.write_bytes(
+        mark + b'limit = 5\r\n[[job]]\r\nname = "a"\r\nsuites = ["smoke"]\r\nboards = ["qemu-reference"]\r\n'
+    )
+    assert [run.name for run in plan.load(plan_file).runs] == ["a-qemu-reference"]
+    bounds_file = tmp_path / "b.toml"
+    bounds_file.write_bytes(mark + b"bound = []\n")
+    Bounds(bounds_file)
+    file = tmp_path / "r.jsonl"
+    one = Series("q", "x", [1.0], Clock("c", 1e-9))
+    file.write_bytes(mark + results.render(one))
+    results.write(file, one)
+    assert len(results.load(file).series) == 2
+    assert results.is_ours(file)
 
 
 def test_json_is_read_as_it_can_be_kept() -> None:
