@@ -172,7 +172,8 @@ def load(path: Path) -> Loaded:
 
 
 def _run(base: Path, plan: Plan, job: Job, board: str, taken: collections.Counter[str]) -> Run:
-    name = f"{job.name}-{re.sub(r'[^A-Za-z0-9_.]+', '-', name_of(board)).strip('-.')[:NAME_LENGTH] or 'board'}"
+    plain = re.sub(r"[^A-Za-z0-9_.]+", "-", name_of(board)).strip("-.")[:NAME_LENGTH]
+    name = f"{job.name}-{plain or 'board'}"
     taken[name] += 1
     if taken[name] > 1:
         name += f"-{taken[name]}"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hil.text import printable, printable_line
+
 if TYPE_CHECKING:  # at run time only where a fault is made: a collection must stay quick
     from hil.faults.finding import Finding, Injection
     from hil.faults.injector import Injector
@@ -69,7 +71,7 @@ class Robustness:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if report.failed and (made := item.stash.get(INJECTIONS, [])):
-            report.sections.append(("faults made on purpose", "\n".join(map(str, made))))
+            report.sections.append(("faults made on purpose", printable("\n".join(map(str, made)))))
         return report
 
     @pytest.hookimpl(optionalhook=True)
@@ -116,7 +118,7 @@ class Robustness:
 
         terminalreporter.section("robustness")
         for line in table(ordered(self.findings)):
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(printable_line(line))
         terminalreporter.write_line(summary(self.findings))
         path = Path(self._session.shown(self._session.directory / REPORT))
         terminalreporter.write_line(self._unwritten or f"report: {path}, and {path.with_name(LINES)}")

@@ -22,6 +22,7 @@ from hil.plugin import options
 from hil.plugin.accounts import Boots, Run, Tally, table
 from hil.plugin.faults import INJECTIONS
 from hil.plugin.labels import FILING
+from hil.text import printable, printable_line
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from collections.abc import Generator
@@ -191,7 +192,7 @@ class Flakes:
         if (board := item.stash.get(BOARD, None)) is not None:
             if trouble := board.trouble():  # then nothing else means anything
                 fault, cause = "infrastructure", trouble
-                report.sections.append(("test bed", trouble))
+                report.sections.append(("test bed", printable(trouble)))
             elif fault == "infrastructure" and board.place is not None and board.where not in cause:
                 cause += f" (place {board.where})"
         if fault not in faults:
@@ -375,6 +376,6 @@ class Flakes:
         elif told:
             terminalreporter.section("flakes")
         for line in told:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(printable_line(line))
         if self.written:
             terminalreporter.write_line(self.written)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from labgrid.step import StepEvent, steps
 from hil.board.stages import BootReport
 from hil.errors import HilError
 from hil.report import console, player
+from hil.text import printable_line
 from hil.timing.units import shown
 from hil.wasm import Execution
 
@@ -184,11 +186,21 @@ def attach_comparison(several: Sequence[Series]) -> None:
 
 def add_environment(results: Path, name: str, fact: str) -> None:
     """Add one more fact to Allure's environment.properties, once all who write it have done so."""
-    with (results / "environment.properties").open("a", encoding="utf-8") as file:
-        file.write(f"{name.replace(' ', '.')} = {fact}\n")
+    _write_environment(results, {name: fact}, keep=lambda _: True)
 
 
 def write_environment(results: Path, facts: dict[str, str]) -> None:
     """Write what a reader must know of the whole run, as Allure's environment.properties."""
-    lines = (f"{key.replace(' ', '.')} = {value}" for key, value in facts.items())
-    (results / "environment.properties").write_text("\n".join(lines) + "\n", "utf-8")
+    _write_environment(results, facts, keep=lambda name: not name.startswith("link"))
+
+
+def _write_environment(results: Path, facts: dict[str, str], keep: Callable[[str], bool]) -> None:
+    """Write `facts`, and `keep` the others that are there: other runs may write to the same directory at once."""
+    told = {key.replace(" ", "."): printable_line(value) for key, value in facts.items()}
+    with (results / "environment.properties").open("a+", encoding="utf-8", errors="replace") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        there = dict(line.rstrip("\n").split(" = ", 1) for line in file if " = " in line)
+        file.truncate(0)
+        kept = {name: value for name, value in there.items() if keep(name)}
+        file.writelines(f"{name} = {value}\n" for name, value in (kept | told).items())

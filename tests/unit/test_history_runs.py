@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -216,12 +217,26 @@ def test_eight_sessions_with_one_directory_and_one_history_are_all_there(tmp_pat
     assert (merged.count, merged.notes) == (8, [])
 
 
-def test_a_session_does_not_clean_what_another_one_is_writing(tmp_path: Path) -> None:
-    first, *_ = together(tmp_path, 2, f"--alluredir={tmp_path / 'allure'}", "--clean-alluredir")[:1]
-    # the second one began at the same moment: whichever cleaned last, both are there
-    until(lambda: len(list((tmp_path / "meeting").glob("*"))) == 2, LONG)
-    first.wait(LONG)
-    until(lambda: len(list((tmp_path / "allure").glob("journal*.jsonl"))) == 2, LONG)
+def test_sessions_do_not_clean_each_other_s_results_away(tmp_path: Path, history: History) -> None:
+    """They begin at the same moment, and so clean before or after the other's journal: both are there at the end."""
+    results = tmp_path / "allure"
+    processes = together(tmp_path, 2, f"--alluredir={results}", "--clean-alluredir")
+    told = [finish(process) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert add(history, [results]).runs == 2
+
+
+def test_a_directory_where_another_session_writes_is_not_cleaned(tmp_path: Path, history: History) -> None:
+    (first,) = together(tmp_path, 1, f"--alluredir={tmp_path / 'allure'}")
+    finish(first)
+    with (tmp_path / "allure" / "journal.jsonl").open("r+b") as file:  # as the session has it while it writes
+        fcntl.flock(file, fcntl.LOCK_EX)
+        (tmp_path / "other").mkdir()
+        options = ("-p", "allure_pytest", f"--alluredir={tmp_path / 'allure'}", "--clean-alluredir")
+        told = finish(begin(tmp_path / "other", "def test_y(): pass", *options))
+    assert "is not cleaned: another run is still writing" in told
+    assert sorted(path.name for path in (tmp_path / "allure").glob("*.jsonl")) == ["journal-1.jsonl", "journal.jsonl"]
+    assert add(history, [tmp_path / "allure"]).runs == 2
 
 
 def test_a_board_with_a_dot_in_its_name_is_a_board_of_its_own(tmp_path: Path) -> None:

@@ -150,6 +150,21 @@ def test_runs_with_like_names_have_directories_of_their_own(tmp_path: Path) -> N
     assert [run.name for run in plan.load(path).runs] == ["a-x-y", "a-x-y-2", "a-place-x-y"]
 
 
+def test_boards_with_dots_have_directories_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text("limit = 5\n[[job]]\nname = 'a'\nsuites = ['smoke']\nboards = ['qemu-v1.2', 'x/qemu-v1.3.yaml']\n")
+    assert [run.name for run in plan.load(path).runs] == ["a-qemu-v1.2", "a-qemu-v1.3"]
+
+
+def test_a_suite_below_brackets_is_named_from_beside_it(tmp_path: Path) -> None:
+    suite = tmp_path / "old [2024]" / "suite"
+    suite.mkdir(parents=True)
+    path = suite.parent / "p.toml"
+    path.write_text("limit = 5\n[[job]]\nname = 'a'\nsuites = ['suite::test_a[1]']\nboards = ['qemu-reference']\n")
+    (run,) = plan.load(path).runs
+    assert (run.start, run.arguments[0], run.problems) == (suite.parent, "suite::test_a[1]", ())
+
+
 def test_the_example_is_a_plan() -> None:
     loaded = plan.load(DOCS / "plan.toml")
     assert [run.problems for run in loaded.runs] == [(), (), ()]
@@ -469,6 +484,18 @@ def test_tests_that_are_gone_are_told(tmp_path: Path) -> None:
     run = tried(today, {"collected": ["t"]}, *whole("t"))
     text = summary.summary(today, [outcome(today, run, [then])], [then], [], 0.05)
     assert "- r: 1 tests of 2026-11-23 are gone: u" in text
+
+
+def test_a_message_that_is_no_text_ends_no_night(tmp_path: Path) -> None:
+    today = made(tmp_path, "2026-11-24", began=2)
+    cause = "humidity \udcb0 \ud83d \0 \x1b[2J"
+    run = tried(today, line("t", "call", "failed", fault="test", cause=cause), line("t", "teardown", "passed"))
+    run.why = cause
+    today.save()
+    (again,) = state.nights(tmp_path)
+    text = summary.summary(again, [outcome(again, again.state.runs[0], [])], [], [cause], 0.05)
+    state.write(today.path / "summary.md", text)
+    assert "humidity \\xb0 \\ud83d \\x00 \\x1b[2J" in (today.path / "summary.md").read_text("utf-8")
 
 
 def test_a_failure_before_a_crash_stands(tmp_path: Path) -> None:

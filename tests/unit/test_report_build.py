@@ -569,6 +569,15 @@ def test_a_broken_result_is_named_and_left_out(tmp_path: Path, text: bytes) -> N
     assert "bad-result.json" in "".join(merged.notes)
 
 
+def test_runs_that_share_a_directory_share_its_environment(tmp_path: Path) -> None:
+    from hil.report import evidence
+
+    evidence.write_environment(tmp_path, {"board": "a", "link to a": "1 ms", "image": "x\ny"})
+    evidence.add_environment(tmp_path, "places", "p")
+    evidence.write_environment(tmp_path, {"board": "b"})
+    assert (tmp_path / "environment.properties").read_text() == "board = b\nimage = x\\ny\nplaces = p\n"
+
+
 def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
     results = put(tmp_path / "r", result("1"))
     path = results / "1-result.json"

@@ -17,8 +17,9 @@ from hil.cli.common import out
 from hil.errors import ConfigurationError, Evidence, HilError
 from hil.history.rows import Run, Taken
 from hil.history.store import History
-from hil.nightly import state, summary
+from hil.nightly import plan, state, summary
 from hil.text import printable, printable_line, storable
+from hil.timing import Bounds, Clock, Series, results
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b2J\x7f\r\u202e\u2028\u2066\u200e\udcb0\ud83d\0"
 SHOWN = "\\x1b]0;owned\\x07\\x1b[2J\\x9b2J\\x7f\\r\\u202e\\u2028\\u2066\\u200e\\xb0\\ud83d\\x00"
@@ -108,7 +109,7 @@ def test_only_regular_files_of_a_bounded_size_are_read(tmp_path: Path) -> None:
     assert foreign.read(tmp_path / "good", 4) == b"1234"
     assert foreign.read(tmp_path / "link", 4, links=True) == b"1234"
     for name, limit in (("good", 3), ("link", 4), ("pipe", 4), (".", 4), ("x" * 300, 4), ("a\0b", 4)):
-        with pytest.raises(OSError, match="") as error:
+        with pytest.raises(OSError, match=".") as error:
             foreign.read(tmp_path / name, limit)
         assert foreign.why(error.value)
     with pytest.raises(OSError, match="regular"):
@@ -117,8 +118,26 @@ def test_only_regular_files_of_a_bounded_size_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"1e999", b"-1e999", b"NaN", b"[Infinity]", b"[" * 100_000, b"9" * 5000])
 def test_what_is_no_plain_json_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError, match="."):
         foreign.decode(data)
+
+
+def test_a_byte_order_mark_is_read_over_in_what_editors_write(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    plan_file = tmp_path / "p.toml"
+    plan_file.write_bytes(
+        mark + b'limit = 5\r\n[[job]]\r\nname = "a"\r\nsuites = ["smoke"]\r\nboards = ["qemu-reference"]\r\n'
+    )
+    assert [run.name for run in plan.load(plan_file).runs] == ["a-qemu-reference"]
+    bounds_file = tmp_path / "b.toml"
+    bounds_file.write_bytes(mark + b"bound = []\n")
+    Bounds(bounds_file)
+    file = tmp_path / "r.jsonl"
+    one = Series("q", "x", [1.0], Clock("c", 1e-9))
+    file.write_bytes(mark + results.render(one))
+    results.write(file, one)
+    assert len(results.load(file).series) == 2
+    assert results.is_ours(file)
 
 
 def test_json_is_read_as_it_can_be_kept() -> None:
@@ -129,7 +148,7 @@ def test_json_is_read_as_it_can_be_kept() -> None:
 
 @pytest.mark.parametrize("value", [-1, 1e17, float("inf"), float("nan"), True, "1", None, 10**400])
 def test_no_moment_is_beyond_the_calendar(value: object) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError, match="."):
         foreign.moment(value)
 
 
