@@ -369,7 +369,7 @@ def test_why_the_agent_refuses_a_deployment_is_the_verdict_s_reason(runner: Runn
     assert runner.guest.board.dirty is None
 
 
-def test_the_last_words_of_an_agent_that_did_not_begin_are_told(runner: Runner) -> None:
+def test_the_last_words_of_an_agent_that_did_not_begin_are_reported(runner: Runner) -> None:
     gone = module("end()")
     runner.assume(gone, "/nowhere.wasm")
     verdict = runner.run(gone).verdict
