@@ -183,10 +183,13 @@ class Runner:
         return places[module.sha256]
 
     def _removed_others(self, directory: str) -> bool:
-        """Keep the guest's memory from filling up: remove the uploads but `directory` where there are too many."""
+        """Keep the guest's memory from filling up: remove the uploads but `directory` where there are too many.
+
+        Uploads are directories; files beside them belong to others.
+        """
         kept = self.guest.run(
-            f"(cd {MODULES};if [ $(du -sk .|cut -f1) -gt {UPLOADS >> 10} ]||[ $(ls|wc -l) -gt {UPLOADED} ];then "
-            f"for d in *;do [ $d = {directory} ]||rm -rf $d;done;else echo kept;fi)"
+            f"(cd {MODULES};if [ $(du -sk .|cut -f1) -gt {UPLOADS >> 10} ]||[ $(ls -d */|wc -l) -gt {UPLOADED} ];then "
+            f"for d in */;do [ $d = {directory}/ ]||rm -rf $d;done;else echo kept;fi)"
         )
         return "kept" not in kept.text
 

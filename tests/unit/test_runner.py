@@ -383,11 +383,14 @@ def test_uploads_that_fill_the_guest_are_removed(
 ) -> None:
     monkeypatch.setattr(runner_module, name, value)
     uploads = Path(runner_module.MODULES)
+    uploads.mkdir()
+    (uploads / "probe").touch()
     modules = [module(f"end(code={code})", f"{code}.wasm") for code in range(7)]
     for code, each in enumerate(modules):
         assert runner.run(each).verdict == exited(code)
-        assert len(list(uploads.iterdir())) <= 4
+        assert len(list(uploads.iterdir())) <= 5
     before = (uploads / modules[6].sha256[:16] / "6.wasm").stat().st_ino
     assert runner.run(modules[0]).verdict == exited(0), "it was removed, and is sent again"
     assert runner.run(modules[6]).verdict == exited(6)
     assert (uploads / modules[6].sha256[:16] / "6.wasm").stat().st_ino == before, "it was there"
+    assert (uploads / "probe").exists(), "it is nobody's module"
