@@ -108,7 +108,6 @@ class Runner:
         """
         if not isinstance(module, Module):
             module = oci.load(module)
-        self.check_size(module)
         run = self._deploy(module, arguments, limit)
         if restore and not run.heard:
             why = f"the runner was dead before {module.name}: the board was made fresh"
@@ -170,7 +169,11 @@ class Runner:
         self._places()[module.sha256] = path
 
     def place(self, module: Module) -> str:
-        """Return the path of `module` in the guest; upload it where the guest does not have it yet."""
+        """Return the path of `module` in the guest; upload it where the guest does not have it yet.
+
+        Raises what `check_size` does before anything is sent.
+        """
+        self.check_size(module)
         places = self._places()
         if module.sha256 not in places:
             path = f"{self.facts.samples}/{module.name}"
