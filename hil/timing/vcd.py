@@ -6,7 +6,7 @@ import codecs
 import difflib
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,8 +30,7 @@ _MARKS = frozenset((b"$dumpvars", b"$dumpall", b"$dumpon", b"$dumpoff", b"$end")
 )
 _NO_BITS = ("real", "realtime", "real_parameter", "shortreal", "event", "string")
 _RANGE = re.compile(r"\[(-?\d+)(?::(-?\d+))?\]")
-# a whole line with the value of a string, which may hold blanks; `$end` would close a section
-_STRING = re.compile(rb"^[ \t]*[sS](?![^\n]*\$end)[^\n]*", re.MULTILINE)
+_STRING = re.compile(rb"^[ \t]*[sS][^\n]*", re.MULTILINE)  # a line that begins with the value of a string
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -55,8 +54,10 @@ def read(path: Path, channels: Sequence[str]) -> Dump:
     Raises `ConfigurationError` for a file that is no whole VCD file, and for a channel that is not in it.
     """
     with opened(path) as file:
-        words = _words(path, _text(file))
+        strings: set[bytes] = set()
+        words = _words(path, _text(file), strings)
         header = _Header(path, words)
+        strings.update(one.code for one in header.variables if not one.width)
         chosen = header.choose(channels)
         events = _Events(path, header, chosen.values())
         events.read(words)
@@ -312,8 +313,8 @@ def _text(file: BinaryIO) -> BinaryIO:
     return file
 
 
-def _words(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    """The words of the file; behind the header without the lines that are values of strings."""
+def _words(path: Path, file: BinaryIO, strings: Set[bytes]) -> Iterator[bytes]:
+    """The words of the file; behind the header without values of `strings`, their codes, that hold blanks."""
     in_header, rest = True, b""
     while block := file.readline(_CHUNK) if in_header else file.read(_CHUNK):
         text = rest + block
@@ -321,10 +322,16 @@ def _words(path: Path, file: BinaryIO) -> Iterator[bytes]:
         whole, rest = text[:cut], text[cut:]
         if len(rest) >= 2 * _CHUNK or (len(rest) >= _CHUNK and not cut):
             raise ConfigurationError(f"{path} is no VCD file: it has a word of {len(rest)} bytes or more")
-        yield from (whole if in_header else _without_strings(whole)).split()
+        yield from (whole if in_header else _without_blanks(whole, strings)).split()
         in_header = in_header and b"$enddefinitions" not in text
-    yield from (rest if in_header else _without_strings(rest)).split()
+    yield from (rest if in_header else _without_blanks(rest, strings)).split()
 
 
-def _without_strings(lines: bytes) -> bytes:
-    return _STRING.sub(b"", lines) if b"s" in lines or b"S" in lines else lines
+def _without_blanks(lines: bytes, strings: Set[bytes]) -> bytes:
+    """Leave out the lines that are a string of several words, which look like changes of channels."""
+
+    def kept(line: re.Match[bytes]) -> bytes:
+        words = line[0].split()
+        return b"" if len(words) > 2 and words[1] not in strings and words[-1] in strings else line[0]
+
+    return _STRING.sub(kept, lines) if strings else lines

@@ -114,7 +114,6 @@ class Runner:
         """
         if not isinstance(module, Module):
             module = oci.load(module)
-        self.check_size(module)
         words = tuple(map(text_of, arguments))
         run = self._deploy(module, words, limit)
         if restore and not run.heard:
@@ -177,7 +176,11 @@ class Runner:
         self._places()[module.sha256] = path
 
     def place(self, module: Module) -> str:
-        """Return the path of `module` in the guest; upload it where the guest does not have it yet."""
+        """Return the path of `module` in the guest; upload it where the guest does not have it yet.
+
+        Raises what `check_size` does before anything is sent.
+        """
+        self.check_size(module)
         places = self._places()
         if module.sha256 not in places:
             path = f"{self.facts.samples}/{module.name}"
@@ -190,10 +193,13 @@ class Runner:
         return places[module.sha256]
 
     def _removed_others(self, directory: str) -> bool:
-        """Keep the guest's memory from filling up: remove the uploads but `directory` where there are too many."""
+        """Keep the guest's memory from filling up: remove the uploads but `directory` where there are too many.
+
+        Uploads are directories; files beside them belong to others.
+        """
         kept = self.guest.run(
-            f"(cd {MODULES};if [ $(du -sk .|cut -f1) -gt {UPLOADS >> 10} ]||[ $(ls|wc -l) -gt {UPLOADED} ];then "
-            f"for d in *;do [ $d = {directory} ]||rm -rf $d;done;else echo kept;fi)"
+            f"(cd {MODULES};if [ $(du -sk .|cut -f1) -gt {UPLOADS >> 10} ]||[ $(ls -d */|wc -l) -gt {UPLOADED} ];then "
+            f"for d in */;do [ $d = {directory}/ ]||rm -rf $d;done;else echo kept;fi)"
         )
         return "kept" not in kept.text
 

@@ -5,18 +5,18 @@
 #include <string.h>
 #include <wasmedge/wasmedge.h>
 
-/* Proposals that WasmEdge 0.14 has no name for: its error, and the bytes that the loader stopped at. */
+/* Proposals that WasmEdge 0.14 has no name for: its error, and the byte that the loader stopped at. */
 static const struct {
 	const char *name;
 	uint32_t code;
-	uint8_t first, last;         /* range of the first byte */
-	uint8_t second, second_last; /* range of the byte after it */
+	uint8_t prefix; /* the byte before, 0 for any */
+	uint8_t first, last;
 } unknown[] = {
-	{"Memory64", WasmEdge_ErrCode_IntegerTooLarge, 0x04, 0x07, 0, 0xff}, /* flags of limits */
-	{"Custom Page Sizes", WasmEdge_ErrCode_IntegerTooLarge, 0x08, 0x0f, 0, 0xff},
-	{"Stack Switching", WasmEdge_ErrCode_IntegerTooLong, 0x5d, 0x5d, 0, 0xff},
-	{"Stack Switching", WasmEdge_ErrCode_IllegalOpCode, 0xe0, 0xe5, 0, 0xff},
-	{"Wide Arithmetic", WasmEdge_ErrCode_IllegalOpCode, 0xfc, 0xfc, 0x13, 0x16},
+	{"Memory64", WasmEdge_ErrCode_IntegerTooLarge, 0, 0x04, 0x07}, /* flags of limits */
+	{"Custom Page Sizes", WasmEdge_ErrCode_IntegerTooLarge, 0, 0x08, 0x0f},
+	{"Stack Switching", WasmEdge_ErrCode_IntegerTooLong, 0, 0x5d, 0x5d}, /* a type */
+	{"Stack Switching", WasmEdge_ErrCode_IllegalOpCode, 0, 0xe0, 0xe5},
+	{"Wide Arithmetic", WasmEdge_ErrCode_IllegalOpCode, 0xfc, 0x13, 0x16},
 };
 
 /* The library's own line: "... requires enabling NAME proposal". */
@@ -39,11 +39,11 @@ int proposal_missing(char *name, size_t room, const char *log, uint32_t code, co
 	unsigned at;
 	if (named(name, room, log))
 		return 1;
-	if (!said || sscanf(said + strlen(place), "%x", &at) != 1 || at + 1ull >= bytes)
+	if (!said || sscanf(said + strlen(place), "%x", &at) != 1 || !at || at >= bytes)
 		return 0;
 	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
 		if (code == unknown[i].code && module[at] >= unknown[i].first && module[at] <= unknown[i].last &&
-		    module[at + 1] >= unknown[i].second && module[at + 1] <= unknown[i].second_last) {
+		    (!unknown[i].prefix || module[at - 1] == unknown[i].prefix)) {
 			snprintf(name, room, "%s", unknown[i].name);
 			return 1;
 		}

@@ -56,6 +56,13 @@ def test_the_runner_is_a_real_time_process_on_its_own_processor(plain: Guest) ->
     assert plain.run(facts, check=True).text == "Cpus_allowed_list:\t1\n-999\n" * 2  # the runner, and its next worker
 
 
+def test_modules_draw_random_numbers_and_fresh_entropy_is_taken(plain: Guest) -> None:
+    run = Runner(plain).run(ROOT / "tests" / "modules" / "random.wasm")
+    assert run.verdict == exited(0)
+    assert run.output[:16] != run.output[16:]
+    plain.run(f"wasmedge_emit --entropy={'0123456789abcdef' * 4}", check=True)
+
+
 def test_modules_run_and_the_watchdog_ends_an_endless_one(plain: Guest) -> None:
     runner = Runner(plain)
     hello = runner.run(SAMPLES / "hello.wasm")

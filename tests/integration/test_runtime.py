@@ -66,10 +66,7 @@ def test_a_refused_module_s_reason_names_what_it_needs(runner, sample):
 
 
 @pytest.mark.board
-def test_what_the_agent_refuses_is_told_with_its_words(runner, sample):
-    verdict = runner.run(sample("args.wasm"), "x" * 5000).verdict
-    assert isinstance(verdict, Failed)
-    assert "argument 1 has 5000 bytes: 4092 at most" in verdict.reason
+def test_what_the_agent_refuses_is_reported_with_its_words(runner, sample):
     many = runner.run(sample("args.wasm"), *["x"] * 257).verdict
     assert isinstance(many, Failed)
     assert "too many arguments: the runner takes 256" in many.reason
@@ -92,9 +89,8 @@ def drawn(board: Board) -> list[bytes]:
     return draws
 
 
-@pytest.mark.parametrize("name", ["qemu-reference", "qemu-plain"])
-def test_restored_boards_draw_different_random_numbers_in_real_time(name, tmp_path):
-    with Board(name, transcripts=tmp_path) as board:
+def test_restored_boards_draw_different_random_numbers_in_real_time(tmp_path):
+    with Board("qemu-reference", transcripts=tmp_path) as board:
         assert len(set(drawn(board))) == 6
 
 

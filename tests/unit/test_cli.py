@@ -98,7 +98,7 @@ def test_a_run_that_never_began_has_a_status_of_its_own(words: list[str], told: 
 @pytest.mark.parametrize(
     ("error", "status"), [(InfrastructureError, 71), (BootError, 72), (GuestError, 72), (RunnerError, 72)]
 )
-def test_what_kept_a_module_from_running_is_told_by_the_status(
+def test_the_status_says_what_kept_a_module_from_running(
     error: type[HilError], status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> NoReturn:

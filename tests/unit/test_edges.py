@@ -248,7 +248,7 @@ TOOLS = {
         '$timescale\n\t1s\n$end\n$scope module tb $end\n$var parameter 32 ! WIDTH $end\n$var wire 1 " \\bus-1.ack  $end\n'
         "$scope begin names $end\n$var string 1 # phase $end\n$upscope $end\n$upscope $end\n$enddefinitions $end\n"
         "$comment Show the parameter values. $end\n$dumpall\nb1000 !\n$end\n",
-        '#0\n$dumpvars\nsRESET #\n0"\n$end\n#2\n1"\nsa state " with blanks #\n#3\ns #\n0"\n',
+        '#0\n$dumpvars\nsRESET #\n0"\n$end\n#2\n1"\nsa state " with blanks #\n#3\ns #\n0"\nsA # 1"\n#4 sB # 0"\n',
         "bus-1.ack",
         [2.0],
     ),

@@ -386,7 +386,7 @@ def test_why_the_agent_refuses_a_deployment_is_the_verdict_s_reason(runner: Runn
     assert runner.guest.board.dirty is None
 
 
-def test_the_last_words_of_an_agent_that_did_not_begin_are_told(runner: Runner) -> None:
+def test_the_last_words_of_an_agent_that_did_not_begin_are_reported(runner: Runner) -> None:
     gone = module("end()")
     runner.assume(gone, "/nowhere.wasm")
     verdict = runner.run(gone).verdict
@@ -400,11 +400,14 @@ def test_uploads_that_fill_the_guest_are_removed(
 ) -> None:
     monkeypatch.setattr(runner_module, name, value)
     uploads = Path(runner_module.MODULES)
+    uploads.mkdir()
+    (uploads / "probe").touch()
     modules = [module(f"end(code={code})", f"{code}.wasm") for code in range(7)]
     for code, each in enumerate(modules):
         assert runner.run(each).verdict == exited(code)
-        assert len(list(uploads.iterdir())) <= 4
+        assert len(list(uploads.iterdir())) <= 5
     before = (uploads / modules[6].sha256[:16] / "6.wasm").stat().st_ino
     assert runner.run(modules[0]).verdict == exited(0), "it was removed, and is sent again"
     assert runner.run(modules[6]).verdict == exited(6)
     assert (uploads / modules[6].sha256[:16] / "6.wasm").stat().st_ino == before, "it was there"
+    assert (uploads / "probe").exists(), "it is nobody's module"
