@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner, Result
+from limits import HANG
 from support import QUICK, STUB, children, stub_board, until
 
 from hil import checkup
@@ -357,5 +358,5 @@ def test_help_loads_nothing_heavy() -> None:
         "try: main(['--help'])\n"
         "finally: print({'numpy', 'scipy', 'matplotlib', 'labgrid', 'pydantic'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG)
     assert done.stdout.endswith("set()\n")

@@ -25,6 +25,8 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
+from limits import HANG
+from support import QUICK
 
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
@@ -343,7 +345,7 @@ def test_a_layer_that_does_not_unpack(made, data, told):
 def test_a_sparse_file_in_a_layer_is_as_long_as_it_says(made, tmp_path):
     with (tmp_path / "m.wasm").open("wb") as file:
         file.truncate(1 << 40)
-    subprocess.run(["tar", "-cSf", "sparse.tar", "m.wasm"], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(["tar", "-cSf", "sparse.tar", "m.wasm"], cwd=tmp_path, check=True, timeout=HANG)
     layer = made.blob((tmp_path / "sparse.tar").read_bytes(), TAR)
     made.list(made.manifest(layer, annotations={artifact.VARIANT: "compat"}))
     with pytest.raises(ConfigurationError, match=r"/m\.wasm, with what else is in layer .* is too long"):
@@ -422,7 +424,7 @@ def test_huge_blobs_are_refused_unread(made):
         file.truncate(1 << 40)
     with pytest.raises(ConfigurationError, match=r"its index\.json is longer"):
         oci.load(made.path)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < QUICK
 
 
 @pytest.mark.parametrize(
@@ -672,7 +674,7 @@ def test_a_registry_that_does_not_come_to_an_end(answer, read, total, monkeypatc
         pytest.raises(InfrastructureError, match=r"not all had come after 0\.[36] s|timed out"),
     ):
         oci.load(f"oci://{host}/m:v")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 def test_an_answer_that_is_cut_short():
@@ -844,4 +846,4 @@ def test_hil_run_tells_a_reference_as_it_is(made):
 
 def test_nothing_for_registries_is_imported_before_it_is_needed():
     code = "import sys, hil.wasm; sys.exit(any(n in sys.modules for n in ('requests', 'hil.wasm.oci.artifact')))"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=HANG, check=False).returncode == 0
