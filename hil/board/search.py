@@ -341,9 +341,14 @@ async def tag(coordinator: Coordinator, name: str, value: str) -> None:
 
 def _locked(name: str) -> int | None:
     """A lock that no other process of this user has, and that ends with this one; None where another has it."""
-    directory = cache_root() / "places"
-    directory.mkdir(parents=True, exist_ok=True)
-    file = os.open(directory / hashlib.sha256(name.encode()).hexdigest()[:16], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    path = cache_root() / "places" / hashlib.sha256(name.encode()).hexdigest()[:16]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot lock place {name}: {path}: {error.strerror}", hint="set XDG_CACHE_HOME to a directory of yours"
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

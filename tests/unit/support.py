@@ -24,7 +24,7 @@ import pytest
 
 from hil.console import Console, Transcript
 
-QUICK = 10.0  # seconds: far beyond what anything here needs, and the end of every wait
+QUICK = 60.0  # seconds: far beyond what anything here needs, and the end of every wait
 
 
 def until(condition: Callable[[], object], limit: float = QUICK) -> None:

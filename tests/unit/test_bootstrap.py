@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from limits import HANG
 
 BOOTSTRAP = Path(__file__).parents[2] / "bootstrap"
 # all that the script itself calls; what a test leaves out is not there for it
@@ -52,7 +53,7 @@ def run(tmp_path: Path, bin_dir: Path) -> Run:
             capture_output=True,
             check=False,
             text=True,
-            timeout=30,
+            timeout=HANG,
         )
 
     return run
@@ -202,7 +203,7 @@ def test_the_parts_of_the_tests_are_judged_together(
     environment["TMPDIR"] = str(tmp_path / "temporary")
     (tmp_path / "temporary").mkdir()
     done = subprocess.run(
-        ["bash", script, "-k", "some words"], env=environment, capture_output=True, text=True, timeout=30
+        ["bash", script, "-k", "some words"], env=environment, capture_output=True, text=True, timeout=HANG
     )
     assert done.returncode == bool(failed), done.stderr
     assert done.stderr == (f"bootstrap: failed: {failed}\n" if failed else "")

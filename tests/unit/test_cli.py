@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 import pytest
 from click.testing import CliRunner, Result
+from limits import HANG
 from support import QUICK, STUB, children, stub_board, until
 
 from hil import checkup
@@ -399,5 +400,5 @@ def test_help_loads_nothing_heavy() -> None:
         "try: main(['--help'])\n"
         "finally: print({'numpy', 'scipy', 'matplotlib', 'labgrid', 'pydantic'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG)
     assert done.stdout.endswith("set()\n")

@@ -61,7 +61,7 @@ def parts(command: Command) -> list[list[str]]:
     return [one for one in found if one]
 
 
-@pytest.mark.parametrize("command", commands(), ids=str)
+@pytest.mark.parametrize("command", commands(), ids=lambda command: f"{command.page}:{command.line}")
 def test_each_command_and_its_options_exist(command: Command, pytest_options: set[str]) -> None:
     for program, *words in parts(command):
         if program == "hil":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from limits import HANG
 from support import IDLE_STUB, STUB, UNPROVEN, Wire, arrived, make_wire, stub_board
 
 from hil.board import exact
@@ -303,7 +304,7 @@ def test_a_seed_stays_with_one_worker_and_all_are_judged_together(stub: Path) ->
     options = ["--board", "stub.yaml", "--clock", "virtual", "--seeds", "3", "-n", "2", "--results", "r.jsonl"]
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # labgrid's takes a second
     done = subprocess.run(
-        [*command, *options], cwd=directory, env=environment, capture_output=True, text=True, timeout=60
+        [*command, *options], cwd=directory, env=environment, capture_output=True, text=True, timeout=HANG
     )
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
     assert "9 passed" in done.stdout

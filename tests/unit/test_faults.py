@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from limits import HANG
 from support import QUICK, UNPROVEN, children, stub_board, until
 
 import hil.labgrid
@@ -567,7 +568,7 @@ def program(tmp_path_factory):
 
 def probe(program: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = ["qemu-aarch64", program, "requests", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG)
 
 
 @pytest.mark.parametrize(
@@ -631,7 +632,7 @@ def test_findings_are_told_and_reported(pytester, monkeypatch, workers):
     pytester.makepyfile(TESTS)
     board = stub_board(pytester.path)
     options = ("--board", str(board), "--fault-seed", "5", "--no-snapshots", *workers)
-    result = pytester.runpytest_subprocess("-p", "hil.plugin", "-p", "no:cacheprovider", *options, timeout=120)
+    result = pytester.runpytest_subprocess("-p", "hil.plugin", "-p", "no:cacheprovider", *options, timeout=HANG)
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(
         [

@@ -12,6 +12,7 @@ from typing import Any
 # a run within this process forgets what it imported itself, but labgrid remembers our drivers, and numpy is there once
 import pexpect
 import pytest
+from limits import HANG
 from support import children, stub_board, until
 
 import hil.board.board
@@ -448,12 +449,12 @@ def test_with_workers_the_controller_accounts(pytester: pytest.Pytester, monkeyp
     pytester.makepyfile(test_r=REPEATED, test_crash="import os\ndef test_crash(board): os._exit(3)")
     options = ("--board", board, *BOOTED, "--repeat", "5", "-p", "no:cacheprovider", "-k", "not test_crash")
     workers = ("-p", "hil.plugin", "-p", "xdist", "-n", "2")
-    result = pytester.runpytest_subprocess(*workers, *options, timeout=60)
+    result = pytester.runpytest_subprocess(*workers, *options, timeout=HANG)
     result.assert_outcomes(passed=24, failed=1)
     result.stdout.fnmatch_lines_random(TABLE)
     told = rates(pytester.path)
     assert told["boots"]["trial"]["tries"] == 11
     options = ("--board", board, *BOOTED, "--repeat", "3", "-p", "no:cacheprovider", "test_crash.py")
-    result = pytester.runpytest_subprocess(*workers, *options, timeout=60)
+    result = pytester.runpytest_subprocess(*workers, *options, timeout=HANG)
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(["*::test_crash[[]stub] * 0/0 * - * - * - * 3 * -"])

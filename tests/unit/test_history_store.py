@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from limits import HANG
 
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
@@ -288,7 +289,7 @@ def test_writers_wait_for_each_other_and_one_that_is_killed_leaves_nothing(tmp_p
     os.kill(dying.pid, signal.SIGKILL)
     dying.wait(10)
     for one in several:
-        _, told = one.communicate(timeout=60)
+        _, told = one.communicate(timeout=HANG)
         assert one.returncode == 0, told
     with History(path) as reader:
         runs = reader.runs()
@@ -548,7 +549,7 @@ def test_reading_needs_no_numpy(tmp_path: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANG,
         cwd=Path(__file__).parents[2],
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from limits import HANG
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import build as builder
@@ -172,7 +173,7 @@ def test_ctrl_c_ends_the_tools(cache: Path, tmp_path: Path) -> None:
         while not note.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        assert b"KeyboardInterrupt" in process.communicate(timeout=30)[1]
+        assert b"KeyboardInterrupt" in process.communicate(timeout=HANG)[1]
     assert gone(int(note.read_text()))
     assert left(cache) == set()
 
@@ -293,7 +294,7 @@ def test_tool_that_hangs_is_ended() -> None:
     began = time.monotonic()
     with pytest.raises(InfrastructureError, match=r"sh did not end within 0.3 s"):
         tools.run(["sh", "-c", "echo on; sleep 60 & wait"], limit=0.3)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_tool_gets_input_and_may_ignore_it() -> None:
@@ -388,7 +389,7 @@ def test_bar_on_a_terminal(tmp_path: Path) -> None:
     done = subprocess.run(
         ["script", "-qec", command, "/dev/null"],
         capture_output=True,
-        timeout=60,
+        timeout=HANG,
         env={**os.environ, "PYTHONPATH": str(manifest.IMAGES_DIR.parent), "TERM": "xterm", "COLUMNS": "80"},
     )
     assert done.returncode == 0

@@ -198,15 +198,19 @@ def test_a_paced_line_takes_its_time(tmp_path, direction):
     async def measure(wire):
         with port(wire) as fd, await board(wire) as line:
             await settle()  # what opening the port has woken is idle again, however busy the machine is
-            begin = time.monotonic()
-            if direction == "out":
-                line.send(b"z" * size)
-                await read(fd, size)
-            else:
-                os.write(fd, b"z" * size)
-                await receive(line, size)
-            took = time.monotonic() - begin
-            assert size * 10 / baud <= took < 2 * size * 10 / baud
+            for left in range(20, 0, -1):  # what else the host does only makes it longer
+                begin = time.monotonic()
+                if direction == "out":
+                    line.send(b"z" * size)
+                    await read(fd, size)
+                else:
+                    os.write(fd, b"z" * size)
+                    await receive(line, size)
+                took = time.monotonic() - begin
+                assert size * 10 / baud <= took
+                if took < 2 * size * 10 / baud:
+                    break
+                assert left > 1, took
             if direction == "out":
                 for _ in range(300):  # a line does not save up
                     line.send(b".")

@@ -26,6 +26,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
+from limits import HANG
 
 from hil.archive import Budget
 from hil.cli import main
@@ -40,7 +41,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.wasm.config.v0+json"
 TAR = "application/vnd.oci.image.layer.v1.tar"
-QUICK = 5.0  # seconds of processor time, far more than anything here needs
+BRISK = 5.0  # seconds of processor time, far more than anything here needs
 ABSENT = f"sha256:{'0' * 64}"
 
 
@@ -346,7 +347,7 @@ def test_a_layer_that_does_not_unpack(made, data, told):
 def test_a_sparse_file_in_a_layer_is_as_long_as_it_says(made, tmp_path):
     with (tmp_path / "m.wasm").open("wb") as file:
         file.truncate(1 << 40)
-    subprocess.run(["tar", "-cSf", "sparse.tar", "m.wasm"], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(["tar", "-cSf", "sparse.tar", "m.wasm"], cwd=tmp_path, check=True, timeout=HANG)
     layer = made.blob((tmp_path / "sparse.tar").read_bytes(), TAR)
     made.list(made.manifest(layer, annotations={artifact.VARIANT: "compat"}))
     with pytest.raises(ConfigurationError, match=r"/m\.wasm, with what else is in layer .* is too long"):
@@ -399,7 +400,7 @@ def test_an_evil_archive_is_refused_soon(made, tmp_path, evil, form):
         where.write_bytes(evil + bytes(1024))
     with pytest.raises(ConfigurationError):
         oci.load(where)
-    assert time.thread_time() - begin < QUICK
+    assert time.thread_time() - begin < BRISK
 
 
 def test_an_image_has_few_layers_of_a_bounded_size(made, monkeypatch):
@@ -422,7 +423,7 @@ def test_a_layer_of_empty_gzip_members_costs_no_more_than_its_budget(made, monke
     begin = time.thread_time()
     with pytest.raises(ConfigurationError, match="do not end"):
         oci.load(made.path)
-    assert time.thread_time() - begin < QUICK
+    assert time.thread_time() - begin < BRISK
 
 
 def test_titles_do_not_act_on_a_terminal(made):
@@ -491,7 +492,7 @@ def test_huge_blobs_are_refused_unread(made):
         file.truncate(1 << 40)  # sparse: reading it would take hours
     made.list(made.manifest({**layer, "size": 1 << 40}), tag="said")
     made.list(made.manifest(layer), tag="unsaid")
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(ConfigurationError, match="too long: 1099511627776 bytes, 64 MiB at most"):
         oci.load(f"oci-layout:{made.path}:said")
     with pytest.raises(ConfigurationError, match="should have 8 bytes, but has more"):
@@ -504,7 +505,7 @@ def test_huge_blobs_are_refused_unread(made):
         file.truncate(1 << 40)
     with pytest.raises(ConfigurationError, match=r"its index\.json is longer"):
         oci.load(made.path)
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < BRISK
 
 
 @pytest.mark.parametrize(
@@ -759,7 +760,7 @@ def test_a_registry_that_does_not_come_to_an_end(answer, read, total, monkeypatc
         pytest.raises(InfrastructureError, match=r"not all had come after 0\.[36] s|timed out"),
     ):
         oci.load(f"oci://{host}/m:v")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 def test_an_answer_that_is_cut_short():
@@ -1016,4 +1017,4 @@ def test_hil_run_tells_a_reference_as_it_is(made):
 
 def test_nothing_for_registries_is_imported_before_it_is_needed():
     code = "import sys, hil.wasm; sys.exit(any(n in sys.modules for n in ('requests', 'hil.wasm.oci.artifact')))"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=HANG, check=False).returncode == 0

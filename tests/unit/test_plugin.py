@@ -13,6 +13,7 @@ import matplotlib.figure  # noqa: F401
 import numpy  # noqa: F401
 import pytest
 import scipy.special  # noqa: F401
+from limits import HANG
 from support import children, stub_board, until
 
 import hil.board.board
@@ -309,7 +310,7 @@ def test_a_collection_imports_no_board_code(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=HANG
     )
     assert "1 test collected" in done.stdout
     assert "IMPORTED 0 []" in done.stdout.replace("ExitCode.OK", "0")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from limits import HANG
 from support import QUICK, until
 
 from hil.errors import ConfigurationError, Evidence, GuestError, InfrastructureError, RunnerError
@@ -295,7 +296,7 @@ def program(tmp_path_factory):
 
 
 def run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["qemu-aarch64", program, *arguments], capture_output=True, text=True, timeout=30)
+    return subprocess.run(["qemu-aarch64", program, *arguments], capture_output=True, text=True, timeout=HANG)
 
 
 def test_it_is_small_and_names_no_path(program, tmp_path):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from limits import HANG
 from support import until
 
 from hil.cli import main
@@ -179,7 +180,7 @@ def spend(directory: Path, *, kill: str = "") -> int:
     command = [sys.executable, "-m", "pytest", "-p", "hil.plugin", "-p", "allure_pytest.plugin", "suite"]
     command += ["-p", "no:cacheprovider", "--alluredir", "r"]
     environment = {**os.environ, "KILL": kill, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # labgrid's takes a second
-    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, timeout=60).returncode
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, timeout=HANG).returncode
 
 
 def test_a_killed_run_is_shown_as_killed(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from limits import HANG
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.timing import Clock, Series, max, ms, p99, percent
@@ -141,7 +142,7 @@ def test_writers_that_are_killed_and_others_beside_them_leave_whole_lines(tmp_pa
         "import os; os.write(1, b'done'); os.kill(os.getpid(), 9)"
     )
     ran = [subprocess.Popen([sys.executable, "-c", code, str(path), "40", name], stdout=-1) for name in "ab"]
-    assert [process.communicate(timeout=60)[0] for process in ran] == [b"done", b"done"]
+    assert [process.communicate(timeout=HANG)[0] for process in ran] == [b"done", b"done"]
     assert sorted((one.subject, one.samples[0]) for one in read(path)) == [(n, x) for n in "ab" for x in range(40)]
     assert path.read_text().count("hil-results") == 1
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from limits import HANG
 
 SAMPLES = Path(__file__).resolve().parents[2] / "wasm_samples"
 TABLE: dict[str, Any] = tomllib.loads((SAMPLES / "samples.toml").read_text())
@@ -238,6 +239,8 @@ def test_broken_table_names_the_line(copy: Path) -> None:
 
 
 def test_command_line_must_say_what() -> None:
-    done = subprocess.run([sys.executable, SAMPLES / "build"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, SAMPLES / "build"], capture_output=True, text=True, timeout=HANG, check=False
+    )
     assert done.returncode == 2
     assert "--check" in done.stderr

@@ -24,6 +24,7 @@ import scipy.special  # noqa: F401
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from limits import HANG
 from support import QUICK, children, held, no_more_than, stub_board, until
 
 import hil.board.board
@@ -676,7 +677,7 @@ def test_on_a_small_disk_the_board_goes_on_as_it_was_booted(stub: str, tmp_path:
         pytest.skip("neither this user nor a user name space may mount; the test with a limit stands for this one")
     script = f'{mount} && "$@" && cd {cache} && find . -type f'
     command = [*alone[0], "sh", "-c", script, "sh", sys.executable, "-c", SAVE, stub, str(tmp_path / "transcripts")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stderr
     told, *left = done.stdout.splitlines()
     assert told.startswith(f"1 0 not enough space in {cache}/"), told

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from limits import processor_time
 
 from hil.console import Transcript, transcript
 from hil.console.transcript import default_directory, printable
@@ -111,10 +111,10 @@ def test_lines_across_the_reader_s_blocks(tmp_path: Path) -> None:
 def test_a_flood_of_carriage_returns_is_read_in_no_time(tmp_path: Path) -> None:
     made = Transcript.create(tmp_path, "cr")
     record(made, b"\r" * (1 << 20) + b"x\r\r\n")
-    begin = time.monotonic()
-    assert [line.text[-4:] for line in made.lines()] == ["x0dx"]
-    assert len(made.tail()) == 1
-    assert time.monotonic() - begin < 5
+    with processor_time() as spent:
+        assert [line.text[-4:] for line in made.lines()] == ["x0dx"]
+        assert len(made.tail()) == 1
+    assert spent() < 20
 
 
 def test_tail_gives_the_last_lines_that_say_something(tmp_path: Path) -> None:

@@ -256,12 +256,12 @@ def test_any_bytes_are_read_without_a_seal(output: bytes) -> None:
 )
 def test_megabytes_of_lookalikes_are_read_in_no_time(byte: bytes) -> None:
     output = byte * ((2 << 20) // len(byte))
-    begin = time.monotonic()
+    begin = time.process_time()
     assert read(deployment(output), FACTS, nonce=NONCE, foreign=FOREIGN).output == output
     assert read(output, FACTS, nonce=NONCE, foreign=FOREIGN).verdict == silent()
     assert read(OLD_EXECUTING + output, OLD, foreign=FOREIGN).verdict == silent()
     assert read(output, OLD, foreign=FOREIGN).verdict == silent()
-    assert time.monotonic() - begin < 20
+    assert time.process_time() - begin < 20
 
 
 # the real image's: CR LF for LF, error lines before the verdict, and a runner that dies
@@ -371,9 +371,9 @@ def test_no_bytes_are_a_success_that_the_runner_did_not_end_with(output: bytes) 
 )
 def test_megabytes_of_the_runner_s_words_are_read_in_no_time(piece: bytes) -> None:
     output = piece * ((2 << 20) // len(piece))
-    begin = time.monotonic()
+    begin = time.process_time()
     assert real(output).verdict in (silent(), faulted())
     for ending in (b"", b"\n", b"\r\n"):
         assert real(output + ending + OLD_SUCCESS).verdict == exited(0)
         assert real(output + ending + TRAPPED).verdict == failed("unreachable")
-    assert time.monotonic() - begin < 20
+    assert time.process_time() - begin < 20

@@ -14,9 +14,9 @@ from labgrid.remote.common import TAG_VAL, Place
 
 from hil.board import boardfile, places
 from hil.board import lease as leases
-from hil.board.places import Wanted
-from hil.board.search import _ordinal
-from hil.errors import ConfigurationError
+from hil.board.places import Terms, Wanted
+from hil.board.search import Search, _locked, _ordinal
+from hil.errors import ConfigurationError, InfrastructureError
 from hil.plugin.session import Chosen
 
 
@@ -185,3 +185,35 @@ def test_a_worker_without_a_place_leaves_its_tests_to_the_others() -> None:
 
     assert isinstance(scheduler("+lab=box"), WorkStealingScheduling)
     assert scheduler("qemu-reference") is None
+
+
+def test_a_lock_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hil").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(InfrastructureError, match="cannot lock place box-1"):
+        _locked("box-1")
+
+
+@pytest.mark.parametrize(
+    ("avoid", "useless", "acquired", "taken"),
+    [
+        ([], [], [], "a b c"),
+        (["a"], [], [], "b c"),
+        (["a"], [], ["b", "c"], "b c"),  # it waits for one of these
+        (["a", "b"], ["c"], [], "a"),  # the one that failed first
+        (["a", "b"], ["c"], ["a"], "a b"),
+        (["b", "a", "c"], [], [], "b"),
+        (["a"], ["b", "c"], [], "a"),
+    ],
+)
+def test_a_place_that_has_failed_is_left_for_a_better_one(
+    avoid: list[str], useless: list[str], acquired: list[str], taken: str
+) -> None:
+    search = Search.__new__(Search)
+    search._terms = Terms(avoid={name: f"{name} failed" for name in avoid})
+    search._useless, search._last_resort = {}, False
+    search._why_useless = lambda name: "gone" * (name in useless)  # type: ignore[method-assign]
+    places_ = {name: SimpleNamespace(acquired="me/me" if name in acquired else "") for name in "abc"}
+    assert " ".join(name for name in places_ if not search._why_not(name, places_)) == taken
+    search._last_resort = True
+    assert [name for name in places_ if search._why_not(name, places_)] == useless
