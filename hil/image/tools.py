@@ -111,8 +111,7 @@ def disk(directory: Path, needed: int, variable: str = "XDG_CACHE_HOME") -> Iter
     """
     hint = f"free some space, or set {variable} to a directory with {needed // MIB} MiB free"
     try:
-        for private in (directory.parent, directory):
-            private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         free = shutil.disk_usage(directory).free
         if free < needed:
             raise InfrastructureError(
