@@ -69,13 +69,11 @@ def run(python: Path, place: Path, *arguments: str) -> tuple[int, str]:
 
 
 def outcome(output: str) -> str:
-    """Return the last line of a run of pytest without its decoration, or the first error."""
+    """Return pytest's summary without its decoration, or the first error where there is none."""
     lines = [line.strip("= ") for line in output.splitlines() if line.strip("= ")]
+    summaries = [line for line in lines if re.match(r"\d+ (passed|failed|errors?|tests? collected)\b.* in ", line)]
     errors = [line for line in lines if "Error" in line]
-    summary = lines[-1] if lines else "no output"
-    return (
-        summary if re.search(r"\d (passed|failed|error|selected|tests? collected)", summary) else (errors or lines)[-1]
-    )
+    return (summaries[-1:] or errors[:1] or ["no output"])[0]
 
 
 def row(name: str, plugins: list[str], directory: Path, board: str) -> tuple[bool, list[str]]:

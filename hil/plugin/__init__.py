@@ -13,7 +13,7 @@ import pytest
 
 from hil.errors import ConfigurationError, HilError
 from hil.history.identity import stable_test
-from hil.plugin import faults, flakes, journal, labels, options
+from hil.plugin import faults, flakes, journal, labels, neighbours, options
 from hil.plugin.page import SEEN, Pages, Seen
 from hil.plugin.session import SESSION, Chosen, Session, choice, is_one
 from hil.selection import available
@@ -145,6 +145,7 @@ def pytest_configure(config: pytest.Config) -> None:
     flakes.register(config, session.directory)
     faults.register(config, session)
     journal.register(config, session)
+    neighbours.resolve(config)
     if session.results:
         config.pluginmanager.register(Pages(session), "hil-pages")
 
@@ -193,7 +194,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         told += f", coordinator {session.coordinator}"
     if session.selection.names:
         told += f", chosen by {session.selection.source}"
-    return [told]
+    return [told, *neighbours.report_header(config)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -269,3 +269,17 @@ def test_the_health_check_of_an_image_without_an_agent_asks_the_shell_alone() ->
     )
     prove(guest)  # type: ignore[arg-type]
     assert commands == ["true"]
+
+
+def test_a_fixture_named_target_of_pytest_embedded_is_not_labgrid_s(tmp_path: Path) -> None:
+    (tmp_path / "pytest_embedded.py").write_text(
+        "import pytest\n@pytest.fixture\ndef target(): return None\n"
+        "@pytest.fixture(autouse=True)\ndef parametrize_fixtures(target): pass\n"
+    )
+    (tmp_path / "test_x.py").write_text("def test_x(): pass\n")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    environment.pop("LG_ENV", None)
+    command = [sys.executable, "-m", "pytest", *LOAD, "-p", "pytest_embedded", "test_x.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert "1 passed" in done.stdout
+    assert "hil: the fixture `target` is pytest-embedded's" in done.stdout
