@@ -38,7 +38,7 @@ USES: dict[str, tuple[tuple[str, ...], str]] = {
     "pytest-embedded": (("test_plain.py",), "1 passed"),
     "pytest-randomly": (("test_plain.py", "-p", "randomly", "--randomly-seed=7"), "1 passed"),
     "pytest-repeat": (("test_plain.py", "--count", "3"), "3 passed"),
-    "pytest-rerunfailures": (("test_flaky.py", "--reruns", "1"), r"1 passed, 1 (retried|rerun)"),
+    "pytest-rerunfailures": (("test_flaky.py", "--reruns", "1"), r"1 passed,.* 1 (retried|rerun)"),
     "pytest-timeout": (("test_timeout.py",), "1 failed, 1 passed"),
     "pytest-asyncio": (("test_async.py",), "1 passed"),
     "pytest-html": (("test_plain.py", "--html=report.html"), "1 passed"),
