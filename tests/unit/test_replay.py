@@ -28,6 +28,7 @@ from hil.errors import BootError, ConfigurationError, InfrastructureError
 from hil.guest import Guest
 from hil.guest.shell import Shell
 from hil.image.manifest import ConsoleFacts
+from hil.timing import link
 from hil.wasm import Runner, exited
 from hil.wasm.proof import prove
 
@@ -325,6 +326,7 @@ def test_a_wrong_command_is_told_with_the_place_in_the_recording(
     guest = Guest(board)
     board.proof = lambda _: prove(guest)
     board.fresh()
+    link.of(guest)  # as a session does
     prove(guest)
     assert guest.run("id -u").lines == ["0"]
     prove(guest)
@@ -342,6 +344,7 @@ def test_a_deployment_is_judged_on_a_recording(replayed: Callable[..., Board]) -
     guest = Guest(board)
     board.proof = lambda _: prove(guest)
     board.fresh()
+    link.of(guest)
     for command in ("id -u", "command -v wasmedge_emit"):
         prove(guest)  # as the suite did before each test
         guest.run(command)
