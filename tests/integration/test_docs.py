@@ -24,8 +24,10 @@ TO_RUN = [block for block in blocks() if not block.language and any(not command.
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the commands use, with the results of a short run, figures and a transcript."""
     copy = tmp_path_factory.mktemp("docs")
-    for name in ("bench", "boards", "docs", "images", "suites", "wasm_samples"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    unused = shutil.ignore_patterns("__pycache__", "node_modules", "results", "transcripts", "nights")
+    for name in ("bench", "boards", "docs", "hil", "images", "reports", "suites", "wasm_samples"):
+        shutil.copytree(ROOT / name, copy / name, ignore=unused)
+    (copy / "reports" / "node_modules").symlink_to(ROOT / "reports" / "node_modules")
     for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / name, copy)
     (copy / "PLAN.toml").write_text(
@@ -45,7 +47,7 @@ def _shell(directory: Path, script: str) -> str:
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(directory),  # before the installed one, whose directories stay as they are
         "XDG_RUNTIME_DIR": str(directory),
         "XDG_DATA_HOME": str(directory / "data"),
     }
