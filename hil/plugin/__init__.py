@@ -293,16 +293,21 @@ def guest(request: pytest.FixtureRequest, board: Board) -> Guest:
 
 
 @pytest.fixture
-def runner(request: pytest.FixtureRequest, guest: Guest) -> Runner:
-    """The runner in the partition: `runner.run(module, *arguments)`."""
+def hil_runner(request: pytest.FixtureRequest, guest: Guest) -> Runner:
+    """The runner, also of an image that has no agent for it; tests use `runner`."""
     from hil.wasm import Runner
 
-    runner = Runner(guest, record=request.node.stash[SEEN].executions.append)
+    return Runner(guest, record=request.node.stash[SEEN].executions.append)
+
+
+@pytest.fixture
+def runner(hil_runner: Runner) -> Runner:
+    """The runner in the partition: `runner.run(module, *arguments)`."""
     try:
-        assert runner.facts
+        assert hil_runner.facts
     except ConfigurationError as error:
         flakes.refuse(error)
-    return runner
+    return hil_runner
 
 
 @pytest.fixture(scope="session")

@@ -57,14 +57,14 @@ class Robustness:
             evidence.attach_finding(finding.fault, str(finding))
 
     @pytest.fixture
-    def faults(self, request: pytest.FixtureRequest, runner: Runner) -> Iterator[Injector]:
+    def faults(self, request: pytest.FixtureRequest, hil_runner: Runner) -> Iterator[Injector]:
         """Breaks the board on purpose: `faults.freeze(2.0)` makes a fault, `faults.attempt("freeze")` judges it too."""
         from hil.faults.injector import Injector
 
         told: list[Injection] = []
         request.node.stash[INJECTIONS] = told
         seed, test = request.config.option.fault_seed, request.node.nodeid
-        with Injector(runner, seed=seed, record=told.append, found=self.keep, test=test) as injector:
+        with Injector(hil_runner, seed=seed, record=told.append, found=self.keep, test=test) as injector:
             yield injector
 
     @pytest.hookimpl(wrapper=True)

@@ -91,7 +91,7 @@ def is_one(config: pytest.Config, names: list[str]) -> bool:
     from hil.board import boardfile
 
     option = config.option
-    if option.clock != "real" and (option.seeds or option.no_snapshots or option.fresh in ("module", "session")):
+    if option.clock == "virtual" and (option.seeds or option.no_snapshots or option.fresh in ("module", "session")):
         return True
     try:
         return not all(boardfile.emulated(find(name)) for name in names)

@@ -271,6 +271,8 @@ targets:
       HilStrategy: {}
 """
 
+UNUSED_BOARD = "targets: {main: {drivers: {}}}"
+"""A board file for runs in which no test opens a board."""
 
 UNPROVEN = "from hil.plugin.session import Session\nSession._prove = lambda session, board: None\n"
 """A conftest for runs on the stub, which has no shell to prove."""

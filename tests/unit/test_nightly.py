@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import children, gone, until
+from support import UNUSED_BOARD, children, gone, until
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.history import journal
@@ -53,7 +53,7 @@ class Bench:
         self.nights = root / "nights"
         self.plan = root / "tiny.toml"
         for name in ("one", "two"):
-            (root / f"{name}.yaml").write_text("")  # no test here opens a board
+            (root / f"{name}.yaml").write_text(UNUSED_BOARD)
 
     def suite(self, text: str, name: str = "suite") -> None:
         directory = self.root / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support import UNUSED_BOARD
 
 from hil.nightly import report
 from hil.nightly.night import Spent, spend
@@ -19,7 +20,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     suite = tmp_path / "suite"
     suite.mkdir()
     (suite / "test_suite.py").write_text("def test_one(): pass\ndef test_two(): assert False, 'moon'\n")
-    (tmp_path / "one.yaml").write_text("")
+    (tmp_path / "one.yaml").write_text(UNUSED_BOARD)
     path = tmp_path / "tiny.toml"
     path.write_text('limit = 5\n[[job]]\nname = "job"\nsuites = ["suite"]\nboards = ["one.yaml"]\n')
     return path
