@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hil.directories import expanded, xdg
+from hil.directories import xdg
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import digests, options, simulate
 from hil.image.manifest import Manifest, Name, Sha256, check_overlaps
@@ -247,7 +247,7 @@ def _brought(manifest: Manifest) -> Image:
     facts: dict[str, dict[str, Any]] = {}
     for name, spec in manifest.files.items():
         try:
-            path = (base / expanded(Path(spec.path))).resolve()
+            path = (base / Path(spec.path).expanduser()).resolve()
             there = path.is_file()
         except (OSError, RuntimeError, ValueError) as error:  # too long, of an unknown user, a loop, with a NUL
             raise ConfigurationError(

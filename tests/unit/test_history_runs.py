@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import until
+from support import UNUSED_BOARD, until
 
 from hil.errors import ConfigurationError
 from hil.history import ingest, journal
@@ -83,7 +83,7 @@ def test_a_run_is_in_the_history_at_its_end(tmp_path: Path) -> None:
         def test_skipped(): pass
     """
     told = finish(begin(tmp_path, code, "--history", "deep/h.sqlite", "--repeat", "2"))
-    assert "history: deep/h.sqlite: 1 run added, with 6 tests and 2 series" in told
+    assert "deep/h.sqlite: 1 run added, with 6 tests and 2 series" in told
     with History(tmp_path / "deep" / "h.sqlite") as history:
         (run,) = history.runs()
         assert (run.night, run.state, run.status, run.source, run.plan) == ("", "done", 1, "journal", "")
@@ -164,8 +164,8 @@ def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
     assert "cannot write the journal /dev/full: No space left on device: make room on its disk" in told
     (tmp_path / "file").write_text("")
     process = begin(tmp_path, "def test_x(): pass", "--journal", "file/journal.jsonl")
-    assert "cannot write the journal" in finish(process)
-    assert process.returncode == 3
+    assert "journal.jsonl" in finish(process)
+    assert process.returncode == pytest.ExitCode.USAGE_ERROR
 
 
 def test_a_store_that_is_none_does_not_spoil_the_run(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_store_that_is_none_does_not_spoil_the_run(tmp_path: Path) -> None:
     process = begin(tmp_path, "def test_x(): pass", "--history", "h.sqlite")
     told = finish(process)
     assert process.returncode == 0
-    assert "not taken into the history: h.sqlite is no history" in told
+    assert "h.sqlite is no history" in told
     assert "hil history add" in told
 
 
@@ -240,7 +240,9 @@ def test_a_directory_where_another_session_writes_is_not_cleaned(tmp_path: Path,
 
 
 def test_a_board_with_a_dot_in_its_name_is_a_board_of_its_own(tmp_path: Path) -> None:
-    boards = ("--board=qemu-v1.2", "--board=qemu-v1.3", "--history=h.sqlite")
+    for name in ("qemu-v1.2", "qemu-v1.3"):
+        (tmp_path / f"{name}.yaml").write_text(UNUSED_BOARD)
+    boards = ("--board=qemu-v1.2.yaml", "--board=qemu-v1.3.yaml", "--history=h.sqlite")
     finish(begin(tmp_path, "def test_x(board): pass", *boards))
     with History(tmp_path / "h.sqlite") as history:
         (run,) = history.runs()

@@ -17,7 +17,7 @@ import pytest
 import scipy.special  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import stub_board
+from support import UNUSED_BOARD, stub_board
 
 import hil.board.board
 import hil.labgrid
@@ -600,9 +600,10 @@ def test_a_page_that_cannot_be_made_does_not_end_the_run(run, pytester, monkeypa
 
 def test_a_board_that_is_not_there_is_told_with_the_command(run, pytester) -> None:  # type: ignore[no-untyped-def]
     pytester.makepyfile(test_it="def test_x(board): pass")
-    _, found = run("--board", "nowhere")
+    (pytester.path / "nowhere.yaml").write_text(UNUSED_BOARD)
+    _, found = run("--board", "nowhere.yaml")
     assert list(found["test_x"]) == ["repeat this test"]
-    assert "--board nowhere" in found["test_x"]["repeat this test"]
+    assert "--board nowhere.yaml" in found["test_x"]["repeat this test"]
 
 
 SEEDS = """

@@ -959,6 +959,8 @@ def test_hil_run_restores_and_boots_where_asked(stub: str, tmp_path: Path, monke
         kinds.append(f"{board.boots} boots, {board.restores} restores")
         raise Told("enough")
 
+    with Path(stub).with_name("stub.toml").open("a") as manifest:
+        manifest.write("[agent]\n")
     monkeypatch.setattr("hil.wasm.Runner.place", place)
     monkeypatch.setattr("hil.wasm.proof.prove", lambda guest: answers(guest.board))
     hello = Path(__file__).parents[2] / "wasm_samples" / "hello.wasm"
@@ -966,7 +968,7 @@ def test_hil_run_restores_and_boots_where_asked(stub: str, tmp_path: Path, monke
     for more in ([], [], ["--boot"]):
         result = CliRunner().invoke(main, ["run", str(hello), "--board", stub, *more])
         until(lambda: set(children(os.getpid())) <= set(before))
-        assert (result.exit_code, result.stdout) == (1, ""), result.output
+        assert (result.exit_code, result.stdout) == (71, ""), result.output
     assert kinds == ["1 boots, 1 restores", "0 boots, 1 restores", "1 boots, 0 restores"]
     monkeypatch.setenv("HIL_SNAPSHOTS_MIB", "0")
     result = CliRunner().invoke(main, ["run", str(hello), "--board", stub])
