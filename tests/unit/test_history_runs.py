@@ -158,14 +158,16 @@ def test_workers_are_one_run_with_one_results_file(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
-    process = begin(tmp_path, "def test_x(): pass", "--journal", "/dev/full")
+    full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\ndef test_x(): pass"
+    process = begin(tmp_path, full, "--journal", "journal.jsonl", "-p", "no:cacheprovider")
     told = finish(process)
     assert process.returncode == 3
-    assert "cannot write the journal /dev/full: No space left on device: make room on its disk" in told
+    assert "journal.jsonl: File too large: make room on its disk" in told
     (tmp_path / "file").write_text("")
-    process = begin(tmp_path, "def test_x(): pass", "--journal", "file/journal.jsonl")
-    assert "journal.jsonl" in finish(process)
-    assert process.returncode == pytest.ExitCode.USAGE_ERROR
+    for path in ("/dev/full", "file/journal.jsonl"):
+        process = begin(tmp_path, "def test_x(): pass", "--journal", path)
+        assert path in finish(process)
+        assert process.returncode == pytest.ExitCode.USAGE_ERROR
 
 
 def test_a_store_that_is_none_does_not_spoil_the_run(tmp_path: Path) -> None:

@@ -402,7 +402,7 @@ def test_bytes_alone_play_whatever_is_sent(replayed: Callable[..., Board], tmp_p
 
 def test_the_command_line_boots_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIL_TRANSCRIPTS", str(tmp_path / "transcripts"))
-    board = board_file(tmp_path, record(tmp_path, *BOOT))
+    board = board_file(tmp_path, record(tmp_path, *BOOT), IMAGE + "[agent]\n")
     shown = CliRunner().invoke(main, ["board", "boot", "--board", str(board)])
     assert shown.exit_code == 0, shown.output
     assert [line.split()[0] for line in shown.stdout.splitlines()[1:4]] == ["start", "login", "shell"]
