@@ -166,7 +166,7 @@ def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in ("/dev/full", "file/journal.jsonl"):
         process = begin(tmp_path, "def test_x(): pass", "--journal", path)
-        assert path in finish(process)
+        assert "--journal" in finish(process)
         assert process.returncode == pytest.ExitCode.USAGE_ERROR
 
 
