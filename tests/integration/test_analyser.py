@@ -113,5 +113,5 @@ def test_a_device_at_an_exporter_is_reached_through_labgrid(analyser, tmp_path, 
     monkeypatch.setattr(kind, "command_prefix", property(lambda self: shell))
     monkeypatch.setattr(kind, "wrap_command", lambda self, command: shell + [shlex.quote(word) for word in command])
     capture = driver.capture(tmp_path / "demo.vcd", RATE, 0.01)
-    assert list(read_vcd(capture.path)) == ["AB"]
+    assert list(read_vcd(capture.path)) == ["A B"]
     assert "timeout 20 sigrok-cli -d demo -l 4 -C 'D0=A B'" in (tmp_path / "log").read_text()

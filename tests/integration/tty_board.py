@@ -61,6 +61,7 @@ limit = 20
 [console]
 login = "tty login: "
 password = "{password}"
+[agent]
 """
 SWITCH = """\
 #!/bin/sh
