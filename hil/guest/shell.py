@@ -1,8 +1,8 @@
 """A POSIX shell at the other end of a console: one round trip a command, framed so that nothing can fake it.
 
 A session begins in whatever shell answers, with whatever line editor, prompt, aliases, options and history that has,
-and replaces it by a plain `sh`: interactive, so that ^C ends a loop, but without line editor, start files and history.
-Exported variables, the directory and background jobs stay.
+and starts a plain `sh` in it: interactive, so that ^C ends a loop, but without line editor, start files and history.
+Exported variables and the directory stay.
 
 A function in the guest, defined when the session opens, runs each command: it prints a mark, evaluates
 the command, and prints another mark with its status. The marks carry the session's nonce and the
@@ -33,10 +33,11 @@ INTERRUPT = b"\x03\n"  # the line feed is for a program that reads once more bef
 # Read by whatever shell and line editor is there: no character expands or completes. The first line keeps the second
 # out of a history file, and may fail. `env` empties what a new shell would act on; `unset` takes it out of the
 # commands' environment. The inner `sh` answers before more is typed: zsh's editor alters what it reads ahead.
+# The shell that was there waits and ends with it: an `exec` fails in dash where it is the first process of a container.
 ENTER = (
     " unset HISTFILE\n"
-    " exec env ENV= HISTFILE= PROMPT_COMMAND= TMOUT=0 sh -c 'stty icanon isig icrnl -inlcr -igncr -istrip -echo -opost "
-    '-ixon;echo @"NONCE".COUNT=0=@;exec sh ${BASH_VERSION:+--noediting} ${ZSH_VERSION:++o zle} -i\'\n'
+    " env ENV= HISTFILE= PROMPT_COMMAND= TMOUT=0 sh -c 'stty icanon isig icrnl -inlcr -igncr -istrip -echo -opost -ixon;"
+    'echo @"NONCE".COUNT=0=@;exec sh ${BASH_VERSION:+--noediting} ${ZSH_VERSION:++o zle} -i\';[ $? = 127 ]||exit\n'
 )
 # The first line ends the line editors of other shells. `command` keeps an unknown option, and a syntax error in a
 # command, from ending the line.
