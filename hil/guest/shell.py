@@ -33,11 +33,13 @@ INTERRUPT = b"\x03\n"  # the line feed is for a program that reads once more bef
 # Read by whatever shell and line editor is there: no character expands or completes. The first line keeps the second
 # out of a history file, and may fail. `env` empties what a new shell would act on; `unset` takes it out of the
 # commands' environment. The inner `sh` answers before more is typed: zsh's editor alters what it reads ahead.
-# The shell that was there waits and ends with it: an `exec` fails in dash where it is the first process of a container.
+# The shell that was there waits, and ends with it unless a ^C came first: an `exec` fails in dash where it is the first
+# process of a container.
 ENTER = (
     " unset HISTFILE\n"
-    " env ENV= HISTFILE= PROMPT_COMMAND= TMOUT=0 sh -c 'stty icanon isig icrnl -inlcr -igncr -istrip -echo -opost -ixon;"
-    'echo @"NONCE".COUNT=0=@;exec sh ${BASH_VERSION:+--noediting} ${ZSH_VERSION:++o zle} -i\';[ $? = 127 ]||exit\n'
+    " env ENV= HISTFILE= PROMPT_COMMAND= TMOUT=0 sh -c 'stty icanon isig icrnl -inlcr -igncr -istrip -echo -opost "
+    '-ixon;echo @"NONCE".COUNT=0=@;exec sh ${BASH_VERSION:+--noediting} ${ZSH_VERSION:++o zle} -i\';'
+    "[ $? -gt 125 ]||exit\n"
 )
 # The first line ends the line editors of other shells. `command` keeps an unknown option, and a syntax error in a
 # command, from ending the line.

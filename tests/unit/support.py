@@ -11,6 +11,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import termios
@@ -158,9 +159,19 @@ def shell_line(
             wired.console.wait_for(b"# ", timeout=QUICK)
         yield line
     finally:
-        process.kill()
+        for pid in session(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
         tty_end(master, ours, wired, line)
+
+
+def session(leader: int) -> Iterator[int]:
+    """The processes of the session that `leader` leads, itself among them: a shell gives each of its jobs a group."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
+                yield int(stat.parent.name)
 
 
 def tty_end(master: int, ours: int, wired: Wire, line: ShellLine) -> None:
