@@ -11,10 +11,10 @@ import attr
 import yaml
 from labgrid import Environment
 from labgrid.config import Config
-from labgrid.exceptions import InvalidConfigError
 from labgrid.factory import target_factory
 
 from hil import labgrid as _ours  # noqa: F401  registers our drivers
+from hil.board.seam import described
 from hil.errors import ConfigurationError
 from hil.selection import BOARDS_DIR, available, find
 
@@ -41,8 +41,8 @@ def environment(path: Path) -> Environment:
     try:
         forget_classes(path)
         env = Environment(str(path))  # its imports may register drivers
-    except (InvalidConfigError, ImportError, OSError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+    except Exception as error:  # whatever the modules that it imports raise
+        raise ConfigurationError(f"{path}: {described(error)}", hint=f"correct {path}, or what it imports") from error
     _refuse(path, _class_problems(path, node))
     return env
 
