@@ -509,7 +509,11 @@ class Session:
         if rows := list(self._unmatched(every)):
             yield "bounds that match nothing (`hil bounds check BOARD` finds more):"
             yield from (f"  {row}" for row in rows)
-        yield from sorted({one.provenance["exactness"] for one in every if "exactness" in one.provenance})
+        states: dict[object, str] = {}  # of several exact boards of one seed the last one's
+        for one in every:
+            if state := one.provenance.get("exactness"):
+                states[(one.provenance["board"], one.provenance.get("seed")) if one.clock.exact else state] = state
+        yield from states.values()
         names = " ".join(self.shown(path) for path in self.result_files)
         yield f"results: {names}, {len(every)} series, digest {results.digest(every)}"
 

@@ -154,7 +154,7 @@ def test_a_test_may_change_the_directory(run, stub, pytester) -> None:  # type: 
     """
     (pytester.path / "base").mkdir()
     paths = ("--transcripts", "tr", "--results", "r.jsonl", "--baselines", "base", "--history", "h.sqlite")
-    result = run(code, "--board", stub, *paths, *ALLURE)
+    result = run(code, "--board", stub, "--clock", "real", *paths, *ALLURE)
     result.assert_outcomes(passed=4, failed=1)
     result.stdout.fnmatch_lines(["results: r.jsonl, 3 series*", "transcripts: tr/*", "FAILED *test_fails*"])
     assert len(list((pytester.path / "tr").rglob("*.raw"))) == 3
