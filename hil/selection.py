@@ -13,6 +13,7 @@ from hil.errors import ConfigurationError
 
 BOARDS_DIR = Path(__file__).resolve().parents[1] / "boards"
 SUFFIXES = (".yaml", ".yml")
+PLACES = ("place:", "+")  # what the selectors of a lab's places begin with
 INI_KEY = "hil_board"
 INI_SECTIONS = {  # by file name, in pytest's order
     "pytest.toml": ("pytest",),
@@ -107,9 +108,14 @@ def name_of(board: str | Path) -> str:
     return name.removesuffix(suffix)
 
 
+def is_place(board: str) -> bool:
+    """Return whether `board` selects a place of a lab: `place:NAME` or `+TAG=VALUE`."""
+    return board.startswith(PLACES)
+
+
 def is_path(board: str) -> bool:
-    """Return whether `board` is the path of a board file, not a board's name."""
-    return "/" in board or board.endswith(SUFFIXES)
+    """Return whether `board` is the path of a board file, neither a board's name nor a place."""
+    return not is_place(board) and ("/" in board or board.endswith(SUFFIXES))
 
 
 def bounds_file(board: Path) -> Path:

@@ -22,8 +22,10 @@ def guarded(what: str, hint: str | None = None) -> Iterator[None]:
 
 
 def described(error: Exception) -> str:
-    """Return what an exception of labgrid's says, with its class, and the last line of a command that failed."""
-    said = str(getattr(error, "msg", error))  # labgrid's print as a tuple of all they have
+    """Return the class and the message of an exception of labgrid's, and the last line of a command that failed."""
+    message = str(getattr(error, "msg", error))  # labgrid's print as a tuple of all they have
     if isinstance(error, CalledProcessError) and error.output:
-        said += f"; it said: {printable(error.output.strip().splitlines()[-1])}"
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+        output = error.output if isinstance(error.output, bytes) else error.output.encode("utf-8", "surrogateescape")
+        if lines := output.strip().splitlines():
+            message += f"; its output: {printable(lines[-1])}"
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -18,7 +18,7 @@ from hil.history.ingest import counted
 from hil.history.journal import NAME, NOT_RUN
 from hil.history.rows import Run, Taken, Test
 from hil.history.store import History
-from hil.selection import name_of
+from hil.selection import is_place, name_of
 
 SHOWN = 5  # broken files that are named
 CHOICE = re.compile(r"name='([^']*)', seed=(\w+), one_of=(\d+)")
@@ -198,7 +198,7 @@ def _choice(result: _Result) -> tuple[str, str, bool]:
     if found is None:
         return "", "", False
     name, seed, one_of = found.groups()
-    if name.startswith(("place:", "+")):
+    if is_place(name):
         return name, "", True
     stem = name_of(name) or "no-board"
     return stem + (f"-seed{seed}" if int(one_of) > 1 else ""), stem, False

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from hil import toml
 from hil.errors import ConfigurationError
-from hil.selection import name_of
+from hil.selection import is_place, name_of
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,7 +248,7 @@ def _find(board: str, image: str | None) -> None:
     from hil.board import boardfile
     from hil.image import manifest
 
-    if not board.startswith(("place:", "+")):  # which only their coordinator knows
+    if not is_place(board):  # which only their coordinator knows
         boardfile.find(board)
     if image is not None:
         manifest.find(image)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hil.errors import ConfigurationError
-from hil.selection import Selection, find, from_ini, is_path, select
+from hil.selection import Selection, find, from_ini, is_path, is_place, select
 
 # name in pytest's configuration: the option
 FILES = {"results": "--results", "journal": "--journal", "history": "--history"}
@@ -65,7 +65,7 @@ def check(config: pytest.Config, chosen: Selection) -> None:
 def _check_boards(config: pytest.Config, chosen: Selection) -> None:
     paths = []
     for name in absolute_boards(config, chosen.names):
-        if name.startswith(("place:", "+")):
+        if is_place(name):
             from hil.board.places import parse
 
             parse(name)

@@ -18,7 +18,7 @@ from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.plugin import options
 from hil.plugin.flakes import BOOTS, CHOICE
 from hil.plugin.labels import FILING
-from hil.selection import bounds_file, find, name_of
+from hil.selection import bounds_file, find, is_place, name_of
 from hil.text import printable_line
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
@@ -42,7 +42,7 @@ class Chosen:
     @property
     def place(self) -> bool:
         """Whether it is a place of a lab, `place:NAME` or `+TAG=VALUE`."""
-        return self.name.startswith(("place:", "+"))
+        return is_place(self.name)
 
     @property
     def any(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hil.errors import ConfigurationError
-from hil.selection import name_of
+from hil.selection import is_place, name_of
 from hil.toml import near
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 NIGHTS = 30
 DEAD_SINCE = re.compile(r"\bboard (\S+) is dead since an earlier test: ")
-SELECTORS = ("place:", "+")  # how places of a lab are named
 
 
 class _OfRun(Protocol):
@@ -160,7 +159,7 @@ class Window:
 
 def board_of(run: Run) -> str:
     """A run's board, without the path of its file."""
-    return run.board if run.board.startswith(SELECTORS) else name_of(run.board)
+    return run.board if is_place(run.board) else name_of(run.board)
 
 
 def _split(rows: Sequence[T], place: Mapping[str, str]) -> dict[str, tuple[T, ...]]:

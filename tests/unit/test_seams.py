@@ -40,6 +40,8 @@ THEIRS = [
     termios.error(5, "x"),
     OSError("x"),
     subprocess.CalledProcessError(1, "x", output=b"y\r\nx\r\n"),
+    subprocess.CalledProcessError(1, "x", output=b" \n"),
+    subprocess.CalledProcessError(1, "x", output="y\nx\n"),
     pexpect.EOF("x"),
     pexpect.TIMEOUT("x"),
     RuntimeError("x"),
