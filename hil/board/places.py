@@ -87,7 +87,8 @@ def parse(name: str) -> Wanted | None:
         if not KEY.fullmatch(key) or not value or "=" in value or key in tags:
             raise ConfigurationError(
                 f"{name}: {pair!r} is no tag to look for",
-                hint="give +TAG=VALUE or +TAG=VALUE,TAG=VALUE; `labgrid-client -v places` shows the tags",
+                hint="give +TAG=VALUE or +TAG=VALUE,TAG=VALUE, each TAG of two or more of a-z, 0-9 and _; "
+                "`labgrid-client -v places` shows the tags",
             )
         tags[key] = value
     return Wanted(tags=tuple(tags.items()))

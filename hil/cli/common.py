@@ -120,7 +120,7 @@ def _selected(context: click.Context, _: click.Parameter, name: str | None) -> s
     """Return the selected board; where --board does not name it, print on standard error what selected which."""
     if context.resilient_parsing:
         return name
-    found = select([name] if name else [], context.meta[LG_ENV])
+    found = select([] if name is None else [name], context.meta[LG_ENV])
     if not found.names:
         found = ini_selection(Path.cwd())
     if not found.names:

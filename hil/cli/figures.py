@@ -9,6 +9,8 @@ import click
 from rich.markup import escape
 
 from hil.cli.common import DEFAULT_BOARD, as_json, echo, err, history_option, json_option, out, show
+from hil.errors import ConfigurationError
+from hil.selection import is_place
 
 if TYPE_CHECKING:
     from hil.timing.results import Results
@@ -165,6 +167,8 @@ def bounds_check(board: str, bounds_file: Path | None, measured: tuple[str, ...]
     from hil.timing import Bounds
     from hil.timing.unmatched import unmatched
 
+    if is_place(board):
+        raise ConfigurationError(f"{board} is a place: bounds belong to a board", hint="name the place's board")
     path = boardfile.find(board)
     series: list[Series] = [one for name in measured for one in side(name, file).series.values()]
     series = [one for one in series if one.provenance.get("board", path.stem) == path.stem]
@@ -175,7 +179,7 @@ def bounds_check(board: str, bounds_file: Path | None, measured: tuple[str, ...]
     else:
         for one in found:
             out.print(escape(str(one)))
-        out.print(f"{len(read.rows)} rows, {len(found) or 'none'} of them match nothing")
+        out.print(f"{len(read.rows)} rows, {len(found)} of them can match no series")
     raise SystemExit(1 if found else 0)
 
 

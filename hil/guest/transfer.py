@@ -43,18 +43,24 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     """Make `path` in the guest hold `data`; returns false where it did already.
 
     The file appears whole or not at all. `progress` is told compressed bytes. Raises `GuestError` when
-    the guest cannot write it, `InfrastructureError` when the line damages every part.
+    the guest cannot write it or it is a directory, `InfrastructureError` when the line damages every part.
     """
     progress = progress or Silent()
     digest = hashlib.sha256(data).hexdigest()
     target = _word(path)
-    part, whole = (_word(f"{path}.{digest[:8]}.{kind}") for kind in ("part", "new"))
+    # in the same directory, for a rename is atomic; not named after the file, whose name may have no room for more
+    beside = posixpath.join(posixpath.dirname(path), f".hil-{digest[:16]}")
+    part, whole = (_word(f"{beside}.{kind}") for kind in ("part", "new"))
     has = _facts(
         shell,
-        "dsmx",
-        f"echo d=$(sha256sum <{target} 2>/dev/null);echo s=$(wc -c <{part} 2>/dev/null);"
-        f"echo m=$(md5sum <{part} 2>/dev/null);echo x=$(command -v unxz)",
+        "fdsmx",
+        f"echo f=$([ ! -d {target} ]||echo directory);echo d=$(sha256sum <{target} 2>/dev/null);"
+        f"echo s=$(wc -c <{part} 2>/dev/null);echo m=$(md5sum <{part} 2>/dev/null);echo x=$(command -v unxz)",
     )
+    if has.get("f"):
+        raise GuestError(
+            f"{_shown(path)} is a directory in the guest", hint="name a file in it", evidence=shell.console.evidence()
+        )
     if has.get("d", "").startswith(digest):
         return False
     if has.get("x"):  # what BusyBox unpacks, in 8 MiB

@@ -164,3 +164,17 @@ def test_an_environment_with_drivers_of_its_own_is_loaded_by_labgrid_and_by_us(b
         [sys.executable, "-m", "pytest"], cwd=bench, env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_empty_choice_is_no_choice_of_the_default(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bench)
+    done = CliRunner().invoke(main, ["board", "boot", "--board", ""])
+    assert done.exit_code == 2
+    assert "there is no board ''" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["place:one", "+lab=box"])
+def test_a_place_has_no_bounds(place: str) -> None:
+    done = CliRunner().invoke(main, ["bounds", "check", place])
+    assert done.exit_code == 2
+    assert f"{place} is a place" in done.stderr

@@ -86,6 +86,21 @@ def test_a_place_that_cannot_be_written_is_the_guest_s_error(shell: Shell, tty_s
     assert os.listdir(tty_shell.home) == ["file"]
 
 
+def test_a_directory_is_no_file_to_put(shell: Shell, tty_shell: ShellLine) -> None:
+    (tty_shell.home / "there").mkdir()
+    with pytest.raises(GuestError) as caught:
+        put(shell, b"data", str(tty_shell.home / "there"))
+    assert "there is a directory" in str(caught.value)
+    assert list((tty_shell.home / "there").iterdir()) == []
+
+
+def test_a_name_may_be_as_long_as_can_be(shell: Shell, tty_shell: ShellLine) -> None:
+    path = tty_shell.home / ("n" * 255)
+    put(shell, b"data", str(path))
+    assert get(shell, str(path)) == b"data"
+    assert [one.name for one in tty_shell.home.iterdir()] == [path.name]
+
+
 def test_a_full_file_system_is_told_and_cleaned_up(shell: Shell, tty_shell: ShellLine) -> None:
     shell.run("ulimit -f 16")  # 8 KiB, as dash counts
     with pytest.raises((GuestError, InfrastructureError), match="room in the guest|file system full"):

