@@ -142,8 +142,6 @@ class Shelf:
             shutil.copyfile(console.path, made / "boot.raw")
             shutil.copyfile(console.index_path, made / "boot.tsv")
             _write(made / "facts.json", _signed({**facts, "digests": {name: _digest(made / name) for name in FILES}}))
-            for path in made.iterdir():
-                path.chmod(0o600)
             workshop.publish(made, self.directory / "whole", work)
         trim(self.directory)
         found = self.find()

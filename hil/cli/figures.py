@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from hil.cli.common import DEFAULT_BOARD, as_json, echo, err, history_option, json_option, out, show
 from hil.errors import ConfigurationError
-from hil.selection import is_place
+from hil.selection import bounds_file, find, is_place, name_of
 
 if TYPE_CHECKING:
     from hil.timing.results import Results
@@ -140,7 +140,6 @@ def bounds() -> None:
 @click.argument("board", default=DEFAULT_BOARD)
 @click.option(
     "--bounds",
-    "bounds_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="This file [that beside the board's].",
@@ -154,7 +153,7 @@ def bounds() -> None:
 )
 @history_option
 @json_option
-def bounds_check(board: str, bounds_file: Path | None, measured: tuple[str, ...], file: Path, json_: bool) -> NoReturn:
+def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], file: Path, json_: bool) -> NoReturn:
     """Find the rows in the bounds file of BOARD that no series can match.
 
     A row whose quantity, subject or clock has a typo loses its bound. Without --measured rows are held against what
@@ -169,10 +168,11 @@ def bounds_check(board: str, bounds_file: Path | None, measured: tuple[str, ...]
 
     if is_place(board):
         raise ConfigurationError(f"{board} is a place: bounds belong to a board", hint="name the place's board")
-    path = boardfile.find(board)
-    series: list[Series] = [one for name in measured for one in side(name, file).series.values()]
-    series = [one for one in series if one.provenance.get("board", path.stem) == path.stem]
-    read = Bounds(bounds_file or path.with_suffix(".bounds.toml"))
+    path = find(board)
+    name = name_of(path)
+    every: list[Series] = [one for given in measured for one in side(given, file).series.values()]
+    series = [one for one in every if one.provenance.get("board", name) == name]
+    read = Bounds(bounds or bounds_file(path))
     found = unmatched(read, series, whole=bool(measured), virtual=boardfile.emulated(path))
     if json_:
         as_json([{"where": one.where, **one.row.model_dump(mode="json"), "why": one.why} for one in found])

@@ -304,7 +304,7 @@ def hil_runner(request: pytest.FixtureRequest, guest: Guest) -> Runner:
 def runner(hil_runner: Runner) -> Runner:
     """The runner in the partition: `runner.run(module, *arguments)`."""
     try:
-        assert hil_runner.facts
+        _ = hil_runner.facts
     except ConfigurationError as error:
         flakes.refuse(error)
     return hil_runner
