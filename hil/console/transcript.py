@@ -24,11 +24,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hil.text
 from hil.directories import xdg
 from hil.errors import ConfigurationError, InfrastructureError
 
 STAMPS_IN_MEMORY = 200_000  # two 8-byte numbers each; older ones are looked up in the index file
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 REDACTED = b"********"
 LINE_END = re.compile(rb"(?<!\r)\r*\n")  # the look-behind keeps a flood of \r from costing its square
 
@@ -44,9 +44,8 @@ class Line:
 
 
 def printable(data: bytes) -> str:
-    """The bytes as text that no terminal and no report chokes on: control characters become `\\xNN`."""
-    text = data.decode("utf-8", "backslashreplace")
-    return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    """Return the bytes of a console as `hil.text.printable` text; bytes that are not UTF-8 become `\\xNN`."""
+    return hil.text.printable(data.decode("utf-8", "surrogateescape")).replace("\r", "\\r")
 
 
 def split_lines(text: str) -> list[str]:

@@ -21,8 +21,8 @@ from hil.console import LineClosed
 from hil.console.transcript import printable
 from hil.errors import GuestError, InfrastructureError
 from hil.guest.shell import START_LIMIT, TRIES, CommandTimeout, Result, Shell
-from hil.guest.typed import bytes_of
 from hil.image.progress import Progress, Silent
+from hil.text import printable_line
 
 LINE = 1000  # characters of base64 a line: below what any tty and shell take
 LARGEST = 32 << 10  # bytes of compressed data a command
@@ -45,7 +45,7 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     The file appears whole or not at all. `progress` is told compressed bytes. Raises `GuestError` when
     the guest cannot write it or it is a directory, `InfrastructureError` when the line damages every part.
     """
-    progress = progress or Silent()
+    progress, shown = progress or Silent(), printable_line(path)
     digest = hashlib.sha256(data).hexdigest()
     target = _word(path)
     # in the same directory, for a rename is atomic; not named after the file, whose name may have no room for more
@@ -74,7 +74,7 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
         directory = _word(posixpath.dirname(path) or ".")
         _insist(shell, f"mkdir -p {directory} && : >{part}", check=True)
         sent = 0
-    progress.step(f"sending {_shown(posixpath.basename(path))}", len(packed), unit="B")
+    progress.step(f"sending {posixpath.basename(shown)}", len(packed), unit="B")
     pace, missing = _Pace(), [(sent, len(packed))]
     for _ in range(TRIES):
         try:
@@ -98,7 +98,7 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     _insist(shell, f"rm -f {part} {part}p {whole}")
     if result.status or digest not in result.text:
         raise GuestError(
-            f"{_shown(path)} did not arrive in the guest: status {result.status}, {result.text.strip()[-300:]!r}",
+            f"{shown} did not arrive in the guest: status {result.status}, {result.text.strip()[-300:]!r}",
             hint="is there room in the guest, and is the directory writable?",
             evidence=shell.console.evidence(),
         )
@@ -111,20 +111,20 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
     Raises `GuestError` when it cannot be read or is over `limit` bytes, `InfrastructureError` when
     the line damages every part.
     """
-    progress = progress or Silent()
+    progress, shown = progress or Silent(), printable_line(path)
     name, temporary = _word(path), f"/tmp/hil-{shell.console.token(4)}"
     told = shell.run(f"wc -c <{name}")
     if told.status:
         said = printable(told.output.strip())
-        raise GuestError(f"cannot read {_shown(path)} in the guest: {said}", evidence=shell.console.evidence())
+        raise GuestError(f"cannot read {shown} in the guest: {said}", evidence=shell.console.evidence())
     facts = _facts(shell, "sd", f"echo s=$(wc -c <{name});echo d=$(sha256sum <{name})")
     size, digest = int(facts["s"]), facts["d"]
     if size > limit:
-        raise GuestError(f"{_shown(path)} in the guest has {size} bytes, over the limit of {limit}")
+        raise GuestError(f"{shown} in the guest has {size} bytes, over the limit of {limit}")
     try:
         shell.run(f"gzip -c <{name} >{temporary}", timeout=30 + size / RATE, check=True)
         length = int(_facts(shell, "l", f"echo l=$(wc -c <{temporary})")["l"])
-        progress.step(f"fetching {_shown(posixpath.basename(path))}", length, unit="B")
+        progress.step(f"fetching {posixpath.basename(shown)}", length, unit="B")
         packed = bytearray()
 
         def fetch(start: int, end: int) -> str:
@@ -139,7 +139,7 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
             shell.run(f"rm -f {temporary} {temporary}p")
     data = gzip.decompress(packed)
     if not digest.startswith(hashlib.sha256(data).hexdigest()):
-        raise GuestError(f"{_shown(path)} changed in the guest while it was fetched", evidence=shell.console.evidence())
+        raise GuestError(f"{shown} changed in the guest while it was fetched", evidence=shell.console.evidence())
     return data
 
 
@@ -276,10 +276,6 @@ def _facts(shell: Shell, keys: str, command: str) -> dict[str, str]:
 def _word(path: str) -> str:
     """Return a path as a word of a command that no program takes for an option."""
     return shlex.quote(f"./{path}" if path.startswith("-") else path)
-
-
-def _shown(path: str) -> str:
-    return printable(bytes_of(path))
 
 
 def _md5(data: bytes) -> str:

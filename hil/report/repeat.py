@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from hil.console.transcript import printable
 from hil.guest.typed import bytes_of
+from hil.text import printable_line
 
 DISTRIBUTION = "wasm-hil"
 MODULES = 20  # that are listed
@@ -63,7 +63,7 @@ class Ran:
         if self.image:
             rows.append(("image", f"{self.image} sha256 {self.image_sha256 or 'unknown: the board was never up'}"))
         for one in self.deployed[:MODULES]:
-            call = printable(bytes_of(" ".join((one.name, *one.arguments))))
+            call = printable_line(" ".join((one.name, *one.arguments)))
             where = _near(one.source, self.root) if one.source else "made by the test"
             rows.append(("module", f"{call} sha256 {one.sha256} ({where})"))
         if len(self.deployed) > MODULES:

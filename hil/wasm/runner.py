@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hil.console.transcript import printable, split_lines
+from hil.console.transcript import split_lines
 from hil.errors import ConfigurationError
 from hil.guest import CommandTimeout, Guest
 from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
-from hil.guest.typed import bytes_of, text_of
+from hil.guest.typed import text_of
 from hil.image.manifest import AgentFacts, agent_of
+from hil.text import printable_line
 from hil.wasm import oci
 from hil.wasm.module import Module
 from hil.wasm.verdict import Failed, Faulted, NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
@@ -70,8 +71,7 @@ class Execution:
     @property
     def call(self) -> str:
         """The module and its arguments on one line, for people."""
-        text = printable(bytes_of(" ".join((self.module.name, *self.arguments))))
-        return text.replace("\n", "\\n").replace("\t", "\\t")
+        return printable_line(" ".join((self.module.name, *self.arguments)))
 
     def __str__(self) -> str:
         state = {True: "", None: ", output not provable", False: ", output GARBLED on the line"}[self.intact]
@@ -117,7 +117,7 @@ class Runner:
         words = tuple(map(text_of, arguments))
         run = self._deploy(module, words, limit)
         if restore and not run.heard:
-            why = f"the runner was dead before {printable(bytes_of(module.name))}: the board was made fresh"
+            why = f"the runner was dead before {printable_line(module.name)}: the board was made fresh"
             self.guest.board.fresh()
             run = self._deploy(module, words, limit, why)
         return run
@@ -135,7 +135,7 @@ class Runner:
     def _deploy(
         self, module: Module, arguments: tuple[str, ...], limit: float, restored: str | None = None
     ) -> Execution:
-        facts, name = self.facts, printable(bytes_of(module.name))
+        facts, name = self.facts, printable_line(module.name)
         place = self.place(module)
         nonce = self.guest.shell.console.token(8) if facts.seal_option else None
         command = [facts.command]
