@@ -96,7 +96,7 @@ def opened(stream: Bounded) -> tarfile.TarFile:
 
 
 def members(tar: tarfile.TarFile, budget: Budget, most: int) -> Iterator[tarfile.TarInfo]:
-    """The members of `tar`, at most `most`, each behind the one before and none smaller than nothing."""
+    """Yield the members of `tar`: `most` of them, each behind the one before, none of a negative size."""
     last = -1
     for number, member in enumerate(tar, 1):
         budget.check()
@@ -108,7 +108,7 @@ def members(tar: tarfile.TarFile, budget: Budget, most: int) -> Iterator[tarfile
 
 @contextmanager
 def failures(error: Callable[[BaseException], HilError]) -> Iterator[None]:
-    """Turn what tarfile and decompressors raise, which for damaged input may be anything, into `error` of it."""
+    """Convert exceptions of tarfile and decompressors, which may be any for damaged input, by `error`."""
     try:
         yield
     except HilError:

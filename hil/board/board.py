@@ -172,7 +172,7 @@ class Board:
 
     @property
     def incarnation(self) -> str:
-        """What tells the board from itself in another clock or with another seed."""
+        """The board with its clock and seed: one board may run in several, each with its own state."""
         return self.where if self._seed is None else f"{self.where}, virtual time, seed {self._seed}"
 
     @property

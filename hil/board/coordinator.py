@@ -70,7 +70,7 @@ class Session(ClientSession):  # type: ignore[misc]
 
     @property
     def end(self) -> str:
-        """Why the connection has ended; empty while it is open, and where nobody knows."""
+        """The reason why the connection has ended; empty while it is open, and where the reason is unknown."""
         return getattr(self.stream_call, "reason", "")
 
     async def on_resource_changed(

@@ -74,7 +74,9 @@ def in_time(power: Any, limit: float = LIMIT) -> Iterator[None]:
     if isinstance(power, MachineDriver):
         yield
         return
-    with guarded("its power switch failed", "can the switch be reached, and is it set up as its driver is told?"):
+    with guarded(
+        "its power switch failed", "check that the switch is reachable and that its entry in the board file is right"
+    ):
         if isinstance(power, ManualPowerDriver):
             yield
         else:

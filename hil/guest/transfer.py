@@ -59,7 +59,7 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     )
     if has.get("f"):
         raise GuestError(
-            f"{_shown(path)} is a directory in the guest", hint="name a file in it", evidence=shell.console.evidence()
+            f"{shown} is a directory in the guest", hint="name a file in it", evidence=shell.console.evidence()
         )
     if has.get("d", "").startswith(digest):
         return False

@@ -20,7 +20,7 @@ from hil.wasm.oci.reference import Reference
 MARK = "oci-layout"
 INDEX = "index.json"
 MEMBERS = 10_000  # of a tar; more is not a layout of modules
-LONGEST = 1 << 40  # bytes of a tar, of which only what is asked for is read
+LONGEST = 1 << 40  # bytes of a tar, of which only the requested files are read
 
 
 def is_layout(path: Path) -> bool:
