@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support import QUICK, ShellLine
+from support import QUICK, ShellLine, session
 from test_runner import PLAIN, SEALING, line, module
 from test_runner import make as stand_in
 
@@ -165,7 +165,10 @@ def test_growth_fails_the_check_and_is_told(runner: Runner, tmp_path: Path, monk
 
 
 def test_a_line_that_ends_is_the_test_beds_failure(line: ShellLine, runner: Runner) -> None:
-    ending = module(f"import signal; os.kill({line.process.pid}, signal.SIGKILL); time.sleep(1)")
+    assert runner.guest.shell, "opens it: then there are all its processes"
+    processes = list(session(line.process.pid))
+    kill = f"[os.kill(pid, signal.SIGKILL) for pid in {processes}]"  # the first of them ends the others by SIGHUP
+    ending = module(f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {kill}; time.sleep(1)")
     with pytest.raises(InfrastructureError) as caught:
         soak(runner, ending, deployments=20)
     assert caught.value.__notes__ == ["at deployment 1 of 20 of m.wasm; 0 were good"]
