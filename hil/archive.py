@@ -96,7 +96,7 @@ def opened(stream: Bounded) -> tarfile.TarFile:
 
 
 def members(tar: tarfile.TarFile, budget: Budget, most: int) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of `tar`: `most` of them, each behind the one before, none of a negative size."""
+    """Yield the members of `tar`, at most `most`, each behind the one before, none of a negative size."""
     last = -1
     for number, member in enumerate(tar, 1):
         budget.check()
