@@ -1,7 +1,7 @@
 """A board on a local tty: a real shell behind a pty, whose power labgrid's ExternalPowerDriver switches.
 
-Run as a script it is the board. The shell has a file system and processes of its own, so that what is done in it
-neither meets what other boards do nor outlives it.
+Run as a script it is the board. The shell has a /tmp and processes of its own, so that what is done in it neither meets
+what other boards do nor outlives it. In a chroot, where that is not permitted, it uses the /tmp that is there.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ echo "[2026-01-01 00:00:00.000] [info] execution success, exit code:0"
 """
 # the password is echoed, as by a login that does not switch that off
 GUEST = """\
-mount -t tmpfs tmpfs /tmp && mkdir /tmp/bin && cp wasmedge_emit /tmp/bin && cd /tmp || exit
+{empty} && mkdir /tmp/bin && cp wasmedge_emit /tmp/bin && cd /tmp || exit
 echo Starting
 printf 'tty login: '; read name
 printf 'Password: '; read word
@@ -85,6 +85,7 @@ PATH=/tmp/bin:$PATH PS1='# ' ENV= exec {shell}
 """
 NAMESPACES = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
 USERS = ["--user", "--map-root-user"] if os.getuid() else []  # root needs none, and gets none in a chroot
+FRESH, SHARED = "mount -t tmpfs tmpfs /tmp", "rm -rf /tmp/bin /tmp/hil"
 
 
 @contextlib.contextmanager
@@ -113,7 +114,10 @@ class Machine:
 
     def __init__(self, directory: Path, shell: str) -> None:
         self._tty = directory / "tty"
-        self._command = [*NAMESPACES, *USERS, "sh", "-c", GUEST.format(shell=shell), PASSWORD]
+        own = [*NAMESPACES, *USERS]
+        self._alone = subprocess.run([*own, "true"], stderr=subprocess.DEVNULL).returncode == 0
+        guest = GUEST.format(shell=shell, empty=FRESH if self._alone else SHARED)
+        self._command = [*(own if self._alone else []), "sh", "-c", guest, PASSWORD]
         self._guest = 0
         self._console = -1
         self._typed = self._shown = b""  # on the way to the guest, and from it
@@ -145,6 +149,11 @@ class Machine:
             os.close(self._console)
         self._guest, self._console = 0, -1
         self._typed = self._shown = b""
+
+    def end(self) -> None:
+        self.off()
+        if not self._alone:
+            subprocess.run(SHARED, shell=True)  # noqa: S602
 
     def run(self, power: int) -> None:
         """Copy between guest and tty until there is something to read from `power`."""
@@ -183,7 +192,7 @@ def main(directory: Path, shell: str) -> None:
             getattr(machine, os.read(power, 64).decode().strip())()
             os.write(done, b"\n")
     finally:
-        machine.off()
+        machine.end()
 
 
 if __name__ == "__main__":
