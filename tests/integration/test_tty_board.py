@@ -22,7 +22,6 @@ SAMPLES = ROOT / "wasm_samples"
 TESTS = """
 import os, pathlib, subprocess
 import pytest
-from limits import HANG
 
 pytestmark = pytest.mark.board
 tries = []
