@@ -44,11 +44,13 @@ ENTER = (
 # The first line ends the line editors of other shells. `command` keeps an unknown option, and a syntax error in a
 # command, from ending the line.
 # _n and _s are the last command's number and status. _r gives it positional parameters, and something to return from.
+# While a command runs the prompt is the mark: mksh drops the function at an error, and shows its prompt.
 SETUP = (
-    "set +euf;PS1='PROMPT' PS2= _n=0 _s=0;unset ENV HISTFILE PROMPT_COMMAND TMOUT;"
+    "set +euf;unset ENV HISTFILE PROMPT_COMMAND TMOUT PS1;PS1='PROMPT' PS2= _n=0 _s=0;"
     "for _o in emacs gmacs vi zle histexpand history;do command set +o $_o;done 2>/dev/null\n"
     '_h(){ case $2 in "${#3}") _c=$3;;"x${#3}x") _c=$(printf "$3.");_c=${_c%.};;*) echo "@NONCE.$1!@";return;;esac;'
-    '_n=$1 _s=;echo "@NONCE.$1<";_r;_s=$?;echo "@NONCE.$1>$_s@";};_r(){ command eval "$_c";}\n'
+    "_n=$1 _s= PS1='@NONCE.$_n>$?@\nPROMPT';"
+    'echo "@NONCE.$1<";_r;_s=$?;PS1=\'PROMPT\';echo "@NONCE.$1>$_s@";};_r(){ command eval "$_c";}\n'
 )
 QUESTION = "echo '@'NONCE.COUNT=$_n=$_s@\n"
 PROMPT = re.compile(r"[\w@:~#$>./ -]+", re.A)  # what every shell shows as it is

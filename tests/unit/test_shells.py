@@ -146,6 +146,12 @@ def test_a_syntax_error_is_a_result(shell: Shell) -> None:
     assert shell.run("echo alive", timeout=QUICK).text == "alive\n"
 
 
+def test_what_the_shell_knows_ends_no_command(shell: Shell) -> None:
+    for command in ("set", "typeset -f", "env", "trap", "export -p"):
+        shell.run(command + "; echo last", timeout=QUICK)
+        assert shell.run(command + "; echo last", timeout=QUICK).text.endswith("last\n")
+
+
 def test_a_file_with_any_name_goes_there_and_back(shell: Shell, line: ShellLine) -> None:
     path = os.fsencode(line.home) + b"/" + ALL.replace(b"/", b"")[:240]
     content = bytes(range(256)) * 40
