@@ -25,8 +25,8 @@ from hil.wasm import Module
 
 @pytest.mark.board
 def test_own(runner, guest, measure):
-    measure.parts(runner, Module.load(Path(os.environ["MODULE"])), "10", repeats=5)
-    measure.releases(guest, 2 * ms, count=50, partition=True)
+    measure.parts(runner, Module.load(Path(os.environ["MODULE"])), "10", repeats=3)
+    measure.releases(guest, 2 * ms, count=20, partition=True)
 """
 
 
