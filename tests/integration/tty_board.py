@@ -85,7 +85,7 @@ PATH=/tmp/bin:$PATH PS1='# ' ENV= exec {shell}
 """
 NAMESPACES = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
 USERS = ["--user", "--map-root-user"] if os.getuid() else []  # root needs none, and gets none in a chroot
-FRESH, SHARED = "mount -t tmpfs tmpfs /tmp", "rm -rf /tmp/bin /tmp/hil"
+FRESH, SHARED = "mount -t tmpfs tmpfs /tmp", "rm -rf /tmp/bin /tmp/hil /tmp/data"
 
 
 @contextlib.contextmanager
