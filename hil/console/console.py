@@ -336,6 +336,8 @@ class Console:
             transcript.refresh()
             while offset < transcript.size:
                 block = transcript.read(offset, min(transcript.size, offset + BLOCK))
+                if lockstep is not None:
+                    lockstep.saw()
                 yield offset, block
                 offset += len(block)
             if transcript.closed is not None:

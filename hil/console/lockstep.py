@@ -44,6 +44,7 @@ class Lockstep:
         self._said = b""
         self._ended = False
         self._now_ns: int | None = None  # at the last pause
+        self._seen = False  # whether output of the stretch that the machine is in was acted on
         self._limit_ns, self._waited_ns = NEVER, 0
         self._overdue, self._given = time.monotonic() + HOST_LIMIT, HOST_LIMIT
         self._history = hashlib.sha256(past.encode())
@@ -81,8 +82,12 @@ class Lockstep:
 
     @property
     def now(self) -> float:
-        """The virtual time of the last pause, in seconds. Waits for the first one; raises `HostTooSlow`."""
-        if self._now_ns is None:
+        """The virtual time of the last pause, in seconds. Raises `HostTooSlow`.
+
+        Waits for the first pause, and for the one that follows output which somebody has already got: whether that
+        pause has been told by then depends on the host.
+        """
+        if self._now_ns is None or (self._seen and not self._expired):
             self._await_pause()
         return (self._now_ns or 0) / 1e9
 
@@ -116,9 +121,14 @@ class Lockstep:
             while len(self._said) >= PAUSE.size:
                 self.paused_at, self._now_ns, self._loose_told = PAUSE.unpack_from(self._said)
                 self._said = self._said[PAUSE.size :]
+                self._seen = False
                 if self._now_ns >= self._limit_ns:  # what follows depends on how long was waited
                     self._history.update(b"waited %d\n" % self._waited_ns)
                     self._limit_ns = NEVER
+
+    def saw(self) -> None:
+        """Output is handed on; where the machine has not paused behind it yet, `now` is the time of that pause."""
+        self._seen = self.paused_at is None
 
     def go_on(self, deadline: float = math.inf) -> None:
         """Let virtual time run until the next pause, which is at `deadline` at the latest."""
@@ -180,6 +190,7 @@ class Lockstep:
         return True
 
     def _release(self, deadline: float, data: bytes, seconds: float) -> None:
+        self._seen = False
         self._limit_ns = _nanoseconds(deadline)
         self._waited_ns = self._limit_ns - (self._now_ns or 0)
         self._given = HOST_LIMIT + HOST_FACTOR * (self._waited_ns / 1e9 if self._limit_ns < NEVER else 0.0)

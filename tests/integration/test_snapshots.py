@@ -39,7 +39,7 @@ from pathlib import Path
 @pytest.mark.parametrize("n", range(4))
 def test_own(runner, sample, measure, n):
     if n < 2:
-        measure.executions(runner, sample("hello.wasm"), repeats=3 + n)
+        measure.executions(runner, sample("hello.wasm"), repeats=2 + n)
     assert runner.run(sample("exit.wasm"), str(n // 2)).good, "the last two exit with 1"
 """
 

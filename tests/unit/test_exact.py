@@ -269,6 +269,21 @@ def test_a_look_at_a_machine_that_has_paused_costs_nothing(stepped: tuple[Wire, 
     assert machine.recv(64)[8:] == b"\2\0\0\0x\n", "typed in one message, and not told to go on before"
 
 
+def test_the_time_after_output_is_that_of_the_pause_behind_it_however_late_the_host_hears_of_that(
+    stepped: tuple[Wire, socket.socket],
+) -> None:
+    wire, machine = stepped
+    wire.console.read(0)
+    wire.console.write(b"x\n")
+    assert wire.console.now == 1e-9
+    wire.far.sendall(b"done\n")
+    assert wire.console.read(2) == b"done\n"
+    later = threading.Timer(0.2, machine.sendall, [PAUSE.pack(12, 3_000, 0)])
+    later.start()
+    assert wire.console.now == 3e-6
+    later.join()
+
+
 def test_a_hold_waits_for_the_word_of_the_pause_that_its_byte_has_told_of(tmp_path: Path) -> None:
     """Else the machine would stand in that pause, and its monitor would wait for it to stop."""
     ours, theirs = socket.socketpair()
