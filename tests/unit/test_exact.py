@@ -295,6 +295,17 @@ def test_a_hold_waits_for_the_word_of_the_pause_that_its_byte_has_told_of(tmp_pa
         assert theirs.recv(64) == HOLD
 
 
+def test_another_version_of_what_types_makes_snapshots_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "guest").mkdir()
+    shell = tmp_path / "guest" / "shell.py"
+    told = set()
+    for text in ("PS1='# '", "PS1='$ '"):
+        shell.write_text(text)
+        told.add(exact.typists(tmp_path))
+    assert len(told) == 2
+    assert exact.typists() not in told
+
+
 SWEEP = """
     import os
     from hil.timing import Clock, Series
