@@ -22,7 +22,7 @@ from labgrid.strategy import StrategyError
 
 from hil.board import boardfile, consoles, places
 from hil.board.drivers import HilQemuDriver, manifest_of
-from hil.board.exact import Canary, Virtual, song, typists
+from hil.board.exact import Canary, Virtual, song, typing_digest
 from hil.board.places import Terms
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.qemu import Qemu, StateRefused
@@ -403,7 +403,7 @@ class Board:
         if self.unsaved:
             return None
         if self._shelf is None:
-            seed = [*machine.virtual.arguments(), typists()] if machine.virtual is not None else []
+            seed = [*machine.virtual.arguments(), typing_digest()] if machine.virtual is not None else []
             self._shelf = Shelf([*self._kind(), *seed])
         boots = self.boots
         try:

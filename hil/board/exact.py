@@ -80,7 +80,7 @@ def library() -> Path:
     return made
 
 
-def typists(package: Path = Path(__file__).parents[1]) -> str:
+def typing_digest(package: Path = Path(__file__).parents[1]) -> str:
     """Return a digest of the code that types at a machine before its snapshot is made.
 
     In virtual time one byte more is another state, so a snapshot of another version gives other figures.

@@ -44,7 +44,7 @@ class Lockstep:
         self._said = b""
         self._ended = False
         self._now_ns: int | None = None  # at the last pause
-        self._seen = False  # whether output of the stretch that the machine is in was acted on
+        self._seen = False  # whether output was read whose pause is not reported yet
         self._limit_ns, self._waited_ns = NEVER, 0
         self._overdue, self._given = time.monotonic() + HOST_LIMIT, HOST_LIMIT
         self._history = hashlib.sha256(past.encode())
@@ -84,8 +84,8 @@ class Lockstep:
     def now(self) -> float:
         """The virtual time of the last pause, in seconds. Raises `HostTooSlow`.
 
-        Waits for the first pause, and for the one that follows output which somebody has already got: whether that
-        pause has been told by then depends on the host.
+        Waits for the first pause. After output was read, waits for the pause behind that output: its report may
+        reach the host later than the output does.
         """
         if self._now_ns is None or (self._seen and not self._expired):
             self._await_pause()
@@ -127,7 +127,7 @@ class Lockstep:
                     self._limit_ns = NEVER
 
     def saw(self) -> None:
-        """Output is handed on; where the machine has not paused behind it yet, `now` is the time of that pause."""
+        """Note that output is about to be read, so that `now` waits for the pause behind it."""
         self._seen = self.paused_at is None
 
     def go_on(self, deadline: float = math.inf) -> None:

@@ -44,7 +44,7 @@ ENTER = (
 # The first line ends the line editors of other shells. `command` keeps an unknown option, and a syntax error in a
 # command, from ending the line.
 # _n and _s are the last command's number and status. _r gives it positional parameters, and something to return from.
-# While a command runs the prompt is the mark: mksh drops the function at an error, and shows its prompt.
+# While a command runs, the prompt holds its end mark: at a syntax error mksh leaves the function and shows the prompt.
 SETUP = (
     "set +euf;unset ENV HISTFILE PROMPT_COMMAND TMOUT PS1;PS1='PROMPT' PS2= _n=0 _s=0;"
     "for _o in emacs gmacs vi zle histexpand history;do command set +o $_o;done 2>/dev/null\n"

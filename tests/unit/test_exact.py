@@ -301,9 +301,9 @@ def test_another_version_of_what_types_makes_snapshots_of_its_own(tmp_path: Path
     told = set()
     for text in ("PS1='# '", "PS1='$ '"):
         shell.write_text(text)
-        told.add(exact.typists(tmp_path))
+        told.add(exact.typing_digest(tmp_path))
     assert len(told) == 2
-    assert exact.typists() not in told
+    assert exact.typing_digest() not in told
 
 
 SWEEP = """

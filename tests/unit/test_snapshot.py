@@ -800,6 +800,14 @@ def test_in_virtual_time_a_restore_is_the_same_to_the_bit(opened) -> None:  # ty
     assert len(shelves()) == 2, "each seed has its own"
 
 
+def test_a_snapshot_in_virtual_time_belongs_to_the_code_that_typed_before(opened, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    for digest, boots in (("one", 1), ("one", 0), ("another", 1)):
+        monkeypatch.setattr("hil.board.board.typing_digest", lambda digest=digest: digest)
+        with opened(seed=1) as one:
+            one.fresh()
+            assert one.boots == boots
+
+
 # through pytest
 
 
