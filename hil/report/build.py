@@ -29,6 +29,9 @@ LIMIT = 300.0  # seconds
 ANALYTICS = re.compile(rb'<script async src="[^"]*googletagmanager.*?</script>\s*<script>.*?</script>', re.S)
 # opened as a file the generator's page cannot ask a preview for its height, and leaves it the 150 px of a bare frame
 PREVIEWS = b'<style>iframe[title="HTML attachment"]{min-height:min(720px,75vh)}</style>'
+# the generator's program looks for its data once it runs, and on a busy host that is before they have been read: with
+# an empty table it waits for them
+DATA = b"<script>window.allureReportData = {}</script>"
 SETTINGS = """\
 import {{ pathToFileURL }} from "node:url";
 const base = (await import(pathToFileURL({base}))).default;
@@ -95,7 +98,8 @@ def _build(parts: Sequence[Part], output: Path, title: str, history: Path, night
         page = html / "index.html"
         if not page.exists():
             raise InfrastructureError(f"the Allure command line has made no page:\n{said}")
-        page.write_bytes(ANALYTICS.sub(b"", page.read_bytes(), count=1).replace(b"</head>", PREVIEWS + b"</head>", 1))
+        text = ANALYTICS.sub(b"", page.read_bytes(), count=1)
+        page.write_bytes(text.replace(b"</head>", PREVIEWS + DATA + b"</head>", 1))
         shutil.move(page, output)
         points.add(past, merged.ids, merged.ended)
     return Built(output, merged.count, rules(said), tuple(merged.notes))

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ import morning
 import pytest
 from browser import LIMIT, Scheme, Visit, barriers, chromium, visit
 from limits import HANG
-from playwright.sync_api import Browser, Frame, Locator, Page, expect
+from playwright.sync_api import Browser, Frame, Locator, Page, Route, expect
 
 expect.set_options(timeout=LIMIT)
 Open = Callable[..., Page]
 TEST_LIMIT = 900  # seconds: the first one makes the nights
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+DATA = "<script async>"  # where the generator's page begins to hold its data
 PARTS = {"test_silence": ("console", "console, played"), "test_response": ("figures",)}  # pages of ours, by test
 
 
@@ -171,6 +173,26 @@ def test_axe_sees_barriers(browser: Browser, tmp_path: Path) -> None:
 
 
 # the report
+
+
+def test_a_report_whose_data_are_read_late_is_whole(look: Open, nights: Nights, tmp_path: Path) -> None:
+    """On a busy host the report's program runs long before the browser has read the data behind it."""
+    text = nights.report.read_text("utf-8")
+    assert text.count(DATA) == 1
+    late = tmp_path / "late.html"
+    late.write_text(text.replace(DATA, f'<script src="pause.js"></script>{DATA}'), "utf-8")
+    (tmp_path / "pause.js").write_text("", "utf-8")
+    empty = tmp_path / "empty.html"
+    empty.write_text("<!doctype html><html lang=en><title>x</title>", "utf-8")
+    page = look(empty)
+
+    def pause(route: Route) -> None:
+        time.sleep(1)
+        route.continue_()
+
+    page.route("**/pause.js", pause)
+    page.goto(late.as_uri())
+    expect(page.get_by_test_id("tree-leaf")).to_have_count(4)
 
 
 def test_the_report_leads_from_a_category_to_the_test(look: Open, nights: Nights) -> None:
