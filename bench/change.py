@@ -1,6 +1,6 @@
 """Are changes of a figure told, and is nothing else? Usage: change.py [SERIES]
 
-Simulated nights with a spread of 3 %: quiet ones, with steps, a drift, outliers, weekends. Beside hil.timing.change two
+Simulated nights with a spread of 3 %: quiet ones, with steps, a drift, outliers, weekends. Beside hil.stats.change two
 peers on the same values: the optimal partition that PELT finds, by squares with a penalty of 2 log n a change, and
 E-divisive by itself (p of 0.05, no least effect, no persistence, no clipping). Needs no image; takes minutes.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.timing import change
+from hil.stats import change
 
 Floats = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Floats]

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from hil.board.board import Board
-from hil.board.qemu import Qemu
 from hil.console import Console, Transcript
 from hil.guest.shell import Shell
+from hil.qemu.process import Qemu
 
 BATCH = 50
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from hil.timing import Clock, Outcome, Series, looks, mean, misses, p99, pwcet, rms, s
-from hil.timing.figures import FIGURES
+from hil.measure import Clock, Outcome, Series, looks, mean, misses, p99, pwcet, rms, s
+from hil.measure.figures import FIGURES
 
 CLOCK = Clock("guest counter", 16e-9)
 RATIOS = (0.9, 1.0, 1.1)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from hil.board.board import Board
 from hil.guest import Guest
-from hil.timing import ms
-from hil.timing.probe import Probe
+from hil.measure import ms
+from hil.measure.probe import Probe
 from hil.wasm import Runner, Samples
 
 

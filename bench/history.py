@@ -12,8 +12,8 @@ import numpy as np
 
 from hil.history.rows import Run, Taken, Test
 from hil.history.store import History
-from hil.timing import Clock, Series, ms, p99
-from hil.timing.results import Judged, Record
+from hil.measure import Clock, Series, ms, p99
+from hil.measure.results import Judged, Record
 
 TESTS, SERIES, SAMPLES = 5000, 2000, 200
 NIGHTS, FIGURES = 30, 100

@@ -23,12 +23,12 @@ from pathlib import Path
 
 from fresh import load, suite
 
-from hil.board import snapshot
 from hil.board.board import Board
 from hil.errors import HilError
 from hil.guest import Guest
 from hil.image import store
-from hil.wasm.proof import prove
+from hil.qemu import snapshot
+from hil.wasm.health_check import prove
 
 PHASES = ("start", "boot", "save", "publish", "restore", "test", "end")
 COLD = ("boot", "save", "publish")  # those of a run that finds no snapshot

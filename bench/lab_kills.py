@@ -29,15 +29,15 @@ from typing import Any
 
 from fresh import load
 
-from hil.board import lease as leases
-from hil.board.coordinator import Coordinator
-from hil.board.holding import hold
-from hil.board.places import Terms, parse
+from hil.host.processes import Process
 from hil.lab import Lab
 from hil.lab.plan import State
 from hil.lab.processes import MARK, marked
 from hil.lab.supervisor import SHIM
-from hil.process import Process
+from hil.places import lease as leases
+from hil.places.acquisition import hold
+from hil.places.coordinator import Coordinator
+from hil.places.selector import Terms, parse
 
 ROOT = Path(__file__).parents[1]
 SUITES = ("suites/smoke", "suites/deploy")

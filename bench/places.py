@@ -25,10 +25,10 @@ from pathlib import Path
 from fresh import load
 from labgrid.remote.generated.labgrid_coordinator_pb2 import Reservation
 
-from hil.board.coordinator import Coordinator
-from hil.board.holding import Place, hold
-from hil.board.places import Terms, Wanted
 from hil.errors import InfrastructureError
+from hil.places.acquisition import Place, hold
+from hil.places.coordinator import Coordinator
+from hil.places.selector import Terms, Wanted
 
 BOUND = 1.0  # our time from a shell over labgrid-client's
 LIMIT = 120.0  # seconds for each part to be there

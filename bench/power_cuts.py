@@ -31,9 +31,9 @@ from hil.faults.finding import Injection
 from hil.faults.held import held, leaked
 from hil.faults.injector import Injector
 from hil.guest import Guest
-from hil.timing.trend import trend
+from hil.stats.trend import trend
 from hil.wasm import Execution, Runner, Samples
-from hil.wasm.proof import prove
+from hil.wasm.health_check import prove
 
 MODULE = "hello.wasm"
 WARM = 5  # cuts before what the process holds is looked at

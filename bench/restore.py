@@ -1,7 +1,7 @@
 """A fresh, proven board: restored, booted, and by QEMU's own snapshots. Usage: restore.py [ROUNDS]
 
 Each takes the place of a machine that is there, as between two tests, and is over when the proof
-(`hil.wasm.proof`) is. QEMU's own snapshots are in a qcow2 file that the guest does not see: `-loadvm` for a new
+(`hil.wasm.health_check`) is. QEMU's own snapshots are in a qcow2 file that the guest does not see: `-loadvm` for a new
 process, `loadvm` within the old one.
 """
 
@@ -20,12 +20,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from hil.board.board import Board
-from hil.board.qemu import Qemu
-from hil.board.snapshot import Shelf, Snapshot
 from hil.console import Console, Transcript
 from hil.guest import Guest
-from hil.image import digests, store
-from hil.wasm.proof import prove
+from hil.host import digests
+from hil.image import store
+from hil.qemu.process import Qemu
+from hil.qemu.snapshot import Shelf, Snapshot
+from hil.wasm.health_check import prove
 
 BOOT, OURS, PROCESS, WITHIN = "cold boot", "restore", "-loadvm", "loadvm within"
 LIMIT = 120.0

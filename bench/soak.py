@@ -14,9 +14,9 @@ import numpy as np
 
 from hil.board.board import Board
 from hil.guest import Guest
-from hil.timing.memory import PAGE
-from hil.timing.soak import Allowances, soak
-from hil.timing.trend import trend
+from hil.measure.memory import PAGE
+from hil.measure.soak import Allowances, soak
+from hil.stats.trend import trend
 from hil.wasm import Runner, Samples
 
 

@@ -1,1 +1,1 @@
-"""Boards: power, console, boot stages; the only place that knows labgrid and QMP."""
+"""Boards: labgrid environments, drivers, boot stages, power."""

@@ -20,27 +20,29 @@ from labgrid.exceptions import NoDriverFoundError, NoSupplierFoundError
 from labgrid.protocol import PowerProtocol
 from labgrid.strategy import StrategyError
 
-from hil.board import boardfile, consoles, places
+from hil.board import boardfile, consoles
 from hil.board.drivers import HilQemuDriver, manifest_of
-from hil.board.exact import Canary, Virtual, song, typing_digest
-from hil.board.places import Terms
 from hil.board.protocol import HilConsoleProtocol
-from hil.board.qemu import Qemu, StateRefused
 from hil.board.replay import HilReplayDriver
 from hil.board.seam import described, guarded
-from hil.board.snapshot import Shelf, Snapshot, stamps
+from hil.board.selection import name_of
 from hil.board.stages import BootReport, StageTime
 from hil.board.strategy import HilStrategy
 from hil.board.switch import Switch
 from hil.console import Console, LineTimeout
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.image import ensure, manifest, tools
-from hil.image.progress import shown
+from hil.host import tools
+from hil.host.progress import shown
+from hil.image import ensure, manifest
 from hil.image.store import Image
-from hil.selection import name_of
+from hil.places import selector as places
+from hil.places.selector import Terms
+from hil.qemu.process import Qemu, StateRefused
+from hil.qemu.snapshot import Shelf, Snapshot, stamps
+from hil.qemu.virtual_time import Canary, Virtual, song, typing_digest
 
 if TYPE_CHECKING:
-    from hil.board.holding import Place
+    from hil.places.acquisition import Place
 
 LABGRID = (NoSupplierFoundError, BindingError, StateError, ExecutionError, StrategyError, OSError, CalledProcessError)
 PROMPT_LIMIT = 2.0  # seconds for a shell to ask for more after a command
@@ -110,7 +112,7 @@ class Board:
 
     @staticmethod
     def _held(wanted: places.Wanted, terms: Terms, coordinator: str | None) -> Place:
-        from hil.board.holding import hold  # brings gRPC, which most boards do without
+        from hil.places.acquisition import hold  # brings gRPC, which most boards do without
 
         return hold(wanted, places.address(terms.coordinator, coordinator), terms)
 

@@ -15,8 +15,8 @@ from labgrid.factory import target_factory
 
 from hil import labgrid as _ours  # noqa: F401  registers our drivers
 from hil.board.seam import described
+from hil.board.selection import BOARDS_DIR, available, find
 from hil.errors import ConfigurationError
-from hil.selection import BOARDS_DIR, available, find
 
 __all__ = [
     "BOARDS_DIR",

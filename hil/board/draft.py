@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from hil.board.coordinator import Coordinator
 from hil.errors import ConfigurationError
+from hil.places.coordinator import Coordinator
 
 POWER = {
     "NetworkPowerPort": "NetworkPowerDriver",

@@ -23,20 +23,20 @@ from labgrid.protocol import ConsoleProtocol
 from labgrid.resource import NetworkSerialPort
 from labgrid.util.proxy import proxymanager
 
-from hil.board import exact
 from hil.board.machine import Line, MachineDriver
 from hil.board.protocol import HilConsoleProtocol, Transport
-from hil.board.qemu import Memory, Qemu, Stepping
-from hil.board.rfc2217 import Rfc2217, ServerNotReady
-from hil.board.snapshot import Shelf, Snapshot, limit, memory_size
+from hil.board.selection import name_of
 from hil.console import Console, Transcript
 from hil.console.console import Pacing
+from hil.console.rfc2217 import Rfc2217, ServerNotReady
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host.progress import Silent, shown
 from hil.image import ensure, manifest, store
 from hil.image.manifest import Manifest
-from hil.image.progress import Silent, shown
-from hil.selection import name_of
+from hil.qemu import virtual_time as exact
+from hil.qemu.process import Memory, Qemu, Stepping
+from hil.qemu.snapshot import Shelf, Snapshot, limit, memory_size
 
 CONNECT_LIMIT = 10.0  # seconds for a serial server to be ready, and for it to set the port up
 CONNECT_PAUSE = 0.05  # seconds before the second try; each pause is twice the one before

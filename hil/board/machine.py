@@ -15,11 +15,11 @@ from labgrid.protocol import ConsoleProtocol, PowerProtocol
 from labgrid.step import step
 
 from hil.board.protocol import HilConsoleProtocol, Transport
+from hil.board.selection import name_of
 from hil.console import Console, Transcript
 from hil.console.lockstep import Lockstep
 from hil.console.transcript import default_directory
 from hil.errors import InfrastructureError
-from hil.selection import name_of
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from labgrid.strategy import Strategy, StrategyError
 from hil.board.drivers import manifest_of
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.seam import guarded
+from hil.board.selection import name_of
 from hil.board.stages import CLOCK, BootReport, StageTime, walk
 from hil.board.switch import in_time
 from hil.board.uboot import Loader, Parcel, parcels, stage
 from hil.errors import ConfigurationError
+from hil.host.progress import shown
 from hil.image import ensure
 from hil.image.manifest import Manifest
-from hil.image.progress import shown
-from hil.selection import name_of
 
 
 @target_factory.reg_driver

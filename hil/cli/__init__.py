@@ -33,9 +33,9 @@ def main() -> None:
 @json_option
 def doctor(json_: bool) -> None:
     """Show what is missing on this machine and how to get it."""
-    from hil import checkup
+    from hil.cli import host_check
 
-    findings = checkup.run()
+    findings = host_check.run()
     if json_:
         as_json([vars(finding) for finding in findings])
     else:

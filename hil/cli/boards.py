@@ -97,7 +97,7 @@ def _clock(board: Board, report: BootReport) -> str:
 
 def _boot_often(board: Board, count: int, json_: bool) -> int:
     """Boot `count` times, show what became of it, and return the exit status."""
-    from hil.timing.rates import rate
+    from hil.stats.rates import rate
 
     reports: list[BootReport] = []
     failures: list[dict[str, Any]] = []

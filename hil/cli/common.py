@@ -15,14 +15,14 @@ from rich.console import Console as Terminal
 from rich.markup import escape
 from rich.table import Table
 
+from hil.board.selection import Selection, ini_selection, select
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.selection import Selection, ini_selection, select
 from hil.text import printable
 
 if TYPE_CHECKING:
     from hil.board.board import Board
-    from hil.board.places import Terms
     from hil.board.stages import BootReport
+    from hil.places.selector import Terms
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as of a shell
 USERS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EINVAL)
@@ -159,7 +159,7 @@ def default_history() -> Path:
 
 def terms() -> Terms:
     """On which a place of a lab is waited for."""
-    from hil.board.places import Terms
+    from hil.places.selector import Terms
 
     return Terms(wait=click.get_current_context().meta[WAIT], tell=lambda text: err.print(f"hil: {escape(text)}"))
 
@@ -182,7 +182,7 @@ def booted(chosen: Board) -> BootReport:
 def brought_up(chosen: Board, *, boot: bool) -> BootReport:
     """Restore the board, or boot it where it has no snapshot, and prove it; with `boot` boot it, no more."""
     from hil.guest import Guest
-    from hil.wasm.proof import prove
+    from hil.wasm.health_check import prove
 
     if boot:
         return booted(chosen)

@@ -57,7 +57,7 @@ def fault_inject(
     from hil.faults.injector import Injector
     from hil.guest import Guest
     from hil.wasm import Runner
-    from hil.wasm.proof import prove
+    from hil.wasm.health_check import prove
 
     with Board(name, image=image, proof=lambda board: prove(Guest(board)), terms=terms()) as board:
         if bool(names) == all_:

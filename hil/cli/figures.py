@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.markup import escape
 
+from hil.board.selection import bounds_file, find, is_place, name_of
 from hil.cli.common import DEFAULT_BOARD, as_json, echo, err, history_option, json_option, out, show
 from hil.errors import ConfigurationError
-from hil.selection import bounds_file, find, is_place, name_of
 
 if TYPE_CHECKING:
-    from hil.timing.results import Results
-    from hil.timing.series import Series
+    from hil.measure.results import Results
+    from hil.measure.series import Series
 
 KINDS = ("histogram", "percentiles", "timeline", "comparison")
 
@@ -57,7 +57,7 @@ def results_digest(paths: tuple[Path, ...]) -> None:
 
     Two runs with the same digest have the same figures to the bit.
     """
-    from hil.timing.results import digest
+    from hil.measure.results import digest
 
     for path in paths:
         echo(f"{digest(_load(path).series)}  {path}")
@@ -77,7 +77,7 @@ def plot(paths: tuple[Path, ...], output: Path, kinds: tuple[str, ...]) -> None:
     A histogram, percentiles and a timeline of each series; a comparison for each quantity that
     several series measured, with several RESULTS for each quantity of the same subject.
     """
-    from hil.timing import plots
+    from hil.plots import series as plots
 
     for made in plots.write(output, [_load(path) for path in paths], kinds or KINDS):
         out.print(escape(str(made)))
@@ -93,7 +93,7 @@ def baseline() -> None:
 @baselines_option
 def baseline_record(path: Path, baselines: Path | None) -> None:
     """Keep each series in RESULTS as the baseline of its kind, in place of an older one."""
-    from hil.timing.baseline import Baselines
+    from hil.compare.baseline import Baselines
 
     for made in Baselines(baselines).record(_load(path).series):
         out.print(escape(str(made)))
@@ -119,7 +119,7 @@ def baseline_compare(path: Path, baselines: Path | None, minimum: float, json_: 
     1 where one differs, 2 for an error in the input, 3 where one is inconclusive, not comparable or
     has no baseline.
     """
-    from hil.timing.baseline import Baselines, exit_status, summary
+    from hil.compare.baseline import Baselines, exit_status, summary
 
     comparisons = Baselines(baselines).compare(_load(path).series, minimum=minimum / 100)
     if json_:
@@ -162,9 +162,9 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
     one cannot, 2 for an error in the input.
     """
     from hil.board import boardfile
+    from hil.measure import Bounds
+    from hil.measure.unmatched import unmatched
     from hil.review.sides import side
-    from hil.timing import Bounds
-    from hil.timing.unmatched import unmatched
 
     if is_place(board):
         raise ConfigurationError(f"{board} is a place: bounds belong to a board", hint="name the place's board")
@@ -184,7 +184,7 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
 
 
 def _load(path: Path) -> Results:
-    from hil.timing.results import load
+    from hil.measure.results import load
 
     loaded = load(path)
     if loaded.torn:

@@ -49,8 +49,8 @@ def image_list(json_: bool) -> None:
 @click.option("--mirror", metavar="URL", help="Package mirror instead of the default one.")
 def image_build(name: str, force: bool, mirror: str | None) -> None:
     """Build the image NAME, unless it is there."""
+    from hil.host.progress import shown
     from hil.image import build, manifest
-    from hil.image.progress import shown
 
     with shown(sys.stderr) as progress:
         built = build.build(manifest.find(name), mirror=mirror, progress=progress, force=force)
@@ -68,9 +68,9 @@ def image_add(path: Path, name: str, arguments: str | None, force: bool) -> None
     PATH is a build directory with `simulate` and `images/`, the directory above it, or an archive of
     it, as the upstream release is one. Nothing of it is run.
     """
+    from hil.host.progress import shown
     from hil.image import manifest
     from hil.image.add import add
-    from hil.image.progress import shown
 
     described = manifest.find(name)
     with shown(sys.stderr) as progress:

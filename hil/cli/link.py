@@ -18,7 +18,7 @@ def link_(name: str, image: str | None, boot: bool, json_: bool) -> None:
     with powered(name, image, snapshots=not boot) as chosen:
         brought_up(chosen, boot=boot)
         from hil.guest import Guest
-        from hil.timing import link
+        from hil.measure import link
 
         found = link.of(Guest(chosen))
         if found is None:

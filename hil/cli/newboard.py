@@ -99,9 +99,9 @@ def _ask(flag: str, question: str, default: str | None = None) -> str:
 
 
 def _of_place(name: str, coordinator: str | None) -> list[Resource]:
-    from hil.board.coordinator import Coordinator
     from hil.board.draft import of_place
-    from hil.board.places import address
+    from hil.places.coordinator import Coordinator
+    from hil.places.selector import address
 
     connection = Coordinator(address(coordinator))
     try:

@@ -98,7 +98,7 @@ def run(
     """
     from hil.guest import Guest
     from hil.guest.typed import text_of
-    from hil.image.progress import shown
+    from hil.host.progress import shown
     from hil.wasm import Runner, oci
 
     loaded = oci.load(module)  # before a board is paid for

@@ -2,7 +2,7 @@
 
 The machine stops its virtual time after each line end and each prompt that it puts out, and goes on when
 it is told to, with something typed or without. So what is typed arrives at a virtual instant that only the
-machine decides, and a run repeats to the bit. `hil/board/lockstep.c` is the machine's end.
+machine decides, and a run repeats to the bit. `hil/qemu/lockstep.c` is the machine's end.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hil.text
-from hil.directories import xdg
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host.directories import xdg
 
 STAMPS_IN_MEMORY = 200_000  # two 8-byte numbers each; older ones are looked up in the index file
 REDACTED = b"********"

@@ -24,7 +24,7 @@ from hil.faults.finding import Finding, Injection
 from hil.faults.proxy import Faults, Tap
 from hil.faults.slow import Later, slowed
 from hil.guest import Guest
-from hil.timing.probe import Probe, Request
+from hil.measure.probe import Probe, Request
 from hil.wasm import Execution, Module, Runner
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hil.errors import ConfigurationError
 from hil.guest import load, transfer
 from hil.guest.shell import CommandTimeout, Result, Shell
 from hil.guest.typed import text_of
-from hil.image.progress import Progress
+from hil.host.progress import Progress
 
 
 class Guest:

@@ -21,7 +21,7 @@ from hil.console import LineClosed
 from hil.console.transcript import printable
 from hil.errors import GuestError, InfrastructureError
 from hil.guest.shell import START_LIMIT, TRIES, CommandTimeout, Result, Shell
-from hil.image.progress import Progress, Silent
+from hil.host.progress import Progress, Silent
 from hil.text import printable_line
 
 LINE = 1000  # characters of base64 a line: below what any tty and shell take

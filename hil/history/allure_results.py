@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from hil import foreign
+from hil.board.selection import is_place, name_of
 from hil.errors import FAULTS, ConfigurationError
 from hil.history.identity import stable_test, suite_of
 from hil.history.ingest import counted
 from hil.history.journal import NAME, NOT_RUN
 from hil.history.rows import Run, Taken, Test
 from hil.history.store import History
-from hil.selection import is_place, name_of
+from hil.host import foreign
 
 SHOWN = 5  # broken files that are named
 CHOICE = re.compile(r"name='([^']*)', seed=(\w+), one_of=(\d+)")

@@ -7,9 +7,9 @@ import math
 import re
 
 from hil.errors import ConfigurationError
-from hil.timing import units
-from hil.timing.figures import DEADLINE_FIGURES, FIGURES, FORMER_NAMES, Figure
-from hil.timing.results import Record
+from hil.measure import units
+from hil.measure.figures import DEADLINE_FIGURES, FIGURES, FORMER_NAMES, Figure
+from hil.measure.results import Record
 
 USUAL = ("min", "p50", "p90", "p99", "max")
 Summed = tuple[str, str, float, float | None, float | None]  # name, unit, value, lower and upper limit

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hil import foreign
 from hil.errors import ConfigurationError, HilError
 from hil.history import journal
 from hil.history.identity import choice_of, repetition_in, stable_test, suite_of
 from hil.history.journal import Account, Tested
 from hil.history.rows import Boot, Run, Taken, Test
 from hil.history.store import History
+from hil.host import foreign
 
 if TYPE_CHECKING:
-    from hil.timing.results import Record
+    from hil.measure.results import Record
 
 QUIET = 24 * 3600.0  # seconds without a line after which a run of another machine counts as killed
 BROKEN_SHOWN = 5  # broken lines of a journal that are named
@@ -253,7 +253,7 @@ def _measured(path: Path, account: Account, notes: list[str]) -> tuple[tuple[Rec
     found = next((one for one in _results(path, account) if _is_file(one)), None)
     if found is None:
         return (), {}
-    from hil.timing import results
+    from hil.measure import results
 
     try:
         loaded = results.load(found)

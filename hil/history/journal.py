@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hil import foreign
 from hil.errors import FAULTS
-from hil.process import Process
+from hil.host import foreign
+from hil.host.processes import Process
 
 VERSION = 2
 LIMIT = 512 << 20  # bytes of a journal

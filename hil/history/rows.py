@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hil import foreign
 from hil.errors import HilError
 from hil.history.identity import suite_of
+from hil.host import foreign
 
 if TYPE_CHECKING:  # at run time where samples are needed: a list must stay quick
-    from hil.timing.results import Record
+    from hil.measure.results import Record
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,9 @@ def packed(record: Record) -> tuple[bytes | None, ...]:
 def record_of(row: sqlite3.Row, checks: Sequence[sqlite3.Row]) -> Record:
     import numpy as np
 
-    from hil.timing.results import Judged, Record
-    from hil.timing.series import Clock, Series
-    from hil.timing.units import Amount
+    from hil.measure.results import Judged, Record
+    from hil.measure.series import Clock, Series
+    from hil.measure.units import Amount
 
     kinds = {"samples": "<f8", "times": "<f8", "offsets": "<i8"}
     arrays: dict[str, Any] = {

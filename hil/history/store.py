@@ -24,7 +24,7 @@ from hil.history.rows import Boot, Figure, Note, Run, Taken, Test
 from hil.text import storable
 
 if TYPE_CHECKING:  # at run time where samples are needed: a list must stay quick
-    from hil.timing.results import Record
+    from hil.measure.results import Record
 
 T = TypeVar("T")
 LONGEST_NAME = 255 - len("-journal")  # bytes of the file's name: SQLite makes others of it

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hil.host.progress import Progress
     from hil.image.manifest import Manifest
-    from hil.image.progress import Progress
     from hil.image.store import Image
 
 

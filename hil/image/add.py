@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image import elf, simulate, store, tools, upstream, workshop
+from hil.host import tools
+from hil.host.progress import Progress
+from hil.image import elf, simulate, store, upstream, workshop
 from hil.image.manifest import Manifest
-from hil.image.progress import Progress
 from hil.image.simulate import Command
 from hil.image.upstream import Upstream
 

@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image import packages, store, tools, workshop
+from hil.host import tools
+from hil.host.progress import Progress
+from hil.image import packages, store, workshop
 from hil.image.cpio import Tree
 from hil.image.manifest import Manifest
 from hil.image.packages import Packages
-from hil.image.progress import Progress
 from hil.image.recipe import SOURCES, Filesystem, Recipe, executable, recipe
 
 NEEDED = 500 * tools.MIB

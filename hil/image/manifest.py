@@ -22,8 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from hil import toml
 from hil.errors import ConfigurationError
+from hil.host import toml
 
 IMAGES_DIR = Path(__file__).resolve().parents[2] / "images"
 """Where the project's own manifests are."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image import tools
-from hil.image.progress import Progress
+from hil.host import tools
+from hil.host.progress import Progress
 from hil.image.store import cache_root
 
 SUITE = "trixie"

@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from hil import toml
 from hil.errors import ConfigurationError
-from hil.image import packages, tools
+from hil.host import toml, tools
+from hil.image import packages
 from hil.image.manifest import IMAGES_DIR, Manifest, Name
 
 RECIPE = "recipe.toml"

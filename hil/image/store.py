@@ -18,9 +18,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hil.directories import xdg
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image import digests, options, simulate
+from hil.host import digests
+from hil.host.directories import xdg
+from hil.image import options, simulate
 from hil.image.manifest import Manifest, Name, Sha256, check_overlaps
 
 RECORD = "build.json"

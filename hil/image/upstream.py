@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from hil import archive
-from hil.archive import Bounded, Budget
 from hil.errors import ConfigurationError
+from hil.host import archives as archive
+from hil.host.archives import Bounded, Budget
 from hil.image import elf
 from hil.text import printable_line
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hil.errors import InfrastructureError
-from hil.image.progress import Progress
+from hil.host.progress import Progress
 
 WAIT = 1800.0  # seconds for another process to end its work
 

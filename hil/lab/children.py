@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import InfrastructureError
-from hil.image import tools
+from hil.host import tools
+from hil.host.processes import Process
 from hil.lab.processes import DEATH_LIMIT
-from hil.process import Process
 
 LOG_SIZE = 1 << 20  # bytes; a log that is longer goes on in a new file, and the one before is kept as *.log.1
 _TAIL = 12  # lines

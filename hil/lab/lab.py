@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from hil.directories import expanded
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host.directories import expanded
+from hil.host.processes import Process
 from hil.image.store import cache_root
 from hil.lab import machine
 from hil.lab.plan import PLAN, STATE, STAY, Plan, State
 from hil.lab.processes import MARK, marked, sweep
-from hil.process import Process
 
 LOOPBACK = "127.0.0.1"
 SERIAL = ("rfc2217", "raw")
@@ -230,8 +230,8 @@ def _check(count: int, serial: str, listen: str, insecure: bool) -> None:
 
 def _commands(count: int, image: str) -> dict[str, list[str]]:
     """The machines' command lines by place, for the lab's directory."""
+    from hil.host.progress import shown
     from hil.image import ensure, manifest
-    from hil.image.progress import shown
 
     with shown(sys.stderr) as progress:
         files = ensure(manifest.find(image), progress)

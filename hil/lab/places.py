@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from hil.board.coordinator import Coordinator
 from hil.lab.plan import EXPORTER
+from hil.places.coordinator import Coordinator
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hil.process import Process
+from hil.host.processes import Process
 
 PLAN, STATE = "plan.json", "lab.json"
 STAY = b"stay"

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hil.errors import InfrastructureError
-from hil.process import Process
+from hil.host.processes import Process
 
 MARK = "HIL_LAB"
 """The variable that all of a lab's processes have in their environment: the lab's directory."""

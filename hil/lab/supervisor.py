@@ -19,11 +19,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from hil.errors import HilError, InfrastructureError
+from hil.host.processes import Process
 from hil.lab.children import Child
 from hil.lab.plan import EXPORTER, STATE, STAY, BoardState, Plan, State
 from hil.lab.power import PowerSwitch
 from hil.lab.wire import Wire
-from hil.process import Process
 
 READY_LIMIT = 60.0  # seconds for a part to be ready on a busy machine
 SHIM = Path(__file__).parent / "bin"

@@ -6,11 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from hil.compare.baseline import Baselines, Comparison, Key, Outcome, summary
 from hil.errors import HilError
-from hil.timing import results
-from hil.timing.baseline import Baselines, Comparison, Key, Outcome, summary
-from hil.timing.series import Series
-from hil.timing.units import shown
+from hil.measure import results
+from hil.measure.series import Series
+from hil.measure.units import shown
 
 
 def compare(now: Path, then: Path, minimum: float) -> tuple[list[str], str]:

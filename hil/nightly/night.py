@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.image.tools import disk
+from hil.host.tools import disk
 from hil.nightly import keep, report, state, summary
 from hil.nightly.archive import Archive
 from hil.nightly.outcome import HELD, INTERRUPTED, earlier, outcome, status

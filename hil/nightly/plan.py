@@ -13,9 +13,9 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from hil import toml
+from hil.board.selection import is_place, name_of
 from hil.errors import ConfigurationError
-from hil.selection import is_place, name_of
+from hil.host import toml
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,8 +16,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from hil import foreign
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host import foreign
 from hil.nightly.plan import ROOT, Loaded, Run
 from hil.text import storable
 

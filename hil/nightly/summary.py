@@ -10,11 +10,11 @@ from pathlib import Path
 
 from hil.errors import FAULTS
 from hil.history.journal import NOT_RUN
+from hil.measure.units import lasted
 from hil.nightly import figures
 from hil.nightly.outcome import Outcome, Trouble, outcome, states
 from hil.nightly.state import Night
 from hil.text import printable, printable_line
-from hil.timing.units import lasted
 
 HEAD = ("run", "board", "passed", "image", "test", "configuration", "infrastructure", NOT_RUN, "skipped", "time")
 COUNTED = HEAD[2:-1]

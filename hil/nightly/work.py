@@ -17,7 +17,7 @@ from pathlib import Path
 from hil.errors import FAULTS, InfrastructureError
 from hil.history import journal
 from hil.history.journal import Account
-from hil.image.tools import tied
+from hil.host.tools import tied
 from hil.nightly.archive import Archive
 from hil.nightly.plan import Loaded, Run
 from hil.nightly.state import Night, RunState, Try

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hil.board.selection import available
 from hil.errors import ConfigurationError, HilError
 from hil.history.identity import stable_test
 from hil.plugin import faults, flakes, journal, labels, neighbours, options
 from hil.plugin.page import SEEN, Pages, Seen
 from hil.plugin.session import SESSION, Chosen, Session, choice, is_one
-from hil.selection import available
 from hil.text import printable, printable_line, storable, storable_data
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
@@ -24,8 +24,8 @@ if TYPE_CHECKING:  # at run time only where a board is used: a collection must s
     from hil.board.stages import BootReport
     from hil.console import Console
     from hil.guest import Guest
-    from hil.timing import Measure
-    from hil.timing.soak import Soak
+    from hil.measure import Measure
+    from hil.measure.soak import Soak
     from hil.wasm import Module, Runner, Samples
 
 MARKERS = {
@@ -154,7 +154,7 @@ def _forget_results(path: Path | None) -> None:
     """One run a file; what is no results file is nobody's to remove."""
     if path is None or not path.exists():
         return
-    from hil.timing import results
+    from hil.measure import results
 
     if not results.is_ours(path):
         raise pytest.UsageError(f"--results {path}: it is there and no results file; choose another name")
@@ -241,7 +241,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator
         board = session.make_ready(chosen, item)
     except HilError as error:
         flakes.refuse(error)
-    from hil.timing.bounds import recorded
+    from hil.measure.bounds import recorded
 
     if board.where != item.stash[flakes.WHERE][0]:  # at the place of before it did not come up
         item.stash[flakes.WHERE] = board.where, board.incarnation
@@ -326,7 +326,7 @@ def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
     chosen = choice(node)
     measure.test = stable_test(node.nodeid, str(chosen), board.name, flakes.repetition_of(node))
     node.stash[SEEN].measure = measure
-    from hil.timing.bounds import recorded
+    from hil.measure.bounds import recorded
 
     with recorded(measure.checked):
         yield measure
@@ -339,7 +339,7 @@ def soak(request: pytest.FixtureRequest, guest: Guest, measure: Measure) -> Call
     option, executions = request.config.option, request.node.stash[SEEN].executions
 
     def deploy(module: Module, *arguments: str, **options: Any) -> Soak:
-        from hil.timing.soak import soak as begin
+        from hil.measure.soak import soak as begin
         from hil.wasm import Runner
 
         # what went well is in the series; thousands of records would bury the rest

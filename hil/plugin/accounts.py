@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hil.errors import FAULTS, HilError
 
 if TYPE_CHECKING:  # numpy and scipy cost each start a second
-    from hil.timing.rates import Rate
+    from hil.stats.rates import Rate
 
 BOOT = "boot"
 DEAD_AFTER = 2  # failed boots in a row
@@ -107,7 +107,7 @@ def _causes(failed: Sequence[Boot]) -> str:
 
 
 def _rate(failed: int, total: int) -> Rate:
-    from hil.timing.rates import rate
+    from hil.stats.rates import rate
 
     return rate(failed, total)
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hil.board.selection import name_of
 from hil.errors import BootError, HilError
 from hil.history.identity import stable_test, suite_of
-from hil.selection import name_of
 
 if TYPE_CHECKING:  # at run time only where a report is wanted
     from hil.board.board import Board
+    from hil.measure import Check
     from hil.plugin.session import Chosen
     from hil.report.labels import Known, Sheet
     from hil.report.writer import Writer
-    from hil.timing import Check
     from hil.wasm import Execution
 
 MARKERS = {

@@ -6,8 +6,8 @@ from types import ModuleType
 
 import pytest
 
+from hil.board.selection import select
 from hil.plugin.options import of_others
-from hil.selection import select
 
 NAME = "hil-target"
 

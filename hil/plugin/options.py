@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from hil.board.selection import Selection, find, from_ini, is_path, is_place, select
 from hil.errors import ConfigurationError
-from hil.selection import Selection, find, from_ini, is_path, is_place, select
 
 # name in pytest's configuration: the option
 FILES = {"results": "--results", "journal": "--journal", "history": "--history"}
@@ -66,7 +66,7 @@ def _check_boards(config: pytest.Config, chosen: Selection) -> None:
     paths = []
     for name in absolute_boards(config, chosen.names):
         if is_place(name):
-            from hil.board.places import parse
+            from hil.places.selector import parse
 
             parse(name)
         else:
@@ -101,7 +101,7 @@ def _check_image(image: str | None) -> None:
 def _check_bounds(path: Path | None) -> None:
     if path is None:
         return
-    from hil.timing import Bounds
+    from hil.measure import Bounds
 
     Bounds(path)
 

@@ -19,9 +19,9 @@ from hil.plugin.session import Chosen, Session, choice
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
     from hil.console import Console, Transcript
+    from hil.measure import Measure
     from hil.report.console import Span
     from hil.report.repeat import Ran
-    from hil.timing import Measure
     from hil.wasm import Execution
 
 PATHS = ("--image", "--bounds", "--baselines")  # may be named by a path
@@ -130,7 +130,7 @@ class Pages:
 
         taken, compared = self._session.take_figures()
         if taken:
-            from hil.timing.baseline import Baselines
+            from hil.compare.baseline import Baselines
 
             baselines = Baselines(self._session.config.option.baselines)
             evidence.attach_figures(taken, self._session.results_file, baselines)

@@ -14,18 +14,18 @@ from uuid import uuid4
 
 import pytest
 
+from hil.board.selection import bounds_file, find, is_place, name_of
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.plugin import options
 from hil.plugin.flakes import BOOTS, CHOICE
 from hil.plugin.labels import FILING
-from hil.selection import bounds_file, find, is_place, name_of
 from hil.text import printable_line
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
     from hil.guest import Guest
     from hil.image.store import Image
-    from hil.timing import Check, Measure, Series
+    from hil.measure import Check, Measure, Series
 
 
 SESSION = pytest.StashKey["Session"]()
@@ -152,7 +152,7 @@ class Session:
     @property
     def coordinator(self) -> str:
         """The address of labgrid's coordinator, for boards that do not name another."""
-        from hil.board.places import address
+        from hil.places.selector import address
 
         return address(getattr(self.config.option, "lg_coordinator", None))
 
@@ -166,7 +166,8 @@ class Session:
     def _can_be_virtual(self, chosen: Chosen, item: pytest.Item) -> bool:
         """Check whether the board can run in virtual time: it is emulated, and this host has the compiler for it."""
         if chosen.name not in self._virtual:
-            from hil.board import boardfile, exact
+            from hil.board import boardfile
+            from hil.qemu import virtual_time as exact
 
             try:
                 emulated = not chosen.place and boardfile.emulated(boardfile.find(chosen.name))
@@ -261,7 +262,7 @@ class Session:
 
     def _open(self, chosen: Chosen) -> Board:
         """Open the board of `chosen`; where any place will do, at the first one whose resources can be used."""
-        from hil.board.places import PlaceFailed
+        from hil.places.selector import PlaceFailed
 
         failed: dict[str, InfrastructureError] = {}
         while True:
@@ -277,7 +278,7 @@ class Session:
 
     def _open_board(self, chosen: Chosen) -> Board:
         from hil.board.board import Board
-        from hil.board.places import Terms
+        from hil.places.selector import Terms
 
         if not chosen.name:
             raise ConfigurationError("no board was chosen", hint="pass --board NAME; `pytest --hil-boards` lists them")
@@ -314,7 +315,7 @@ class Session:
         print(f"hil{f' {worker}' if worker else ''}: {text}", file=sys.stderr, flush=True)
 
     def _prove(self, board: Board) -> None:
-        from hil.wasm.proof import prove
+        from hil.wasm.health_check import prove
 
         prove(self.guest(board))
 
@@ -328,7 +329,7 @@ class Session:
 
     def measure(self, board: Board) -> Measure:
         """What takes series on `board`; one for all tests, so that clocks and probe are made ready once a boot."""
-        from hil.timing import Measure
+        from hil.measure import Measure
 
         if board not in self._measures:
             bounds = self.config.option.bounds or bounds_file(board.path)
@@ -336,7 +337,7 @@ class Session:
         return self._measures[board]
 
     def _record(self, series: Series, checks: tuple[Check, ...]) -> None:
-        from hil.timing import results
+        from hil.measure import results
 
         results.write(self.results_file, series, checks, facts={"run": self.run, **self.facts})
         if self.results_file not in self.result_files:
@@ -413,8 +414,8 @@ class Session:
         self._note(board, image)
 
     def _note_link(self, board: Board) -> None:
-        """Measure the link to a board whose proof has opened a shell: once for each line, see `hil.timing.link`."""
-        from hil.timing import link
+        """Measure the link to a board whose proof has opened a shell: once for each line, see `hil.measure.link`."""
+        from hil.measure import link
 
         if board.virtual is not None:  # no line delays it; what is known of the same board in real time stays
             return
@@ -453,8 +454,8 @@ class Session:
 
     def judge_pooled(self) -> None:
         """Hold the figures of all seeds together against the bounds, where there are some for them."""
-        from hil.timing import Bounds, results
-        from hil.timing.seeds import pool
+        from hil.measure import Bounds, results
+        from hil.measure.seeds import pool
 
         every = [one for path in self.result_files for one in results.read(path)]
         for series in pool(every):
@@ -471,8 +472,8 @@ class Session:
 
     def _unmatched(self, measured: Sequence[Series]) -> Iterator[str]:
         """Yield the rows of bounds files that look as if they were for what was measured, but match nothing."""
-        from hil.timing import Bounds
-        from hil.timing.unmatched import unmatched
+        from hil.measure import Bounds
+        from hil.measure.unmatched import unmatched
 
         for board in sorted({one.provenance.get("board", "") for one in measured} - {""}):
             try:
@@ -489,7 +490,7 @@ class Session:
 
     def told(self) -> Iterator[str]:
         """What was measured and what became of it, for a terminal."""
-        from hil.timing import results
+        from hil.measure import results
 
         loaded = []
         for path in self.result_files:

@@ -16,19 +16,19 @@ from labgrid.step import StepEvent, steps
 
 from hil.board.stages import BootReport
 from hil.errors import HilError
+from hil.measure.units import shown
 from hil.report import console, player
 from hil.text import printable_line
-from hil.timing.units import shown
 from hil.wasm import Execution
 
 if TYPE_CHECKING:  # numpy and scipy cost each start a second, and most tests do not measure
+    from hil.compare.baseline import Baselines
     from hil.image.manifest import Manifest
+    from hil.measure.bounds import Check
+    from hil.measure.series import Series
     from hil.report.console import Span
     from hil.report.figures import Taken
     from hil.report.repeat import Ran
-    from hil.timing.baseline import Baselines
-    from hil.timing.bounds import Check
-    from hil.timing.series import Series
 
 SAMPLES = 20_000  # of a longer series the samples are in the results file alone
 PLAYERS = 25  # pages with a player of their own, in a process: each weighs 150 kB in a report
@@ -142,8 +142,8 @@ def attach_figures(recorded: Sequence[tuple[Series, Sequence[Check]]], results: 
     """
     if not recorded:
         return
+    from hil.plots import series as plots
     from hil.report import figures
-    from hil.timing import plots
 
     taken = [_against(one, checks, baselines) for one, checks in recorded]
     allure.attach(figures.render(taken), "figures", allure.attachment_type.HTML)
@@ -178,7 +178,7 @@ def _against(series: Series, checks: Sequence[Check], baselines: Baselines) -> T
 
 def attach_comparison(several: Sequence[Series]) -> None:
     """Attach series of one quantity in one picture."""
-    from hil.timing import plots
+    from hil.plots import series as plots
 
     names = " | ".join(series.subject for series in several)
     allure.attach(plots.compare(several), f"compared: {names}", allure.attachment_type.SVG)

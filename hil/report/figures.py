@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hil.compare.baseline import Comparison
+from hil.measure.bounds import Check
+from hil.measure.figures import FIGURES, Estimate, Figure
+from hil.measure.series import Series
+from hil.measure.units import shown
 from hil.report.markup import escaped, page
-from hil.timing.baseline import Comparison
-from hil.timing.bounds import Check
-from hil.timing.figures import FIGURES, Estimate, Figure
-from hil.timing.series import Series
-from hil.timing.units import shown
 
 ALWAYS = ("min", "p50", "p99", "max")  # shown where no bound speaks of them, too
 COLUMNS = ("figure", "value", "limits", "bound", "margin", "outcome", "why")

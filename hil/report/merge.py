@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from hil import foreign
 from hil.errors import ConfigurationError
 from hil.history.journal import NAME
+from hil.host import foreign
 from hil.report import killed, shape
 from hil.report.labels import CHOSEN, KNOWN_URL, NUMBER, RUN, digest, history_id
 from hil.text import printable_line

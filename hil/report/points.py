@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hil import foreign
 from hil.errors import InfrastructureError
+from hil.host import foreign
 
 LIMIT = 60  # reports
 FILE_LIMIT = 1 << 30  # bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hil import foreign
+from hil.host import foreign
 
 TEXTS = ("uuid", "name", "fullName", "status", "historyId", "testCaseId", "description", "stage")
 OBJECTS = ("labels", "links", "parameters", "attachments", "steps", "befores", "afters", "errors")

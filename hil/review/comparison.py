@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hil.compare.baseline import Change, Outcome, Shift, difference, median_shift, p99_shift
+from hil.measure.figures import FIGURES
+from hil.measure.units import shown
+from hil.plots import series as plots
 from hil.review import pages
 from hil.review.sides import Key, Side, side
-from hil.timing import plots
-from hil.timing.baseline import Change, Outcome, Shift, difference, median_shift, p99_shift
-from hil.timing.figures import FIGURES
-from hil.timing.units import shown
 
 if TYPE_CHECKING:
-    from hil.timing.series import Series
+    from hil.measure.series import Series
 
 PAGE = "compare.html"
 SHOWN = ("p50", "p99", "max")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hil.errors import FAULTS
+from hil.measure.units import shown
 from hil.review.lines import Key, Line
 from hil.review.moves import Move, moves, together
 from hil.review.window import DEAD_SINCE, Night, Window, board_of, streak
-from hil.timing.rates import rate
-from hil.timing.units import shown
+from hil.stats.rates import rate
 
 if TYPE_CHECKING:
     from hil.history.rows import Boot, Figure, Run, Test

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hil.timing.change import Change, changes
+from hil.stats.change import Change, changes
 
 if TYPE_CHECKING:
     from hil.history.rows import Figure

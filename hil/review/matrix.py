@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hil.measure.units import shown
 from hil.review.window import Night, Window
-from hil.timing.units import shown
 
 if TYPE_CHECKING:
     from hil.history.rows import Figure, Test

@@ -8,9 +8,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from hil.measure.units import shown
 from hil.review.lines import MEDIAN, MINIMUM, PERSISTENCE, Line, judged
-from hil.timing.change import Change
-from hil.timing.units import shown
+from hil.stats.change import Change
 
 LATER = 7  # nights by which the begins of drifts of one cause may lie apart
 CLEAR, LARGE = 3.5, 2.0  # standard errors, and times the noise: of hundreds of quiet figures some seem to move by less

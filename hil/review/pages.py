@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil.errors import InfrastructureError
-from hil.timing.picture import FAINT, INK, LINES, OPEN, OUTCOMES, PAPER
-from hil.timing.units import lasted
+from hil.measure.units import lasted
+from hil.plots.picture import FAINT, INK, LINES, OPEN, OUTCOMES, PAPER
 
 if TYPE_CHECKING:
     from jinja2 import Environment

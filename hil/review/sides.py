@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from hil.errors import ConfigurationError
 from hil.history.identity import stable_test
-from hil.timing.series import VIRTUAL
-from hil.toml import near
+from hil.host.toml import near
+from hil.measure.series import VIRTUAL
 
 if TYPE_CHECKING:
     from hil.history.rows import Run
     from hil.history.store import History
-    from hil.timing.results import Record
-    from hil.timing.series import Series
+    from hil.measure.results import Record
+    from hil.measure.series import Series
 
 FORMS = "a night, NIGHT:RUN, a results file, a run's directory, image:NAME or board:NAME"
 
@@ -83,7 +83,7 @@ def _there(name: str) -> Path | None:
 
 
 def _files(path: Path) -> tuple[str, list[Record], list[str]]:
-    from hil.timing import results
+    from hil.measure import results
 
     files = [path] if path.is_file() else sorted(path.rglob("results*.jsonl"))
     if not files:

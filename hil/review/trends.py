@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hil.measure.units import shown
+from hil.plots.trend import TrendPoint, trend
 from hil.review import pages
 from hil.review.lines import PERSISTENCE, Key, Line
 from hil.review.window import Window
-from hil.timing.change import Change, needed
-from hil.timing.trendplot import TrendPoint, trend
-from hil.timing.units import shown
+from hil.stats.change import Change, needed
 
 DIRECTORY = "trends"
 

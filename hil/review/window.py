@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from hil.board.selection import is_place, name_of
 from hil.errors import ConfigurationError
-from hil.selection import is_place, name_of
-from hil.toml import near
+from hil.host.toml import near
 
 if TYPE_CHECKING:
     from hil.history.rows import Boot, Figure, Note, Run, Test

@@ -3,7 +3,7 @@
 import pytest
 
 from hil.guest.load import DISTRESS, LOADS
-from hil.timing import ms
+from hil.measure import ms
 
 pytestmark = [pytest.mark.board, pytest.mark.timing, pytest.mark.severity("critical")]
 

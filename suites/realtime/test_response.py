@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil.timing import p50, percent
+from hil.measure import p50, percent
 
 pytestmark = [pytest.mark.board, pytest.mark.timing, pytest.mark.severity("critical")]
 

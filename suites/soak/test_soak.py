@@ -15,7 +15,7 @@ def test_the_last_deployment_is_as_the_first(soak, measure, sample, file, case):
 
 
 def test_every_cold_boot_comes_up(board, request):
-    from hil.timing.soak import boots  # not when suites are collected: it brings the boards
+    from hil.measure.soak import boots  # not when suites are collected: it brings the boards
 
     booted = boots(board, request.config.getoption("--soak-boots"))
     print(booted)

@@ -14,7 +14,7 @@ SUITE = '''
 """What the runner says, and how fast."""
 
 import pytest
-from hil.timing import max, ms
+from hil.measure import max, ms
 from hil.wasm import exited
 
 WORSE = {worse}

@@ -18,7 +18,7 @@ from typing import Any
 
 from limits import HANG
 
-from hil.board.coordinator import Coordinator
+from hil.places.coordinator import Coordinator
 
 BIN = Path(sys.executable).parent
 LIMIT = 60.0  # seconds

@@ -14,7 +14,7 @@ from doc_blocks import ROOT, Block, blocks
 from limits import HANG
 
 from hil.lab import take_down
-from hil.timing import Clock, Series, results
+from hil.measure import Clock, Series, results
 
 LABGRID = "labgrid-client"
 TO_RUN = [block for block in blocks() if not block.language and any(not command.not_run for command in block.commands)]

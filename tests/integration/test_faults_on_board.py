@@ -17,7 +17,7 @@ from hil.faults import Faults, modules
 from hil.faults.catalogue import Fault, fault
 from hil.faults.finding import AT_ONCE, BROKEN, FRESH, HELD, WRONG
 from hil.faults.injector import BAD_REQUESTS, Injector
-from hil.timing.probe import Probe, Request
+from hil.measure.probe import Probe, Request
 
 pytestmark = [pytest.mark.board, pytest.mark.emulator, pytest.mark.destructive]
 ROOT = Path(__file__).parents[2]

@@ -14,10 +14,10 @@ import pytest
 
 from hil.errors import ConfigurationError, RunnerError
 from hil.guest import CommandTimeout
-from hil.timing import Measure, p50
-from hil.timing.host import EMULATOR, total
-from hil.timing.probe import EXITED, VERDICTS, Executions, Probe, parse
-from hil.timing.units import ms, s, us
+from hil.measure import Measure, p50
+from hil.measure.host import EMULATOR, total
+from hil.measure.probe import EXITED, VERDICTS, Executions, Probe, parse
+from hil.measure.units import ms, s, us
 from hil.wasm import Module
 
 pytestmark = pytest.mark.board

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SUITE = """
 import time
 import pytest
-from hil.timing import max, s
+from hil.measure import max, s
 
 @pytest.mark.board
 def test_measured(runner, sample, measure):

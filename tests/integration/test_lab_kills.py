@@ -12,10 +12,10 @@ import pytest
 from limits import HANG
 from stub_lab import until
 
-from hil.board.holding import hold
-from hil.board.places import Terms, parse
-from hil.board.search import RESOURCES_LIMIT
 from hil.errors import InfrastructureError
+from hil.places.acquisition import hold
+from hil.places.search import RESOURCES_LIMIT
+from hil.places.selector import Terms, parse
 
 ROOT = Path(__file__).parents[2]
 SUITE = [

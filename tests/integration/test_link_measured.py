@@ -27,10 +27,10 @@ from hil.board.drivers import HilSerialDriver
 from hil.cli import main
 from hil.guest import Guest
 from hil.image.manifest import ConsoleFacts
-from hil.timing import link, ms, p50
-from hil.timing.bounds import BoundsNotKept
-from hil.timing.clocks import Clocks
-from hil.timing.series import Series
+from hil.measure import link, ms, p50
+from hil.measure.bounds import BoundsNotKept
+from hil.measure.clocks import Clocks
+from hil.measure.series import Series
 
 ROOT = Path(__file__).resolve().parents[2]
 RFC2217 = "telnet(rfc2217,mode=server),tcp"  # as labgrid's exporter has it
@@ -179,8 +179,8 @@ def test_a_slow_line_is_told(make) -> None:
 
 SUITE = """
 import pytest
-from hil.timing import p50, us, Series
-from hil.timing.clocks import Clocks
+from hil.measure import p50, us, Series
+from hil.measure.clocks import Clocks
 
 pytestmark = pytest.mark.board
 

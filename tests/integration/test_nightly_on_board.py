@@ -35,7 +35,7 @@ DARK = (
 )
 FIGURES = """
 import pytest
-from hil.timing import Clock, Series, max, s
+from hil.measure import Clock, Series, max, s
 
 @pytest.mark.board
 def test_x(board, measure):

@@ -18,17 +18,17 @@ import pytest
 from limits import HANG
 from stub_lab import LIMIT, until
 
-from hil.board import lease as leases
 from hil.board.board import Board
-from hil.board.holding import hold
-from hil.board.places import Terms, parse
 from hil.errors import InfrastructureError
+from hil.places import lease as leases
+from hil.places.acquisition import hold
+from hil.places.selector import Terms, parse
 
 HOLDER = """
 import sys, time
-from hil.board import lease
-from hil.board.holding import hold
-from hil.board.places import Terms, parse
+from hil.places import lease
+from hil.places.acquisition import hold
+from hil.places.selector import Terms, parse
 if sys.argv[3:]:
     lease.machine = lambda: sys.argv[3]
 place = hold(parse(sys.argv[1]), sys.argv[2], Terms(wait=30))
@@ -37,8 +37,8 @@ time.sleep(60)
 """
 RACER = """
 import os, sys
-from hil.board.holding import hold
-from hil.board.places import Terms, parse
+from hil.places.acquisition import hold
+from hil.places.selector import Terms, parse
 log = os.open(sys.argv[3], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 for _ in range(int(sys.argv[4])):
     place = hold(parse(sys.argv[1]), sys.argv[2], Terms(wait=60, tell=lambda text: None))
@@ -213,7 +213,7 @@ def test_a_dead_coordinator_is_told_and_nothing_waits_for_it(make_lab):
 
 
 def test_a_coordinator_that_is_stopped_is_no_endless_wait(make_lab, monkeypatch):
-    from hil.board import coordinator as module
+    from hil.places import coordinator as module
 
     lab = make_lab(1)
     monkeypatch.setattr(module, "CONNECT_LIMIT", 1.0)

@@ -15,7 +15,7 @@ from hil.board.board import Board
 from hil.errors import ConfigurationError
 from hil.guest import Guest
 from hil.image import manifest, store
-from hil.timing import Measure, ms
+from hil.measure import Measure, ms
 from hil.wasm import Failed, Runner, exited
 
 ROOT = Path(__file__).parents[2]

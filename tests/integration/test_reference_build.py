@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from limits import processor_time
 
-from hil.image import build, ensure, manifest, store, tools
-from hil.image.progress import Silent
+from hil.host import tools
+from hil.host.progress import Silent
+from hil.image import build, ensure, manifest, store
 
 missing = [package for tool, package in tools.DEBIAN_PACKAGES.items() if shutil.which(tool) is None]
 pytestmark = [

@@ -10,7 +10,7 @@ from hil.board.board import Board
 from hil.errors import ConfigurationError
 from hil.guest import Guest
 from hil.wasm import Failed, Module, Runner, exited
-from hil.wasm.proof import prove
+from hil.wasm.health_check import prove
 
 MODULES = Path(__file__).resolve().parents[1] / "modules"
 WORKS = (

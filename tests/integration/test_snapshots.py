@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from limits import HANG
 
-from hil.board import snapshot
 from hil.board.board import Board
-from hil.board.snapshot import shelves
 from hil.guest import CommandTimeout, Guest
 from hil.image import store
+from hil.qemu import snapshot
+from hil.qemu.snapshot import shelves
 from hil.wasm import Module, Runner, exited
-from hil.wasm.proof import prove
+from hil.wasm.health_check import prove
 
 pytestmark = [pytest.mark.board, pytest.mark.emulator]
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hil.errors import RunnerError
-from hil.timing.memory import GUEST, PARTITION, QEMU, RUNNER, Memory
-from hil.timing.soak import soak
+from hil.measure.memory import GUEST, PARTITION, QEMU, RUNNER, Memory
+from hil.measure.soak import soak
 from hil.wasm import Faulted, Runner, Silent
 
 pytestmark = pytest.mark.board

@@ -21,8 +21,9 @@ import pytest
 from hil.board.board import Board
 from hil.errors import BootError, InfrastructureError
 from hil.guest import Guest
-from hil.image import ensure, manifest, tools
-from hil.image.progress import shown
+from hil.host import tools
+from hil.host.progress import shown
+from hil.image import ensure, manifest
 from hil.lab import machine
 from hil.wasm import Module, Runner, exited
 

@@ -12,7 +12,7 @@ import pytest
 from limits import HANG
 
 from hil.board.board import Board
-from hil.timing import results
+from hil.measure import results
 
 ROOT = Path(__file__).parents[2]
 HIL = [sys.executable, "-c", "from hil.cli import main; main()"]
@@ -20,7 +20,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--clo
 SUITE = """
 import os, pytest
 from pathlib import Path
-from hil.timing import ms
+from hil.measure import ms
 from hil.wasm import Module
 
 @pytest.mark.board

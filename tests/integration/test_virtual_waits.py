@@ -12,7 +12,7 @@ import pytest
 from hil.board.board import Board
 from hil.console import LineTimeout
 from hil.guest import CommandTimeout, Guest
-from hil.wasm.proof import prove
+from hil.wasm.health_check import prove
 
 DATA = random.Random(7).randbytes(8_000)
 

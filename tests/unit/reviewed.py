@@ -12,9 +12,9 @@ import numpy as np
 
 from hil.history.rows import Boot, Run, Taken, Test
 from hil.history.store import History
-from hil.timing import Clock, Series
-from hil.timing.results import Judged, Record
-from hil.timing.units import Amount
+from hil.measure import Clock, Series
+from hil.measure.results import Judged, Record
+from hil.measure.units import Amount
 
 VIRTUAL = Clock("virtual time", 1e-9, "", 0.0, exact=True)
 REAL = Clock("guest counter", 1.6e-8, "", 1.2e-5)

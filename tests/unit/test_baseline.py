@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hil.compare.baseline import Baselines, Comparison, Outcome, exit_status, median_shift, p99_shift, summary
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.timing import Clock, Series
-from hil.timing.baseline import Baselines, Comparison, Outcome, exit_status, median_shift, p99_shift, summary
+from hil.measure import Clock, Series
 
 VIRTUAL = Clock("virtual time", 16e-9, floor=0.0, exact=True)
 COUNTER = Clock("guest counter", 16e-9, floor=1e-7)

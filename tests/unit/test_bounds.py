@@ -12,8 +12,7 @@ import pytest
 
 from hil.console import Transcript
 from hil.errors import ConfigurationError
-from hil.plugin.flakes import cause_of
-from hil.timing import (
+from hil.measure import (
     Bound,
     Bounds,
     BoundsNotKept,
@@ -35,7 +34,8 @@ from hil.timing import (
     rms,
     s,
 )
-from hil.timing.bounds import check
+from hil.measure.bounds import check
+from hil.plugin.flakes import cause_of
 
 CLOCK = Clock("guest counter", 16e-9)
 EXACT = Clock("virtual time", 16e-9, floor=0.0, exact=True)

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from hil.errors import ConfigurationError
-from hil.timing import change
-from hil.timing.change import Change, changes, needed
+from hil.stats import change
+from hil.stats.change import Change, changes, needed
 
 Floats = NDArray[np.float64]
 SPREAD = 0.03

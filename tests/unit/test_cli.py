@@ -17,12 +17,11 @@ from click.testing import CliRunner, Result
 from limits import HANG
 from support import QUICK, STUB, children, stub_board, until
 
-from hil import checkup
-from hil.checkup import Finding
-from hil.cli import exit_status, main
+from hil.cli import exit_status, host_check, main
+from hil.cli.host_check import Finding
 from hil.errors import BootError, GuestError, HilError, InfrastructureError, RunnerError
-from hil.timing import Clock, Series, max, ms
-from hil.timing.results import write
+from hil.measure import Clock, Series, max, ms
+from hil.measure.results import write
 from hil.wasm import exited, failed, faulted, no_agent, silent, stuck
 
 HELLO = Path(__file__).resolve().parents[2] / "wasm_samples" / "hello.wasm"
@@ -114,7 +113,7 @@ def test_ctrl_c_is_130(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupt(*_: object, **__: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    for place in ("hil.cli.runs.powered", "hil.cli.boards.powered", "hil.checkup.run"):
+    for place in ("hil.cli.runs.powered", "hil.cli.boards.powered", "hil.cli.host_check.run"):
         monkeypatch.setattr(place, interrupt)
     assert hil(*words).exit_code == 130
 
@@ -159,7 +158,7 @@ def test_the_doctor_s_status_is_its_finding(monkeypatch: pytest.MonkeyPatch, goo
 
 def test_the_real_doctor_never_raises() -> None:
     assert hil("doctor", "--json").exit_code in (0, 1)
-    assert all(finding.good or finding.remedy for finding in checkup.run())
+    assert all(finding.good or finding.remedy for finding in host_check.run())
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_many_boots_are_a_table_of_stages_and_a_rate(stub: str, tmp_path: Path) 
         name, least, middle, greatest = line.split()
         assert name == stage
         assert 0 < float(least) <= float(middle) <= float(greatest)
-    assert "failed boots: 0 of 3 (0, 95 % interval 0 .. 70.76 %)" in lines
+    assert "failed boots: 0 of 3 (0 %, 95 % interval 0 % .. 70.76 %)" in lines
     assert len(list((tmp_path / "transcripts").glob("stub-*.raw"))) == 3, "each is a cold boot"
 
 

@@ -12,14 +12,14 @@ from support import stub_board
 
 import hil.board.board
 import hil.labgrid
+import hil.measure.measure
+import hil.measure.unmatched
 import hil.report.evidence
-import hil.timing.measure
-import hil.timing.rates
-import hil.timing.unmatched
+import hil.stats.rates
 import hil.wasm  # noqa: F401
 from hil.errors import InfrastructureError
+from hil.measure import results
 from hil.plugin.accounts import Boots
-from hil.timing import results
 
 pytest_plugins = ["pytester"]
 LOAD = [] if any(point.value == "hil.plugin" for point in entry_points(group="pytest11")) else ["-p", "hil.plugin"]
@@ -69,7 +69,7 @@ def test_only_what_judges_time_runs_in_virtual_time(run, options, seed) -> None:
 
 
 def test_a_host_without_a_compiler_measures_in_real_time_and_says_so(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("hil.board.exact.COMPILER", "no-such-compiler")
+    monkeypatch.setattr("hil.qemu.virtual_time.COMPILER", "no-such-compiler")
     result = run(CLOCKS.replace("SEED = None", "SEED = False"))
     result.assert_outcomes(passed=5)
     result.stdout.fnmatch_lines(["*tests that judge time run in real time on stub: there is no C compiler*"])
@@ -98,7 +98,7 @@ def test_a_board_that_is_dead_in_one_clock_is_not_in_the_other() -> None:
 
 
 CHECKED = """
-    from hil.timing import Clock, Series, max, s
+    from hil.measure import Clock, Series, max, s
 
     def taken(subject): return Series("q", subject, (0.5,), Clock("c", 1e-9), provenance={"board": "stub"})
 
@@ -155,7 +155,7 @@ limit = "1 ms"
 reason = "its test did not run"
 """
 MEASURED = """
-    from hil.timing import Clock, Series
+    from hil.measure import Clock, Series
 
     def test_hello(measure):
         told = {"board": "stub"}

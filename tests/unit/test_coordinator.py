@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 import grpc
 import pytest
 
-from hil.board.coordinator import Coordinator
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.places.coordinator import Coordinator
 
 
 @pytest.mark.parametrize("address", ["", "a:b:c", "127.0.0.1:99999", "localhost:x", "\udcff:1"])

@@ -13,9 +13,9 @@ import pytest
 
 from hil.board.analyser import Instant, capture
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.timing.edges import Edges, read_samples, read_vcd
-from hil.timing.series import Clock
-from hil.timing.units import ratio, us
+from hil.measure.series import Clock
+from hil.measure.units import ratio, us
+from hil.signals.edges import Edges, read_samples, read_vcd
 
 HEADER = """\
 $date today $end

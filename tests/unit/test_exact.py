@@ -18,14 +18,14 @@ import pytest
 from limits import HANG
 from support import IDLE_STUB, STUB, UNPROVEN, Wire, arrived, make_wire, stub_board
 
-from hil.board import exact
 from hil.board.board import Board
-from hil.board.exact import Canary, Virtual
 from hil.console import LineTimeout, lockstep
 from hil.console.lockstep import HOLD, MESSAGE, PAUSE, Lockstep
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.guest import Guest
-from hil.timing import results
+from hil.measure import results
+from hil.qemu import virtual_time as exact
+from hil.qemu.virtual_time import Canary, Virtual
 
 
 @pytest.fixture(autouse=True)
@@ -308,7 +308,7 @@ def test_another_version_of_what_types_makes_snapshots_of_its_own(tmp_path: Path
 
 SWEEP = """
     import os
-    from hil.timing import Clock, Series
+    from hil.measure import Clock, Series
 
     def take(board, measure):
         told = {"board": board.name, "seed": str(board.virtual.seed), "by": os.environ["PYTEST_XDIST_WORKER"]}

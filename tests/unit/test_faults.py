@@ -51,7 +51,7 @@ from hil.faults.injector import BAD_REQUESTS, Injector
 from hil.faults.slow import Later, slowed
 from hil.guest import Guest
 from hil.image import manifest
-from hil.timing.probe import Probe, Request, build
+from hil.measure.probe import Probe, Request, build
 from hil.wasm import Module, Runner, exited
 
 pytest_plugins = ["pytester"]
@@ -235,7 +235,7 @@ def alive(monkeypatch):
         runner.guest.board.qemu.monitor.execute("query-status")
 
     monkeypatch.setattr(aftermath, "prove", prove)
-    monkeypatch.setattr("hil.wasm.proof.prove", lambda guest: None)
+    monkeypatch.setattr("hil.wasm.health_check.prove", lambda guest: None)
     return told
 
 

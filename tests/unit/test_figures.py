@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hil.errors import ConfigurationError
-from hil.timing import (
+from hil.measure import (
     Clock,
     Figure,
     Series,
@@ -31,7 +31,7 @@ from hil.timing import (
     rms,
     us,
 )
-from hil.timing.figures import FIGURES, quantile_ranks
+from hil.measure.figures import FIGURES, quantile_ranks
 
 CLOCK = Clock("guest counter", 16e-9)
 EXACT = Clock("virtual time", 16e-9, floor=0.0, exact=True)

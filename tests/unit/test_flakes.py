@@ -17,10 +17,10 @@ from support import children, stub_board, until
 
 import hil.board.board
 import hil.labgrid
+import hil.measure.measure
+import hil.measure.results
 import hil.report.evidence
-import hil.timing.measure
-import hil.timing.rates
-import hil.timing.results
+import hil.stats.rates
 import hil.wasm  # noqa: F401
 from hil.console import LineClosed, LineTimeout
 from hil.errors import BootError, ConfigurationError, GuestError, InfrastructureError, RunnerError

@@ -11,10 +11,10 @@ import pytest
 from support import stub_board
 
 from hil.board.board import Board
-from hil.board.qemu import Qemu
-from hil.board.snapshot import Shelf, shelves
 from hil.console import LineTimeout
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.qemu.process import Qemu
+from hil.qemu.snapshot import Shelf, shelves
 
 
 def answers(board: Board) -> None:
@@ -112,7 +112,7 @@ def test_what_nobody_has_proven_is_not_saved_for_others(board: Board) -> None:
 def test_virtual_time_without_lock_step_is_restored_and_not_called_exact(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hil.board.exact.refusal", lambda emulator, preload: "it exports too little")
+    monkeypatch.setattr("hil.qemu.virtual_time.refusal", lambda emulator, preload: "it exports too little")
     with Board(str(board.path), transcripts=board.path.parent, proof=answers, seed=1) as one:
         one.fresh()
         assert (one.boots, one.restores, one.unsaved) == (1, 1, "")

@@ -23,9 +23,9 @@ from hil.history.ingest import Added, add, place_of
 from hil.history.journal import Head
 from hil.history.rows import Run, Test
 from hil.history.store import History
+from hil.measure import Clock, Series, results
 from hil.nightly.archive import Archive
 from hil.report.merge import Part, merge
-from hil.timing import Clock, Series, results
 
 ROOT = Path(__file__).resolve().parents[2]
 BARE = ("-p", "no:cacheprovider", "-p", "hil.plugin", "-q")
@@ -73,7 +73,7 @@ def outcomes(tests: Sequence[Test]) -> dict[str, tuple[str, str, str]]:
 def test_a_run_is_in_the_history_at_its_end(tmp_path: Path) -> None:
     code = """
         from pathlib import Path
-        from hil.timing import Clock, Series, results
+        from hil.measure import Clock, Series, results
         def test_good(request):
             from hil.plugin import SESSION
             series = Series("q", "x.wasm", [1.0, 2.0], Clock("c", 1e-9), provenance={"test": request.node.nodeid})
@@ -138,7 +138,7 @@ def test_a_run_that_is_killed_has_told_what_it_knew(tmp_path: Path, history: His
 
 def test_workers_are_one_run_with_one_results_file(tmp_path: Path) -> None:
     code = """
-        from hil.timing import Clock, Series
+        from hil.measure import Clock, Series
         @pytest.mark.parametrize("number", range(4))
         def test_x(request, number):
             from hil.plugin import SESSION

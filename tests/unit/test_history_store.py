@@ -28,8 +28,8 @@ from hil.history.figures import summed
 from hil.history.identity import choice_of, stable_test, suite_of
 from hil.history.rows import Boot, Run, Taken, Test
 from hil.history.store import History
-from hil.timing import Clock, Series, misses, ms, p99, percent
-from hil.timing.results import Judged, Record
+from hil.measure import Clock, Series, misses, ms, p99, percent
+from hil.measure.results import Judged, Record
 
 CLOCK = Clock("guest counter", 1.6e-8, "a remark", 1e-5)
 ORIGIN = {

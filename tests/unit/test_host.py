@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hil.plugin.flakes import fault_of
-from hil.timing import (
+from hil.measure import (
     Bound,
     BoundsNotKept,
     Clock,
@@ -31,8 +30,9 @@ from hil.timing import (
     rms,
     s,
 )
-from hil.timing.host import EMULATOR, OWN, READER, HostLoad, Watch, Window, total
-from hil.timing.series import VIRTUAL
+from hil.measure.host import EMULATOR, OWN, READER, HostLoad, Watch, Window, total
+from hil.measure.series import VIRTUAL
+from hil.plugin.flakes import fault_of
 
 COUNTER = Clock("guest counter", 16e-9, floor=1e-6)
 

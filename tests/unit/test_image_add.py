@@ -30,10 +30,10 @@ from hil.board.board import Board
 from hil.board.stages import walk
 from hil.cli import main
 from hil.errors import BootError, ConfigurationError, HilError, InfrastructureError
+from hil.host.progress import Silent
 from hil.image import elf, ensure, manifest, simulate, store, upstream
 from hil.image.add import add
 from hil.image.manifest import Manifest
-from hil.image.progress import Silent
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "recordings"
@@ -690,7 +690,7 @@ def test_a_full_disk_is_not_the_user_s_fault(
         add(build, sel4, progress=Full())
     assert "XDG_DATA_HOME" in (caught.value.hint or "")
     assert sorted(found.name for found in data.rglob("*")) == ["lock"]
-    monkeypatch.setattr("hil.image.tools.shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr("hil.host.tools.shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
     with pytest.raises(InfrastructureError, match="not enough space"):
         add(build, sel4, progress=Silent())
     assert sorted(found.name for found in data.rglob("*")) == ["lock"]

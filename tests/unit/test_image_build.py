@@ -18,11 +18,12 @@ import pytest
 from limits import HANG
 
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host import tools
+from hil.host.progress import Lines, Silent, shown
 from hil.image import build as builder
-from hil.image import ensure, manifest, packages, recipe, store, tools, workshop
+from hil.image import ensure, manifest, packages, recipe, store, workshop
 from hil.image.cpio import Tree
 from hil.image.packages import Packages
-from hil.image.progress import Lines, Silent, shown
 
 FAKES = {
     "aarch64-linux-gnu-gcc": "echo gcc 1",
@@ -164,7 +165,7 @@ def test_ctrl_c_ends_the_tools(cache: Path, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     fake(tmp_path, "mmdebstrap", f"sleep 60 & echo $! > {note}.new; mv {note}.new {note}; wait")
     program = (
-        "from hil.image import build, manifest; from hil.image.progress import Silent\n"
+        "from hil.image import build, manifest; from hil.host.progress import Silent\n"
         "build.build(manifest.find('reference'), progress=Silent())\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(manifest.IMAGES_DIR.parent)}
@@ -381,7 +382,7 @@ def test_lines_in_a_pipe() -> None:
 @pytest.mark.skipif(not Path("/usr/bin/script").exists(), reason="needs script(1) for a terminal")
 def test_bar_on_a_terminal(tmp_path: Path) -> None:
     program = (
-        "import sys; from hil.image.progress import shown\n"
+        "import sys; from hil.host.progress import shown\n"
         "with shown(sys.stderr) as p: p.step('one', 2); p.advance(1); p.step('two')\n"
     )
     (tmp_path / "program.py").write_text(program)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from hil.errors import ConfigurationError
+from hil.host import tools
 from hil.image import build as builder
-from hil.image import manifest, recipe, tools
+from hil.image import manifest, recipe
 from hil.image.packages import Packages
 
 GOOD = """

@@ -13,11 +13,12 @@ import pytest
 from support import children, stub_board
 
 from hil.board.board import Board
-from hil.board.qemu import Qemu
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image import digests, store
+from hil.host import digests
+from hil.image import store
 from hil.image.manifest import Manifest, load
 from hil.lab.lab import _commands
+from hil.qemu.process import Qemu
 
 STAGES = ({"name": "login", "marker": "login: ", "limit": 5},)
 

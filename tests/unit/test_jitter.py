@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hil.errors import ConfigurationError
-from hil.timing import (
+from hil.measure import (
     Clock,
     Series,
     cycle_to_cycle_jitter,

@@ -16,13 +16,13 @@ import pytest
 from labgrid.driver.power import rest
 
 from hil.errors import InfrastructureError
+from hil.host.processes import Process
 from hil.lab import children
 from hil.lab.children import Child
 from hil.lab.power import PowerSwitch
 from hil.lab.processes import MARK, marked, sweep
 from hil.lab.supervisor import Machine
 from hil.lab.wire import Wire
-from hil.process import Process
 
 LIMIT = 20.0  # seconds
 QEMU = """

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from support import ShellLine
 
-from hil.board.exact import Virtual
 from hil.board.protocol import Transport
 from hil.guest import Guest
 from hil.image.manifest import ConsoleFacts
-from hil.timing import link
-from hil.timing.clocks import Clocks
-from hil.timing.link import Link
+from hil.measure import link
+from hil.measure.clocks import Clocks
+from hil.measure.link import Link
+from hil.qemu.virtual_time import Virtual
 
 SERVED = Transport("rfc2217", "lab-1:4001", 115200)
 USB = Transport("serial", "/dev/ttyUSB0", 115200)

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hil.board.exact import Virtual
 from hil.errors import ConfigurationError, Evidence, RunnerError
-from hil.timing import Clock, ms, p50, percent, us
-from hil.timing import measure as module
-from hil.timing.bounds import BoundsNotKept, Check
-from hil.timing.host import HostLoad, Window
-from hil.timing.measure import Measure
-from hil.timing.probe import Executions
-from hil.timing.series import Series
+from hil.measure import Clock, ms, p50, percent, us
+from hil.measure import measure as module
+from hil.measure.bounds import BoundsNotKept, Check
+from hil.measure.host import HostLoad, Window
+from hil.measure.measure import Measure
+from hil.measure.probe import Executions
+from hil.measure.series import Series
+from hil.qemu.virtual_time import Virtual
 from hil.wasm import Exited, Failed, Module
 
 HZ = 62_500_000

@@ -23,6 +23,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.history import journal
 from hil.history.journal import Account
 from hil.history.journal import Tested as Ran
+from hil.measure import Clock, Series, results
 from hil.nightly import figures, keep, night, plan, report, state, summary
 from hil.nightly.keep import GIB
 from hil.nightly.night import spend
@@ -30,7 +31,6 @@ from hil.nightly.outcome import Outcome, Trouble, earlier, outcome, status
 from hil.nightly.state import Held, Night, RunState, State, Try
 from hil.nightly.work import Work, again_for, died
 from hil.report.build import Built
-from hil.timing import Clock, Series, results
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "nightly"

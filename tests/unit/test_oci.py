@@ -28,9 +28,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from limits import HANG
 
-from hil.archive import Budget
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host.archives import Budget
 from hil.wasm import Samples, oci
 from hil.wasm.oci import Reference, artifact, registry
 from hil.wasm.oci.cache import Cache

@@ -13,7 +13,6 @@ import pytest
 from support import QUICK, Wire, stub_board
 
 from hil.board.board import Board
-from hil.board.snapshot import Shelf
 from hil.board.stages import walk
 from hil.console import Console, LineClosed, Transcript, asciicast, listing
 from hil.console.recording import Recording
@@ -21,6 +20,7 @@ from hil.console.replay import Player
 from hil.errors import BootError
 from hil.history.store import History
 from hil.image.manifest import ConsoleFacts, Stage
+from hil.qemu.snapshot import Shelf
 
 SECRET = "s3cret-word"
 STAGES = (

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.timing import Clock, Series, max, misses, ms, p99, percent, plots, us
-from hil.timing.change import changes
-from hil.timing.results import Judged, load, write
+from hil.measure import Clock, Series, max, misses, ms, p99, percent, us
+from hil.measure.results import Judged, load, write
+from hil.plots import series as plots
+from hil.stats.change import changes
 
 COUNTER = Clock("guest counter", 16e-9, floor=1.2e-5)
 VIRTUAL = Clock("virtual time", 16e-9, floor=0.0, exact=True)

@@ -18,11 +18,11 @@ from support import children, stub_board, until
 
 import hil.board.board
 import hil.labgrid
+import hil.measure
+import hil.measure.bounds
+import hil.measure.measure
+import hil.measure.results
 import hil.report.evidence
-import hil.timing
-import hil.timing.bounds
-import hil.timing.measure
-import hil.timing.results
 import hil.wasm  # noqa: F401
 
 pytest_plugins = ["pytester"]
@@ -259,7 +259,7 @@ def test_an_image_can_be_chosen(run, stub, pytester) -> None:  # type: ignore[no
 
 def test_a_board_s_bounds_that_are_not_there_are_told(run, stub) -> None:  # type: ignore[no-untyped-def]
     code = """
-        from hil.timing import Clock, Series
+        from hil.measure import Clock, Series
         def test_x(measure): measure.check(Series("q", "s", (1.0,), Clock("c", 1e-9)))
     """
     result = run(code, "--board", stub)
@@ -272,7 +272,7 @@ def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignor
         '[[bound]]\nquantity="q"\nsubject="s"\nfigure="max"\nlimit="1 s"\nreason="r"\n'
     )
     code = """
-        from hil.timing import Clock, Series, max, ms
+        from hil.measure import Clock, Series, max, ms
         def test_good(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)))
         def test_tight(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), max <= 2 * ms)
     """
@@ -285,7 +285,7 @@ def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignor
 
 def test_a_results_file_holds_one_run_and_other_files_are_left_alone(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
     code = """
-        from hil.timing import Clock, Series, max, s
+        from hil.measure import Clock, Series, max, s
         def test_x(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), max <= 1 * s)
     """
     for _ in range(2):
@@ -304,8 +304,8 @@ def test_a_collection_imports_no_board_code(tmp_path: Path) -> None:
     code = (
         "import pytest, sys\n"
         f"status = pytest.main([*{LOAD!r}, '--collect-only', '-q', '-m', 'board', '-p', 'no:cacheprovider'])\n"
-        "slow = [name for name in sys.modules if name.startswith(('hil.board', 'hil.image.', 'hil.wasm', 'hil.guest',"
-        " 'hil.timing', 'hil.report', 'hil.console', 'pydantic', 'qemu.'))]\n"
+        "slow = [name for name in sys.modules if name.startswith(('hil.board.board', 'hil.board.drivers', 'hil.qemu', 'hil.places', 'hil.image.', 'hil.wasm', 'hil.guest',"
+        " 'hil.measure', 'hil.report', 'hil.console', 'pydantic', 'qemu.'))]\n"
         "print('IMPORTED', status, slow)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -18,7 +18,7 @@ from test_plugin import LOAD, ROOT, run, stub  # noqa: F401  fixtures
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import store
-from hil.wasm.proof import prove
+from hil.wasm.health_check import prove
 
 pytest_plugins = ["pytester"]
 ALLURE = ("-p", "allure_pytest.plugin", "--alluredir", "al")
@@ -137,7 +137,7 @@ def test_a_directory_may_have_any_name(run, pytester, name) -> None:  # type: ig
 def test_a_test_may_change_the_directory(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     code = """
         import os
-        from hil.timing import Clock, Series, max, s
+        from hil.measure import Clock, Series, max, s
         def check(measure, name): measure.check(Series("q", name, (0.5,), Clock("c", 1e-9)), max <= 1 * s)
         def test_there_and_back(measure, tmp_path, monkeypatch):
             monkeypatch.chdir(tmp_path)
@@ -205,7 +205,7 @@ def test_ctrl_c_has_a_status_of_its_own(monkeypatch: pytest.MonkeyPatch, interru
     def ended() -> None:
         raise interrupt
 
-    monkeypatch.setattr("hil.checkup.run", ended)
+    monkeypatch.setattr("hil.cli.host_check.run", ended)
     assert CliRunner().invoke(main, ["doctor"]).exit_code == (130 if interrupt is KeyboardInterrupt else 1)
 
 

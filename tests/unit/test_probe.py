@@ -19,9 +19,9 @@ from support import QUICK, until
 from hil.errors import ConfigurationError, Evidence, GuestError, InfrastructureError, RunnerError
 from hil.guest import CommandTimeout
 from hil.image.manifest import AgentFacts
-from hil.timing import probe as module
-from hil.timing.probe import Counter, Cycles, Executions, Probe, build, parse, seconds
-from hil.timing.units import ms, percent
+from hil.measure import probe as module
+from hil.measure.probe import Counter, Cycles, Executions, Probe, build, parse, seconds
+from hil.measure.units import ms, percent
 
 HZ = 62_500_000
 RUNNING = 0xFFFFFFFF

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from support import QUICK, children, gone, held, no_more_than, until
 
-from hil.board.qemu import Qemu
-from hil.board.qmp import Monitor
 from hil.console import Console, LineClosed, Transcript
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.qemu.monitor import Monitor
+from hil.qemu.process import Qemu
 
 EMULATOR = "qemu-system-aarch64"
 NONE = [EMULATOR, "-machine", "none"]
@@ -185,7 +185,7 @@ def test_many_machines_leave_nothing_behind(tmp_path: Path) -> None:
 OWNER = """
 import sys
 from pathlib import Path
-from hil.board.qemu import Qemu
+from hil.qemu.process import Qemu
 qemu = Qemu(["qemu-system-aarch64", "-machine", "none"], log=Path(sys.argv[1]), oldest="7.2")
 child = open(f"/proc/{qemu._keeper.pid}/task/{qemu._keeper.pid}/children").read().split()[0]
 print(qemu._keeper.pid, child, flush=True)
@@ -221,7 +221,7 @@ def test_an_interrupted_start_leaves_no_machine(tmp_path: Path, monkeypatch: pyt
     def interrupted(sock: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hil.board.qemu.Monitor", interrupted)
+    monkeypatch.setattr("hil.qemu.process.Monitor", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Qemu(NONE, log=tmp_path / "qemu.log", oldest="7.2")
     until(lambda: no_more_than(before))
@@ -241,7 +241,7 @@ def test_a_machine_that_prints_at_once_does_not_silence_its_monitor(
             time.sleep(1)
             super().__init__(sock)
 
-    monkeypatch.setattr("hil.board.qemu.Monitor", Late)
+    monkeypatch.setattr("hil.qemu.process.Monitor", Late)
     kernel = tmp_path / "flood.bin"
     kernel.write_bytes(FLOOD)
     machine = [EMULATOR, "-machine", "virt", "-cpu", "cortex-a53", "-kernel", str(kernel)]
@@ -265,7 +265,7 @@ GREETING = b'{"QMP": {"version": {"qemu": {"major": 9}}, "capabilities": []}}\r\
     ids=["nothing", "words", "empty", "list", "binary", "number", "deep", "no answer", "end"],
 )
 def test_a_monitor_that_does_not_come_up_is_the_test_bed_s(monkeypatch: pytest.MonkeyPatch, said: bytes | None) -> None:
-    monkeypatch.setattr("hil.board.qmp.CONNECT_LIMIT", 0.2)
+    monkeypatch.setattr("hil.qemu.monitor.CONNECT_LIMIT", 0.2)
     before = held()
     ours, theirs = socket.socketpair()
     with theirs:
@@ -322,7 +322,7 @@ def test_a_monitor_that_goes_wrong_is_the_test_bed_s(answer: bytes | None) -> No
 
 
 def test_a_silent_emulator_is_told_with_what_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hil.board.qmp.CONNECT_LIMIT", 0.3)
+    monkeypatch.setattr("hil.qemu.monitor.CONNECT_LIMIT", 0.3)
     before = held()
     silent = tmp_path / "qemu-silent"
     silent.write_text("#!/bin/sh\nkill -STOP $$\n")

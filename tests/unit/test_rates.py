@@ -7,7 +7,7 @@ import math
 import pytest
 
 from hil.errors import ConfigurationError
-from hil.timing.rates import rate
+from hil.stats.rates import rate
 
 
 def binomial(k: int, n: int, p: float) -> float:

@@ -28,9 +28,9 @@ from hil.errors import BootError, ConfigurationError, InfrastructureError
 from hil.guest import Guest
 from hil.guest.shell import Shell
 from hil.image.manifest import ConsoleFacts
-from hil.timing import link
+from hil.measure import link
 from hil.wasm import Runner, exited
-from hil.wasm.proof import prove
+from hil.wasm.health_check import prove
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "recordings"

@@ -16,14 +16,14 @@ import scipy.special  # noqa: F401
 from support import UNPROVEN, Wire, arrived, stub_board
 
 import hil.board.board
+import hil.compare.baseline
 import hil.labgrid
+import hil.measure.measure
+import hil.measure.results
+import hil.plots.series
 import hil.report.evidence
 import hil.report.labels
-import hil.timing.baseline
-import hil.timing.measure
-import hil.timing.plots
-import hil.timing.rates
-import hil.timing.results
+import hil.stats.rates
 import hil.wasm
 from hil.board.stages import FAILURES
 from hil.errors import (
@@ -35,12 +35,12 @@ from hil.errors import (
     InfrastructureError,
     RunnerError,
 )
+from hil.measure import Clock, Series, max, ms, s
+from hil.measure.bounds import BoundsNotKept
 from hil.plugin.labels import _fatal
 from hil.report import kinds, repeat
 from hil.report.build import REPORTS_DIR
 from hil.report.kinds import KINDS, kind_of
-from hil.timing import Clock, Series, max, ms, s
-from hil.timing.bounds import BoundsNotKept
 from hil.wasm import Exited, Failed, Faulted, Module, NoAgent, Silent, Stuck, Verdict
 from hil.wasm.runner import Execution
 
@@ -200,10 +200,10 @@ def test_bug(board): {}["x"]
 def test_mine(board): raise ConfigurationError("x")
 def test_boot(board): raise BootError("x", stage="login")
 def test_bound(measure):
-    from hil.timing import Clock, Series, max, s
+    from hil.measure import Clock, Series, max, s
     measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), max <= 1 * s)
 def test_marginal(measure):
-    from hil.timing import Bound, Clock, Series, max, s
+    from hil.measure import Bound, Clock, Series, max, s
     measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), Bound(max, 3 * s, marginal=1 * s))
 """
 

@@ -21,18 +21,18 @@ from support import UNUSED_BOARD, stub_board
 
 import hil.board.board
 import hil.labgrid
+import hil.measure.measure
 import hil.report.evidence
-import hil.timing.measure
 import hil.wasm
+from hil.compare.baseline import Baselines
 from hil.console import Transcript
 from hil.console.recording import Recording, span
 from hil.image import manifest
+from hil.measure import Clock, Series, max, ms, p99, us
 from hil.report import console, figures, player, repeat
 from hil.report.console import Mark, Patterns, Span
 from hil.report.figures import Taken, margin
 from hil.report.markup import asset, digest
-from hil.timing import Clock, Series, max, ms, p99, us
-from hil.timing.baseline import Baselines
 
 pytest_plugins = ["pytester"]
 REFERENCE = manifest.find("reference")
@@ -624,7 +624,7 @@ def test_a_seed_and_a_place_are_named(run, pytester) -> None:  # type: ignore[no
 
 MEASURES = """
 import pytest
-from hil.timing import Clock, Series, p50, ms
+from hil.measure import Clock, Series, p50, ms
 from hil.plugin import SEEN, SESSION
 @pytest.fixture
 def measured(request, board):

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from limits import HANG
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.timing import Clock, Series, max, ms, p99, percent
-from hil.timing.results import Judged, digest, load, read, write
+from hil.measure import Clock, Series, max, ms, p99, percent
+from hil.measure.results import Judged, digest, load, read, write
 
 CLOCK = Clock("guest counter", 16e-9, "CNTVCT_EL0", 1.2e-5)
 PROVENANCE = {"board": "qemu-reference", "module": "hello.wasm " + "a" * 64}
@@ -137,7 +137,7 @@ def test_a_half_header_is_begun_anew(tmp_path: Path) -> None:
 def test_writers_that_are_killed_and_others_beside_them_leave_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "r"
     code = (
-        "import sys; from pathlib import Path; from hil.timing import Clock, Series; from hil.timing.results import write\n"
+        "import sys; from pathlib import Path; from hil.measure import Clock, Series; from hil.measure.results import write\n"
         "for number in range(int(sys.argv[2])): write(Path(sys.argv[1]), Series('q', sys.argv[3], [number] * 500, Clock('c', 1e-9)))\n"
         "import os; os.write(1, b'done'); os.kill(os.getpid(), 9)"
     )

@@ -18,13 +18,13 @@ from reviewed import REAL, VIRTUAL, Plan, digest, history
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.history.rows import Boot, Figure, Run, Test
+from hil.measure import Series
 from hil.review import pages, trends
 from hil.review.findings import Finding, Kind, findings, verdict
 from hil.review.lines import lines
 from hil.review.matrix import Cell, matrix
 from hil.review.overview import review
 from hil.review.window import Night, Window, streak
-from hil.timing import Series
 
 SMALL = 6  # nights, where it does not take more
 BOOT = "stage login: nothing was heard"

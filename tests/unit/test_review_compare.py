@@ -12,9 +12,9 @@ from reviewed import REAL, VIRTUAL, Plan, history
 
 from hil.cli import main
 from hil.errors import ConfigurationError
+from hil.measure import Clock, Series, results
 from hil.review import comparison
 from hil.review.comparison import Comparison, compare
-from hil.timing import Clock, Series, results
 
 MODULES = [("response time", name, clock) for name, clock in (("hello.wasm", VIRTUAL), ("nbody.wasm", REAL))]
 

@@ -21,9 +21,9 @@ from support import QUICK, gone, held, no_more_than
 
 from hil.board import drivers
 from hil.board.drivers import HilSerialDriver
-from hil.board.rfc2217 import Rfc2217
-from hil.board.telnet import BINARY, COM_PORT, DO, DONT, ECHO, IAC, SB, SE, SGA, WILL, WONT, Telnet
 from hil.console import LineClosed
+from hil.console.rfc2217 import Rfc2217
+from hil.console.telnet import BINARY, COM_PORT, DO, DONT, ECHO, IAC, SB, SE, SGA, WILL, WONT, Telnet
 from hil.errors import ConfigurationError, InfrastructureError
 
 ALL = bytes(range(256))

@@ -17,7 +17,7 @@ from hil.errors import ConfigurationError, RunnerError
 from hil.guest import Guest
 from hil.guest import shell as shell_module
 from hil.image.manifest import AgentFacts, ConsoleFacts
-from hil.timing import Measure
+from hil.measure import Measure
 from hil.wasm import (
     Execution,
     Module,

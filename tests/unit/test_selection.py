@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from support import stub_board
 
+from hil.board.selection import Selection, bounds_file, find, from_ini, ini_selection, name_of, select
 from hil.cli import main
 from hil.errors import ConfigurationError
 from hil.plugin.session import Chosen
-from hil.selection import Selection, bounds_file, find, from_ini, ini_selection, name_of, select
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -156,7 +156,7 @@ def test_an_environment_with_drivers_of_its_own_is_loaded_by_labgrid_and_by_us(b
     board.write_text(board.read_text().replace("imports: [hil.labgrid]", "imports: [hil.labgrid, ./own.py]"))
     assert "own.py" in board.read_text()
     (bench / "test_x.py").write_text(
-        "from hil.board import boardfile\nfrom hil.selection import find\n"
+        "from hil.board import boardfile\nfrom hil.board.selection import find\n"
         "def test_x(hil_session_board): boardfile.environment(find(hil_session_board.name))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LG_ENV": "a.yaml"}

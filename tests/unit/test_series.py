@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hil.errors import ConfigurationError
-from hil.timing import Clock, Series
+from hil.measure import Clock, Series
 
 CLOCK = Clock("guest counter", 16e-9)
 

@@ -29,20 +29,20 @@ from support import QUICK, children, held, no_more_than, stub_board, until
 
 import hil.board.board
 import hil.labgrid
+import hil.measure.measure
+import hil.measure.results
 import hil.report.evidence
-import hil.timing.measure
-import hil.timing.results
 import hil.wasm  # noqa: F401
-from hil.board import snapshot
 from hil.board.board import Board
-from hil.board.qemu import StateRefused
-from hil.board.qmp import Monitor
-from hil.board.snapshot import Shelf, memory_size, shelves, trim
 from hil.cli import main
 from hil.console import Transcript
 from hil.errors import ConfigurationError, HilError, InfrastructureError, RunnerError
-from hil.image.digests import BLOCK
-from hil.image.tools import MIB
+from hil.host.digests import BLOCK
+from hil.host.tools import MIB
+from hil.qemu import snapshot
+from hil.qemu.monitor import Monitor
+from hil.qemu.process import StateRefused
+from hil.qemu.snapshot import Shelf, memory_size, shelves, trim
 
 pytest_plugins = ["pytester"]
 
@@ -304,7 +304,7 @@ def test_what_the_killed_left_goes_and_what_the_living_do_stays(keep) -> None:  
 DIE = """
 import os, signal, sys
 from pathlib import Path
-from hil.board.snapshot import Shelf
+from hil.qemu.snapshot import Shelf
 from hil.console import Transcript
 memory, left, real = os.memfd_create("x"), int(sys.argv[1]), os.pwrite
 os.write(memory, os.urandom(1 << 20))
@@ -395,7 +395,7 @@ def test_memory_is_as_large_as_qemu_s_option_says(words: list[str], size: int | 
 
 @pytest.mark.parametrize("size", ["64", "65536k", "67108864B", "65537K"])
 def test_qemu_reads_it_the_same(tmp_path: Path, size: str) -> None:
-    from hil.board.qemu import Qemu
+    from hil.qemu.process import Qemu
 
     machine = ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a53", "-m", size, "-S"]
     qemu = Qemu(machine, log=tmp_path / "log", oldest="7.2")
@@ -970,7 +970,7 @@ def test_hil_run_restores_and_boots_where_asked(stub: str, tmp_path: Path, monke
     with Path(stub).with_name("stub.toml").open("a") as manifest:
         manifest.write("[agent]\n")
     monkeypatch.setattr("hil.wasm.Runner.place", place)
-    monkeypatch.setattr("hil.wasm.proof.prove", lambda guest: answers(guest.board))
+    monkeypatch.setattr("hil.wasm.health_check.prove", lambda guest: answers(guest.board))
     hello = Path(__file__).parents[2] / "wasm_samples" / "hello.wasm"
     before = children(os.getpid())
     for more in ([], [], ["--boot"]):

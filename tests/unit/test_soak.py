@@ -16,10 +16,10 @@ from test_runner import make as stand_in
 
 from hil.errors import BootError, ConfigurationError, InfrastructureError, RunnerError
 from hil.image.manifest import AgentFacts
-from hil.timing import BoundsNotKept, Measure, MiB
-from hil.timing import memory as memory_module
-from hil.timing.memory import GUEST, PARTITION, RUNNER, Memory, own
-from hil.timing.soak import Allowances, boots, soak
+from hil.measure import BoundsNotKept, Measure, MiB
+from hil.measure import memory as memory_module
+from hil.measure.memory import GUEST, PARTITION, RUNNER, Memory, own
+from hil.measure.soak import Allowances, boots, soak
 from hil.wasm import Runner
 from hil.wasm import runner as runner_module
 

@@ -11,8 +11,8 @@ import pytest
 import scipy.stats
 
 from hil.errors import ConfigurationError
-from hil.timing import Clock, Series, pwcet
-from hil.timing.tails import Fit, halves, ljung_box, runs
+from hil.measure import Clock, Series, pwcet
+from hil.stats.tails import Fit, halves, ljung_box, runs
 
 CLOCK = Clock("guest counter", 16e-9, floor=0.0)
 EXACT = Clock("virtual time", 16e-9, floor=0.0, exact=True)

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hil import foreign
 from hil.cli import main
 from hil.cli.common import out
 from hil.errors import ConfigurationError, Evidence, HilError
 from hil.history.rows import Run, Taken
 from hil.history.store import History
+from hil.host import foreign
+from hil.measure import Bounds, Clock, Series, results
 from hil.nightly import plan, state, summary
 from hil.text import printable, printable_line, storable
-from hil.timing import Bounds, Clock, Series, results
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b2J\x7f\r\u202e\u2028\u2066\u200e\udcb0\ud83d\0"
 SHOWN = "\\x1b]0;owned\\x07\\x1b[2J\\x9b2J\\x7f\\r\\u202e\\u2028\\u2066\\u200e\\xb0\\ud83d\\x00"

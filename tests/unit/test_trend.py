@@ -14,10 +14,12 @@ from scipy.signal import lfilter
 from scipy.stats import theilslopes
 
 from hil.errors import ConfigurationError
-from hil.timing import B, Clock, KiB, MiB, Series, percent, plots, results
-from hil.timing.bounds import Outcome
-from hil.timing.trend import drift, growth, trend
-from hil.timing.units import parse
+from hil.measure import B, Clock, KiB, MiB, Series, percent, results
+from hil.measure.bounds import Outcome
+from hil.measure.growth import drift, growth
+from hil.measure.units import parse
+from hil.plots import series as plots
+from hil.stats.trend import trend
 
 RUNS = 400
 STATED = 0.05  # one-sided

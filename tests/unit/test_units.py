@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hil.errors import ConfigurationError
-from hil.timing.units import Amount, amount, ms, ns, parse, percent, ratio, s, shown, us
+from hil.measure.units import Amount, amount, ms, ns, parse, percent, ratio, s, shown, us
 
 
 def test_amounts_scale_add_and_compare() -> None:

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from hil.cli import main
 from hil.errors import ConfigurationError
-from hil.timing import Bound, Bounds, Clock, Series, misses, ms, p50, p99, percent, results
-from hil.timing.unmatched import unmatched
+from hil.measure import Bound, Bounds, Clock, Series, misses, ms, p50, p99, percent, results
+from hil.measure.unmatched import unmatched
 
 ROOT = Path(__file__).parents[2]
 ROW = '[[bound]]\nquantity = "{}"\nsubject = "{}"\nfigure = "p50"\nlimit = "1 s"\nreason = "r"\n'
@@ -127,13 +127,13 @@ def test_a_clock_without_a_sound_resolution_is_refused(resolution: float, floor:
 
 
 def test_former_names_are_refused_with_the_new_one(tmp_path: Path) -> None:
-    import hil.timing
+    import hil.measure
 
     with pytest.raises(ConfigurationError, match="the figure maximum is called max"):
-        _ = hil.timing.maximum
+        _ = hil.measure.maximum
     path = tmp_path / "b.toml"
     path.write_text(ROW.format("q", "s").replace("p50", "peak-to-peak"))
     with pytest.raises(ConfigurationError, match=r":4: .*'peak-to-peak' is called 'peak_to_peak'"):
         Bounds(path)
-    for name in hil.timing.figures.FIGURES:
-        assert getattr(hil.timing, name).name == name, "one spelling in Python and in files"
+    for name in hil.measure.figures.FIGURES:
+        assert getattr(hil.measure, name).name == name, "one spelling in Python and in files"

@@ -12,11 +12,12 @@ from types import SimpleNamespace
 import pytest
 from labgrid.remote.common import TAG_VAL, Place
 
-from hil.board import boardfile, places
-from hil.board import lease as leases
-from hil.board.places import Terms, Wanted
-from hil.board.search import Search, _locked, _ordinal
+from hil.board import boardfile
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.places import lease as leases
+from hil.places import selector as places
+from hil.places.search import Search, _locked, _ordinal
+from hil.places.selector import Terms, Wanted
 from hil.plugin.session import Chosen
 
 
@@ -130,7 +131,7 @@ def test_when_a_holder_counts_as_dead() -> None:
 
 
 def test_workers_of_a_run_know_each_other() -> None:
-    code = "from hil.board import lease; print(lease.new())"
+    code = "from hil.places import lease; print(lease.new())"
 
     def lease(run: str) -> leases.Lease:
         environment = {**os.environ, "PYTEST_XDIST_TESTRUNUID": run}

@@ -12,9 +12,9 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hil import archive
-from hil.archive import Bounded, Budget, Timed
 from hil.errors import ConfigurationError, HilError
+from hil.host import archives as archive
+from hil.host.archives import Bounded, Budget, Timed
 from hil.text import printable_line
 from hil.wasm.module import Module
 from hil.wasm.oci.cache import Cache

@@ -10,9 +10,9 @@ import tarfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from hil import archive
-from hil.archive import Bounded, Budget
 from hil.errors import ConfigurationError, HilError
+from hil.host import archives as archive
+from hil.host.archives import Bounded, Budget
 from hil.text import printable_line
 from hil.wasm.oci.artifact import LISTED, MANIFEST_LIMIT, choose, parse
 from hil.wasm.oci.reference import Reference

@@ -20,8 +20,8 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.utils import parse_dict_header
 
-from hil.directories import home
 from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.host.directories import home
 from hil.text import printable_line
 from hil.wasm.oci.artifact import INDEXES, MANIFEST_LIMIT, MANIFESTS
 from hil.wasm.oci.reference import Reference, digest_of

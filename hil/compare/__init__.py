@@ -1,0 +1,1 @@
+"""Comparisons of what was measured with what was measured before."""

@@ -1,0 +1,1 @@
+"""This machine: paths, files, processes, outside programs, progress, configuration files."""

@@ -1,0 +1,123 @@
+"""TOML files with a schema, whose errors point at the line: `FILE:LINE: KEY: what`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from hil.errors import ConfigurationError
+from hil.host import foreign
+
+Model = TypeVar("Model", bound=BaseModel)
+LIMIT = 16 << 20  # bytes
+
+
+def load(path: Path, model: type[Model], what: str, hint: str | None = None) -> Model:
+    """Read the file `path` (a `what`: "image manifest") and validate it as `model`.
+
+    Arrays become tuples. Raises `ConfigurationError` that names each wrong line and key; `hint` is what
+    to do about a file that cannot be read.
+    """
+    try:
+        text = foreign.read(path, LIMIT, links=True).decode("utf-8-sig")  # some editors write a byte order mark
+    except (OSError, UnicodeDecodeError) as error:
+        reason = foreign.why(error) if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigurationError(f"cannot read the {what} {path}: {reason}", hint=hint) from error
+    try:
+        return model.model_validate(_frozen(tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        whole = what.split()[-1]
+        problems = [_explain(path, text, model, whole, problem) for problem in error.errors(include_url=False)]
+        raise ConfigurationError("\n".join(problems), hint=f"correct {path}") from error
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean ...? ` where one of `known` is close to `word`, else nothing."""
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {found[0]!r}? " if found else ""
+
+
+def _frozen(value: Any) -> Any:
+    """TOML arrays are lists, the models hold tuples, and strict validation takes no one for the other."""
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return value
+
+
+def place(path: Path, location: tuple[str | int, ...]) -> str:
+    """Return `FILE:LINE: KEY` of what stands at `location` in the file `path`, without the line where it is unknown."""
+    return _place(path, path.read_text(encoding="utf-8"), location)
+
+
+def _place(path: Path, text: str, location: tuple[str | int, ...]) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    line = _line(text, location)
+    return ": ".join(filter(None, (f"{path}:{line}" if line else str(path), key)))
+
+
+def _explain(path: Path, text: str, model: type[BaseModel], whole: str, problem: Any) -> str:
+    """One problem found by pydantic, in a line."""
+    location: tuple[str | int, ...] = problem["loc"]
+    if problem["type"] == "extra_forbidden":
+        known = sorted(_keys(model, location[:-1]))
+        what = f"unknown key; {near(str(location[-1]), known)}known keys: {', '.join(known)}"
+    elif problem["type"] == "missing":
+        what = "this key is missing"
+    else:
+        what = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{_place(path, text, location)}{'' if location else f': {whole}'}: {what}"
+
+
+def _keys(model: Any, location: tuple[str | int, ...]) -> Iterator[str]:
+    """The keys that may stand in the table at `location`."""
+    for part in location:
+        if isinstance(part, str) and hasattr(model, "model_fields") and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation)
+    for name, field in getattr(model, "model_fields", {}).items():
+        yield field.alias or name
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
+
+
+def _line(text: str, location: tuple[str | int, ...]) -> int | None:
+    """The number of the line that is nearest to `location`: tomllib keeps no positions."""
+    best, found = 0, None
+    table: tuple[str | int, ...] = ()
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := _HEADER.match(line):
+            name = header[2]
+            table = _split(name)
+            if header[1] == "[[":
+                counts[name] = counts.get(name, -1) + 1
+                table += (counts[name],)
+            here = table
+        elif key := _KEY.match(line):
+            here = table + _split(key[1])
+        else:
+            continue
+        if len(here) > best and location[: len(here)] == here:
+            best, found = len(here), number
+    return found
+
+
+def _split(dotted: str) -> tuple[str | int, ...]:
+    return tuple(part.strip(" \"'") for part in dotted.split("."))

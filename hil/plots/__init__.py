@@ -1,0 +1,1 @@
+"""Pictures of series and of figures over nights, as SVG text."""

@@ -1,0 +1,1 @@
+"""The emulator: its process, its monitor, snapshots, and virtual time."""

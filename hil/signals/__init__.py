@@ -1,0 +1,1 @@
+"""Digital signals: captures, edges, and the series that they give."""

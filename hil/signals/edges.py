@@ -1,0 +1,347 @@
+"""Edges of digital signals, from a logic analyser's capture, and the series that they give.
+
+A capture is a VCD file (IEEE 1364, clause 18) of any instrument, or sigrok's raw samples. An edge is a
+change straight from 0 to 1 or back; where a level is unknown (`x` or `z`) no edge and no interval is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hil.board.analyser import Instant
+from hil.errors import ConfigurationError
+from hil.measure.series import Clock, Series
+from hil.measure.units import Amount, amount, shown
+from hil.signals import vcd
+from hil.signals.vcd import UNKNOWN
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hil.stats.arrays import Floats
+
+    Ticks = NDArray[np.int64]
+    Levels = NDArray[np.uint8]
+
+CLOCK = "logic analyser"
+DRIFT = 100e-6  # two ordinary crystals, 50 ppm each
+_CHUNK = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """What one channel did: at `ticks[i]` its level became `levels[i]` (0, 1, or 2 for unknown) until the next.
+
+    The first entry is the level at the start. There are `rate` ticks in a second; the capture ended at tick
+    `end`. Each series raises `ConfigurationError` where the channel has too few edges for it. Intervals are
+    subtracted in ticks, so equal intervals give equal samples.
+    """
+
+    channel: str
+    ticks: Ticks
+    levels: Levels
+    end: int
+    rate: float
+    clock: Clock
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rising(self) -> Floats:
+        """Times of the changes from 0 to 1, in seconds by the capture's clock."""
+        return self._seconds(self.ticks[self._begins(0, 1)])
+
+    @property
+    def falling(self) -> Floats:
+        """Times of the changes from 1 to 0, in seconds by the capture's clock."""
+        return self._seconds(self.ticks[self._begins(1, 0)])
+
+    def period(self) -> Series:
+        """From each rising edge to the next."""
+        at = self._begins(0, 1, 0, 1)
+        return self._series("period", self.ticks[at + 2] - self.ticks[at], at)
+
+    def high_time(self) -> Series:
+        """From each rising edge to the falling one after it."""
+        at = self._begins(0, 1, 0)
+        return self._series("high time", self.ticks[at + 1] - self.ticks[at], at)
+
+    def low_time(self) -> Series:
+        """From each falling edge to the rising one after it."""
+        at = self._begins(1, 0, 1)
+        return self._series("low time", self.ticks[at + 1] - self.ticks[at], at)
+
+    def duty_cycle(self) -> Series:
+        """The high part of each period, a ratio."""
+        at = self._begins(0, 1, 0, 1)
+        self._enough("duty cycle", at)
+        high, whole = self.ticks[at + 1] - self.ticks[at], self.ticks[at + 2] - self.ticks[at]
+        coarse = f"a sample is up to {shown(1 / int(whole.min()), '1')} of a period"
+        clock = replace(self.clock, remark=f"{coarse}; {self.clock.remark}")
+        return self._of("duty cycle", high / whole, self._seconds(self.ticks[at]), clock, unit="1")
+
+    def period_jitter(self, nominal: Amount | None = None) -> Series:
+        """Each period less `nominal`, a time, or less their mean where none is given."""
+        periods = self.period()
+        ideal = float(periods.samples.mean()) if nominal is None else amount(nominal, "s", "the nominal period")
+        said = {"nominal period": f"{shown(ideal)}{' (mean)' if nominal is None else ''}"}
+        return replace(
+            periods,
+            quantity="period jitter",
+            samples=periods.samples - ideal,
+            provenance={**periods.provenance, **said},
+        )
+
+    def cycle_to_cycle_jitter(self) -> Series:
+        """Each period less the one before it."""
+        at = self._begins(0, 1, 0, 1, 0, 1)
+        first, second, third = (self.ticks[at + step] for step in (0, 2, 4))
+        return self._series("cycle-to-cycle jitter", third - 2 * second + first, at, edges=3)
+
+    def latency_to(self, other: Edges, edge: str = "rising", answer: str = "rising") -> Series:
+        """From each edge here to the first one of `other`, of the same capture, before the next edge here.
+
+        `edge` and `answer` are `"rising"`, `"falling"` or `"any"`. How many edges had no answer is in the
+        provenance.
+        """
+        if other.rate != self.rate:
+            raise ConfigurationError(
+                f"the channels {self.channel} and {other.channel} are of different captures: "
+                f"{self.rate:g} and {other.rate:g} ticks a second",
+                hint="capture both channels at once",
+            )
+        asked, answered = self._chosen(edge), other._chosen(answer)
+        self._enough("latency", asked)
+        subject = f"{self.channel} {edge} to {other.channel} {answer}"
+        return self._latency(subject, self._seconds(asked), self._seconds(answered), self.clock)
+
+    def latency_to_console(self, stamps_ns: Sequence[int], began: Instant, host: Clock, edge: str = "rising") -> Series:
+        """From each edge to the first console line after it, before the next edge.
+
+        `stamps_ns` are the lines' host monotonic stamps, ascending, `host` is the clock that took them, and
+        `began` the instant of the capture's start on it. The floor of the series' clock adds up what each is
+        uncertain by: the start, which shifts all samples alike, the drift between the two clocks, and theirs.
+        Raises `ConfigurationError` where edges follow each other too fast for such a floor.
+        """
+        import numpy as np
+
+        asked = self._chosen(edge)
+        self._enough("latency", asked)
+        times = self._seconds(asked)
+        slack = began.uncertainty + DRIFT * float(times[-1]) + host.uncertainty + self.clock.uncertainty
+        if len(times) > 1 and (closest := float(np.diff(times).min())) <= 2 * slack:
+            raise ConfigurationError(
+                f"edges of {self.channel} come {shown(closest)} apart, but the console's stamps are only known "
+                f"to {shown(slack)} on the analyser's clock: a line may belong to either edge",
+                hint="put the console's line on the analyser, too, or let the edges come slower",
+            )
+        remark = (
+            f"against {host.name}; the capture's start is known to {shown(began.uncertainty)}, and shifts all "
+            f"samples alike; the clocks may drift apart by {DRIFT * 1e6:.0f} ppm"
+        )
+        clock = Clock(self.clock.name, max(self.clock.resolution, host.resolution), remark, floor=slack)
+        lines = (np.asarray(stamps_ns, dtype=np.int64) - began.ns) / 1e9
+        return self._latency(f"{self.channel} {edge} to the console", times, lines, clock, slack)
+
+    def without_glitches(self, width: Amount) -> Edges:
+        """The channel without pulses, high or low, shorter than `width`.
+
+        A level counts from where it stays for `width`, so a contact that bounces has its edge at the last
+        bounce. How many pulses went is in the provenance.
+        """
+        import numpy as np
+
+        least = amount(width, "s", "the width of a glitch")
+        kept = (np.diff(self.ticks, append=self.end) / self.rate >= least) | (self.levels == UNKNOWN)
+        kept[[0, -1]] = True  # cut by the capture: how long they were is not known
+        ticks, levels = _changes(self.ticks[kept], self.levels[kept])
+        said = {"glitches removed": f"{int((~kept).sum())} shorter than {width}"}
+        return replace(self, ticks=ticks, levels=levels, provenance={**self.provenance, **said})
+
+    def __str__(self) -> str:
+        return (
+            f"{self.channel}: {len(self._begins(0, 1))} rising and {len(self._begins(1, 0))} falling edges in "
+            f"{shown(self.end / self.rate)}, clock: {self.clock}"
+        )
+
+    def _begins(self, first: int, *pattern: int) -> NDArray[np.intp]:
+        """The indices of the edges from `first` after which the levels follow `pattern`."""
+        import numpy as np
+
+        levels = self.levels
+        last = max(0, len(levels) - len(pattern))
+        found = levels[:last] == first
+        for step, level in enumerate(pattern, 1):
+            found &= levels[step : step + last] == level
+        return np.flatnonzero(found) + 1
+
+    def _chosen(self, edge: str) -> Ticks:
+        import numpy as np
+
+        patterns = {"rising": ((0, 1),), "falling": ((1, 0),), "any": ((0, 1), (1, 0))}
+        if edge not in patterns:
+            raise ConfigurationError(f"there is no edge {edge!r}", hint=f"the edges are: {', '.join(patterns)}")
+        at = np.sort(np.concatenate([self._begins(*pattern) for pattern in patterns[edge]]))
+        chosen: Ticks = self.ticks[at]
+        return chosen
+
+    def _seconds(self, ticks: NDArray[np.int64]) -> Floats:
+        return ticks / self.rate
+
+    def _enough(self, quantity: str, found: NDArray[np.int64]) -> None:
+        if not len(found):
+            raise ConfigurationError(
+                f"too few edges for a {quantity}: {self}",
+                hint="is the probe on the pin, does it toggle, and is the capture long enough?",
+            )
+
+    def _series(self, quantity: str, ticks: Ticks, at: NDArray[np.intp], edges: int = 2) -> Series:
+        self._enough(quantity, at)
+        clock = self.clock
+        if clock.floor:  # each edge adds up to one sample of error, less the one that all have
+            clock = replace(clock, floor=clock.floor * (edges - 1))
+        return self._of(quantity, self._seconds(ticks), self._seconds(self.ticks[at]), clock)
+
+    def _of(self, quantity: str, samples: Floats, times: Floats, clock: Clock, unit: str = "s") -> Series:
+        return Series(quantity, self.channel, samples, clock, unit, times=times, provenance=self.provenance)
+
+    def _latency(self, subject: str, asked: Floats, answers: Floats, clock: Clock, slack: float = 0.0) -> Series:
+        """From each of `asked` to the first of `answers` before the next; `slack` earlier counts, too."""
+        import numpy as np
+
+        place = np.searchsorted(answers, asked - slack)
+        first = np.append(answers, np.inf)[place]
+        answered = first < np.append(asked[1:] - slack, np.inf)
+        if not answered.any():
+            raise ConfigurationError(
+                f"none of the {len(asked)} edges was answered: {subject}",
+                hint="was the right edge chosen, and did both run at the same time?",
+            )
+        said = {"unanswered": f"{int((~answered).sum())} of {len(asked)}"}
+        return Series(
+            "latency",
+            subject,
+            first[answered] - asked[answered],
+            clock,
+            times=asked[answered],
+            provenance={**self.provenance, **said},
+        )
+
+
+def read_vcd(path: Path, channels: Sequence[str] = (), *, samplerate: float | None = None) -> dict[str, Edges]:
+    """The edges of `channels`, by their names or with their scopes (`top.clk`).
+
+    Where none is named these are all signals of one bit. A bit of a vector is named with its index: `data[3]`.
+
+    `samplerate`, in Hz, is that of the instrument: a VCD file tells only its own time scale, except
+    sigrok's. Where it is known the edges are put on the samples; where it is not, the clock has no floor.
+
+    Raises `ConfigurationError` for a file that is no whole VCD, a channel that is not there or is not of one bit, and
+    edges that do not lie on samples of `samplerate`.
+    """
+    dump = vcd.read(path, channels)
+    rate = dump.rate if samplerate is None else _samplerate(samplerate)
+    per_second = float(dump.per_second if rate is None else rate)
+    if rate is None:
+        clock = Clock(CLOCK, 1 / per_second, "the file's time scale; it does not tell the instrument's sample rate")
+    else:
+        clock = _sampled(rate)
+
+    def edges(name: str) -> Edges:
+        import numpy as np
+
+        packed = np.frombuffer(dump.changes[name], dtype=np.int64)
+        ticks, levels = packed >> 2, (packed & 3).astype(np.uint8)
+        last = np.append(ticks[1:] != ticks[:-1], True)  # of several values at one time the last one holds
+        ticks, levels = _changes(ticks[last], levels[last])
+        if rate is not None:
+            ticks = _on_samples(f"{path}: {name}", ticks, rate, float(dump.per_second))
+        stop = dump.end if rate is None else round(dump.end * rate / float(dump.per_second))
+        return Edges(name, ticks, levels, stop, per_second, clock, {"capture": str(path)})
+
+    return {name: edges(name) for name in dump.changes}
+
+
+def read_samples(path: Path, channels: Mapping[str, int], samplerate: float, *, unitsize: int = 1) -> dict[str, Edges]:
+    """The edges in raw samples, as `sigrok-cli -O binary` writes them: `unitsize` bytes each, bit 0 first.
+
+    `channels` maps names to bits; `samplerate` is in Hz. Raises `ConfigurationError` for an empty file, one
+    that ends within a sample, a bit that is not there, and a sample rate that is none.
+    """
+    import numpy as np
+
+    rate = _samplerate(samplerate)
+    if unitsize < 1 or not channels:
+        raise ConfigurationError(f"{path}: raw samples need a unit size of 1 or more, and the bits of channels")
+    for name, bit in channels.items():
+        if not 0 <= bit < 8 * unitsize:
+            raise ConfigurationError(f"{path}: {name} is bit {bit}, but samples have bits 0 to {8 * unitsize - 1}")
+    found: dict[str, list[Ticks]] = {name: [] for name in channels}
+    first: dict[str, int] = {}
+    level: dict[str, int] = {}
+    count = 0
+    with vcd.opened(path) as file:
+        while block := file.read(_CHUNK * unitsize):
+            if len(block) % unitsize:
+                raise ConfigurationError(
+                    f"{path} ends within a sample of {unitsize} bytes",
+                    hint="is the unit size right, and the file whole?",
+                )
+            rows = np.frombuffer(block, np.uint8).reshape(-1, unitsize)
+            for name, bit in channels.items():
+                bits = rows[:, bit // 8] & (1 << bit % 8) != 0
+                before = level.get(name, bits[0])
+                first.setdefault(name, int(bits[0]))
+                changed = np.flatnonzero(np.diff(bits, prepend=before))
+                found[name].append(changed + count)
+                level[name] = bits[-1]
+            count += len(rows)
+    return {
+        name: Edges(
+            name,
+            np.concatenate([[0], *found[name]]).astype(np.int64),
+            ((np.arange(1 + sum(map(len, found[name]))) + first[name]) % 2).astype(np.uint8),
+            count,
+            rate,
+            _sampled(rate),
+            {"capture": str(path)},
+        )
+        for name in channels
+    }
+
+
+def _changes(ticks: Ticks, levels: Levels) -> tuple[Ticks, Levels]:
+    """Without the entries that repeat the level before them."""
+    import numpy as np
+
+    new = np.append(True, levels[1:] != levels[:-1])
+    return ticks[new], levels[new]
+
+
+def _on_samples(what: str, ticks: Ticks, rate: float, per_second: float) -> Ticks:
+    """The numbers of the samples, at `rate`, that the times `ticks` stand for."""
+    import numpy as np
+
+    exact = ticks * (rate / per_second)
+    samples: Ticks = np.rint(exact).astype(np.int64)
+    # a time is rounded to a tick, a number of samples to 53 bits
+    if rate > per_second or (np.abs(exact - samples) > 0.51 * rate / per_second + 1e-15 * exact).any():
+        raise ConfigurationError(
+            f"{what} has edges that do not lie on samples at {rate:g} Hz", hint="is this the instrument's sample rate?"
+        )
+    return samples
+
+
+def _samplerate(rate: float) -> float:
+    if not 0 < rate < math.inf:
+        raise ConfigurationError(f"a sample rate is more than 0 Hz, not {rate!r}", hint="it is given in Hz: 24e6")
+    return float(rate)
+
+
+def _sampled(rate: float) -> Clock:
+    remark = "an edge is between two samples; the accuracy of the instrument's crystal comes on top"
+    return Clock(CLOCK, 1 / rate, remark, floor=1 / rate)

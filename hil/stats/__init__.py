@@ -1,0 +1,1 @@
+"""Pure statistics: change points, trends, rates and tails."""
