@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hil.history.rows import Run, Taken, Test
+from hil.history.rows import RecordedRun, Run, Test
 from hil.history.store import History
 from hil.measure import Clock, Series, ms, p99
-from hil.measure.results import Judged, Record
+from hil.measure.results import CheckResult, SeriesRecord
 
 TESTS, SERIES, SAMPLES = 5000, 2000, 200
 NIGHTS, FIGURES = 30, 100
@@ -28,7 +28,7 @@ print(f"{time.perf_counter() - start:.3f} {len(figures)}")
 """
 
 
-def made(ident: str, night: str, began: float, tests: int, series: int) -> Taken:
+def made(ident: str, night: str, began: float, tests: int, series: int) -> RecordedRun:
     random, clock = np.random.default_rng(1), Clock("guest counter", 1.6e-8, "", 1e-5)
     run = Run(ident, night, "job-b", "p", "b", began, began + 60, 0, "done", {}, "journal")
     several = [
@@ -53,8 +53,8 @@ def made(ident: str, night: str, began: float, tests: int, series: int) -> Taken
     for number in range(series):
         origin = {"test": f"suites/s/test_a.py::x[b-{number}]", "board": "b", "image": "reference 5f", "module": "n 9a"}
         one = Series("response time", f"n.wasm {number}", random.gamma(9, 1e-3, SAMPLES), clock, provenance=origin)
-        records.append(Record(one, (Judged.of((p99 <= 60 * ms).decide(one)),)))
-    return Taken(run, several, records=records)
+        records.append(SeriesRecord(one, (CheckResult.of((p99 <= 60 * ms).decide(one)),)))
+    return RecordedRun(run, several, records=records)
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from fresh import load
 
 from hil.host.processes import Process
 from hil.lab import Lab
-from hil.lab.plan import State
+from hil.lab.plan import LabState
 from hil.lab.processes import MARK, marked
 from hil.lab.supervisor import SHIM
 from hil.places import lease as leases
@@ -243,7 +243,7 @@ def place_of(lab: Lab, pid: int) -> str:
 
 def victim(case: Case, lab: Lab, run: Run, pid: int, place: str) -> Callable[[], object]:
     """What kills the part."""
-    state = State.read(lab.directory)
+    state = LabState.read(lab.directory)
     assert state is not None
     if case.part == "pytest":
         return run.process.kill
@@ -324,7 +324,7 @@ def afterwards(case: Case, lab: Lab, run: Run, row: Row, pids: set[int]) -> None
         row.wrong.append(f"still at the coordinator: {left}")
     row.after = row.after or "all released"
     if case.part in ("ser2net", "QEMU", "worker") and case.phase != "wait":
-        state = State.read(lab.directory)
+        state = LabState.read(lab.directory)
         on = [name for name, board in state.boards.items() if board.qemu and board.qemu.alive] if state else []
         if on and case.part != "worker":  # that of a dead worker is on until the next has it
             row.wrong.append(f"still switched on: {on}")

@@ -28,7 +28,7 @@ from labgrid.remote.generated.labgrid_coordinator_pb2 import Reservation
 from hil.errors import InfrastructureError
 from hil.places.acquisition import Place, hold
 from hil.places.coordinator import Coordinator
-from hil.places.selector import Terms, Wanted
+from hil.places.selector import PlaceSelector, Terms
 
 BOUND = 1.0  # our time from a shell over labgrid-client's
 LIMIT = 120.0  # seconds for each part to be there
@@ -133,7 +133,7 @@ def ours(address: str, tag: str) -> tuple[float, float]:
 
 def held(address: str, tag: str) -> Place:
     key, _, value = tag.partition("=")
-    return hold(Wanted(tags=((key, value),)), address, TERMS)
+    return hold(PlaceSelector(tags=((key, value),)), address, TERMS)
 
 
 def inside(address: str, tag: str) -> tuple[float, float]:
@@ -199,7 +199,7 @@ def fill(address: str, count: int, pid: int) -> None:
         try:
             print(f"ours, the last free one: {(time.monotonic() - began) * 1000:.0f} ms")
             began = time.monotonic()
-            hold(Wanted(tags=(("lab", "many"),)), address, Terms(wait=1.0, tell=lambda message: None)).close()
+            hold(PlaceSelector(tags=(("lab", "many"),)), address, Terms(wait=1.0, tell=lambda message: None)).close()
             raise SystemExit("there is one place more than there are")
         except InfrastructureError as error:
             print(f"one more, with 1 s to wait: after {time.monotonic() - began:.2f} s: {error.message[:80]} ...")

@@ -25,7 +25,7 @@ from hil.guest import Guest
 from hil.host import digests
 from hil.image import store
 from hil.qemu.process import Qemu
-from hil.qemu.snapshot import Shelf, Snapshot
+from hil.qemu.snapshot import Snapshot, SnapshotStore
 from hil.wasm.health_check import prove
 
 BOOT, OURS, PROCESS, WITHIN = "cold boot", "restore", "-loadvm", "loadvm within"
@@ -112,7 +112,7 @@ def timed_parts(parts: Pass) -> Iterator[None]:
 
 def first_digests(board: Board) -> float:
     """Return the seconds that the digests of image and snapshot take in a process that has not read them yet."""
-    shelf = Shelf([])
+    shelf = SnapshotStore([])
     shelf.directory = board.report.transcript.parent.parent if board.report else shelf.directory
     image, snapshot = board.image(), shelf.find()
     if snapshot is None:

@@ -38,8 +38,8 @@ from hil.image.store import Image
 from hil.places import selector as places
 from hil.places.selector import Terms
 from hil.qemu.process import Qemu, StateRefused
-from hil.qemu.snapshot import Shelf, Snapshot, stamps
-from hil.qemu.virtual_time import Canary, Virtual, song, typing_digest
+from hil.qemu.snapshot import Snapshot, SnapshotStore, stamps
+from hil.qemu.virtual_time import DeterminismCheck, Virtual, console_trace, typing_digest
 
 if TYPE_CHECKING:
     from hil.places.acquisition import Place
@@ -83,7 +83,7 @@ class Board:
         self.boots = self.restores = 0
         self.unsaved = "" if snapshots else "snapshots are switched off"
         self._seed = seed
-        self._shelf: Shelf | None = None
+        self._shelf: SnapshotStore | None = None
         self._snapshot: Snapshot | None = None
         self._switch: Switch | None = None
         try:
@@ -104,14 +104,14 @@ class Board:
         self.name = name_of(self.path)
         env = boardfile.environment(self.path)
         if self.place is None and (remote := boardfile.remote_place(env)) is not None:
-            named = places.Wanted(name=remote, tagless=True)
+            named = places.PlaceSelector(name=remote, tagless=True)
             self.place = self._held(named, terms, env.config.get_option("coordinator_address", ""))
         if self.place is not None:
             boardfile.put_place(env, self.place.name)
         return env
 
     @staticmethod
-    def _held(wanted: places.Wanted, terms: Terms, coordinator: str | None) -> Place:
+    def _held(wanted: places.PlaceSelector, terms: Terms, coordinator: str | None) -> Place:
         from hil.places.acquisition import hold  # brings gRPC, which most boards do without
 
         return hold(wanted, places.address(terms.coordinator, coordinator), terms)
@@ -406,7 +406,7 @@ class Board:
             return None
         if self._shelf is None:
             seed = [*machine.virtual.arguments(), typing_digest()] if machine.virtual is not None else []
-            self._shelf = Shelf([*self._kind(), *seed])
+            self._shelf = SnapshotStore([*self._kind(), *seed])
         boots = self.boots
         try:
             with self._shelf.alone():
@@ -422,7 +422,7 @@ class Board:
             self.unsaved = error.message
         return self._snapshot
 
-    def _save(self, shelf: Shelf, replaced: bool) -> Snapshot:
+    def _save(self, shelf: SnapshotStore, replaced: bool) -> Snapshot:
         """Boot the board and make a snapshot of it; one that is to be `replaced` is removed once it is up."""
         machine = self._machine("a snapshot")
         machine.keeps = True
@@ -506,7 +506,7 @@ class Board:
         machine, virtual, lockstep = self._machine("virtual time"), self.virtual, self.console.lockstep
         assert virtual is not None
         assert lockstep is not None
-        machine.virtual = Canary([*self._kind(), lockstep.typed], what).prove(virtual, self._song(), again)
+        machine.virtual = DeterminismCheck([*self._kind(), lockstep.typed], what).prove(virtual, self._song(), again)
 
     def _boot_again(self) -> str:
         self.strategy.status = "unknown"
@@ -514,7 +514,7 @@ class Board:
         return self._song()
 
     def _song(self) -> str:
-        return song(self.console, self.console.position)
+        return console_trace(self.console, self.console.position)
 
     def off(self) -> None:
         self.strategy.transition("off")

@@ -23,7 +23,7 @@ from labgrid.protocol import ConsoleProtocol
 from labgrid.resource import NetworkSerialPort
 from labgrid.util.proxy import proxymanager
 
-from hil.board.machine import Line, MachineDriver
+from hil.board.machine import Connection, MachineDriver
 from hil.board.protocol import HilConsoleProtocol, Transport
 from hil.board.selection import name_of
 from hil.console import Console, Transcript
@@ -31,12 +31,12 @@ from hil.console.console import Pacing
 from hil.console.rfc2217 import Rfc2217, ServerNotReady
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host.progress import Silent, shown
+from hil.host.progress import NoProgress, shown
 from hil.image import ensure, manifest, store
 from hil.image.manifest import Manifest
 from hil.qemu import virtual_time as exact
-from hil.qemu.process import Memory, Qemu, Stepping
-from hil.qemu.snapshot import Shelf, Snapshot, limit, memory_size
+from hil.qemu.process import LockstepConfig, MachineMemory, Qemu
+from hil.qemu.snapshot import Snapshot, SnapshotStore, limit, memory_size
 
 CONNECT_LIMIT = 10.0  # seconds for a serial server to be ready, and for it to set the port up
 CONNECT_PAUSE = 0.05  # seconds before the second try; each pause is twice the one before
@@ -83,7 +83,7 @@ class HilQemuDriver(MachineDriver):
         self.keeps = False
         self._memory: int | None = None
 
-    def start(self, transcript: Path) -> Line:
+    def start(self, transcript: Path) -> Connection:
         with shown(sys.stderr) as progress:
             image = ensure(manifest_of(self, self.image), progress)
         command, stepping = image.command(), None
@@ -107,38 +107,38 @@ class HilQemuDriver(MachineDriver):
             self.qemu.abandon()
             raise
         if self.virtual is None:
-            return Line(self.qemu.console_port, self.qemu.obituary)
+            return Connection(self.qemu.console_port, self.qemu.exit_reason)
         chance = random.Random(self.virtual.seed)  # what is typed must repeat, too
-        return Line(
-            self.qemu.console_port, self.qemu.obituary, self.qemu.lockstep, lambda size: chance.randbytes(size).hex()
+        return Connection(
+            self.qemu.console_port, self.qemu.exit_reason, self.qemu.lockstep, lambda size: chance.randbytes(size).hex()
         )
 
     def listened(self) -> None:
         if self.qemu is not None:
             self.qemu.power_on()
 
-    def _ram(self, command: list[str]) -> Memory | None:
+    def _ram(self, command: list[str]) -> MachineMemory | None:
         """The memory of the snapshot, or one that can be saved; None for QEMU's own."""
         if self.snapshot is not None:
-            return Memory(self.snapshot.size, self.snapshot.memory, private=True)
+            return MachineMemory(self.snapshot.size, self.snapshot.memory, private=True)
         size = memory_size(command)
         if not self.keeps or size is None:
             return None
         self._memory = os.memfd_create("hil-memory")
-        return Memory(size, self._memory)
+        return MachineMemory(size, self._memory)
 
     def unsavable(self) -> str:
         """Why the machine cannot be saved, whatever the disk has room for; empty where it can."""
         if limit() == 0:
             return "HIL_SNAPSHOTS_MIB is 0"
-        machine = ensure(manifest_of(self, self.image), Silent()).manifest.machine
+        machine = ensure(manifest_of(self, self.image), NoProgress()).manifest.machine
         if shutil.which(machine.emulator) is None:  # of which the boot tells more
             return f"there is no {machine.emulator}"
         if memory_size([*machine.arguments, *self.arguments]) is None:
             return "its memory is not given by -m, or is not one piece"
         return ""
 
-    def save(self, shelf: Shelf, facts: Mapping[str, Any]) -> Snapshot:
+    def save(self, shelf: SnapshotStore, facts: Mapping[str, Any]) -> Snapshot:
         """Make a snapshot of the running machine, which stays stopped. Where that fails it goes on.
 
         Raises `InfrastructureError`.
@@ -157,7 +157,7 @@ class HilQemuDriver(MachineDriver):
             self.qemu.go_on()
             raise
 
-    def _stepping(self, manifest: Manifest, transcript: Path) -> Stepping | None:
+    def _stepping(self, manifest: Manifest, transcript: Path) -> LockstepConfig | None:
         """How the machine is kept in lock step; None where this QEMU cannot be, which `virtual` then tells."""
         assert self.virtual is not None
         if self.tap is not None:
@@ -174,7 +174,7 @@ class HilQemuDriver(MachineDriver):
         prompts = [*facts.answers, facts.prompt]
         encoded = tuple(prompt.encode() for prompt in prompts)
         past = self.snapshot.facts["history"] if self.snapshot else ""
-        return Stepping(library, self.virtual.seed, encoded, transcript.with_suffix(".virtual.tsv"), past)
+        return LockstepConfig(library, self.virtual.seed, encoded, transcript.with_suffix(".virtual.tsv"), past)
 
     def stop(self) -> None:
         if self.qemu is not None:
@@ -222,7 +222,7 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
             self._console = Console(
                 port,
                 transcript,
-                explain_end=self._filter.obituary if self._filter else None,
+                explain_end=self._filter.exit_reason if self._filter else None,
                 pacing=Pacing(self.txchunk, self.txdelay) if self.txdelay else None,
             )
         except BaseException:

@@ -23,7 +23,7 @@ from hil.errors import InfrastructureError
 
 
 @dataclass(frozen=True)
-class Line:
+class Connection:
     """The line of a machine that was started: what a `Console` is made of."""
 
     port: int
@@ -45,7 +45,7 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         self._console: Console | None = None
 
     @abc.abstractmethod
-    def start(self, transcript: Path) -> Line:
+    def start(self, transcript: Path) -> Connection:
         """Start the machine and return its line. Others use `on`."""
 
     @property

@@ -10,7 +10,7 @@ import attr
 from labgrid.driver import Driver
 from labgrid.factory import target_factory
 
-from hil.board.machine import Line, MachineDriver
+from hil.board.machine import Connection, MachineDriver
 from hil.board.protocol import Transport
 from hil.console.recording import Recording
 from hil.console.replay import Player
@@ -59,9 +59,9 @@ class HilReplayDriver(MachineDriver):
         record = {"files": {"transcript": facts}, "digest": digest}
         return Image(manifest, path.parent, {"transcript": path}, digest, record)
 
-    def start(self, transcript: Path) -> Line:
+    def start(self, transcript: Path) -> Connection:
         self._player = Player(self.recording, self.speed)
-        return Line(self._player.port, self._player.explain_end)
+        return Connection(self._player.port, self._player.explain_end)
 
     def stop(self) -> None:
         if self._player is not None:

@@ -20,7 +20,7 @@ from hil.board.seam import guarded
 from hil.board.selection import name_of
 from hil.board.stages import CLOCK, BootReport, StageTime, walk
 from hil.board.switch import in_time
-from hil.board.uboot import Loader, Parcel, parcels, stage
+from hil.board.uboot import BootFile, Loader, parcels, stage
 from hil.errors import ConfigurationError
 from hil.host.progress import shown
 from hil.image import ensure
@@ -147,7 +147,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         found = [manifest.console.password, *(getattr(driver, "password", None) for driver in self.line.clients)]
         self.line.console.secrets = frozenset(password.encode() for password in found if password)
 
-    def _wanted(self, manifest: Manifest) -> tuple[Parcel, ...]:
+    def _wanted(self, manifest: Manifest) -> tuple[BootFile, ...]:
         """What U-Boot has to load."""
         if self.uboot is not None and self.tftp is not None:
             with shown(sys.stderr) as progress:

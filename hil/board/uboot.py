@@ -41,7 +41,7 @@ TROUBLE = re.compile(r"error|fail|abort|unknown|retry|not set|overwrite|\*\*\*",
 
 
 @dataclass(frozen=True)
-class Parcel:
+class BootFile:
     """A file that U-Boot loads: `path` here, of `size` bytes, to `address`, a number or a variable of U-Boot's."""
 
     name: str
@@ -50,7 +50,7 @@ class Parcel:
     address: str
 
 
-def parcels(image: Image, load: Mapping[str, Any]) -> tuple[Parcel, ...]:
+def parcels(image: Image, load: Mapping[str, Any]) -> tuple[BootFile, ...]:
     """What has to be in memory: the board file's `load`, then what the image's manifest places itself.
 
     Raises `ConfigurationError` for what is not an address, for a file that the image has not, and where two overlap.
@@ -59,7 +59,7 @@ def parcels(image: Image, load: Mapping[str, Any]) -> tuple[Parcel, ...]:
     addresses: dict[str, int | str] = dict(load)
     for one in machine.load:
         addresses.setdefault(one.file, one.address)
-    found: list[Parcel] = []
+    found: list[BootFile] = []
     for name, address in addresses.items():
         if name not in image.files:
             raise ConfigurationError(
@@ -71,7 +71,7 @@ def parcels(image: Image, load: Mapping[str, Any]) -> tuple[Parcel, ...]:
             raise ConfigurationError(
                 f"load: {address!r} is no address for {name!r}", hint="0x40400000, or a variable as ${loadaddr}"
             )
-        found.append(Parcel(name, image.files[name], image.files[name].stat().st_size, text))
+        found.append(BootFile(name, image.files[name], image.files[name].stat().st_size, text))
     areas = {one.name: (int(one.address, 16), one.size) for one in found if one.address.startswith("0x")}
     try:
         check_overlaps(areas | {area.name: (area.address, area.size) for area in machine.reserved})
@@ -82,7 +82,7 @@ def parcels(image: Image, load: Mapping[str, Any]) -> tuple[Parcel, ...]:
     return tuple(found)
 
 
-def stage(driver: TFTPProviderDriver, wanted: tuple[Parcel, ...]) -> dict[str, str]:
+def stage(driver: TFTPProviderDriver, wanted: tuple[BootFile, ...]) -> dict[str, str]:
     """Have the TFTP server offer the files; returns what each is called there.
 
     A server on another host is reached by SSH, as labgrid has it. Raises `InfrastructureError`.
@@ -185,7 +185,7 @@ class Loader:
                 ) from None
         return reached[0]
 
-    def load(self, parcel: Parcel, name: str) -> StageTime:
+    def load(self, parcel: BootFile, name: str) -> StageTime:
         """Fetch the file that TFTP calls `name`, and see that it came whole."""
         limit = SLACK + parcel.size / RATE
         with self._stage(f"tftp {parcel.name}") as reached:

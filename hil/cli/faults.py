@@ -14,7 +14,7 @@ from hil.cli.common import as_json, board_option, err, image_option, json_option
 from hil.errors import ConfigurationError, HilError
 
 if TYPE_CHECKING:
-    from hil.faults.finding import Finding
+    from hil.faults.finding import FaultRecord
 
 
 @click.group()
@@ -70,7 +70,7 @@ def fault_inject(
         if report is not None and not report.parent.is_dir():  # not after all the work
             raise ConfigurationError(f"cannot write {report}: there is no directory {report.parent}")
         board.image()
-        findings: list[Finding] = []
+        findings: list[FaultRecord] = []
         ended: HilError | None = None
         with err.status("a fresh board") if err.is_terminal else nullcontext() as status:
             for one in chosen:

@@ -30,7 +30,7 @@ TOOLS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class Requirement:
     """One thing that was looked at: whether it is good, what was found, what to do where it is not."""
 
     name: str
@@ -39,48 +39,48 @@ class Finding:
     remedy: str = ""
 
 
-def run() -> list[Finding]:
+def run() -> list[Requirement]:
     """Look at everything; never raises."""
     return [*_python(), *_tools(), _serial(), *_report(), *_images(), _priority()]
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[Requirement]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("Python", sys.version_info >= (3, 11), version, "use Python 3.11 or later")
+    yield Requirement("Python", sys.version_info >= (3, 11), version, "use Python 3.11 or later")
     for package in ("pytest", "labgrid", "pexpect", "qemu.qmp", "allure-pytest"):
         try:
-            yield Finding(package, True, importlib.metadata.version(package))
+            yield Requirement(package, True, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(package, False, "not installed", SETUP)
+            yield Requirement(package, False, "not installed", SETUP)
 
 
-def _tools() -> Iterator[Finding]:
+def _tools() -> Iterator[Requirement]:
     for command, package, oldest in TOOLS:
         path = shutil.which(command, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")  # ser2net's
         remedy = f"apt-get install {package}, or {SETUP}"
         if path is None:
-            yield Finding(command, False, "not in PATH", remedy)
+            yield Requirement(command, False, "not in PATH", remedy)
             continue
         said = _output([path, "--version"])
         numbers = re.search(r"\d+(?:\.\d+)+", said)
         found = tuple(map(int, numbers[0].split("."))) if numbers else ()
         wanted = ".".join(map(str, oldest))
         good = not oldest or found >= oldest
-        yield Finding(
+        yield Requirement(
             command, good, f"{numbers[0] if numbers else 'version unknown'} ({path})", f"needs {wanted} or later"
         )
 
 
-def _serial() -> Finding:
+def _serial() -> Requirement:
     """labgrid needs its fork of pyserial; both install `serial`, and the last one installed wins."""
     upstream = _installed("pyserial")
     fork = _installed("pyserial-labgrid")
     good = fork is not None and upstream is None
     found = f"pyserial-labgrid {fork or 'missing'}" + (f" beside pyserial {upstream}" if upstream else "")
-    return Finding("serial", good, found, "pip uninstall pyserial, then reinstall pyserial-labgrid")
+    return Requirement("serial", good, found, "pip uninstall pyserial, then reinstall pyserial-labgrid")
 
 
-def _report() -> Iterator[Finding]:
+def _report() -> Iterator[Requirement]:
     from hil.report import build
 
     def node() -> str:
@@ -88,10 +88,10 @@ def _report() -> Iterator[Finding]:
 
     yield _try("Node.js", node)
     command = build.REPORTS_DIR / "node_modules" / "allure" / "cli.js"
-    yield Finding("allure", command.exists(), str(command) if command.exists() else "not installed", SETUP)
+    yield Requirement("allure", command.exists(), str(command) if command.exists() else "not installed", SETUP)
 
 
-def _images() -> Iterator[Finding]:
+def _images() -> Iterator[Requirement]:
     from hil.image import manifest, store
 
     for name in manifest.available():
@@ -102,22 +102,22 @@ def _images() -> Iterator[Finding]:
         yield _try(f"image {name}", state)
 
 
-def _priority() -> Finding:
+def _priority() -> Requirement:
     """Real-time priority for the console's reader is a help, not a need."""
     try:
         policy = os.sched_getscheduler(0), os.sched_getparam(0)
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         os.sched_setscheduler(0, *policy)
     except OSError:
-        return Finding("real-time priority", True, "not permitted: stamps have longer tails on a loaded host")
-    return Finding("real-time priority", True, "permitted")
+        return Requirement("real-time priority", True, "not permitted: stamps have longer tails on a loaded host")
+    return Requirement("real-time priority", True, "permitted")
 
 
-def _try(name: str, look: Callable[[], str]) -> Finding:
+def _try(name: str, look: Callable[[], str]) -> Requirement:
     try:
-        return Finding(name, True, look())
+        return Requirement(name, True, look())
     except HilError as error:
-        return Finding(name, False, error.message, error.hint or SETUP)
+        return Requirement(name, False, error.message, error.hint or SETUP)
 
 
 def _installed(package: str) -> str | None:

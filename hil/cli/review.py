@@ -37,10 +37,10 @@ def review(night: str | None, file: Path, output: Path | None, nights: int, json
     from hil.history.store import History
     from hil.nightly import state
     from hil.review.overview import review as make
-    from hil.review.window import Window
+    from hil.review.window import ReviewWindow
 
     with History(file) as history:
-        window = Window.of(history, night, nights)
+        window = ReviewWindow.of(history, night, nights)
         for why in history.left_out:
             err.print(f"hil: {escape(why)}")
     own = next((one for one in state.nights(file.parent) if one.name == window.night.name), None)

@@ -18,7 +18,7 @@ def transcript() -> None:
     """The recorded consoles of boards; FILE is NAME.raw, NAME.tsv or NAME."""
 
 
-class Place(click.ParamType):  # type: ignore[type-arg]
+class TranscriptPosition(click.ParamType):  # type: ignore[type-arg]
     """A place in a transcript: a line's number, or seconds since the first byte."""
 
     name = "LINE|SECONDSs"
@@ -36,8 +36,8 @@ file_argument = click.argument("file", type=click.Path(path_type=Path))
 
 @transcript.command("show")
 @file_argument
-@click.option("--from", "begin", type=Place(), help="First line: its number, or seconds as 3.5s.")
-@click.option("--to", "end", type=Place(), help="Last line, in the same way.")
+@click.option("--from", "begin", type=TranscriptPosition(), help="First line: its number, or seconds as 3.5s.")
+@click.option("--to", "end", type=TranscriptPosition(), help="Last line, in the same way.")
 @click.option("--sent", is_flag=True, help="Show what was sent, too, marked >.")
 @click.option("--times", is_flag=True, help="Show the seconds since the line before as well.")
 @json_option

@@ -33,7 +33,7 @@ Z = 1.6448536269514722  # of the normal distribution at 95 %, one-sided
 GRID = 1000  # longer series are stood for by so many of their quantiles: a million pairs are enough
 
 
-class Outcome(enum.StrEnum):
+class BaselineOutcome(enum.StrEnum):
     SAME = "same"
     DIFFERENT = "different"
     BETTER = "better"
@@ -43,7 +43,7 @@ class Outcome(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Key:
+class BaselineKey:
     """What a baseline is for. Empty where the series' provenance does not say; seed and mode only in virtual time.
 
     `number` counts, from 0, the different series that one test took of the same with all else being equal.
@@ -62,7 +62,7 @@ class Key:
     number: int = 0
 
     @classmethod
-    def of(cls, series: Series) -> Key:
+    def of(cls, series: Series) -> BaselineKey:
         told = series.provenance.get
         board, test, image, module, qemu = (told(name, "") for name in ("board", "test", "image", "module", "qemu"))
         seed, mode = (told(name, "") if series.clock.name == VIRTUAL else "" for name in ("seed", "mode"))
@@ -83,7 +83,7 @@ class Key:
         parts = astuple(self) if self.number else astuple(self)[:-1]
         return f"{self.stem}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}.jsonl"
 
-    def changes(self, new: Key) -> dict[str, str]:
+    def changes(self, new: BaselineKey) -> dict[str, str]:
         """What is different in `new`, in words, by the name of the part."""
         names = [one.name for one in fields(self) if one.name != "number"]
         pairs = {name: (getattr(self, name), getattr(new, name)) for name in names}
@@ -100,7 +100,7 @@ def _change(name: str, old: str, new: str) -> str:
 
 
 @dataclass(frozen=True)
-class Change:
+class RepetitionChange:
     """The first repetition, from 1, whose value changed, and in how many it did; None where one has no such."""
 
     repetition: int
@@ -124,19 +124,23 @@ class Shift:
     least: float
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> BaselineOutcome:
         """Different or better when the whole interval is beyond the least effect, same when within; less is better."""
         if self.lower is None or self.upper is None:
-            return Outcome.INCONCLUSIVE
+            return BaselineOutcome.INCONCLUSIVE
         if self.lower > self.least:
-            return Outcome.DIFFERENT
+            return BaselineOutcome.DIFFERENT
         if self.upper < -self.least:
-            return Outcome.BETTER
-        return Outcome.SAME if -self.least <= self.lower and self.upper <= self.least else Outcome.INCONCLUSIVE
+            return BaselineOutcome.BETTER
+        return (
+            BaselineOutcome.SAME
+            if -self.least <= self.lower and self.upper <= self.least
+            else BaselineOutcome.INCONCLUSIVE
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class BaselineComparison:
     """A series held against its baseline, or against the nearest one there is.
 
     `changed` names what of the key differs from that baseline; `why` tells what stood in the way of an
@@ -144,10 +148,10 @@ class Comparison:
     """
 
     series: Series
-    outcome: Outcome
+    outcome: BaselineOutcome
     baseline: Series | None = None
     changed: tuple[str, ...] = ()
-    first: Change | None = None
+    first: RepetitionChange | None = None
     shifts: tuple[Shift, ...] = ()
     why: str = ""
 
@@ -194,7 +198,7 @@ class Baselines:
             _replace(path, results.render(one))
         return list(made)
 
-    def compare(self, series: Sequence[Series], *, minimum: float = MINIMUM) -> list[Comparison]:
+    def compare(self, series: Sequence[Series], *, minimum: float = MINIMUM) -> list[BaselineComparison]:
         """Hold each of `series` against its baseline or, without one, the nearest of its kind.
 
         `minimum` is the smallest shift that counts, as a share of the baseline's figure. Raises
@@ -204,50 +208,58 @@ class Baselines:
             raise ConfigurationError(f"{minimum} is no smallest effect", hint="give 0 or more")
         return [self._compare(key, one, minimum) for key, one in keyed(_some(series))]
 
-    def _compare(self, key: Key, series: Series, minimum: float) -> Comparison:
+    def _compare(self, key: BaselineKey, series: Series, minimum: float) -> BaselineComparison:
         found = self._nearest(key)
         if found is None:
-            return Comparison(
-                series, Outcome.NO_BASELINE, why="there is none of this board, test, quantity, subject and clock"
+            return BaselineComparison(
+                series,
+                BaselineOutcome.NO_BASELINE,
+                why="there is none of this board, test, quantity, subject and clock",
             )
-        changes = Key.of(found).changes(key)
+        changes = BaselineKey.of(found).changes(key)
         changed = tuple(changes.values())
         if why := _obstacle(found, series):
-            return Comparison(series, Outcome.NOT_COMPARABLE, found, changed, why=why)
+            return BaselineComparison(series, BaselineOutcome.NOT_COMPARABLE, found, changed, why=why)
         if changes.keys() & {"seed", "mode"}:  # another run of the same software: figures differ without a cause
-            return Comparison(series, Outcome.NO_BASELINE, found, changed, why="there is none of this seed and mode")
+            return BaselineComparison(
+                series, BaselineOutcome.NO_BASELINE, found, changed, why="there is none of this seed and mode"
+            )
         first = difference(found, series)
         if series.clock.exact:
             before, now = (one.provenance.get("history", "") for one in (found, series))
             if first and not changes and before != now:
                 why = "the board had done other things before: run the same tests in the same order"
-                return Comparison(series, Outcome.NOT_COMPARABLE, found, (f"typed: {before} -> {now}",), first, why=why)
-            return Comparison(series, Outcome.DIFFERENT if first else Outcome.SAME, found, changed, first)
+                return BaselineComparison(
+                    series, BaselineOutcome.NOT_COMPARABLE, found, (f"typed: {before} -> {now}",), first, why=why
+                )
+            return BaselineComparison(
+                series, BaselineOutcome.DIFFERENT if first else BaselineOutcome.SAME, found, changed, first
+            )
         shifts = (median_shift(found, series, minimum), p99_shift(found, series, minimum))
-        outcome = _together(shifts) if first else Outcome.SAME  # the same samples are, however few they are
-        why = "the limits are too wide to tell, take more samples" if outcome is Outcome.INCONCLUSIVE else ""
-        return Comparison(series, outcome, found, changed, shifts=shifts, why=why)
+        outcome = _together(shifts) if first else BaselineOutcome.SAME  # the same samples are, however few they are
+        why = "the limits are too wide to tell, take more samples" if outcome is BaselineOutcome.INCONCLUSIVE else ""
+        return BaselineComparison(series, outcome, found, changed, shifts=shifts, why=why)
 
-    def _nearest(self, key: Key) -> Series | None:
+    def _nearest(self, key: BaselineKey) -> Series | None:
         """The baseline with this key, else the one with the fewest changes, else the newest of those."""
         exact = self.directory / key.name
         paths = [exact] if exact.exists() else sorted(self.directory.glob(f"{key.stem}-*.jsonl"))
         loaded = sorted((results.load(path) for path in paths), key=lambda one: one.written, reverse=True)
-        near = [one for file in loaded for one in file.series if Key.of(one).kind == key.kind]
+        near = [one for file in loaded for one in file.series if BaselineKey.of(one).kind == key.kind]
 
         def distance(one: Series) -> tuple[bool, int]:
-            changes = Key.of(one).changes(key)
+            changes = BaselineKey.of(one).changes(key)
             return bool(changes.keys() & {"seed", "mode"}), len(changes)
 
         return min(near, key=distance, default=None)
 
 
-def keyed(series: Iterable[Series]) -> list[tuple[Key, Series]]:
+def keyed(series: Iterable[Series]) -> list[tuple[BaselineKey, Series]]:
     """Return each series with its key; different ones that have all else in common are numbered in their order."""
-    seen: dict[Key, list[str]] = {}
-    made: list[tuple[Key, Series]] = []
+    seen: dict[BaselineKey, list[str]] = {}
+    made: list[tuple[BaselineKey, Series]] = []
     for one in series:
-        key, digest = Key.of(one), results.digest([one])
+        key, digest = BaselineKey.of(one), results.digest([one])
         digests = seen.setdefault(key, [])
         if digest not in digests:
             digests.append(digest)
@@ -255,7 +267,7 @@ def keyed(series: Iterable[Series]) -> list[tuple[Key, Series]]:
     return made
 
 
-def difference(old: Series, new: Series) -> Change | None:
+def difference(old: Series, new: Series) -> RepetitionChange | None:
     """What is not equal to the bit; a missing repetition counts as changed. None where all is equal."""
     import numpy as np
 
@@ -266,7 +278,7 @@ def difference(old: Series, new: Series) -> Change | None:
         return None
     place = int(unequal[0]) if len(unequal) else common
     before, after = (float(one.samples[place]) if place < len(one) else None for one in (old, new))
-    return Change(place + 1, before, after, count)
+    return RepetitionChange(place + 1, before, after, count)
 
 
 def median_shift(old: Series, new: Series, minimum: float = MINIMUM) -> Shift:
@@ -303,10 +315,10 @@ def p99_shift(old: Series, new: Series, minimum: float = MINIMUM) -> Shift:
     return Shift("p99", was, now - was, lower, upper, least)
 
 
-def summary(comparisons: Sequence[Comparison]) -> str:
+def summary(comparisons: Sequence[BaselineComparison]) -> str:
     """How many came out how, and which part changed first."""
     counts = collections.Counter(one.outcome for one in comparisons)
-    told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
+    told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in BaselineOutcome if counts[outcome])
     changed = [one for one in comparisons if one.first]
     if not changed:
         return told
@@ -317,12 +329,12 @@ def summary(comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def exit_status(comparisons: Iterable[Comparison]) -> int:
+def exit_status(comparisons: Iterable[BaselineComparison]) -> int:
     """0: all are the same or better; 1: some are different; 3: none is, but some have no answer."""
     outcomes = {one.outcome for one in comparisons}
-    if Outcome.DIFFERENT in outcomes:
+    if BaselineOutcome.DIFFERENT in outcomes:
         return 1
-    return 0 if outcomes <= {Outcome.SAME, Outcome.BETTER} else 3
+    return 0 if outcomes <= {BaselineOutcome.SAME, BaselineOutcome.BETTER} else 3
 
 
 def _some(series: Sequence[Series]) -> Sequence[Series]:
@@ -340,11 +352,11 @@ def _obstacle(old: Series, new: Series) -> str:
     return ""
 
 
-def _together(shifts: Sequence[Shift]) -> Outcome:
+def _together(shifts: Sequence[Shift]) -> BaselineOutcome:
     """The gravest outcome; a p99 that has too few samples leaves it to the median."""
     outcomes = {shift.outcome for shift in shifts if shift.lower is not None}
-    grave = (Outcome.DIFFERENT, Outcome.INCONCLUSIVE, Outcome.BETTER, Outcome.SAME)
-    return next((one for one in grave if one in outcomes), Outcome.INCONCLUSIVE)
+    grave = (BaselineOutcome.DIFFERENT, BaselineOutcome.INCONCLUSIVE, BaselineOutcome.BETTER, BaselineOutcome.SAME)
+    return next((one for one in grave if one in outcomes), BaselineOutcome.INCONCLUSIVE)
 
 
 def _least(base: float, minimum: float, *series: Series) -> float:
@@ -376,7 +388,7 @@ def _moved(shift: Shift, unit: str) -> str:
     return f"{of}: moved by {shown(shift.value, unit)}{share}, {limits}; counts from {shown(shift.least, unit)}"
 
 
-def _told(first: Change, old: Series, new: Series) -> str:
+def _told(first: RepetitionChange, old: Series, new: Series) -> str:
     unit = new.unit
     what = f"{_full(first.old, unit)} -> {_full(first.new, unit)}"
     if first.old is not None and first.new is not None:

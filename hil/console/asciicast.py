@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from hil.console.recording import RECEIVED, SENT, Event, Recording, merged
+from hil.console.recording import RECEIVED, SENT, LineEvent, Recording, merged
 from hil.errors import InfrastructureError
 
 WIDTH, HEIGHT = 80, 24
@@ -28,7 +28,7 @@ def lines(recording: Recording, *, title: str | None = None, idle_limit: float |
 
 
 def cast(
-    events: Iterator[Event],
+    events: Iterator[LineEvent],
     seconds: Callable[[int], float],
     *,
     begun: float,

@@ -15,7 +15,7 @@ from hil.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
-class Row:
+class ListingRow:
     """A line that came, with its number, or that was sent, without.
 
     `seconds` count from the first byte that came, `gap` from the row before; None where there are no times.
@@ -41,7 +41,9 @@ def _time(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds:.3f}"
 
 
-def rows(path: Path, *, begin: float | None = None, end: float | None = None, sent: bool = False) -> Iterator[Row]:
+def rows(
+    path: Path, *, begin: float | None = None, end: float | None = None, sent: bool = False
+) -> Iterator[ListingRow]:
     """The lines of the transcript `path` from `begin` to `end`, both included; `sent` has what was typed among them.
 
     Both are a line's number where they are an int, seconds since the first byte where a float.
@@ -65,13 +67,13 @@ def rows(path: Path, *, begin: float | None = None, end: float | None = None, se
         if end is not None and place[type(end)] > end:
             return
         if isinstance(entry, Line):
-            yield Row(number, seconds, gap, entry.text)
+            yield ListingRow(number, seconds, gap, entry.text)
         else:
             for text in entry.lines:
-                yield Row(None, seconds, gap, text)
+                yield ListingRow(None, seconds, gap, text)
 
 
-def table(found: Iterator[Row], *, gaps: bool = False) -> Iterator[str]:
+def table(found: Iterator[ListingRow], *, gaps: bool = False) -> Iterator[str]:
     """The rows in columns: number (`>` for what was sent), seconds, with `gaps` those since the row before, text."""
     for row in found:
         mark = ">" if row.number is None else str(row.number)
@@ -92,7 +94,7 @@ def grep(path: Path, wanted: re.Pattern[str], *, context: int = 0) -> Iterator[s
 
     With `context`, so many lines around each come as `FILE-LINE-SECONDS-text`, and `--` where some are left out.
     """
-    before: collections.deque[Row] = collections.deque(maxlen=context)
+    before: collections.deque[ListingRow] = collections.deque(maxlen=context)
     after, last = 0, 0
     for row in rows(path):
         number = row.number or 0
@@ -111,5 +113,5 @@ def grep(path: Path, wanted: re.Pattern[str], *, context: int = 0) -> Iterator[s
             before.append(row)
 
 
-def _hit(path: Path, row: Row, mark: str) -> str:
+def _hit(path: Path, row: ListingRow, mark: str) -> str:
     return mark.join((str(path), str(row.number), row.time, row.text))

@@ -24,7 +24,7 @@ RECORD = re.compile(rb"(\d{1,19})\t([^\t\n])\t(.*)\n")
 
 
 @dataclass(frozen=True)
-class Event:
+class LineEvent:
     """Something that happened on the line.
 
     `kind` is one of `OPENED`, `RECEIVED`, `SENT`, `ENDED`; `time_ns` its monotonic stamp; `row` its line
@@ -70,7 +70,7 @@ class Recording:
         index = self.path.with_suffix(".tsv")
         self.index: Path | None = index if _is_index(index) else None
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[LineEvent]:
         """Everything that happened, in order. Bytes beyond the index come last, with the last stamp."""
         size, stamp, row = 0, 0, 0
         with _open(self.path) as raw:
@@ -85,13 +85,13 @@ class Recording:
                         f"{self.path} ends at byte {size + len(data)}, before what {self.index}:{row} tells of",
                         hint="the two files do not belong together, or one was cut",
                     )
-                yield Event(RECEIVED, stamp, row, data, size)
+                yield LineEvent(RECEIVED, stamp, row, data, size)
                 size += len(data)
             while data := raw.read(CHUNK):
-                yield Event(RECEIVED, stamp, row, data, size)
+                yield LineEvent(RECEIVED, stamp, row, data, size)
                 size += len(data)
 
-    def sent(self) -> Iterator[Event]:
+    def sent(self) -> Iterator[LineEvent]:
         """What was sent, in order."""
         return (record for record in self._records() if record.kind == SENT)
 
@@ -147,7 +147,7 @@ class Recording:
             yield Line(number, since, begin, printable(bytes(carry)))
         yield from later
 
-    def _records(self) -> Iterator[Event]:
+    def _records(self) -> Iterator[LineEvent]:
         """The index, line by line; a last one that is still being written is left out."""
         if self.index is None:
             return
@@ -157,14 +157,14 @@ class Recording:
                     return
                 yield self._record(row, text)
 
-    def _record(self, row: int, text: bytes) -> Event:
+    def _record(self, row: int, text: bytes) -> LineEvent:
         if match := RECORD.fullmatch(text):
             kind, value = match[2].decode("latin-1"), match[3]
             try:
                 if kind in NUMBERS and not NUMBERS[kind].fullmatch(value):
                     raise ValueError(value)
                 data = json.loads(value).encode("latin-1") if kind == SENT else value
-                return Event(kind, int(match[1]), row, data)
+                return LineEvent(kind, int(match[1]), row, data)
             except (ValueError, AttributeError):
                 pass
         raise ConfigurationError(
@@ -173,7 +173,7 @@ class Recording:
         )
 
 
-def span(transcript: Transcript, start: int, end: int) -> Iterator[Event]:
+def span(transcript: Transcript, start: int, end: int) -> Iterator[LineEvent]:
     """What came from the offset `start` up to `end`, and what was sent meanwhile, in order; `row` is 0.
 
     Of a transcript that is still written it is what its last `refresh` knows of.
@@ -183,20 +183,20 @@ def span(transcript: Transcript, start: int, end: int) -> Iterator[Event]:
     for record in records:
         stamp, kind, value = record.split(b"\t", 2)
         if kind == b">":
-            yield Event(SENT, int(stamp), 0, json.loads(value).encode("latin-1"), max(at, start))
+            yield LineEvent(SENT, int(stamp), 0, json.loads(value).encode("latin-1"), max(at, start))
         elif kind == b"<":
             begin, at = max(at, start), at + int(value)
             if begin >= end:
                 return
-            yield Event(RECEIVED, int(stamp), 0, data[begin - start : min(at, end) - start], begin)
+            yield LineEvent(RECEIVED, int(stamp), 0, data[begin - start : min(at, end) - start], begin)
 
 
-def merged(events: Iterator[Event], within_ns: int | None = None) -> Iterator[Event]:
+def merged(events: Iterator[LineEvent], within_ns: int | None = None) -> Iterator[LineEvent]:
     """The events, with received chunks joined (up to `CHUNK` bytes) that follow within `within_ns` of the first.
 
     None joins them whatever their times. A joined chunk has the first one's stamp and row.
     """
-    held: list[Event] = []
+    held: list[LineEvent] = []
     size = 0
     for event in events:
         if held and not (
@@ -215,10 +215,10 @@ def merged(events: Iterator[Event], within_ns: int | None = None) -> Iterator[Ev
         yield _joined(held)
 
 
-def _joined(events: list[Event]) -> Event:
+def _joined(events: list[LineEvent]) -> LineEvent:
     first = events[0]
     data = b"".join(event.data for event in events)
-    return Event(RECEIVED, first.time_ns, first.row, data, first.start)
+    return LineEvent(RECEIVED, first.time_ns, first.row, data, first.start)
 
 
 def pieces(data: bytes) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Iterator
 
-from hil.console.recording import ENDED, RECEIVED, SENT, Event, Recording, merged
+from hil.console.recording import ENDED, RECEIVED, SENT, LineEvent, Recording, merged
 from hil.console.transcript import REDACTED, printable
 from hil.errors import ConfigurationError, HilError
 
@@ -164,7 +164,7 @@ class _Counterpart:
         self.row = 0
         self._recording = recording
         self._expected = recording.sent()
-        self._next: Event | None = None
+        self._next: LineEvent | None = None
         self._pending = b""
         self._nonces: dict[bytes, bytes] = {}
 
@@ -195,7 +195,7 @@ class _Counterpart:
             self._pending = self._pending[len(wanted) :]
             self.row, self._next = self._next.row, None
 
-    def rewritten(self, event: Event) -> bytes:
+    def rewritten(self, event: LineEvent) -> bytes:
         """What came, with the nonces of this run in place of the recorded ones."""
         if all(old == new for old, new in self._nonces.items()):
             return event.data

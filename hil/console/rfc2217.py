@@ -46,7 +46,7 @@ class Rfc2217(Filter):
             hint="does it serve RFC 2217 there, as labgrid's exporter does? For raw TCP say `protocol: raw`",
         )
 
-    def obituary(self) -> str:
+    def exit_reason(self) -> str:
         """Why the line has ended, nothing while it is open or where this side closed it."""
         if self._end is None and not self.closed:
             try:

@@ -1,7 +1,7 @@
 """What we break on purpose."""
 
 from hil.faults.catalogue import Fault
-from hil.faults.finding import Finding, Injection
+from hil.faults.finding import FaultRecord, Injection
 from hil.faults.proxy import At, Counts, Cut, Drop, Duplicate, FaultProxy, Faults, Flip, Inject, Report, Stop, Tap
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "Duplicate",
     "Fault",
     "FaultProxy",
+    "FaultRecord",
     "Faults",
-    "Finding",
     "Flip",
     "Inject",
     "Injection",

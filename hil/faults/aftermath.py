@@ -24,7 +24,7 @@ from hil.faults.finding import (
     RESET,
     USABLE,
     WRONG,
-    Finding,
+    FaultRecord,
     Injection,
 )
 from hil.faults.held import held, leaked
@@ -50,7 +50,7 @@ def prove(runner: Runner) -> None:
         raise RunnerError(f"a good module did not run: {run}", evidence=runner.guest.board.console.evidence())
 
 
-def judge(injector: Injector, injection: Injection, fault: Fault) -> Finding:
+def judge(injector: Injector, injection: Injection, fault: Fault) -> FaultRecord:
     """Find out what the board is good for after `injection`, and bring it back. Bounded; never raises `HilError`.
 
     The board works afterwards, or `usable` is `never`.
@@ -71,7 +71,7 @@ def judge(injector: Injector, injection: Injection, fault: Fault) -> Finding:
         first, last = transcript.line_number(injection.start), transcript.line_number(end)
     finally:
         transcript.close()
-    return Finding(
+    return FaultRecord(
         injection.fault,
         injection.done,
         did or "nothing",
@@ -92,7 +92,7 @@ def judge(injector: Injector, injection: Injection, fault: Fault) -> Finding:
     )
 
 
-def attempt(injector: Injector, fault: Fault) -> Finding:
+def attempt(injector: Injector, fault: Fault) -> FaultRecord:
     """Make `fault`, judge what is left, and see that nothing leaked. A board that is off is brought up first.
 
     Raises `ConfigurationError` as the fault does, and what `Board.fresh` raises.

@@ -58,7 +58,7 @@ class Injection:
 
 
 @dataclass(frozen=True)
-class Finding:
+class FaultRecord:
     """A fault with its aftermath. Times are in seconds by the host's clock.
 
     `verdict` are the words by which the image's state was found; `usable` is one of `USABLE`, `recovery` the
@@ -110,12 +110,12 @@ class Finding:
         )
 
 
-def ordered(findings: Iterable[Finding]) -> list[Finding]:
+def ordered(findings: Iterable[FaultRecord]) -> list[FaultRecord]:
     """Worst first: by grade, then by how hard the board came back, then by how long that took."""
     return sorted(findings, key=lambda one: (GRADES.index(one.grade), -USABLE.index(one.usable), -one.recovery))
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def summary(findings: Sequence[FaultRecord]) -> str:
     """One line: how many of which grade."""
     counts = {grade: sum(one.grade == grade for one in findings) for grade in GRADES}
     return (
@@ -124,19 +124,19 @@ def summary(findings: Sequence[Finding]) -> str:
     )
 
 
-def to_json(finding: Finding) -> str:
+def to_json(finding: FaultRecord) -> str:
     return json.dumps(asdict(finding))
 
 
-def from_facts(facts: Mapping[str, Any]) -> Finding:
+def from_facts(facts: Mapping[str, Any]) -> FaultRecord:
     """The finding of which `to_json`'s facts are. Raises `ConfigurationError` for others."""
     try:
-        return Finding(**{**facts, "tail": tuple(facts.get("tail", ()))})
+        return FaultRecord(**{**facts, "tail": tuple(facts.get("tail", ()))})
     except TypeError as error:
         raise ConfigurationError(f"this is no finding: {error}", hint="is the file another version's?") from error
 
 
-def markdown(findings: Sequence[Finding], facts: Mapping[str, str], base: Path) -> str:
+def markdown(findings: Sequence[FaultRecord], facts: Mapping[str, str], base: Path) -> str:
     """A report to act on, worst first; paths of transcripts are relative to `base`."""
     lines = ["# Robustness", "", summary(findings) + ".", ""]
     lines += [f"- {key}: {value}" for key, value in facts.items()]
@@ -172,7 +172,7 @@ def _cell(text: str) -> str:
     return _line(text).replace("|", "\\|")
 
 
-def table(findings: Sequence[Finding]) -> list[str]:
+def table(findings: Sequence[FaultRecord]) -> list[str]:
     """The findings as lines for a terminal: in columns, and below each that did not hold what was done and why."""
     rows = [("fault", "finding", "verdict", "usable again", "s")]
     rows += [(one.fault, one.grade, one.verdict, one.usable, f"{one.recovery:.1f}") for one in findings]

@@ -20,7 +20,7 @@ from hil.board.stages import diagnose, walk
 from hil.console import Transcript
 from hil.errors import ConfigurationError, HilError
 from hil.faults import modules
-from hil.faults.finding import Finding, Injection
+from hil.faults.finding import FaultRecord, Injection
 from hil.faults.proxy import Faults, Tap
 from hil.faults.slow import Later, slowed
 from hil.guest import Guest
@@ -120,7 +120,7 @@ class Injector:
         *,
         seed: int = 1,
         record: Callable[[Injection], None] = lambda injection: None,
-        found: Callable[[Finding], None] = lambda finding: None,
+        found: Callable[[FaultRecord], None] = lambda finding: None,
         test: str = "",
     ) -> None:
         self.runner, self.seed, self.test = runner, seed, test
@@ -157,7 +157,7 @@ class Injector:
             self._tap = None
             self.board.dirty = "its line went through the fault proxy"
 
-    def attempt(self, fault: Fault | str) -> Finding:
+    def attempt(self, fault: Fault | str) -> FaultRecord:
         """Make a fault, or the one of that name, judge what is left, and bring the board back: see `aftermath`.
 
         Raises `ConfigurationError` for a name that is none, and as the fault does.

@@ -21,7 +21,7 @@ from hil.console import LineClosed
 from hil.console.transcript import printable
 from hil.errors import GuestError, InfrastructureError
 from hil.guest.shell import START_LIMIT, TRIES, CommandTimeout, Result, Shell
-from hil.host.progress import Progress, Silent
+from hil.host.progress import NoProgress, Progress
 from hil.text import printable_line
 
 LINE = 1000  # characters of base64 a line: below what any tty and shell take
@@ -45,7 +45,7 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     The file appears whole or not at all. `progress` is told compressed bytes. Raises `GuestError` when
     the guest cannot write it or it is a directory, `InfrastructureError` when the line damages every part.
     """
-    progress, shown = progress or Silent(), printable_line(path)
+    progress, shown = progress or NoProgress(), printable_line(path)
     digest = hashlib.sha256(data).hexdigest()
     target = _word(path)
     # in the same directory, for a rename is atomic; not named after the file, whose name may have no room for more
@@ -111,7 +111,7 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
     Raises `GuestError` when it cannot be read or is over `limit` bytes, `InfrastructureError` when
     the line damages every part.
     """
-    progress, shown = progress or Silent(), printable_line(path)
+    progress, shown = progress or NoProgress(), printable_line(path)
     name, temporary = _word(path), f"/tmp/hil-{shell.console.token(4)}"
     told = shell.run(f"wc -c <{name}")
     if told.status:

@@ -16,7 +16,7 @@ from hil.errors import FAULTS, ConfigurationError
 from hil.history.identity import stable_test, suite_of
 from hil.history.ingest import counted
 from hil.history.journal import NAME, NOT_RUN
-from hil.history.rows import Run, Taken, Test
+from hil.history.rows import RecordedRun, Run, Test
 from hil.history.store import History
 from hil.host import foreign
 
@@ -139,7 +139,7 @@ def _environment(file: Path) -> dict[str, str]:
     return {name.strip().replace(".", " "): value.strip() for name, _, value in pairs}
 
 
-def _taken(directory: Path, results: Sequence[_Result], facts: dict[str, str]) -> Taken:
+def _taken(directory: Path, results: Sequence[_Result], facts: dict[str, str]) -> RecordedRun:
     uuids = sorted({result.uuid for result in results})
     ident = hashlib.sha256("\n".join(uuids).encode()).hexdigest()[:32]
     tries: dict[str, list[_Result]] = {}
@@ -160,7 +160,7 @@ def _taken(directory: Path, results: Sequence[_Result], facts: dict[str, str]) -
         source="allure",
         host=next((host for result in results for host in result.label("host")), ""),
     )
-    return Taken(run, tests, uuids=uuids)
+    return RecordedRun(run, tests, uuids=uuids)
 
 
 def _test(run: str, tries: Sequence[_Result], facts: dict[str, str]) -> Test:

@@ -9,14 +9,14 @@ import re
 from hil.errors import ConfigurationError
 from hil.measure import units
 from hil.measure.figures import DEADLINE_FIGURES, FIGURES, FORMER_NAMES, Figure
-from hil.measure.results import Record
+from hil.measure.results import SeriesRecord
 
 USUAL = ("min", "p50", "p90", "p99", "max")
 Summed = tuple[str, str, float, float | None, float | None]  # name, unit, value, lower and upper limit
 DEADLINE = re.compile(r"(.+?) ?\((.+)\)")
 
 
-def summed(record: Record) -> list[Summed]:
+def summed(record: SeriesRecord) -> list[Summed]:
     """Name, unit, value, lower and upper limit of each figure of a series, each limit at 95 %, one-sided."""
     series, found = record.series, list[Summed]()
     for name in dict.fromkeys((*USUAL, *(check.figure for check in record.checks))):

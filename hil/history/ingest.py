@@ -14,12 +14,12 @@ from hil.errors import ConfigurationError, HilError
 from hil.history import journal
 from hil.history.identity import choice_of, repetition_in, stable_test, suite_of
 from hil.history.journal import Account, Tested
-from hil.history.rows import Boot, Run, Taken, Test
+from hil.history.rows import Boot, RecordedRun, Run, Test
 from hil.history.store import History
 from hil.host import foreign
 
 if TYPE_CHECKING:
-    from hil.measure.results import Record
+    from hil.measure.results import SeriesRecord
 
 QUIET = 24 * 3600.0  # seconds without a line after which a run of another machine counts as killed
 BROKEN_SHOWN = 5  # broken lines of a journal that are named
@@ -32,7 +32,7 @@ def counted(number: int, what: str) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class RunLocation:
     """Where a run belongs: its night, its name in it, the night's plan and the number of its try."""
 
     night: str = ""
@@ -161,7 +161,7 @@ def _at_work(account: Account, path: Path) -> str:
     return ""
 
 
-def taken_of(path: Path, account: Account, ident: str, notes: list[str]) -> Taken:
+def taken_of(path: Path, account: Account, ident: str, notes: list[str]) -> RecordedRun:
     """The run of the journal at `path`, as the store has it. What could not be read goes to `notes`."""
     place, head = place_of(path), account.head
     tests = _with_earlier(path, account, place)
@@ -190,23 +190,23 @@ def taken_of(path: Path, account: Account, ident: str, notes: list[str]) -> Take
         Boot(ident, *(boot.get(name, "") for name in ("board", "kind", "fault", "stage", "cause")))
         for boot in account.boots
     ]
-    return Taken(run, made, boots, records)
+    return RecordedRun(run, made, boots, records)
 
 
-def place_of(path: Path) -> Place:
+def place_of(path: Path) -> RunLocation:
     """Where the run of the journal at `path` belongs: nowhere, unless it is NIGHT/NAME/try-N/journal.jsonl."""
     directory = path.resolve().parent
     number, night = TRY.fullmatch(directory.name), directory.parent.parent
     if number is None:
-        return Place()
+        return RunLocation()
     try:
         plan = foreign.decode(foreign.read(night / STATE, journal.LIMIT))["plan"]
     except (OSError, ValueError, LookupError, TypeError):
-        return Place()
-    return Place(night.name, directory.parent.name, str(plan), int(number[1]))
+        return RunLocation()
+    return RunLocation(night.name, directory.parent.name, str(plan), int(number[1]))
 
 
-def _with_earlier(path: Path, account: Account, place: Place) -> list[Tested]:
+def _with_earlier(path: Path, account: Account, place: RunLocation) -> list[Tested]:
     """The run's tests; those that an earlier try saw fail by image or test stay failed, as in the night's summary."""
     tests = dict(account.tests)
     for number in range(1, place.attempt):
@@ -248,7 +248,7 @@ def _test(run: str, test: Tested, account: Account, names: Mapping[str, str]) ->
     )
 
 
-def _measured(path: Path, account: Account, notes: list[str]) -> tuple[tuple[Record, ...], dict[str, str]]:
+def _measured(path: Path, account: Account, notes: list[str]) -> tuple[tuple[SeriesRecord, ...], dict[str, str]]:
     """The series of a run, and what its results file says of the whole session."""
     found = next((one for one in _results(path, account) if _is_file(one)), None)
     if found is None:

@@ -15,7 +15,7 @@ from hil.history.identity import suite_of
 from hil.host import foreign
 
 if TYPE_CHECKING:  # at run time where samples are needed: a list must stay quick
-    from hil.measure.results import Record
+    from hil.measure.results import SeriesRecord
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Boot:
 
 
 @dataclass(frozen=True)
-class Figure:
+class StoredFigure:
     """One figure of one series of one run: `value` in `unit`, with limits, bound and outcome where there are some.
 
     `lower` and `upper` hold at 95 %, one-sided. `exact` figures repeat to the bit.
@@ -121,13 +121,13 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Taken:
+class RecordedRun:
     """A whole run, to be added."""
 
     run: Run
     tests: Sequence[Test] = ()
     boots: Sequence[Boot] = ()
-    records: Sequence[Record] = ()
+    records: Sequence[SeriesRecord] = ()
     uuids: Sequence[str] = ()
 
 
@@ -162,12 +162,12 @@ def test_of(row: sqlite3.Row) -> Test:
     return Test(**told | {"retried": tuple(map(str, json.loads(row["retried"])))})
 
 
-def figure_of(row: sqlite3.Row) -> Figure:
+def figure_of(row: sqlite3.Row) -> StoredFigure:
     told = list(row)
     if not math.isfinite(row["value"]):
         raise ValueError(f"its value is {row['value']}")
     told[_EXACT] = bool(told[_EXACT])
-    return Figure(*told)
+    return StoredFigure(*told)
 
 
 def of_test(one: Test) -> tuple[Any, ...]:
@@ -176,7 +176,7 @@ def of_test(one: Test) -> tuple[Any, ...]:
     return (*where, one.outcome, one.fault, one.cause, one.seconds, retried, one.transcript)
 
 
-def of_series(record: Record) -> tuple[Any, ...]:
+def of_series(record: SeriesRecord) -> tuple[Any, ...]:
     one, clock = record.series, record.series.clock
     told = one.provenance.get
     test = told("test", "")
@@ -196,7 +196,7 @@ def of_series(record: Record) -> tuple[Any, ...]:
     )
 
 
-def packed(record: Record) -> tuple[bytes | None, ...]:
+def packed(record: SeriesRecord) -> tuple[bytes | None, ...]:
     """Samples, times and offsets, compressed, as binary64 and int64, little end first."""
     import numpy as np
 
@@ -205,10 +205,10 @@ def packed(record: Record) -> tuple[bytes | None, ...]:
     return tuple(None if array is None else zlib.compress(np.asarray(array, kind).tobytes()) for array, kind in arrays)
 
 
-def record_of(row: sqlite3.Row, checks: Sequence[sqlite3.Row]) -> Record:
+def record_of(row: sqlite3.Row, checks: Sequence[sqlite3.Row]) -> SeriesRecord:
     import numpy as np
 
-    from hil.measure.results import Judged, Record
+    from hil.measure.results import CheckResult, SeriesRecord
     from hil.measure.series import Clock, Series
     from hil.measure.units import Amount
 
@@ -221,7 +221,9 @@ def record_of(row: sqlite3.Row, checks: Sequence[sqlite3.Row]) -> Record:
     clock = Clock(row["clock"], row["resolution"], row["remark"], row["floor"], bool(row["exact"]))
     told = {name: row[name] for name in ("quantity", "subject", "unit", "looks")}
     series = Series(**told, clock=clock, provenance=json.loads(row["provenance"]), **arrays)
-    return Record(
+    return SeriesRecord(
         series,
-        tuple(Judged(one["figure"], Amount(one["bound"], one["unit"]), one["outcome"], one["text"]) for one in checks),
+        tuple(
+            CheckResult(one["figure"], Amount(one["bound"], one["unit"]), one["outcome"], one["text"]) for one in checks
+        ),
     )

@@ -20,11 +20,11 @@ from urllib.parse import quote
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.history import rows, schema
-from hil.history.rows import Boot, Figure, Note, Run, Taken, Test
+from hil.history.rows import Boot, Note, RecordedRun, Run, StoredFigure, Test
 from hil.text import storable
 
 if TYPE_CHECKING:  # at run time where samples are needed: a list must stay quick
-    from hil.measure.results import Record
+    from hil.measure.results import SeriesRecord
 
 T = TypeVar("T")
 LONGEST_NAME = 255 - len("-journal")  # bytes of the file's name: SQLite makes others of it
@@ -123,14 +123,14 @@ class History:
         query = "SELECT b.run, b.board, b.kind, b.fault, b.stage, b.cause FROM boots AS b"
         return [Boot(*row) for row in self._of(runs, query, "b", "b.number")]
 
-    def figures(self, runs: Sequence[Run]) -> list[Figure]:
+    def figures(self, runs: Sequence[Run]) -> list[StoredFigure]:
         """The figures of the series of `runs`, in order; one that was checked twice is there twice."""
         query = f"""SELECT {rows.FIGURE} FROM figures AS f JOIN series AS s ON s.id = f.series
             LEFT JOIN checks AS c ON c.series = f.series AND c.figure = f.name"""
         found = self._of(runs, query, "s", "s.number, f.name, c.number")
         return self._whole("figure", rows.figure_of, found, "quantity")
 
-    def series(self, run: Run) -> list[Record]:
+    def series(self, run: Run) -> list[SeriesRecord]:
         """The series of a run as they were recorded, without those whose samples were pruned."""
         checks: dict[int, list[sqlite3.Row]] = {}
         query = "SELECT c.* FROM checks AS c JOIN series AS s ON s.id = c.series WHERE s.run = ? ORDER BY c.number"
@@ -188,7 +188,7 @@ class History:
 
     # writing
 
-    def add(self, taken: Taken) -> bool:
+    def add(self, taken: RecordedRun) -> bool:
         """Add a whole run or nothing; False where it is there already, or was pruned. Waits for other writers."""
         from hil.history.figures import summed
 
@@ -201,7 +201,9 @@ class History:
             self.insert(taken, made)
         return True
 
-    def insert(self, taken: Taken, made: Sequence[tuple[Sequence[tuple[Any, ...]], tuple[Any, ...]]] = ()) -> None:
+    def insert(
+        self, taken: RecordedRun, made: Sequence[tuple[Sequence[tuple[Any, ...]], tuple[Any, ...]]] = ()
+    ) -> None:
         """Put the rows of a run in, within `writing`; `made` is what its series are kept as, figures and samples."""
         run, put = taken.run, self._put
         facts = json.dumps(dict(run.facts), ensure_ascii=False)

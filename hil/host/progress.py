@@ -23,7 +23,7 @@ class Progress(Protocol):
         """Say how much of the current step's total is done."""
 
 
-class Silent:
+class NoProgress:
     """Shows nothing."""
 
     def step(self, name: str, total: float | None = None, *, unit: str = "") -> None:

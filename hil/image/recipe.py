@@ -33,7 +33,7 @@ class Filesystem(BaseModel):
     files: dict[str, str]
 
 
-class Plan(BaseModel):
+class ImagePlan(BaseModel):
     """What the builder makes: copies out of the packages, NAME.initramfs, and NAME.dtb in the order of `trees`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -52,7 +52,7 @@ class Recipe:
 
     key: str
     directory: Path
-    plan: Plan
+    plan: ImagePlan
     toolchain: dict[str, str]
     samples: tuple[Path, ...]
 
@@ -71,7 +71,7 @@ def recipe(manifest: Manifest, root: Path = IMAGES_DIR) -> Recipe:
             hint=f"{toml.near(manifest.build or '', known)}the recipes are: {', '.join(known) or 'none'}",
         )
     directory = root / manifest.build
-    plan = toml.load(directory / RECIPE, Plan, "image recipe")
+    plan = toml.load(directory / RECIPE, ImagePlan, "image recipe")
     for name, filesystem in plan.initramfs.items():
         for place, source in filesystem.files.items():
             if not (directory / source).exists():

@@ -21,7 +21,7 @@ from hil.host.directories import expanded
 from hil.host.processes import Process
 from hil.image.store import cache_root
 from hil.lab import machine
-from hil.lab.plan import PLAN, STATE, STAY, Plan, State
+from hil.lab.plan import PLAN, STATE, STAY, LabPlan, LabState
 from hil.lab.processes import MARK, marked, sweep
 
 LOOPBACK = "127.0.0.1"
@@ -110,7 +110,7 @@ class Lab:
             _clear(directory, "*.log", "*.log.1")
             for name in commands:
                 (directory / "tftp" / name).mkdir(parents=True)
-            Plan(listen, port, serial, baud, local, image, commands).write(directory)
+            LabPlan(listen, port, serial, baud, local, image, commands).write(directory)
             supervisor, link = _start(directory, lock)
             try:
                 _await_ready(link, directory)
@@ -139,7 +139,7 @@ class Lab:
         from hil.lab import places
 
         state = _state(self.directory)
-        known: dict[str, places.Place] = {}
+        known: dict[str, places.LabPlace] = {}
         if state.parts["coordinator"].alive:
             with suppress(InfrastructureError):  # it has died since, or hangs: the boards are there all the same
                 known = places.look(state.coordinator)
@@ -164,7 +164,7 @@ class Lab:
 
     def wait(self, limit: float | None = None) -> bool:
         """Wait for the end of the supervisor, at most `limit` seconds, and return whether it has ended."""
-        state = State.read(self.directory)
+        state = LabState.read(self.directory)
         return state is None or state.parts["supervisor"].wait(limit)
 
     def down(self) -> None:
@@ -254,7 +254,7 @@ def _alone(directory: Path) -> Iterator[int]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield lock
     except BlockingIOError:
-        state = State.read(directory)
+        state = LabState.read(directory)
         what = f"is up in {directory}, with {len(state.boards)} boards" if state else f"is coming up in {directory}"
         raise ConfigurationError(
             f"a lab {what}", hint="`hil lab down` ends it; --directory makes one beside it"
@@ -305,8 +305,8 @@ def _await_ready(link: socket.socket, directory: Path) -> None:
         raise InfrastructureError(failed, hint=json.loads(answer)["hint"])
 
 
-def _state(directory: Path) -> State:
-    state = State.read(directory)
+def _state(directory: Path) -> LabState:
+    state = LabState.read(directory)
     if state is None:
         raise ConfigurationError(f"no lab is up in {directory}", hint="`hil lab up 3` starts one with three boards")
     return state

@@ -13,7 +13,7 @@ from hil.places.coordinator import Coordinator
 
 
 @dataclass(frozen=True)
-class Place:
+class LabPlace:
     """A place as the coordinator knows it: who has it (`HOST/USER`, empty if nobody), and its serial line's address.
 
     The address is empty where there is none, as long as nobody has the place.
@@ -44,11 +44,11 @@ def create(address: str, names: Iterable[str], tags: dict[str, str], *, kinds: i
         coordinator.run(make(), limit)
 
 
-def look(address: str) -> dict[str, Place]:
+def look(address: str) -> dict[str, LabPlace]:
     """All places of the coordinator, by name. Raises `InfrastructureError` where it does not answer in time."""
     with closing(Coordinator(address, direct=True)) as coordinator:
         places = coordinator.session.places.items()
-        return {name: Place(place.acquired or "", _serial(coordinator, name)) for name, place in places}
+        return {name: LabPlace(place.acquired or "", _serial(coordinator, name)) for name, place in places}
 
 
 def _exported(coordinator: Coordinator, name: str) -> list[Any]:

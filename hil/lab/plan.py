@@ -18,7 +18,7 @@ EXPORTER = "box"
 
 
 @dataclass(frozen=True)
-class Plan:
+class LabPlan:
     """What the supervisor is told: where to listen, how the serial lines are, and the machines' command lines.
 
     `serial` is `rfc2217` or `raw`; `baud` in bits per second, None for a line as fast as it can be. With `local` the
@@ -34,7 +34,7 @@ class Plan:
     commands: dict[str, list[str]]
 
     @classmethod
-    def read(cls, directory: Path) -> Plan:
+    def read(cls, directory: Path) -> LabPlan:
         return cls(**json.loads((directory / PLAN).read_text("utf-8")))
 
     def write(self, directory: Path) -> None:
@@ -52,7 +52,7 @@ class BoardState:
 
 
 @dataclass(frozen=True)
-class State:
+class LabState:
     """A lab that came up: the coordinator's address, the processes that it consists of, and the boards by name."""
 
     coordinator: str
@@ -63,7 +63,7 @@ class State:
     boards: dict[str, BoardState] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, directory: Path) -> State | None:
+    def read(cls, directory: Path) -> LabState | None:
         """The state of the lab in `directory`; None where none came up there since the last one was taken down."""
         try:
             facts = json.loads((directory / STATE).read_text("utf-8"))

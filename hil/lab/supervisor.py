@@ -21,7 +21,7 @@ from pathlib import Path
 from hil.errors import HilError, InfrastructureError
 from hil.host.processes import Process
 from hil.lab.children import Child
-from hil.lab.plan import EXPORTER, STATE, STAY, BoardState, Plan, State
+from hil.lab.plan import EXPORTER, STATE, STAY, BoardState, LabPlan, LabState
 from hil.lab.power import PowerSwitch
 from hil.lab.wire import Wire
 
@@ -30,7 +30,7 @@ SHIM = Path(__file__).parent / "bin"
 """Where the ser2net stands that the exporter starts."""
 
 
-class Machine:
+class LabMachine:
     """One board: its serial line stays, its QEMU comes and goes with the power. `changed` is called when it did."""
 
     def __init__(self, name: str, command: Sequence[str], wire: Wire, changed: Callable[[], None]) -> None:
@@ -77,10 +77,10 @@ class Machine:
 class Box:
     """All that belongs to the lab in the current directory."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LabPlan) -> None:
         self._plan = plan
         self._stack = ExitStack()
-        self._machines: dict[str, Machine] = {}
+        self._machines: dict[str, LabMachine] = {}
         self._parts: dict[str, Child] = {}
         self._addresses: dict[str, str] = {}  # of serial lines that the lab serves itself
         self._coordinator = self._power = self._ser2net = ""
@@ -93,7 +93,7 @@ class Box:
         for name, command in self._plan.commands.items():
             wire = Wire(Path(f"{name}.line"), self._plan.baud)
             self._stack.callback(wire.close)
-            self._machines[name] = Machine(name, command, wire, self._tell)
+            self._machines[name] = LabMachine(name, command, wire, self._tell)
         switch = PowerSwitch(self._machines, self._plan.listen)
         self._stack.callback(switch.close)
         self._power = switch.url
@@ -133,7 +133,7 @@ class Box:
         child = self._parts[name] = Child(name, command, log=log, environment=environment, ended=self._tell)
         return child
 
-    async def _serve(self, machine: Machine) -> None:
+    async def _serve(self, machine: LabMachine) -> None:
         """Serve the machine's serial line without any protocol."""
         with socket.create_server((self._plan.listen, 0)) as probe:
             port = probe.getsockname()[1]
@@ -179,7 +179,7 @@ class Box:
             return
         own = Process.of(os.getpid())
         assert own is not None
-        State(
+        LabState(
             coordinator=self._coordinator,
             serial=self._plan.serial,
             baud=self._plan.baud,
@@ -234,7 +234,7 @@ async def main(link: socket.socket) -> None:
             ends.set()
 
     loop.add_reader(link.fileno(), hear)
-    plan = Plan.read(Path.cwd())
+    plan = LabPlan.read(Path.cwd())
     box = Box(plan)
     opening = asyncio.ensure_future(box.open())
     ending = asyncio.ensure_future(ends.wait())

@@ -90,7 +90,7 @@ class Bound:
         so is one that is not kept in virtual time that has lost its lock step.
         """
         check = self._decide(series, confidence)
-        if check.outcome.kept or check.hopeless:
+        if check.outcome.kept or check.undecidable:
             return check
         if series.disturbed:
             why = f"the host disturbed virtual time: {series.clock.remark}"
@@ -113,7 +113,7 @@ class Bound:
             finest = shown(FINEST * unsure)
             why = f"{judged} is finer than {finest}, {FINEST} times what the clock may be off by"
             fine = judged.value < FINEST * series.clock.resolution
-            return Check(self, estimate, Outcome.INCONCLUSIVE, why, hopeless=True, fine=fine)
+            return Check(self, estimate, Outcome.INCONCLUSIVE, why, undecidable=True, fine=fine)
         guard = unsure if unit == "s" else 0.0
         if estimate.lower is not None and estimate.lower - guard > limit:
             return Check(self, estimate, Outcome.FAIL)
@@ -123,7 +123,7 @@ class Bound:
         if estimate.upper + guard > limit:
             if estimate.lower == estimate.upper:
                 why = f"the bound is nearer than the {shown(guard)} that the clock may be off by"
-                return Check(self, estimate, Outcome.INCONCLUSIVE, why, hopeless=True)
+                return Check(self, estimate, Outcome.INCONCLUSIVE, why, undecidable=True)
             return Check(self, estimate, Outcome.INCONCLUSIVE, "the bound lies within the confidence interval")
         if self.marginal is not None and estimate.upper + guard > self.marginal.value:
             return Check(self, estimate, Outcome.MARGINAL, f"above the marginal limit {self.marginal}")
@@ -134,7 +134,7 @@ class Bound:
 class Check:
     """What became of one bound, and why.
 
-    `hopeless` where no number of samples could decide it; `fine` where no link or host could, either, for the clock's
+    `undecidable` where no number of samples could decide it; `fine` where no link or host could: the clock's
     resolution is too coarse; `host` where the host took so much that it may be why the bound is not kept.
     """
 
@@ -142,7 +142,7 @@ class Check:
     estimate: Estimate
     outcome: Outcome
     why: str = ""
-    hopeless: bool = False
+    undecidable: bool = False
     fine: bool = False
     host: bool = False
 
@@ -153,7 +153,7 @@ class Check:
             return "image"
         if self.fine:
             return "configuration"
-        return "infrastructure" if self.host or self.hopeless else "test"
+        return "infrastructure" if self.host or self.undecidable else "test"
 
     def __str__(self) -> str:
         one = self.estimate
@@ -246,7 +246,7 @@ def needed(series: Series, bounds: Sequence[Bound], confidence: float = CONFIDEN
         checks = [bound.decide(taken, confidence) for bound in bounds]
         if any(one.outcome is Outcome.FAIL for one in checks):
             return []
-        return [one.bound for one in checks if one.outcome is Outcome.INCONCLUSIVE and not one.hopeless]
+        return [one.bound for one in checks if one.outcome is Outcome.INCONCLUSIVE and not one.undecidable]
 
     if not undecided(series) or len(series) >= limit:
         return 0
@@ -311,7 +311,7 @@ def _figure(name: str) -> str:
 _AmountText = Annotated[Amount, BeforeValidator(_amount)]
 
 
-class Row(BaseModel):
+class BoundsRow(BaseModel):
     """A row of a bounds file: a bound, and the series that it is for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -326,7 +326,7 @@ class Row(BaseModel):
     reason: str = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _makes_a_bound(self) -> Row:
+    def _makes_a_bound(self) -> BoundsRow:
         try:
             self.bound()
         except ConfigurationError as error:
@@ -346,7 +346,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     image: str | None = None
-    bound: tuple[Row, ...]
+    bound: tuple[BoundsRow, ...]
 
 
 class Bounds:

@@ -58,7 +58,7 @@ class HostLoad:
 
 
 @dataclass(frozen=True)
-class Window:
+class HostWindow:
     """The next `count` samples of a series were taken while the host took `load` away.
 
     `unit` is how many seconds one unit of the samples stands for, 1 where they are seconds.
@@ -74,7 +74,7 @@ class Window:
         return self.load.delay / self.unit
 
 
-def total(windows: Sequence[Window]) -> HostLoad:
+def total(windows: Sequence[HostWindow]) -> HostLoad:
     """Return what the host took in all `windows` together."""
     loads = [window.load for window in windows]
     names = dict.fromkeys(name for load in loads for name in load.waits)

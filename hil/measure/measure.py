@@ -15,7 +15,7 @@ from hil.guest import Guest
 from hil.measure import probe as guest_probe
 from hil.measure.bounds import Bound, Bounds, Check, Record, check, looks, needed, recorded
 from hil.measure.clocks import CONSOLE, Clocks
-from hil.measure.host import EMULATOR, OWN, READER, Watch, Window, total
+from hil.measure.host import EMULATOR, OWN, READER, HostWindow, Watch, total
 from hil.measure.series import LOCKSTEP, Clock, Series
 from hil.measure.units import Amount, amount, ms
 from hil.wasm import Execution, Module, Runner, periodic
@@ -109,7 +109,7 @@ class Measure:
         """
         planned = looks(repeats, up_to or repeats)
         taken: list[guest_probe.Executions] = []
-        host: list[Window] = []
+        host: list[HostWindow] = []
         for number in planned:
             count = number - sum(len(one.answer) for one in taken)
             with watched(runner.guest, count, host):
@@ -123,7 +123,7 @@ class Measure:
     def transfers(self, runner: Runner, module: Module, *, repeats: int) -> Series:
         """Times of sending `module` from the guest to the runner, `repeats` times. Raises as `parts`."""
         times: list[float] = []
-        host: list[Window] = []
+        host: list[HostWindow] = []
         for _ in range(repeats):
             with watched(runner.guest, 1, host):
                 taken = self._executions(runner, module, (), 1, 0)
@@ -137,7 +137,7 @@ class Measure:
         Raises `RunnerError` for one that is not good.
         """
         runs: list[Execution] = []
-        host: list[Window] = []
+        host: list[HostWindow] = []
         for number in range(warm_up + repeats):
             with watched(runner.guest, 1, host):
                 run = runner.run(module, *arguments)
@@ -175,7 +175,7 @@ class Measure:
 
         In the guest, or in the `partition`, by its own counter there.
         """
-        host: list[Window] = []
+        host: list[HostWindow] = []
         with watched(guest, count, host):
             late = self._probe(guest).cycles(period, count=count, partition=partition, priority=priority).lateness
         where = "partition" if partition else "guest"
@@ -188,7 +188,7 @@ class Measure:
 
         Raises `RunnerError` where it does not end well or its report is damaged.
         """
-        host: list[Window] = []
+        host: list[HostWindow] = []
         with watched(runner.guest, count, host):
             run = self._periodic_run(runner, module, period, count)
         stamps = periodic.releases(run)
@@ -197,7 +197,7 @@ class Measure:
 
     def ticks(self, runner: Runner, module: Module, period: Amount, *, count: int) -> Series:
         """Release jitter of a module that prints a line at each release (`ticker.wasm`), judged by the console."""
-        host: list[Window] = []
+        host: list[HostWindow] = []
         with watched(runner.guest, count, host):
             run = self._periodic_run(runner, module, period, count)
         console = runner.guest.board.console
@@ -300,7 +300,7 @@ class Measure:
         arguments: Sequence[str],
         taken: Sequence[guest_probe.Executions],
         planned: int,
-        host: Sequence[Window],
+        host: Sequence[HostWindow],
     ) -> Parts:
         import numpy as np
 
@@ -342,7 +342,7 @@ class Measure:
         stamps: Sequence[int],
         clock: Clock,
         offsets: Sequence[int],
-        host: Sequence[Window],
+        host: Sequence[HostWindow],
     ) -> Series:
         """Release jitter from stamps in ns: the most punctual release sets the grid."""
         import numpy as np
@@ -373,7 +373,7 @@ class Measure:
         times: Any = None,
         offsets: Sequence[int] | None = None,
         looks: int = 1,
-        host: Sequence[Window] = (),
+        host: Sequence[HostWindow] = (),
     ) -> Series:
         import numpy as np
 
@@ -387,7 +387,7 @@ class Measure:
 
 
 @contextmanager
-def watched(guest: Guest, count: int, windows: list[Window]) -> Iterator[None]:
+def watched(guest: Guest, count: int, windows: list[HostWindow]) -> Iterator[None]:
     """Add to `windows` what the host takes while `count` samples are taken on `guest`; nothing in virtual time."""
     board = guest.board
     if board.virtual is not None:
@@ -399,7 +399,7 @@ def watched(guest: Guest, count: int, windows: list[Window]) -> Iterator[None]:
             pids[EMULATOR] = board.qemu.pid
     watch = Watch(pids)
     yield
-    windows.append(Window(count, watch.load()))
+    windows.append(HostWindow(count, watch.load()))
 
 
 def provenance(guest: Guest, module: Module | None = None) -> dict[str, str]:

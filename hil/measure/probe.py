@@ -58,7 +58,7 @@ _RUNNERS = (240, 241, 242, 243, 244, _NO_ANSWER, 246, 250)
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class ProbeRecord:
     """What a probe left: `done` of `planned`, by a counter of `hz` ticks a second.
 
     Not `complete` is the record of a probe that ended before its time.
@@ -71,7 +71,7 @@ class Record:
 
 
 @dataclass(frozen=True, eq=False)
-class Executions(Record):
+class Executions(ProbeRecord):
     """Executions of a module that was sent once, in `transfer` ticks.
 
     `request` and `answer` are stamps of the guest's counter, `start` and `end` of the partition's, which has
@@ -106,7 +106,7 @@ class Executions(Record):
 
 
 @dataclass(frozen=True, eq=False)
-class Cycles(Record):
+class Cycles(ProbeRecord):
     """Releases of a periodic loop. `late` are the ticks by which each absolute deadline was missed."""
 
     late: Words
@@ -124,7 +124,7 @@ class Cycles(Record):
 
 
 @dataclass(frozen=True, eq=False)
-class Counter(Record):
+class Counter(ProbeRecord):
     """Back-to-back readings of the counter: `steps` are the ticks between the two of each pair."""
 
     steps: Words
@@ -237,7 +237,7 @@ class Probe:
 
     def __init__(self, guest: Guest) -> None:
         self.guest = guest
-        self.last: Record | None = None
+        self.last: ProbeRecord | None = None
         self._session: object = None
         self._path = ""
 
@@ -329,7 +329,7 @@ class Probe:
             self._session, self._path = shell, path
         return self._path
 
-    def _measure(self, command: Sequence[str], timeout: float) -> Record:
+    def _measure(self, command: Sequence[str], timeout: float) -> ProbeRecord:
         self.last = None
         path, file = self.place(), f"{MODULES}/probe.record"
         line = f"rm -f {file};{quote([path, command[0], '--output', file, *command[1:]])}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hil.measure.host import Window, total
+from hil.measure.host import HostWindow, total
 from hil.measure.series import Series
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def relieved(series: Series, limit: float) -> Iterator[Series]:
         return
     windows = list(series.host)
     if sum(window.count for window in windows) != len(series):  # of a series that was worked out of this one
-        windows = [Window(len(series), total(windows), windows[0].unit)]
+        windows = [HostWindow(len(series), total(windows), windows[0].unit)]
     signed = bool(series.ordered[0] < 0)
 
     def with_windows(change: Callable[[Floats, float], Floats]) -> Series:

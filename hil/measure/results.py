@@ -38,7 +38,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Judged:
+class CheckResult:
     """A check as it was when it was written: `figure <= limit`, the outcome's name, the check's own text."""
 
     figure: str
@@ -47,18 +47,18 @@ class Judged:
     text: str
 
     @classmethod
-    def of(cls, check: Check | Judged) -> Judged:
-        if isinstance(check, Judged):
+    def of(cls, check: Check | CheckResult) -> CheckResult:
+        if isinstance(check, CheckResult):
             return check
         return cls(check.bound.figure.name, check.bound.limit, str(check.outcome), str(check))
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class SeriesRecord:
     """A series and what became of its bounds."""
 
     series: Series
-    checks: tuple[Judged, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Results:
     """
 
     path: Path
-    records: tuple[Record, ...]
+    records: tuple[SeriesRecord, ...]
     written: str = ""
     facts: Mapping[str, str] | None = None
     torn: str = ""
@@ -122,7 +122,7 @@ def is_ours(path: Path) -> bool:
 
 
 def write(
-    path: Path, series: Series, checks: Iterable[Check | Judged] = (), *, facts: Mapping[str, str] | None = None
+    path: Path, series: Series, checks: Iterable[Check | CheckResult] = (), *, facts: Mapping[str, str] | None = None
 ) -> None:
     """Append `series` with its `checks` to the results file at `path`; a new one gets a header with `facts`.
 
@@ -141,7 +141,9 @@ def write(
         raise InfrastructureError(f"cannot write the results file {path}: {error.strerror}") from error
 
 
-def render(series: Series, checks: Iterable[Check | Judged] = (), *, facts: Mapping[str, str] | None = None) -> bytes:
+def render(
+    series: Series, checks: Iterable[Check | CheckResult] = (), *, facts: Mapping[str, str] | None = None
+) -> bytes:
     """A whole results file with one series."""
     return _header(facts or {}) + _line(series, checks)
 
@@ -208,16 +210,16 @@ class _Line(BaseModel):
     clock: Clock
     provenance: dict[str, str] = {}
     looks: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    checks: tuple[Judged, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
 
 
-def _record(path: Path, number: int, text: bytes) -> Record:
+def _record(path: Path, number: int, text: bytes) -> SeriesRecord:
     line = _validated(path, number, text, _Line)
     if any(not math.isfinite(check.limit.value) for check in line.checks):
         raise _wrong(path, number, "a bound that is no finite number", None)
     given: Any = {name: getattr(line, name) for name in _Line.model_fields if name != "checks"}
     try:
-        return Record(Series(**given), line.checks)
+        return SeriesRecord(Series(**given), line.checks)
     except HilError as error:
         raise _wrong(path, number, error.message, None) from error
 
@@ -242,7 +244,7 @@ def _header(facts: Mapping[str, str]) -> bytes:
     return _json({MAGIC: VERSION, "written": written, "facts": dict(facts)})
 
 
-def _line(series: Series, checks: Iterable[Check | Judged]) -> bytes:
+def _line(series: Series, checks: Iterable[Check | CheckResult]) -> bytes:
     times, offsets = series.times, series.offsets
     return _json(
         {
@@ -252,7 +254,7 @@ def _line(series: Series, checks: Iterable[Check | Judged]) -> bytes:
             "clock": asdict(series.clock),
             "provenance": dict(series.provenance),
             "looks": series.looks,
-            "checks": [asdict(Judged.of(check)) for check in checks],
+            "checks": [asdict(CheckResult.of(check)) for check in checks],
             "samples": series.samples.tolist(),
             **({} if times is None else {"times": times.tolist()}),
             **({} if offsets is None else {"offsets": [int(offset) for offset in offsets]}),

@@ -13,7 +13,7 @@ from hil.measure.units import shown
 
 if TYPE_CHECKING:  # at run time where it is used: a collection must stay quick
     from hil.measure.bounds import Bound, Check
-    from hil.measure.host import Window
+    from hil.measure.host import HostWindow
     from hil.stats.arrays import Floats
 
 
@@ -78,7 +78,7 @@ class Series:
     offsets: Sequence[int] | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     looks: int = 1
-    host: Sequence[Window] = ()
+    host: Sequence[HostWindow] = ()
 
     def __post_init__(self) -> None:
         import numpy as np

@@ -12,7 +12,7 @@ from hil.errors import FAULTS, ConfigurationError, HilError, InfrastructureError
 from hil.measure.bounds import Bound, BoundsNotKept
 from hil.measure.clocks import Clocks
 from hil.measure.growth import drift, growth
-from hil.measure.host import Window, total
+from hil.measure.host import HostWindow, total
 from hil.measure.measure import DEPLOYMENT, RESPONSE, Measure, provenance, watched
 from hil.measure.memory import GUEST, PAGE, PARTITION, QEMU, RUNNER, Memory
 from hil.measure.series import Clock, Series
@@ -235,7 +235,7 @@ class _Work:
         self.seconds = 0.0
         self.stamps: list[tuple[int, int]] = []  # ns, of good deployments
         self.offsets: list[int] = []
-        self.host: list[Window] = []  # of good deployments
+        self.host: list[HostWindow] = []  # of good deployments
         self.response: list[float] = []  # s, by the guest's counter
         self.hz = 0
         self.memory: dict[str, list[int]] = {}
@@ -270,7 +270,7 @@ class _Work:
         return self
 
     def _deploy(self, number: int, problems: Problems) -> Execution:
-        host: list[Window] = []
+        host: list[HostWindow] = []
         with watched(self.runner.guest, 1, host):
             run = self.runner.run(self.module, *self.arguments, restore=False)
         self.verdicts[str(run.verdict)] += 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hil.guest.load import DISTRESS, LOADS
 from hil.host import toml
-from hil.measure.bounds import Bounds, Row
+from hil.measure.bounds import Bounds, BoundsRow
 from hil.measure.clocks import CONSOLE
 from hil.measure.measure import ADDED, DEPLOYMENT, EXECUTION, OVERHEAD, RELATIVE, RELEASE, RESPONSE, TRANSFER
 from hil.measure.memory import GUEST, PARTITION, QEMU, RUNNER
@@ -39,7 +39,7 @@ class Unmatched:
     """A row that matches nothing: `where` it is in the file, the row, and why."""
 
     where: str
-    row: Row
+    row: BoundsRow
     why: str
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class _Judge:
             self._clocks.setdefault((one.quantity, one.subject), set()).add(one.clock.name)
         self._modules = [name for sample in Samples() for name in (sample.file, f"{sample.name}.aot.wasm")]
 
-    def problems(self, row: Row) -> Iterator[str]:
+    def problems(self, row: BoundsRow) -> Iterator[str]:
         """Yield what keeps `row` from matching."""
         known = (row.quantity, row.subject) in self._clocks
         if not known and self._whole:
@@ -79,13 +79,13 @@ class _Judge:
             yield from self._names(row)
         yield from self._clock(row)
 
-    def _nearest(self, row: Row) -> str:
+    def _nearest(self, row: BoundsRow) -> str:
         subjects = [subject for quantity, subject in self._clocks if quantity == row.quantity]
         if subjects:
             return toml.near(row.subject, subjects) or f"of that quantity there are: {', '.join(map(repr, subjects))}"
         return toml.near(row.quantity, {quantity for quantity, _ in self._clocks})
 
-    def _names(self, row: Row) -> Iterator[str]:
+    def _names(self, row: BoundsRow) -> Iterator[str]:
         """What is wrong with quantity and subject of a row that was not measured, as far as can be known."""
         quantities = {*QUANTITIES, *(quantity for quantity, _ in self._clocks)}
         if row.quantity not in quantities and (meant := _typo(row.quantity, quantities)):
@@ -108,7 +108,7 @@ class _Judge:
         if _plain(row.subject) in plain:
             yield f"did you mean {plain[_plain(row.subject)]!r}?"
 
-    def _clock(self, row: Row) -> Iterator[str]:
+    def _clock(self, row: BoundsRow) -> Iterator[str]:
         """Whether the row's clock is one by which the quantity can be measured on the board."""
         if row.clock is None:
             return

@@ -9,7 +9,7 @@ from hil.history.ingest import add, journals
 from hil.history.store import NAME, History
 
 
-class Archive:
+class NightHistory:
     """The history beside the nights in `root`. `notes` tell what did not get there, for a summary."""
 
     def __init__(self, root: Path) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from hil.compare.baseline import Baselines, Comparison, Key, Outcome, summary
+from hil.compare.baseline import BaselineComparison, BaselineKey, BaselineOutcome, Baselines, summary
 from hil.errors import HilError
 from hil.measure import results
 from hil.measure.series import Series
@@ -28,23 +28,23 @@ def compare(now: Path, then: Path, minimum: float) -> tuple[list[str], str]:
             compared = baselines.compare(new, minimum=minimum)
     except HilError as error:
         return [], f"not compared: {error.message}"
-    return [_line(one) for one in compared if one.outcome is Outcome.DIFFERENT], summary(compared)
+    return [_line(one) for one in compared if one.outcome is BaselineOutcome.DIFFERENT], summary(compared)
 
 
 def _last(path: Path) -> list[Series]:
     """One series of each kind: of a test that was tried again the last."""
-    return list({Key.of(one): one for one in results.load(path).series}.values())
+    return list({BaselineKey.of(one): one for one in results.load(path).series}.values())
 
 
-def _line(one: Comparison) -> str:
+def _line(one: BaselineComparison) -> str:
     told = "; ".join([*_shifts(one), *one.changed])
     return f"{one.series.quantity} of {one.series.subject}, {one.series.provenance.get('board', '')}: {told}"
 
 
-def _shifts(one: Comparison) -> Iterator[str]:
+def _shifts(one: BaselineComparison) -> Iterator[str]:
     unit = one.series.unit
     for shift in one.shifts:
-        if shift.outcome is Outcome.DIFFERENT:
+        if shift.outcome is BaselineOutcome.DIFFERENT:
             share = f" ({shift.value / abs(shift.old):+.1%})" if shift.old else ""
             yield f"{shift.figure} {shown(shift.old, unit)} -> {shown(shift.old + shift.value, unit)}{share}"
     if one.first:

@@ -11,10 +11,10 @@ from pathlib import Path
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.host.tools import disk
 from hil.nightly import keep, report, state, summary
-from hil.nightly.archive import Archive
+from hil.nightly.archive import NightHistory
 from hil.nightly.outcome import HELD, INTERRUPTED, earlier, outcome, status
 from hil.nightly.plan import Loaded, load
-from hil.nightly.state import Held, Night, State
+from hil.nightly.state import Held, Night, NightState
 from hil.nightly.work import Tell, Work
 
 LEAST_FREE = 512 << 20  # bytes: a night that fills the disk proves nothing
@@ -68,7 +68,7 @@ def _work(loaded: Loaded, root: Path, night: Night | None, notes: list[str], tel
         night = state.begin(root, state.fresh(loaded, time.time()))
     state.point_at(night)
     tell(f"night {night.path}: {len(night.state.runs)} runs")
-    archive = Archive(root)
+    archive = NightHistory(root)
     archive.take(root)  # what a night that was killed has left
     work = Work(night, loaded, tell, archive)
     asyncio.run(work.do())
@@ -90,13 +90,13 @@ def _review(store: Path, night: Night) -> list[str]:
     """Make the night's overview and trends; what to tell of them. A night without them is still a night."""
     from hil.history.store import History
     from hil.review.overview import review
-    from hil.review.window import Window
+    from hil.review.window import ReviewWindow
 
     if not store.exists():  # no run has told anything
         return []
     try:
         with History(store) as history:
-            window = Window.of(history, night.name)
+            window = ReviewWindow.of(history, night.name)
             left_out = [f"history: {why}" for why in history.left_out]
         made = review(replace(window, idle=night.idle), night.path)
     except Exception as error:  # whatever it is, the night has been
@@ -108,7 +108,7 @@ def _did_not_run(plan: Path, root: Path, error: HilError) -> Spent:
     """Leave a trace of a night that did not run, where that can be."""
     number = HELD if isinstance(error, Held) else 2 if isinstance(error, ConfigurationError) else 3
     now = time.time()
-    made = State(plan=plan.stem, began=now, ended=now, state="did not run", why=str(error), status=number)
+    made = NightState(plan=plan.stem, began=now, ended=now, state="did not run", why=str(error), status=number)
     try:
         night = state.begin(root, made)
         state.point_at(night)

@@ -38,7 +38,7 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What became of one run. `directory` is that of its last try, None where it never began."""
 
     state: RunState
@@ -74,16 +74,16 @@ class Outcome:
                 yield f"{board}: its last boots failed: {tries[-1]['cause']}"
 
 
-def status(outcomes: Sequence[Outcome]) -> int:
+def status(outcomes: Sequence[RunOutcome]) -> int:
     """The night's: 1 image or test failed, else 2 the configuration, else 3 the test bed or something not run, or 0."""
     return min((number for one in outcomes for number in one.statuses), default=0)
 
 
-def outcome(night: Night, state: RunState, before: Sequence[Night] = ()) -> Outcome:
+def outcome(night: Night, state: RunState, before: Sequence[Night] = ()) -> RunOutcome:
     """What became of a run of `night`. `before` are the plan's earlier nights, newest first."""
     accounts = [journal.read(night.directory(state, number) / "journal.jsonl") for number in _numbers(state)]
     if not accounts:
-        return Outcome(state, Account(), None, tuple(_of_run(state, Account(), None)))
+        return RunOutcome(state, Account(), None, tuple(_of_run(state, Account(), None)))
     *past_tries, last = accounts
     # a night that was cut short and resumed has seen them fail, and a failure of image or test stands
     seen = {test.nodeid: test for one in past_tries for test in one.failed if test.blamed}
@@ -93,7 +93,7 @@ def outcome(night: Night, state: RunState, before: Sequence[Night] = ()) -> Outc
     tests = (_of_test(state, test, past) for test in account.failed)
     retries = [_why(one, account) for one, account in zip(state.tries, past_tries, strict=False)]
     troubles = (*_of_run(state, account, directory), *tests)
-    return Outcome(state, account, directory, troubles, tuple(retries))
+    return RunOutcome(state, account, directory, troubles, tuple(retries))
 
 
 def _numbers(state: RunState) -> range:

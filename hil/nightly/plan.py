@@ -100,7 +100,7 @@ class Job(_Model):
     limit: Minutes | None = None
 
 
-class Plan(_Model):
+class NightPlan(_Model):
     """A night: `limit` minutes at most, `parallel` boards at a time, `retries` of a job that the test bed failed.
 
     `shift` is the smallest change of a figure, in percent, that is told where its clock is not exact.
@@ -116,13 +116,13 @@ class Plan(_Model):
     job: Annotated[tuple[Job, ...], AfterValidator(_some)]
 
     @model_validator(mode="after")
-    def _names(self) -> Plan:
+    def _names(self) -> NightPlan:
         _unique(tuple(job.name for job in self.job))
         return self
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One job of a plan on one board: a pytest process. `name` is its directory in the night.
 
     It is started in `start`. `limit` is in seconds; None where only the night's counts. `problems` say why it cannot
@@ -154,8 +154,8 @@ class Loaded:
 
     path: Path
     digest: str
-    plan: Plan
-    runs: tuple[Run, ...]
+    plan: NightPlan
+    runs: tuple[PlannedRun, ...]
 
     @property
     def name(self) -> str:
@@ -164,14 +164,14 @@ class Loaded:
 
 def load(path: Path) -> Loaded:
     """Read the plan in `path`. Raises `ConfigurationError` that names each wrong line and key."""
-    plan = toml.load(path, Plan, "nightly plan", hint="docs/nightly.md has an example")
+    plan = toml.load(path, NightPlan, "nightly plan", hint="docs/nightly.md has an example")
     path = path.resolve()
     taken: collections.Counter[str] = collections.Counter()
     runs = tuple(_run(path.parent, plan, job, board, taken) for job in plan.job for board in job.boards)
     return Loaded(path, hashlib.sha256(path.read_bytes()).hexdigest(), plan, runs)
 
 
-def _run(base: Path, plan: Plan, job: Job, board: str, taken: collections.Counter[str]) -> Run:
+def _run(base: Path, plan: NightPlan, job: Job, board: str, taken: collections.Counter[str]) -> PlannedRun:
     plain = re.sub(r"[^A-Za-z0-9_.]+", "-", name_of(board)).strip("-.")[:NAME_LENGTH]
     name = f"{job.name}-{plain or 'board'}"
     taken[name] += 1
@@ -198,7 +198,7 @@ def _run(base: Path, plan: Plan, job: Job, board: str, taken: collections.Counte
     limit = job.limit and 60 * job.limit
     if any("[" in suite.partition("::")[0] for suite in suites):
         problems.append("pytest takes no suite with a [ in its path; rename it")
-    return Run(name, job.name, board, (*arguments, *job.options), retries, limit, tuple(problems), start)
+    return PlannedRun(name, job.name, board, (*arguments, *job.options), retries, limit, tuple(problems), start)
 
 
 def _start(suites: list[str]) -> tuple[Path, list[str]]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import foreign
-from hil.nightly.plan import ROOT, Loaded, Run
+from hil.nightly.plan import ROOT, Loaded, PlannedRun
 from hil.text import storable
 
 DIRECTORY = ROOT / "reports" / "nights"
@@ -55,7 +55,7 @@ class RunState(_Model):
     why: str = ""
 
 
-class State(_Model):
+class NightState(_Model):
     """A night. Times are in seconds since 1970; `plan` is the plan's name and `digest` that of its text."""
 
     plan: str
@@ -73,7 +73,7 @@ class Night:
     """A night's directory and its state."""
 
     path: Path
-    state: State
+    state: NightState
 
     @property
     def name(self) -> str:
@@ -130,7 +130,7 @@ def nights(root: Path) -> Iterator[Night]:
     """The nights in `root`, newest first; those with a broken state are left out."""
     for path in reversed(directories(root)):
         with contextlib.suppress(OSError, ValueError):  # pydantic's is one
-            state = State.model_validate(foreign.decode(foreign.read(path / STATE, foreign.RESULT_LIMIT)))
+            state = NightState.model_validate(foreign.decode(foreign.read(path / STATE, foreign.RESULT_LIMIT)))
             for at in (state.began, state.ended):
                 foreign.moment(at)
             yield Night(path, state)
@@ -166,7 +166,7 @@ def lock(root: Path, who: str) -> Iterator[None]:
         yield
 
 
-def begin(root: Path, state: State) -> Night:
+def begin(root: Path, state: NightState) -> Night:
     """Make the directory of a new night, named by its date. Raises `InfrastructureError`."""
     date = time.strftime("%Y-%m-%d", time.localtime(state.began))
     number = max((order(path.name)[1] for path in directories(root) if path.name.startswith(date)), default=0)
@@ -194,12 +194,12 @@ def point_at(night: Night) -> None:
         new.replace(night.path.with_name(LATEST))
 
 
-def fresh(loaded: Loaded, now: float) -> State:
+def fresh(loaded: Loaded, now: float) -> NightState:
     """The state of a night that has still to begin."""
-    return State(plan=loaded.name, digest=loaded.digest, began=now, runs=[_waiting(run) for run in loaded.runs])
+    return NightState(plan=loaded.name, digest=loaded.digest, began=now, runs=[_waiting(run) for run in loaded.runs])
 
 
-def _waiting(run: Run) -> RunState:
+def _waiting(run: PlannedRun) -> RunState:
     return RunState(name=run.name, job=run.job, board=run.board)
 
 

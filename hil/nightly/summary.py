@@ -12,7 +12,7 @@ from hil.errors import FAULTS
 from hil.history.journal import NOT_RUN
 from hil.measure.units import lasted
 from hil.nightly import figures
-from hil.nightly.outcome import Outcome, Trouble, outcome, states
+from hil.nightly.outcome import RunOutcome, Trouble, outcome, states
 from hil.nightly.state import Night
 from hil.text import printable, printable_line
 
@@ -31,7 +31,7 @@ DEAD_SINCE = re.compile(r"\bboard \S+ is dead since an earlier test: ")
 
 
 def summary(
-    night: Night, outcomes: Sequence[Outcome], before: Sequence[Night], notes: Sequence[str], shift: float
+    night: Night, outcomes: Sequence[RunOutcome], before: Sequence[Night], notes: Sequence[str], shift: float
 ) -> str:
     """The summary's text: at most 40 lines. `shift` is the smallest change of a figure that is told, as a share."""
     parts = [
@@ -56,7 +56,7 @@ def not_run(night: Night) -> str:
     return f"{printable_line(_title(night, ()))}\n{printable_line(_when(night, ()))}\n\n- **it did not run** {why}\n"
 
 
-def _title(night: Night, outcomes: Sequence[Outcome]) -> str:
+def _title(night: Night, outcomes: Sequence[RunOutcome]) -> str:
     state = night.state
     if state.state == "did not run":
         found = "did not run"
@@ -88,7 +88,7 @@ def _most(count: int, lines: list[str], what: str) -> list[str]:
     return lines if len(lines) <= count else [*lines[: count - 1], f"- and {len(lines) - count + 1} more {what}"]
 
 
-def _table(outcomes: Sequence[Outcome]) -> list[str]:
+def _table(outcomes: Sequence[RunOutcome]) -> list[str]:
     """The runs, those with troubles first where they are too many."""
     if not outcomes:
         return []
@@ -104,14 +104,14 @@ def _table(outcomes: Sequence[Outcome]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
-def _row(one: Outcome) -> tuple[str, ...]:
+def _row(one: RunOutcome) -> tuple[str, ...]:
     counts = one.account.counts()
     known = one.account.collected
     told = (str(counts[name] or "-") if known or name != NOT_RUN else "all" for name in COUNTED)
     return (one.state.name, one.state.board, *told, lasted(one.seconds))
 
 
-def _failures(night: Night, outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _failures(night: Night, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
     """By fault, new ones first; those of one run with one cause in a line."""
     grouped: dict[tuple[str, str, bool, str], list[Trouble]] = {}
     for trouble in (trouble for one in outcomes for trouble in one.troubles):
@@ -139,7 +139,7 @@ def _relative(place: str, directory: Path) -> str:
     return os.path.relpath(place, directory) if Path(place).is_relative_to(directory) else place
 
 
-def _again(outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _again(outcomes: Sequence[RunOutcome]) -> Iterator[str]:
     for one in outcomes:
         for why in one.retries:
             yield f"- **tried again** {one.state.name}: {_short(why)}"
@@ -148,7 +148,7 @@ def _again(outcomes: Sequence[Outcome]) -> Iterator[str]:
                 yield f"- **tried again** {test.nodeid}, then {test.outcome}: {_short(test.retried[0])}"
 
 
-def _figures(outcomes: Sequence[Outcome], before: Sequence[Night], shift: float) -> Iterator[str]:
+def _figures(outcomes: Sequence[RunOutcome], before: Sequence[Night], shift: float) -> Iterator[str]:
     """What was measured in each run, beside the last night that measured it, too."""
     changed: list[str] = []
     told: dict[str, list[str]] = {}
@@ -170,7 +170,7 @@ def _figures(outcomes: Sequence[Outcome], before: Sequence[Night], shift: float)
         yield _short("- figures: " + "; ".join(f"{', '.join(runs)}: {counts}" for counts, runs in told.items()))
 
 
-def _gone(outcomes: Sequence[Outcome], before: Sequence[Night]) -> Iterator[str]:
+def _gone(outcomes: Sequence[RunOutcome], before: Sequence[Night]) -> Iterator[str]:
     """Tests that nobody may miss: there the night before, and no more."""
     for one in outcomes:
         found = next(states(one.state.name, before), None)

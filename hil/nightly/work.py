@@ -18,8 +18,8 @@ from hil.errors import FAULTS, InfrastructureError
 from hil.history import journal
 from hil.history.journal import Account
 from hil.host.tools import tied
-from hil.nightly.archive import Archive
-from hil.nightly.plan import Loaded, Run
+from hil.nightly.archive import NightHistory
+from hil.nightly.plan import Loaded, PlannedRun
 from hil.nightly.state import Night, RunState, Try
 
 LEAVE = 30.0  # seconds that a run has to end after SIGINT: it closes its boards and writes its results
@@ -34,19 +34,19 @@ Tell = Callable[[str], None]
 class Work:
     """The runs of a night. `stopped` is the signal that ended it, if one did."""
 
-    def __init__(self, night: Night, loaded: Loaded, tell: Tell, archive: Archive | None = None) -> None:
+    def __init__(self, night: Night, loaded: Loaded, tell: Tell, archive: NightHistory | None = None) -> None:
         self.night = night
         self.loaded = loaded
         self.stopped: signal.Signals | None = None
         self._tell = tell
-        self._archive = archive or Archive(night.path.parent)
+        self._archive = archive or NightHistory(night.path.parent)
         self._end = asyncio.Event()
         self._why = ""
 
     async def do(self) -> None:
         """Do what is left of the night. Raises `InfrastructureError` where the state cannot be written."""
         plan = self.loaded.plan
-        lanes: dict[str, list[tuple[Run, RunState]]] = {}
+        lanes: dict[str, list[tuple[PlannedRun, RunState]]] = {}
         for run, state in zip(self.loaded.runs, self.night.state.runs, strict=True):
             if state.state != "done":
                 lanes.setdefault(run.board, []).append((run, state))
@@ -91,13 +91,13 @@ class Work:
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
 
-    async def _lane(self, lane: Sequence[tuple[Run, RunState]], gate: asyncio.Semaphore) -> None:
+    async def _lane(self, lane: Sequence[tuple[PlannedRun, RunState]], gate: asyncio.Semaphore) -> None:
         """What one board has to do, one after the other."""
         for run, state in lane:
             async with gate:
                 await self._run(run, state)
 
-    async def _run(self, run: Run, state: RunState) -> None:
+    async def _run(self, run: PlannedRun, state: RunState) -> None:
         if run.problems:
             state.state, state.why = "not run", "; ".join(run.problems)
         left = run.retries
@@ -119,7 +119,7 @@ class Work:
         if state.state != "done":
             self._tell(f"{run.name}: not run: {state.why}")
 
-    async def _try(self, run: Run, state: RunState) -> tuple[Try, Account]:
+    async def _try(self, run: PlannedRun, state: RunState) -> tuple[Try, Account]:
         one = Try(began=time.time())
         state.tries.append(one)
         state.state, state.why = "running", ""

@@ -17,7 +17,7 @@ from hil.errors import InfrastructureError
 from hil.places import lease as leases
 from hil.places.coordinator import Coordinator
 from hil.places.search import Hold, Search, holder, tag, withdraw
-from hil.places.selector import Terms, Wanted
+from hil.places.selector import PlaceSelector, Terms
 
 ANSWER = 10.0  # seconds for a coordinator that lives
 MOMENT = 1.0  # seconds in which a coordinator knows of an exporter's death
@@ -164,7 +164,7 @@ class Place:
                 await tag(self._coordinator, self.name, str(self._hold.lease))
 
 
-def hold(wanted: Wanted, address: str, terms: Terms) -> Place:
+def hold(wanted: PlaceSelector, address: str, terms: Terms) -> Place:
     """Get a place that will do, as soon as there is one.
 
     Places whose holders have died are freed, and all that is waited for is told. Raises `ConfigurationError` where

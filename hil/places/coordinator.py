@@ -33,7 +33,7 @@ CHANNEL = (  # as labgrid has them, but for the last one
 T = TypeVar("T")
 
 
-class Refused(InfrastructureError):
+class RequestRefused(InfrastructureError):
     """The coordinator is there, and would not do it."""
 
 
@@ -55,7 +55,7 @@ class _Updates:
             self.reason = f"{error.details() or ''} ({error.code().name})".strip()
 
 
-class Session(ClientSession):  # type: ignore[misc]
+class CoordinatorSession(ClientSession):  # type: ignore[misc]
     """labgrid's session, which also calls `news` after each change, and whose resources end without a trace."""
 
     news: Callable[[], None] = staticmethod(lambda: None)
@@ -118,13 +118,13 @@ class Coordinator:
         self._thread = threading.Thread(target=self.loop.run_forever, name="hil-coordinator", daemon=True)
         self._thread.start()
         try:
-            self.session: Session = self.run(self._connect(target), CONNECT_LIMIT)
+            self.session: CoordinatorSession = self.run(self._connect(target), CONNECT_LIMIT)
         except BaseException:
             self._end_thread()
             raise
 
-    async def _connect(self, target: str) -> Session:
-        session = Session(target, self.loop)
+    async def _connect(self, target: str) -> CoordinatorSession:
+        session = CoordinatorSession(target, self.loop)
         try:
             await session.start()
         except Error as error:
@@ -176,7 +176,7 @@ class Coordinator:
         except grpc.aio.AioRpcError as error:
             if error.code() in GONE:
                 raise self._unreachable(error.details()) from error
-            raise Refused(f"the coordinator at {self.address} refused: {error.details()}") from error
+            raise RequestRefused(f"the coordinator at {self.address} refused: {error.details()}") from error
         except (grpc.RpcError, grpc.aio.UsageError) as error:  # the channel was closed meanwhile
             raise self._unreachable(str(error)) from error
 

@@ -18,9 +18,9 @@ from labgrid.remote.generated.labgrid_coordinator_pb2 import Reservation
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image.store import cache_root
 from hil.places import lease as leases
-from hil.places.coordinator import Coordinator, Refused
+from hil.places.coordinator import Coordinator, RequestRefused
 from hil.places.lease import Lease
-from hil.places.selector import Terms, Wanted
+from hil.places.selector import PlaceSelector, Terms
 
 RESOURCES_LIMIT = 10.0  # seconds for a place's resources to be there, as labgrid has it
 LOOK = 2.0  # seconds between two looks at the queue, where nothing changes
@@ -43,7 +43,7 @@ class Hold:
 class Search:
     """One wait for a place; runs in the connection's thread."""
 
-    def __init__(self, coordinator: Coordinator, wanted: Wanted, terms: Terms) -> None:
+    def __init__(self, coordinator: Coordinator, wanted: PlaceSelector, terms: Terms) -> None:
         self._coordinator, self._wanted, self._terms = coordinator, wanted, terms
         self._tokens: list[str] = []
         self._skew = 0.0  # of the coordinator's clock
@@ -156,7 +156,7 @@ class Search:
         """Cancel a reservation; whether it was still there."""
         try:
             await self._coordinator.ask("CancelReservation", token=token)
-        except Refused:
+        except RequestRefused:
             return False
         await self._coordinator.sync()
         return True
@@ -167,7 +167,7 @@ class Search:
         hold = Hold(name, token, lease)
         try:
             await coordinator.ask("AcquirePlace", placename=name)
-        except Refused as error:  # somebody was faster, or a resource is broken
+        except RequestRefused as error:  # somebody was faster, or a resource is broken
             self._useless[name] = error.message
             return None
         try:
@@ -288,7 +288,7 @@ class Search:
         if time.monotonic() > self._refreshed + REFRESH:
             self._refreshed = time.monotonic()
             for token in self._tokens:
-                with suppress(Refused):
+                with suppress(RequestRefused):
                     await self._coordinator.ask("PollReservation", token=token)
         places = self._candidates()
         if position := self._position(every, places):
@@ -301,7 +301,7 @@ class Search:
         """As "3rd of 5"; empty where nothing is waited for."""
 
         def competes(one: Any) -> bool:
-            wanted = Wanted(tags=tuple(one.filters["main"].filter.items()))
+            wanted = PlaceSelector(tags=tuple(one.filters["main"].filter.items()))
             return one.state == WAITING and bool(wanted.among(places, ""))
 
         queue = [one.token for one in sorted(every, key=lambda one: (-one.prio, one.created)) if competes(one)]
@@ -328,7 +328,7 @@ async def _reserved(coordinator: Coordinator, tags: dict[str, str]) -> Any:
 
 async def withdraw(coordinator: Coordinator, token: str) -> None:
     """Cancel a reservation, where it is still there, so that the next one in the queue has its place at once."""
-    with suppress(Refused):
+    with suppress(RequestRefused):
         await coordinator.ask("CancelReservation", token=token)
         # the coordinator looks who is next, then frees the place, and would look again up to 15 s later
         again = await _reserved(coordinator, {"name": token})

@@ -25,7 +25,7 @@ class PlaceFailed(InfrastructureError):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlaceSelector:
     """One place by its name or alias, or any one that has all `tags`; `tagless` where its board file is known."""
 
     name: str = ""
@@ -70,14 +70,14 @@ class Terms:
     avoid: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse(name: str) -> Wanted | None:
+def parse(name: str) -> PlaceSelector | None:
     """What `place:NAME` or `+TAG=VALUE[,TAG=VALUE]` asks for; None for a board that is named by itself.
 
     `place:` alone is the place that LG_PLACE names. Raises `ConfigurationError`.
     """
     if name.startswith("place:"):
         if place := name.removeprefix("place:") or os.environ.get("LG_PLACE", ""):
-            return Wanted(name=place)
+            return PlaceSelector(name=place)
         raise ConfigurationError("place: names no place", hint="give place:NAME, or set LG_PLACE")
     if not name.startswith("+"):
         return None
@@ -91,7 +91,7 @@ def parse(name: str) -> Wanted | None:
                 "`labgrid-client -v places` shows the tags",
             )
         tags[key] = value
-    return Wanted(tags=tuple(tags.items()))
+    return PlaceSelector(tags=tuple(tags.items()))
 
 
 def address(given: str | None, of_file: str | None = None) -> str:

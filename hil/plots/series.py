@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure.figures import quantile_ranks
-from hil.measure.results import Judged, Results
+from hil.measure.results import CheckResult, Results
 from hil.measure.series import Series
 from hil.measure.units import shown
 from hil.plots.picture import FAINT, FAR, INK, LINES, OPEN, OUTCOMES, PAPER, Axis, finished
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hil.measure.bounds import Check
     from hil.stats.arrays import Floats
 
-    Checks = Iterable[Check | Judged]
+    Checks = Iterable[Check | CheckResult]
 
 DASHES = ("-", "--", "-.", ":")
 
@@ -312,7 +312,7 @@ def _draw_bounds(
     """A line for each bound on a value; one that lies far from all samples is named, the axis not stretched for it."""
     low, high = float(values.min()), float(values.max())
     room = FAR * (high - low or abs(high))
-    for number, check in enumerate(map(Judged.of, checks)):
+    for number, check in enumerate(map(CheckResult.of, checks)):
         found = ON_AXIS.fullmatch(check.figure)
         if not found or check.limit.unit != axis.unit:
             continue
@@ -375,7 +375,7 @@ def _numbers(series: Series) -> str:
 
 
 def _described(series: Series, checks: Checks) -> str:
-    return "\n".join([f"{_numbers(series)}; clock: {series.clock}", *(Judged.of(check).text for check in checks)])
+    return "\n".join([f"{_numbers(series)}; clock: {series.clock}", *(CheckResult.of(check).text for check in checks)])
 
 
 def _names(several: Sequence[Series]) -> tuple[str, list[str]]:

@@ -16,7 +16,7 @@ from hil.errors import ConfigurationError, HilError
 from hil.history.identity import stable_test
 from hil.plugin import faults, flakes, journal, labels, neighbours, options
 from hil.plugin.page import SEEN, Pages, Seen
-from hil.plugin.session import SESSION, Chosen, Session, choice, is_one
+from hil.plugin.session import SESSION, BoardSelection, Session, choice, is_one
 from hil.text import printable, printable_line, storable, storable_data
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
@@ -204,7 +204,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def hil_session_board(request: pytest.FixtureRequest) -> Iterator[Chosen]:
+def hil_session_board(request: pytest.FixtureRequest) -> Iterator[BoardSelection]:
     """The choice of a board for the whole session, which may need several for it; tests use `board`."""
     session = request.config.stash[SESSION]
     try:
@@ -217,7 +217,7 @@ def hil_session_board(request: pytest.FixtureRequest) -> Iterator[Chosen]:
 
 
 @pytest.fixture
-def board(request: pytest.FixtureRequest, hil_session_board: Chosen) -> Iterator[Board]:
+def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> Iterator[Board]:
     """The board, booted to a shell and as fresh as --fresh asks."""
     session: Session = request.config.stash[SESSION]
     item: Any = request.node

@@ -18,7 +18,7 @@ ENOUGH = 10  # boots; an interval without failures says nothing with fewer
 
 
 @dataclass(frozen=True)
-class Boot:
+class BootAttempt:
     """One try to bring a board up: `kind` is boot or restore; `fault` is empty where it came up."""
 
     board: str
@@ -28,22 +28,22 @@ class Boot:
     cause: str = ""
 
 
-class Boots:
+class BootCounts:
     """Counts how often boards came up and failed to; a worker hands its tries over with the reports of its tests."""
 
     def __init__(self) -> None:
-        self.tries: list[Boot] = []
-        self._fresh: list[Boot] = []
+        self.tries: list[BootAttempt] = []
+        self._fresh: list[BootAttempt] = []
         self._row: Counter[str] = Counter()  # by board, or by its incarnation in a clock where it has several
         self._given_up: set[str] = set()
 
     def good(self, board: str, kind: str = BOOT, *, incarnation: str = "") -> None:
         self._row[incarnation or board] = 0
-        self._fresh.append(Boot(board, kind))
+        self._fresh.append(BootAttempt(board, kind))
 
     def failed(self, board: str, error: HilError, kind: str = BOOT, *, incarnation: str = "") -> None:
         self._row[incarnation or board] += kind == BOOT
-        self._fresh.append(Boot(board, kind, error.fault, error.stage or "", error.brief))
+        self._fresh.append(BootAttempt(board, kind, error.fault, error.stage or "", error.brief))
 
     def give_up(self, board: str) -> None:
         """It cannot be had, or not any more."""
@@ -59,7 +59,7 @@ class Boots:
         return [asdict(one) for one in fresh]
 
     def take(self, told: Mapping[str, str]) -> None:
-        self.tries.append(Boot(**told))
+        self.tries.append(BootAttempt(**told))
 
     def text(self) -> Iterator[str]:
         """A line for each kind of try, with the rate of failures and the causes; for a failing test bed one more."""
@@ -90,13 +90,13 @@ class Boots:
         return found
 
 
-def _split(tries: Sequence[Boot]) -> tuple[list[Boot], list[Boot]]:
+def _split(tries: Sequence[BootAttempt]) -> tuple[list[BootAttempt], list[BootAttempt]]:
     """Those that say something about the image, and those that others failed."""
     judged = ("", "image")
     return [one for one in tries if one.fault in judged], [one for one in tries if one.fault not in judged]
 
 
-def _causes(failed: Sequence[Boot]) -> str:
+def _causes(failed: Sequence[BootAttempt]) -> str:
     """The causes, of those at one stage the first, the most frequent first."""
     first = {one.stage or one.cause: one for one in reversed(failed)}
     told = []
@@ -126,7 +126,7 @@ def _limits(prefix: str, rate: Rate | None) -> dict[str, float | None]:
 
 
 @dataclass
-class Run:
+class TestRun:
     """One run of a test, over all its tries: `retried` holds the causes of those that another one followed."""
 
     nodeid: str
@@ -148,11 +148,11 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Tally:
+class PassRate:
     """What became of all runs of one test."""
 
     test: str
-    runs: tuple[Run, ...]
+    runs: tuple[TestRun, ...]
 
     @property
     def total(self) -> int:
@@ -174,7 +174,7 @@ class Tally:
         return sum(len(run.retried) + (run.fault == "infrastructure") for run in self.runs)
 
     @property
-    def first(self) -> Run | None:
+    def first(self) -> TestRun | None:
         return next((run for run in self.runs if run.counts and run.fault), None)
 
     @property
@@ -224,7 +224,7 @@ class Tally:
 HEAD = ("test", "passed/runs", "rate", "95 % interval", "failures", "infrastructure", "first failure")
 
 
-def table(tallies: Sequence[Tally]) -> list[str]:
+def table(tallies: Sequence[PassRate]) -> list[str]:
     """The lines of a table of pass rates."""
     rows = [HEAD, *(tally.row for tally in tallies)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -12,7 +12,7 @@ import pytest
 from hil.text import printable, printable_line
 
 if TYPE_CHECKING:  # at run time only where a fault is made: a collection must stay quick
-    from hil.faults.finding import Finding, Injection
+    from hil.faults.finding import FaultRecord, Injection
     from hil.faults.injector import Injector
     from hil.plugin.session import Session
     from hil.wasm import Runner
@@ -37,10 +37,10 @@ class Robustness:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.findings: list[Finding] = []
+        self.findings: list[FaultRecord] = []
         self._unwritten = ""
 
-    def keep(self, finding: Finding) -> None:
+    def keep(self, finding: FaultRecord) -> None:
         from hil.faults.finding import to_json
 
         self.findings.append(finding)

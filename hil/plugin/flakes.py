@@ -19,7 +19,7 @@ from _pytest.runner import call_and_report  # pytest has no public way to a seco
 from hil.errors import FAULTS, HilError
 from hil.history.identity import unnumbered
 from hil.plugin import options
-from hil.plugin.accounts import Boots, Run, Tally, table
+from hil.plugin.accounts import BootCounts, PassRate, TestRun, table
 from hil.plugin.faults import INJECTIONS
 from hil.plugin.labels import FILING
 from hil.text import printable, printable_line
@@ -36,7 +36,7 @@ START = pytest.StashKey[int]()  # where its part of the board's transcript begin
 ITEM_FAULTS = pytest.StashKey[list[str]]()
 PROPERTIES = pytest.StashKey[list[tuple[str, Any]]]()  # of a test before its first try
 CHOICE = pytest.StashKey[Any]()  # the choice of the board that a test has requested, at run time or before
-BOOTS = pytest.StashKey[Boots]()
+BOOTS = pytest.StashKey[BootCounts]()
 
 
 class Refused(Failed):
@@ -136,7 +136,7 @@ def register(config: pytest.Config, directory: Path) -> None:
         raise pytest.UsageError(
             "--repeat and --seeds: the figures of a seed would be pooled more than once; choose one"
         )
-    config.stash[BOOTS] = Boots()
+    config.stash[BOOTS] = BootCounts()
     config.pluginmanager.register(Flakes(config, directory), "hil-flakes")
 
 
@@ -160,7 +160,7 @@ class Flakes:
         by_hand = any(options.of_others(config, name) for name in ("usepdb", "setuponly", "setupshow"))
         self.retries = 0 if by_hand else option.infra_retries
         self.is_worker = hasattr(config, "workerinput")
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, TestRun] = {}
 
     # repetitions
 
@@ -307,7 +307,7 @@ class Flakes:
             self.boots.take(boot)
         told = dict(properties)
         test = unnumbered(report.nodeid, told.get("repetition"))
-        run = self.runs.setdefault(report.nodeid, Run(report.nodeid, test))
+        run = self.runs.setdefault(report.nodeid, TestRun(report.nodeid, test))
         fault, cause = told.get("fault", "test"), told.get("cause", "")
         if report.outcome == RETRIED:
             where = next((name for name, _ in report.sections if name.startswith("console, ")), "")
@@ -319,11 +319,11 @@ class Flakes:
             run.passed = True
 
     @property
-    def tallies(self) -> list[Tally]:
-        tests: dict[str, list[Run]] = {}
+    def tallies(self) -> list[PassRate]:
+        tests: dict[str, list[TestRun]] = {}
         for run in self.runs.values():
             tests.setdefault(run.test, []).append(run)
-        return [Tally(test, tuple(runs)) for test, runs in tests.items()]
+        return [PassRate(test, tuple(runs)) for test, runs in tests.items()]
 
     def told(self) -> Iterator[str]:
         """Second tries and boots, for a terminal."""

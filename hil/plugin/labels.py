@@ -18,7 +18,7 @@ from hil.history.identity import stable_test, suite_of
 if TYPE_CHECKING:  # at run time only where a report is wanted
     from hil.board.board import Board
     from hil.measure import Check
-    from hil.plugin.session import Chosen
+    from hil.plugin.session import BoardSelection
     from hil.report.labels import Known, Sheet
     from hil.report.writer import Writer
     from hil.wasm import Execution
@@ -185,7 +185,7 @@ class Filing:
         return sheet
 
     @staticmethod
-    def _name(item: pytest.Item, chosen: Chosen | None, board: str) -> str:
+    def _name(item: pytest.Item, chosen: BoardSelection | None, board: str) -> str:
         from hil.plugin.flakes import repetition_of
 
         if chosen is None:
@@ -193,7 +193,7 @@ class Filing:
         named = chosen.called(board) if board else str(chosen)
         return stable_test(item.nodeid, str(chosen), named, repetition_of(item))
 
-    def on(self, item: pytest.Item, chosen: Chosen, board: Board) -> None:
+    def on(self, item: pytest.Item, chosen: BoardSelection, board: Board) -> None:
         """The test's board is known, though it may not be up."""
         if self.sheet is not None:
             self.sheet.board, self.sheet.image = board.name, board.manifest.name

@@ -14,7 +14,7 @@ from hil.errors import Evidence, HilError
 from hil.history.identity import stable_test
 from hil.plugin import flakes
 from hil.plugin.options import selection
-from hil.plugin.session import Chosen, Session, choice
+from hil.plugin.session import BoardSelection, Session, choice
 
 if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
     from hil.board.board import Board
@@ -84,7 +84,7 @@ class Pages:
             item.warn(pytest.PytestWarning(f"{item.nodeid}: {told}"))
         return report
 
-    def _attach_all(self, item: pytest.Item, call: pytest.CallInfo[None], chosen: Chosen, failed: bool) -> None:
+    def _attach_all(self, item: pytest.Item, call: pytest.CallInfo[None], chosen: BoardSelection, failed: bool) -> None:
         seen = item.stash.get(SEEN, None)
         if call.when == "call" and seen is not None:
             self._attach(item, call, chosen, seen, failed)
@@ -93,7 +93,9 @@ class Pages:
         elif call.when == "teardown":
             self._attach_figures()
 
-    def _attach(self, item: pytest.Item, call: pytest.CallInfo[None], chosen: Chosen, seen: Seen, failed: bool) -> None:
+    def _attach(
+        self, item: pytest.Item, call: pytest.CallInfo[None], chosen: BoardSelection, seen: Seen, failed: bool
+    ) -> None:
         from hil.report import evidence
 
         ran = self._ran(item, chosen, seen.board, seen.executions)
@@ -107,7 +109,7 @@ class Pages:
         self._attach_figures()
         evidence.attach_executions(seen.executions)
 
-    def _attach_setup(self, item: pytest.Item, call: pytest.CallInfo[None], chosen: Chosen) -> None:
+    def _attach_setup(self, item: pytest.Item, call: pytest.CallInfo[None], chosen: BoardSelection) -> None:
         """Of a test whose board did not come up: how to try again, and the console of that boot where there is one."""
         from hil.report import evidence
 
@@ -152,12 +154,14 @@ class Pages:
             ]
         return Span(transcript, start, transcript.size, seen.began_ns, power_on, tuple(marks))
 
-    def _ran(self, item: pytest.Item, chosen: Chosen, board: Board | None, executions: Sequence[Execution]) -> Ran:
+    def _ran(
+        self, item: pytest.Item, chosen: BoardSelection, board: Board | None, executions: Sequence[Execution]
+    ) -> Ran:
         from hil.report.repeat import Deployed, Ran
 
         session, root = self._session, item.config.rootpath
         name = f"place:{board.place.name}" if board and board.place else chosen.name
-        again = Chosen(name if chosen.place else _path(item.config, name), chosen.seed)
+        again = BoardSelection(name if chosen.place else _path(item.config, name), chosen.seed)
         facts: dict[str, str] = {}
         if board is not None:
             facts = {"board": board.name, **({"place": board.place.name} if board.place else {})}
@@ -179,7 +183,7 @@ class Pages:
         )
 
 
-def options(config: pytest.Config, chosen: Chosen) -> Iterator[str]:
+def options(config: pytest.Config, chosen: BoardSelection) -> Iterator[str]:
     """The options with which a test of `config` runs again on the board `chosen`, alone."""
     option = config.option
     by_labgrid = selection(config).source in ("--lg-env", "LG_ENV") and config.pluginmanager.hasplugin("labgrid")

@@ -32,7 +32,7 @@ SESSION = pytest.StashKey["Session"]()
 
 
 @dataclass(frozen=True)
-class Chosen:
+class BoardSelection:
     """A board to test on, by name or path, and its seed where it runs in virtual time."""
 
     name: str
@@ -74,14 +74,14 @@ def judges_time(item: pytest.Item) -> bool:
     return "faults" not in fixtures and (measures or item.get_closest_marker("timing") is not None)
 
 
-def choice(item: pytest.Item) -> Chosen | None:
+def choice(item: pytest.Item) -> BoardSelection | None:
     """Return the board that `item` runs on, in the clock that it runs in.
 
     None for a test without a board, and for one that requests its board at run time and has not done so yet.
     """
     callspec = getattr(item, "callspec", None)
     chosen = callspec.params.get("hil_session_board") if callspec else None
-    if not isinstance(chosen, Chosen):
+    if not isinstance(chosen, BoardSelection):
         chosen = item.stash.get(CHOICE, None)
     return None if chosen is None else item.config.stash[SESSION].in_clock(chosen, item)
 
@@ -109,7 +109,7 @@ class Session:
         option = config.option
         seeds = range(1, option.seeds + 1) if option.seeds else [option.seed]
         self.chosen = [
-            Chosen(name, seed if option.clock == "virtual" else None, len(seeds))
+            BoardSelection(name, seed if option.clock == "virtual" else None, len(seeds))
             for name in self.names or [""]
             for seed in seeds
         ]
@@ -131,8 +131,8 @@ class Session:
         self.clocks: dict[str, str] = {}  # of the boards that came up, in the order in which they did
         self._virtual: dict[str, bool] = {}
         self.unwritten: list[str] = []  # what the disk did not take, for a terminal
-        self._boards: dict[Chosen, Board] = {}
-        self._given_up: dict[Chosen, HilError] = {}
+        self._boards: dict[BoardSelection, Board] = {}
+        self._given_up: dict[BoardSelection, HilError] = {}
         self._avoid: dict[str, str] = {}  # places that have failed, and why
         self._guests: dict[Board, Guest] = {}
         self._measures: dict[Board, Measure] = {}
@@ -156,14 +156,14 @@ class Session:
 
         return address(getattr(self.config.option, "lg_coordinator", None))
 
-    def in_clock(self, chosen: Chosen, item: pytest.Item) -> Chosen:
+    def in_clock(self, chosen: BoardSelection, item: pytest.Item) -> BoardSelection:
         """Return `chosen` in the clock that `item` runs in, as `--clock` says."""
         option = self.config.option
         if option.clock != "auto" or not judges_time(item) or not self._can_be_virtual(chosen, item):
             return chosen
         return replace(chosen, seed=option.seed)
 
-    def _can_be_virtual(self, chosen: Chosen, item: pytest.Item) -> bool:
+    def _can_be_virtual(self, chosen: BoardSelection, item: pytest.Item) -> bool:
         """Check whether the board can run in virtual time: it is emulated, and this host has the compiler for it."""
         if chosen.name not in self._virtual:
             from hil.board import boardfile
@@ -179,13 +179,13 @@ class Session:
                 item.warn(pytest.PytestWarning(f"{told} (apt-get install gcc libc6-dev)"))
         return self._virtual[chosen.name]
 
-    def incarnations(self, chosen: Chosen) -> list[Chosen]:
+    def incarnations(self, chosen: BoardSelection) -> list[BoardSelection]:
         """Return what `in_clock` makes of `chosen`: with `--clock auto` the board in real and in virtual time."""
         if self.config.option.clock != "auto":
             return [chosen]
         return [replace(chosen, seed=None), replace(chosen, seed=self.config.option.seed)]
 
-    def board(self, chosen: Chosen) -> Board:
+    def board(self, chosen: BoardSelection) -> Board:
         """The board of `chosen`: opened when first asked for, and at another place where it has lost its own.
 
         Raises what opening it raises, then and for each test that comes after.
@@ -213,7 +213,7 @@ class Session:
                 self.places = list(dict.fromkeys([*self.places, str(board.place)]))
         return board
 
-    def only(self) -> Chosen:
+    def only(self) -> BoardSelection:
         """Return the one board that is chosen, for a test that requests it at run time, in a `unittest.TestCase` too.
 
         Raises `ConfigurationError` where such a test cannot run on all boards, or cannot have the board for itself.
@@ -231,7 +231,7 @@ class Session:
             )
         return self.chosen[0]
 
-    def opened(self, chosen: Chosen) -> Board | None:
+    def opened(self, chosen: BoardSelection) -> Board | None:
         """The board of `chosen` where it is open."""
         return self._boards.get(chosen)
 
@@ -240,7 +240,7 @@ class Session:
         self._avoid.pop(name, None)
         self._avoid[name] = why
 
-    def _leave(self, chosen: Chosen, error: HilError) -> None:
+    def _leave(self, chosen: BoardSelection, error: HilError) -> None:
         """Give up a place that has failed with `error`: for another one, where any will do."""
         board = self._boards[chosen]
         self._avoid_place(board.where, error.message)
@@ -251,7 +251,7 @@ class Session:
             self.config.stash[BOOTS].give_up(board.where)
         self.close(chosen)
 
-    def close(self, chosen: Chosen) -> None:
+    def close(self, chosen: BoardSelection) -> None:
         """Close the board of `chosen`, where it is open."""
         board = self._boards.pop(chosen, None)
         if board is not None:
@@ -260,7 +260,7 @@ class Session:
             self._module.pop(board, None)
             board.close()
 
-    def _open(self, chosen: Chosen) -> Board:
+    def _open(self, chosen: BoardSelection) -> Board:
         """Open the board of `chosen`; where any place will do, at the first one whose resources can be used."""
         from hil.places.selector import PlaceFailed
 
@@ -276,7 +276,7 @@ class Session:
                 failed[error.place] = error
                 self._avoid_place(error.place, error.message)
 
-    def _open_board(self, chosen: Chosen) -> Board:
+    def _open_board(self, chosen: BoardSelection) -> Board:
         from hil.board.board import Board
         from hil.places.selector import Terms
 
@@ -347,7 +347,7 @@ class Session:
         if (filing := self.config.stash.get(FILING, None)) is not None:
             filing.judged(checks)
 
-    def make_ready(self, chosen: Chosen, item: pytest.Item) -> Board:
+    def make_ready(self, chosen: BoardSelection, item: pytest.Item) -> Board:
         """Bring the board of `chosen` up as fresh as --fresh asks, and proven. Raises what a boot raises.
 
         Where any place will do, one that the infrastructure fails is left for another one, until each usable place
@@ -372,7 +372,7 @@ class Session:
                 failed[board.where] = error
                 self._leave(chosen, error)
 
-    def _switch_off_others(self, chosen: Chosen) -> None:
+    def _switch_off_others(self, chosen: BoardSelection) -> None:
         """Switch off the board in its other clock, where its next test gets a fresh one anyway."""
         for other in self.incarnations(chosen):
             board = self._boards.get(other)
@@ -548,7 +548,7 @@ class Session:
             evidence.attach_boot(report)
 
 
-def _all_failed(chosen: Chosen, failed: Mapping[str, InfrastructureError]) -> InfrastructureError:
+def _all_failed(chosen: BoardSelection, failed: Mapping[str, InfrastructureError]) -> InfrastructureError:
     """Return the error for a test of which each usable place has failed."""
     *_, last = failed.values()
     if len(failed) == 1:

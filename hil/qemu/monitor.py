@@ -28,7 +28,7 @@ class MigrationError(QMPError):
 
 
 @dataclass(frozen=True)
-class Event:
+class MonitorEvent:
     """A QMP event with the host's monotonic stamp, in ns, of its arrival."""
 
     name: str
@@ -40,7 +40,7 @@ class Monitor:
     """A QMP session over a connected socket; its loop runs in a thread, so events are never missed."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.events: collections.deque[Event] = collections.deque(maxlen=EVENTS_KEPT)
+        self.events: collections.deque[MonitorEvent] = collections.deque(maxlen=EVENTS_KEPT)
         self._client = QMPClient("hil")
         self._listener = EventListener()
         self._client.register_listener(self._listener)
@@ -60,7 +60,7 @@ class Monitor:
     async def _collect(self) -> None:
         async for message in self._listener:
             data: Any = message.get("data", {})
-            self.events.append(Event(str(message["event"]), time.monotonic_ns(), data))
+            self.events.append(MonitorEvent(str(message["event"]), time.monotonic_ns(), data))
 
     @property
     def version(self) -> tuple[int, int, int]:

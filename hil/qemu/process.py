@@ -32,7 +32,7 @@ class StateRefused(InfrastructureError):
 
 
 @dataclass(frozen=True)
-class Stepping:
+class LockstepConfig:
     """What keeps a machine's console in lock step: the preload library, seed, prompts, and the file for its stamps.
 
     `past` is the history of the snapshot that it is restored from.
@@ -46,7 +46,7 @@ class Stepping:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MachineMemory:
     """RAM of `size` bytes in the open `file`: shared with it, or a `private` copy of it, made page by page on write."""
 
     size: int
@@ -78,8 +78,8 @@ class Qemu:
         *,
         log: Path,
         oldest: str,
-        stepping: Stepping | None = None,
-        memory: Memory | None = None,
+        stepping: LockstepConfig | None = None,
+        memory: MachineMemory | None = None,
     ) -> None:
         emulator = shutil.which(command[0])
         if emulator is None:
@@ -135,7 +135,7 @@ class Qemu:
         try:
             self.monitor = Monitor(monitor)
         except BaseException as error:
-            story = self.obituary(OBITUARY_LIMIT)
+            story = self.exit_reason(OBITUARY_LIMIT)
             activity = "" if story else self._activity()
             self._end_keeper()
             self._close_console()
@@ -178,7 +178,7 @@ class Qemu:
         try:
             return int(Path(f"/proc/{keeper_pid}/task/{keeper_pid}/children").read_text().split()[0])
         except (OSError, IndexError):
-            raise InfrastructureError(self.obituary() or "QEMU has ended") from None
+            raise InfrastructureError(self.exit_reason() or "QEMU has ended") from None
 
     @property
     def running(self) -> bool:
@@ -193,7 +193,7 @@ class Qemu:
         """QEMU's own word of its version, with its distributor's."""
         return tools.version(self.command[0])
 
-    def obituary(self, timeout: float = 1.0) -> str:
+    def exit_reason(self, timeout: float = 1.0) -> str:
         """How QEMU ended and the last it said; empty while it lives (waits `timeout` seconds for its end)."""
         status = self._poll_status(timeout)
         if status is None:
@@ -230,7 +230,7 @@ class Qemu:
             self.monitor.put_state(state)
             self.monitor.execute("cont")
         except InfrastructureError as error:
-            story = self.obituary(OBITUARY_LIMIT)
+            story = self.exit_reason(OBITUARY_LIMIT)
             exit_code = None if self._exit is None else os.waitstatus_to_exitcode(self._exit)
             own_end = exit_code is not None and (exit_code >= 0 or -exit_code in CRASHES)
             refused = own_end or (isinstance(error.__cause__, MigrationError) and not story)

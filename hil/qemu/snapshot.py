@@ -33,7 +33,7 @@ import xxhash
 from hil.console import Transcript
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import digests, tools
-from hil.host.progress import Silent
+from hil.host.progress import NoProgress
 from hil.image import store, workshop
 from hil.image.options import suboptions
 
@@ -72,7 +72,7 @@ class Snapshot:
         os.close(self.memory)
 
 
-class Shelf:
+class SnapshotStore:
     """The place of one kind of machine's snapshot. `key` lists what makes the kind."""
 
     def __init__(self, key: Sequence[str]) -> None:
@@ -84,7 +84,7 @@ class Shelf:
         """Keep others from making the same snapshot. Raises `InfrastructureError`."""
         with ExitStack() as lock:
             with tools.disk(self.directory, 0):
-                lock.enter_context(workshop.alone(self.directory, Silent()))
+                lock.enter_context(workshop.alone(self.directory, NoProgress()))
             yield
 
     def find(self) -> Snapshot | None:

@@ -108,7 +108,7 @@ def refusal(emulator: str, preload: Path) -> str:
     return "" if told == "lock step" else told or f"{emulator} loads no library beside its own"
 
 
-class Canary:
+class DeterminismCheck:
     """The boots, or restores (`what`), of one kind: image, machine, QEMU. `key` lists what makes them one."""
 
     def __init__(self, key: Sequence[str], what: str = "boot") -> None:
@@ -148,7 +148,7 @@ class Canary:
         return self._directory / f"{seed}.json"
 
 
-def song(console: Console, end: int) -> str:
+def console_trace(console: Console, end: int) -> str:
     """The console up to offset `end`: each line behind the virtual ns of its first byte.
 
     Raises `InfrastructureError` where the console keeps no virtual time.

@@ -18,7 +18,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.report.executor import executor
 from hil.report.gate import Rule, rules
 from hil.report.merge import EXECUTOR, Issue, Merged, Part, merge
-from hil.report.points import Points
+from hil.report.points import AllureHistory
 from hil.text import storable
 
 REPORTS_DIR = Path(__file__).resolve().parents[2] / "reports"
@@ -76,7 +76,7 @@ def build(parts: Sequence[Part], output: Path, *, title: str, history: Path | No
 
 def _build(parts: Sequence[Part], output: Path, title: str, history: Path, night: str) -> Built:
     output.parent.mkdir(parents=True, exist_ok=True)
-    points = Points.read(history)
+    points = AllureHistory.read(history)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=_beside(output)) as name:
         work = Path(name).absolute()
         results, past, html = work / "results", work / "history.jsonl", work / "html"

@@ -57,7 +57,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Row:
+class ConsoleRow:
     """A line that came, with its number and offsets, or that was sent, without; `foreign` is where others' text begins.
 
     `virtual_ns` is there on a board in virtual time.
@@ -142,14 +142,14 @@ def beginning(part: Span) -> int:
     return start + at + 1
 
 
-def rows(part: Span, patterns: Patterns) -> list[Row]:
+def rows(part: Span, patterns: Patterns) -> list[ConsoleRow]:
     """The lines of `part`, from its `beginning` on, and what was typed meanwhile."""
     start = beginning(part)
     virtual = _virtual(part.transcript)
     number = part.transcript.line_number(start)
-    made: list[Row] = []
+    made: list[ConsoleRow] = []
     line, begin, since = bytearray(), start, 0
-    later: list[Row] = []  # typed while a line was under way
+    later: list[ConsoleRow] = []  # typed while a line was under way
 
     def came(end: int) -> None:
         nonlocal number, begin
@@ -162,7 +162,7 @@ def rows(part: Span, patterns: Patterns) -> list[Row]:
     for event in span(part.transcript, start, part.end):
         if event.kind == SENT:
             texts = event.data.removesuffix(b"\n").split(b"\n")
-            typed = [Row(None, event.time_ns, begin, begin, _shown(text), "typed") for text in texts]
+            typed = [ConsoleRow(None, event.time_ns, begin, begin, _shown(text), "typed") for text in texts]
             (later if line and line != patterns.prompt else made).extend(typed)
             continue
         at = event.start
@@ -180,14 +180,14 @@ def rows(part: Span, patterns: Patterns) -> list[Row]:
 
 
 def _row(
-    line: bytes, number: int, since: int, begin: int, end: int, patterns: Patterns, virtual: Virtual | None
-) -> Row:
+    line: bytes, number: int, since: int, begin: int, end: int, patterns: Patterns, virtual: VirtualStamps | None
+) -> ConsoleRow:
     alone = line.endswith(b"\r\n")
     text = COLOURS.sub(b"", line.removesuffix(b"\n").rstrip(b"\r"))
     kind, foreign = patterns.kind(text[:LINE_CHARACTERS], alone)
     if foreign is not None:  # in characters of what is shown
         foreign = len(printable(text[:foreign]))
-    return Row(number, since, begin, end, _shown(text), kind, foreign, virtual.at(begin) if virtual else None)
+    return ConsoleRow(number, since, begin, end, _shown(text), kind, foreign, virtual.at(begin) if virtual else None)
 
 
 def _shown(text: bytes) -> str:
@@ -198,7 +198,7 @@ def _shown(text: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Virtual:
+class VirtualStamps:
     """The virtual stamps of a transcript, ns, and the offsets that they are for."""
 
     times: tuple[int, ...]
@@ -209,16 +209,16 @@ class Virtual:
         return self.times[place - 1] if place else None
 
 
-def _virtual(transcript: Transcript) -> Virtual | None:
+def _virtual(transcript: Transcript) -> VirtualStamps | None:
     try:
         data = transcript.path.with_suffix(".virtual.tsv").read_bytes()
     except OSError:  # in real time there is none
         return None
     stamps = [record.split(b"\t") for record in data.split(b"\n")[:-1]]
-    return Virtual(tuple(int(time) for time, _ in stamps), tuple(int(offset) for _, offset in stamps))
+    return VirtualStamps(tuple(int(time) for time, _ in stamps), tuple(int(offset) for _, offset in stamps))
 
 
-def marked(lines: Sequence[Row], marks: Sequence[Mark]) -> list[Row]:
+def marked(lines: Sequence[ConsoleRow], marks: Sequence[Mark]) -> list[ConsoleRow]:
     """The lines with each of the `marks` on the one that holds the byte before it; on the last where none does yet."""
     made = list(lines)
     places = [place for place, row in enumerate(lines) if row.number is not None]
@@ -263,7 +263,7 @@ def render(part: Span, manifest: Manifest, *, failed: bool = False) -> str | Non
     return page("console", "".join(body), styles=[asset("console.css")], script=asset("console.js"))
 
 
-def _head(part: Span, lines: Sequence[Row], cut: bool) -> str:
+def _head(part: Span, lines: Sequence[ConsoleRow], cut: bool) -> str:
     path = escaped(part.transcript.path)
     first, last = (part.transcript.line_number(at) for at in (part.start, max(part.start, part.end - 1)))
     numbers = [row.number for row in lines if row.number is not None]
@@ -275,7 +275,7 @@ def _head(part: Span, lines: Sequence[Row], cut: bool) -> str:
     return text
 
 
-def _table(part: Span, lines: Sequence[Row]) -> str:
+def _table(part: Span, lines: Sequence[ConsoleRow]) -> str:
     if not lines:
         return ""
     booted = part.power_on_ns is not None and any(row.kind == "stage" for row in lines)
@@ -300,7 +300,7 @@ def _table(part: Span, lines: Sequence[Row]) -> str:
     return "".join(made)
 
 
-def _text(row: Row) -> str:
+def _text(row: ConsoleRow) -> str:
     text = escaped(row.text)
     if row.foreign is not None:
         text = f"{escaped(row.text[: row.foreign])}<b>{escaped(row.text[row.foreign :])}</b>"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # numpy and scipy cost each start a second, and most tests do
     from hil.measure.bounds import Check
     from hil.measure.series import Series
     from hil.report.console import Span
-    from hil.report.figures import Taken
+    from hil.report.figures import MeasuredSeries
     from hil.report.repeat import Ran
 
 SAMPLES = 20_000  # of a longer series the samples are in the results file alone
@@ -166,14 +166,14 @@ def attach_figures(recorded: Sequence[tuple[Series, Sequence[Check]]], results: 
         allure.attach(f"sample,{one.series.unit}\n{rows}\n", f"samples: {one.name}", allure.attachment_type.CSV)
 
 
-def _against(series: Series, checks: Sequence[Check], baselines: Baselines) -> Taken:
-    from hil.report.figures import Taken
+def _against(series: Series, checks: Sequence[Check], baselines: Baselines) -> MeasuredSeries:
+    from hil.report.figures import MeasuredSeries
 
     try:
         (compared,) = baselines.compare([series])
     except HilError as error:  # a broken one must not hide the figures
-        return Taken(series, tuple(checks), unread=error.message)
-    return Taken(series, tuple(checks), compared)
+        return MeasuredSeries(series, tuple(checks), unread=error.message)
+    return MeasuredSeries(series, tuple(checks), compared)
 
 
 def attach_comparison(several: Sequence[Series]) -> None:

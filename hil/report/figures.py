@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hil.compare.baseline import Comparison
+from hil.compare.baseline import BaselineComparison
 from hil.measure.bounds import Check
 from hil.measure.figures import FIGURES, Estimate, Figure
 from hil.measure.series import Series
@@ -30,7 +30,7 @@ STYLE = (
 
 
 @dataclass(frozen=True, eq=False)
-class Taken:
+class MeasuredSeries:
     """A series that a test took, what became of its bounds, and how it stands against its baseline.
 
     `compared` is None where nobody asked; `unread` says why the baseline could not be read.
@@ -38,7 +38,7 @@ class Taken:
 
     series: Series
     checks: tuple[Check, ...] = ()
-    compared: Comparison | None = None
+    compared: BaselineComparison | None = None
     unread: str = ""
 
     @property
@@ -60,13 +60,13 @@ def margin(value: float, limit: float) -> str:
     return f"{100 * share:.3g} % left" if share >= 0 else f"over by {-100 * share:.3g} %"
 
 
-def render(several: Sequence[Taken]) -> str:
+def render(several: Sequence[MeasuredSeries]) -> str:
     """The page of all series of a test, those that were judged first."""
     ordered = sorted(several, key=lambda one: not one.checks)
     return page("figures", "".join(map(_section, ordered)), styles=[STYLE])
 
 
-def _section(taken: Taken) -> str:
+def _section(taken: MeasuredSeries) -> str:
     series = taken.series
     clock = series.clock
     floor = "not measured" if clock.floor is None else "none" if clock.floor == 0 else shown(clock.floor)
@@ -110,7 +110,7 @@ def _row(
     return "<tr>" + "".join(f"<td>{escaped(cell)}" for cell in cells) + f"<td>{outcome}<td>{escaped(why)}"
 
 
-def _against(taken: Taken) -> str:
+def _against(taken: MeasuredSeries) -> str:
     """How the series stands against its baseline, in words."""
     if taken.unread:
         return f'<p class="warn">baseline: {escaped(taken.unread)}'

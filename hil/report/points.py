@@ -25,14 +25,14 @@ KEPT = ("id", "name", "environment", "status", "start", "stop", "duration", "url
 
 
 @dataclass(frozen=True)
-class Points:
+class AllureHistory:
     """The reports of the file at `path`, oldest first."""
 
     path: Path
     points: tuple[dict[str, Any], ...] = ()
 
     @classmethod
-    def read(cls, path: Path) -> Points:
+    def read(cls, path: Path) -> AllureHistory:
         """What is in the file; nothing where there is none. Broken lines are left out."""
         try:
             lines = foreign.read(path, FILE_LIMIT, links=True).split(b"\n")
@@ -59,7 +59,7 @@ class Points:
         point["testResults"] = {key: _slim(one) for key, one in point["testResults"].items()}
         point.pop("knownTestCaseIds", None)
         with _alone(self.path):
-            now = Points.read(self.path)  # another report may have been made meanwhile
+            now = AllureHistory.read(self.path)  # another report may have been made meanwhile
             others = [one for one in now.points if not _repeated(one, ids)]
             kept = sorted([*others, point], key=lambda one: one["timestamp"])[-LIMIT:]
             self._write(kept)

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hil.compare.baseline import Change, Outcome, Shift, difference, median_shift, p99_shift
+from hil.compare.baseline import BaselineOutcome, RepetitionChange, Shift, difference, median_shift, p99_shift
 from hil.measure.figures import FIGURES
 from hil.measure.units import shown
 from hil.plots import series as plots
 from hil.review import pages
-from hil.review.sides import Key, Side, side
+from hil.review.sides import SeriesKey, Side, side
 
 if TYPE_CHECKING:
     from hil.measure.series import Series
@@ -22,15 +22,15 @@ PAGE = "compare.html"
 SHOWN = ("p50", "p99", "max")
 EQUAL, DIFFERS = "equal", "differs"  # by an exact clock
 WORDS = {  # by others
-    Outcome.SAME: "same",
-    Outcome.DIFFERENT: "B is larger",
-    Outcome.BETTER: "B is smaller",
-    Outcome.INCONCLUSIVE: "cannot be told",
+    BaselineOutcome.SAME: "same",
+    BaselineOutcome.DIFFERENT: "B is larger",
+    BaselineOutcome.BETTER: "B is smaller",
+    BaselineOutcome.INCONCLUSIVE: "cannot be told",
 }
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """A figure of both: values in the series' unit; `shift` from A to B with its limits where there are some."""
 
     figure: str
@@ -49,12 +49,12 @@ class Row:
 class Pair:
     """A series of A and the one of B. `why` tells why they are not compared; `first` what differs by an exact clock."""
 
-    key: Key
+    key: SeriesKey
     a: Series
     b: Series
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     why: str = ""
-    first: Change | None = None
+    first: RepetitionChange | None = None
 
     @property
     def title(self) -> str:
@@ -125,7 +125,7 @@ class Pair:
         }
 
 
-def _shift(row: Row, unit: str) -> str:
+def _shift(row: ComparisonRow, unit: str) -> str:
     shift = row.shift
     if shift is None:
         return row.share
@@ -142,8 +142,8 @@ class Comparison:
     a: Side
     b: Side
     pairs: tuple[Pair, ...]
-    only_a: tuple[Key, ...]
-    only_b: tuple[Key, ...]
+    only_a: tuple[SeriesKey, ...]
+    only_b: tuple[SeriesKey, ...]
 
     @property
     def counted(self) -> str:
@@ -155,7 +155,12 @@ class Comparison:
     @property
     def ranked(self) -> list[tuple[int, Pair]]:
         """The pairs with their numbers, those whose medians differ first."""
-        order = [WORDS[Outcome.DIFFERENT], WORDS[Outcome.BETTER], DIFFERS, WORDS[Outcome.INCONCLUSIVE]]
+        order = [
+            WORDS[BaselineOutcome.DIFFERENT],
+            WORDS[BaselineOutcome.BETTER],
+            DIFFERS,
+            WORDS[BaselineOutcome.INCONCLUSIVE],
+        ]
         places = {verdict: place for place, verdict in enumerate(order)}
         return sorted(enumerate(self.pairs, 1), key=lambda one: places.get(one[1].rows[0].verdict, len(order)))
 
@@ -185,7 +190,7 @@ def compare(a: str, b: str, history: Path) -> Comparison:
     )
 
 
-def _matches(one: Side, other: Side) -> Iterator[tuple[Key, Key]]:
+def _matches(one: Side, other: Side) -> Iterator[tuple[SeriesKey, SeriesKey]]:
     """Yield each series of A with its like in B: of the same board, else test, else the only one."""
     left, right = list(one.series), list(other.series)
     for way in range(len(left[0].ways)):
@@ -199,21 +204,26 @@ def _matches(one: Side, other: Side) -> Iterator[tuple[Key, Key]]:
                 yield key, others[like]
 
 
-def _pair(key: Key, a: Series, b: Series) -> Pair:
+def _pair(key: SeriesKey, a: Series, b: Series) -> Pair:
     why = _obstacle(a, b)
     values = {name: (float(FIGURES[name].value(a)), float(FIGURES[name].value(b))) for name in SHOWN}
     if why or a.clock.exact:
         exact = not why
         rows = [
-            Row(name, *both, None, (EQUAL if both[0] == both[1] else DIFFERS) if exact else "")
+            ComparisonRow(name, *both, None, (EQUAL if both[0] == both[1] else DIFFERS) if exact else "")
             for name, both in values.items()
         ]
         return Pair(key, a, b, tuple(rows), why, None if why else difference(a, b))
     if difference(a, b) is None:  # the same samples, by whichever clock and however few
-        return Pair(key, a, b, tuple(Row(name, *both, None, WORDS[Outcome.SAME]) for name, both in values.items()))
+        return Pair(
+            key,
+            a,
+            b,
+            tuple(ComparisonRow(name, *both, None, WORDS[BaselineOutcome.SAME]) for name, both in values.items()),
+        )
     shifts = {"p50": median_shift(a, b), "p99": p99_shift(a, b)}
     rows = [
-        Row(name, *both, shift := shifts.get(name), WORDS[shift.outcome] if shift else "")
+        ComparisonRow(name, *both, shift := shifts.get(name), WORDS[shift.outcome] if shift else "")
         for name, both in values.items()
     ]
     return Pair(key, a, b, tuple(rows))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from hil.errors import FAULTS
 from hil.measure.units import shown
-from hil.review.lines import Key, Line
-from hil.review.moves import Move, moves, together
-from hil.review.window import DEAD_SINCE, Night, Window, board_of, streak
+from hil.review.lines import FigureKey, TrendSeries
+from hil.review.moves import LevelChange, moves, together
+from hil.review.window import DEAD_SINCE, ReviewedNight, ReviewWindow, board_of, streak
 from hil.stats.rates import rate
 
 if TYPE_CHECKING:
-    from hil.history.rows import Boot, Figure, Run, Test
+    from hil.history.rows import Boot, Run, StoredFigure, Test
 
 WIDTH = 300  # characters of a cause
 NAMED = 5  # tests that a finding names
@@ -63,7 +63,7 @@ class Finding:
     fault: str = ""
     details: tuple[str, ...] = ()
     transcript: str = ""
-    keys: tuple[Key, ...] = ()
+    keys: tuple[FigureKey, ...] = ()
 
     @property
     def bad(self) -> bool:
@@ -84,7 +84,7 @@ class Finding:
         }
 
 
-def findings(window: Window, every: Sequence[Line]) -> list[Finding]:
+def findings(window: ReviewWindow, every: Sequence[TrendSeries]) -> list[Finding]:
     """All findings of the window's last night; `every` are its lines."""
     dead = list(_dead(window))
     gone = frozenset(one.board for one in dead)
@@ -108,14 +108,14 @@ def findings(window: Window, every: Sequence[Line]) -> list[Finding]:
     return sorted(made, key=lambda one: (not one.bad, not one.new, order.index(one.kind), one.board, one.test))
 
 
-def verdict(found: Sequence[Finding], window: Window) -> str:
+def verdict(found: Sequence[Finding], window: ReviewWindow) -> str:
     """The night in a few words."""
     if not window.ended:
         return f"not at its end yet; so far {_compared(found, window)}"
     return _compared(found, window)
 
 
-def _compared(found: Sequence[Finding], window: Window) -> str:
+def _compared(found: Sequence[Finding], window: ReviewWindow) -> str:
     new, known = (sum(one.bad and one.new is new for one in found) for new in (True, False))
     better = sum(not one.bad for one in found)
     more = f"; {known} known" if known else ""
@@ -140,7 +140,7 @@ def short(text: str) -> str:
 # boards
 
 
-def came_up(night: Night) -> dict[str, bool]:
+def came_up(night: ReviewedNight) -> dict[str, bool]:
     """Which boards came up at all in a night; those without any sign of it are left out."""
     found: dict[str, bool] = {}
     for boot in night.boots:
@@ -159,7 +159,7 @@ def came_up(night: Night) -> dict[str, bool]:
     return found
 
 
-def _dead(window: Window) -> Iterator[Finding]:
+def _dead(window: ReviewWindow) -> Iterator[Finding]:
     nights = [came_up(night) for night in window.nights]
     for board, up in nights[-1].items():
         if up:
@@ -185,18 +185,18 @@ def _dead(window: Window) -> Iterator[Finding]:
         )
 
 
-def _since(window: Window, begin: int) -> str:
+def _since(window: ReviewWindow, begin: int) -> str:
     if begin == len(window.nights) - 1:
         return ", for the first time" if begin else ""
     count = len(window.nights) - begin
     return f" since {window.names[begin]}{' or earlier' * (begin == 0)}, {count} nights"
 
 
-def _transcript(night: Night, board: str) -> str:
+def _transcript(night: ReviewedNight, board: str) -> str:
     return next((test.transcript for test in night.tests if test.transcript and night.board(test) == board), "")
 
 
-def _flaky(window: Window, dead: frozenset[str]) -> Iterator[Finding]:
+def _flaky(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Finding]:
     """Boards that come up most times: boots that the image failed while others were good."""
     tonight = {(boot.board, boot.kind) for boot in window.night.boots if boot.board not in dead}
     for board, kind in sorted(tonight):
@@ -232,12 +232,12 @@ def _flaky(window: Window, dead: frozenset[str]) -> Iterator[Finding]:
         )
 
 
-def _judged(night: Night, board: str, kind: str) -> tuple[Boot, ...]:
+def _judged(night: ReviewedNight, board: str, kind: str) -> tuple[Boot, ...]:
     """The boots that say something about the image."""
     return tuple(one for one in night.boots if (one.board, one.kind) == (board, kind) and one.fault in ("", "image"))
 
 
-def _of_boots(night: Night, board: str) -> Iterator[str]:
+def _of_boots(night: ReviewedNight, board: str) -> Iterator[str]:
     tests = [test.test for test in night.tests if night.down(test) == board]
     if tests:
         yield f"failed with it: {_named(tests)}"
@@ -252,7 +252,7 @@ def _named(tests: Sequence[str]) -> str:
 # runs
 
 
-def _runs(window: Window) -> Iterator[Finding]:
+def _runs(window: ReviewWindow) -> Iterator[Finding]:
     night, before = window.night, window.before
     for run in night.runs:
         tests = [test for test in night.tests if test.run == run.id]
@@ -298,12 +298,12 @@ def _why(run: Run) -> str:
     return said.get(run.status, f"it ended with status {run.status}")
 
 
-def _broken(night: Night, name: str) -> bool | None:
+def _broken(night: ReviewedNight, name: str) -> bool | None:
     run = next((run for run in night.runs if run.name == name), None)
     return None if run is None else run.status not in (None, 0, 1) or not any(t.run == run.id for t in night.tests)
 
 
-def _not_run(window: Window, dead: frozenset[str]) -> Iterator[Finding]:
+def _not_run(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Finding]:
     night = window.night
     for run in night.runs:
         tests = [test for test in night.tests if test.run == run.id and test.outcome == NOT_RUN]
@@ -318,7 +318,7 @@ def _not_run(window: Window, dead: frozenset[str]) -> Iterator[Finding]:
             )
 
 
-def _gone(window: Window) -> Iterator[Finding]:
+def _gone(window: ReviewWindow) -> Iterator[Finding]:
     """Tests that nobody may miss: there the night before, and no more."""
     night, before = window.night, window.before
     for run in night.runs if before else ():
@@ -341,12 +341,12 @@ def _gone(window: Window) -> Iterator[Finding]:
 # tests
 
 
-def _verdicts(window: Window, key: tuple[str, str]) -> list[bool | None]:
+def _verdicts(window: ReviewWindow, key: tuple[str, str]) -> list[bool | None]:
     """Whether a test passed in each night; None where nothing is known."""
     return [night.verdicts.get(key) for night in window.nights]
 
 
-def _failures(window: Window, dead: frozenset[str], explained: set[tuple[str, str]]) -> Iterator[Finding]:
+def _failures(window: ReviewWindow, dead: frozenset[str], explained: set[tuple[str, str]]) -> Iterator[Finding]:
     """Tests that image or test failed: those of one fault and cause together, on whichever boards."""
     night = window.night
     groups: dict[tuple[str, int, str, str], list[Test]] = {}
@@ -381,23 +381,23 @@ def _failures(window: Window, dead: frozenset[str], explained: set[tuple[str, st
         )
 
 
-def _runs_of(night: Night, tests: Sequence[Test]) -> str:
+def _runs_of(night: ReviewedNight, tests: Sequence[Test]) -> str:
     return _named([night.by_id[test.run].name for test in tests])
 
 
-def _board_of(night: Night, tests: Sequence[Test]) -> str:
+def _board_of(night: ReviewedNight, tests: Sequence[Test]) -> str:
     """The board of all of them; empty where they are of several."""
     boards = {night.board(test) for test in tests}
     return boards.pop() if len(boards) == 1 else ""
 
 
-def _last_good(window: Window, past: Sequence[bool | None]) -> str:
+def _last_good(window: ReviewWindow, past: Sequence[bool | None]) -> str:
     """The last night before in which it passed; empty where there is none."""
     nights = zip(reversed(window.names[:-1]), reversed(past[:-1]), strict=True)
     return next((name for name, one in nights if one), "")
 
 
-def _fixed(window: Window) -> Iterator[Finding]:
+def _fixed(window: ReviewWindow) -> Iterator[Finding]:
     """Tests that pass, and failed when they last had a verdict."""
     night = window.night
     boards = {night.key(test): night.board(test) for test in night.tests}
@@ -418,7 +418,7 @@ def _fixed(window: Window) -> Iterator[Finding]:
         )
 
 
-def _bed(window: Window, dead: frozenset[str]) -> Iterator[Finding]:
+def _bed(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Finding]:
     """What test bed or configuration failed, by cause."""
     night = window.night
     groups: dict[tuple[str, str], list[Test]] = {}
@@ -442,7 +442,7 @@ def _bed(window: Window, dead: frozenset[str]) -> Iterator[Finding]:
 # figures
 
 
-def _moved(window: Window, every: Sequence[Line]) -> Iterator[Finding]:
+def _moved(window: ReviewWindow, every: Sequence[TrendSeries]) -> Iterator[Finding]:
     for group in together(list(moves(every))):
         main = group[0]
         key = main.line.key
@@ -461,9 +461,9 @@ def _moved(window: Window, every: Sequence[Line]) -> Iterator[Finding]:
         )
 
 
-def _also(main: Move, group: Sequence[Move]) -> Iterator[str]:
+def _also(main: LevelChange, group: Sequence[LevelChange]) -> Iterator[str]:
     """The rest of a group, a line for each series."""
-    series: dict[tuple[str, ...], list[Move]] = {}
+    series: dict[tuple[str, ...], list[LevelChange]] = {}
     for one in group[1:]:
         series.setdefault(one.line.key.series, []).append(one)
     for count, others in enumerate(series.values()):
@@ -475,7 +475,7 @@ def _also(main: Move, group: Sequence[Move]) -> Iterator[str]:
         yield f"also{'' if same else f' {key.quantity} of {key.subject}'}: {'; '.join(one.text for one in others)}"
 
 
-def _changed(main: Move) -> list[str]:
+def _changed(main: LevelChange) -> list[str]:
     """What else changed in the night in which it began."""
     taken = main.line.taken
     now, then = taken[main.at], taken[main.at - 1]
@@ -489,7 +489,7 @@ def _changed(main: Move) -> list[str]:
     ]
 
 
-def _blame(main: Move) -> Iterator[str]:
+def _blame(main: LevelChange) -> Iterator[str]:
     """What may have made it."""
     changed, before = _changed(main), main.line.night(main.at - 1)
     digests = len({point.image_sha256 for point in main.line.taken[main.at - 1 :]})
@@ -507,14 +507,14 @@ def _digest(digest: str) -> str:
     return digest[:8] or "(not told)"
 
 
-def _broken_bounds(group: Sequence[Move]) -> Iterator[str]:
+def _broken_bounds(group: Sequence[LevelChange]) -> Iterator[str]:
     for one in group:
         figure = one.line.now
         if figure and figure.bound is not None and figure.outcome in ("fail", "inconclusive"):
             yield f"bound not kept: {bound_text(figure)}"
 
 
-def bound_text(figure: Figure) -> str:
+def bound_text(figure: StoredFigure) -> str:
     """A figure beside its bound."""
     return (
         f"{figure.name} of {figure.quantity}, {figure.subject}: {shown(figure.value, figure.unit)}, "
@@ -522,16 +522,16 @@ def bound_text(figure: Figure) -> str:
     )
 
 
-def _notes(window: Window, main: Move) -> Iterator[str]:
+def _notes(window: ReviewWindow, main: LevelChange) -> Iterator[str]:
     for note in window.notes:
         if note.night == main.since:
             yield f"note of {note.night}: {short(note.text)}"
 
 
-def _bounds(window: Window, told: set[tuple[str, str]]) -> Iterator[Finding]:
+def _bounds(window: ReviewWindow, told: set[tuple[str, str]]) -> Iterator[Finding]:
     """Bounds that are not kept, by test, unless the figure's move tells it."""
     night = window.night
-    bad: dict[tuple[str, str], dict[tuple[str, str, str], Figure]] = {}
+    bad: dict[tuple[str, str], dict[tuple[str, str, str], StoredFigure]] = {}
     for figure in night.figures:
         key = night.key(figure)
         what = (figure.quantity, figure.subject, figure.name)
@@ -562,11 +562,11 @@ def _bounds(window: Window, told: set[tuple[str, str]]) -> Iterator[Finding]:
             fault="image",
             details=tuple(bound_text(figure) for figure in list(figures.values())[1:]),
             keys=tuple(
-                Key(*key, night.board(one), one.quantity, one.subject, one.unit, one.clock, one.seed, one.name)
+                FigureKey(*key, night.board(one), one.quantity, one.subject, one.unit, one.clock, one.seed, one.name)
                 for one in figures.values()
             ),
         )
 
 
-def _kept(figure: Figure) -> bool | None:
+def _kept(figure: StoredFigure) -> bool | None:
     return None if figure.outcome is None else figure.outcome not in ("fail", "inconclusive")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from hil.stats.change import Change, changes
 
 if TYPE_CHECKING:
-    from hil.history.rows import Figure
-    from hil.review.window import Window
+    from hil.history.rows import StoredFigure
+    from hil.review.window import ReviewWindow
 
 MINIMUM = 0.05  # share of the old level: smaller changes are none
 PERSISTENCE = 3  # nights that a change has to hold before it is told
@@ -20,7 +20,7 @@ MEDIAN = ("p50", "median")
 
 
 @dataclass(frozen=True)
-class Key:
+class FigureKey:
     """What a figure is known by from night to night."""
 
     run: str
@@ -40,16 +40,16 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Line:
+class TrendSeries:
     """A figure over `nights`, oldest first, of which each has its place in `points`; None where it was not taken.
 
     `level` is the usual size of the series' samples, by which a change of their spread is small or not. `inexact` are
     nights left out: they lost exactness, which the others have.
     """
 
-    key: Key
+    key: FigureKey
     nights: tuple[str, ...]
-    points: tuple[Figure | None, ...]
+    points: tuple[StoredFigure | None, ...]
     level: float = 0.0
     inexact: tuple[str, ...] = ()
 
@@ -59,15 +59,15 @@ class Line:
         return tuple(index for index, point in enumerate(self.points) if point is not None)
 
     @functools.cached_property
-    def taken(self) -> tuple[Figure, ...]:
+    def taken(self) -> tuple[StoredFigure, ...]:
         return tuple(point for point in self.points if point is not None)
 
     @property
-    def last(self) -> Figure:
+    def last(self) -> StoredFigure:
         return self.taken[-1]
 
     @property
-    def now(self) -> Figure | None:
+    def now(self) -> StoredFigure | None:
         """The one of the night under review."""
         return self.points[-1]
 
@@ -109,12 +109,12 @@ class Line:
         return self.nights[self.known[at]]
 
 
-def lines(window: Window) -> list[Line]:
+def lines(window: ReviewWindow) -> list[TrendSeries]:
     """All lines of the window, in the order of the newest night that has them.
 
     Of several series of the same name in one run the last counts: of a test that was tried again.
     """
-    found: dict[Key, list[Figure | None]] = {}
+    found: dict[FigureKey, list[StoredFigure | None]] = {}
     count = len(window.nights)
     for index in range(count - 1, -1, -1):
         night = window.nights[index]
@@ -122,7 +122,7 @@ def lines(window: Window) -> list[Line]:
             run, test = night.key(figure)
             board = night.board(figure)
             where = (run, test, board, figure.quantity, figure.subject, figure.unit, figure.clock)
-            key = Key(*where, figure.seed, figure.name)
+            key = FigureKey(*where, figure.seed, figure.name)
             found.setdefault(key, [None] * count)[index] = figure
     levels = {
         key.series: statistics.median(abs(point.value) for point in points if point is not None)
@@ -132,27 +132,27 @@ def lines(window: Window) -> list[Line]:
     return [_line(key, window.names, points, levels.get(key.series, 0.0)) for key, points in found.items()]
 
 
-def _line(key: Key, names: tuple[str, ...], points: Sequence[Figure | None], level: float) -> Line:
+def _line(key: FigureKey, names: tuple[str, ...], points: Sequence[StoredFigure | None], level: float) -> TrendSeries:
     """The line of those points; without the few of an exact clock that were not exact in their night."""
     exact = [point.exact for point in points if point is not None]
     if all(exact) or 2 * sum(exact) < len(exact):
-        return Line(key, names, tuple(points), level)
+        return TrendSeries(key, names, tuple(points), level)
     kept = tuple(point if point is not None and point.exact else None for point in points)
     lost = tuple(name for name, point in zip(names, points, strict=True) if point is not None and not point.exact)
-    return Line(key, names, kept, level, lost)
+    return TrendSeries(key, names, kept, level, lost)
 
 
-def judged(every: Sequence[Line]) -> Iterator[Line]:
+def judged(every: Sequence[TrendSeries]) -> Iterator[TrendSeries]:
     """Those in which changes are looked for: bounded ones and medians. A new image always moves some extreme."""
     return (line for line in every if line.bounded or line.key.name in MEDIAN)
 
 
-def pictured(every: Sequence[Line]) -> dict[tuple[str, ...], list[Line]]:
+def pictured(every: Sequence[TrendSeries]) -> dict[tuple[str, ...], list[TrendSeries]]:
     """By series the lines that a reader sees: bounded ones, else the median, else the first; and those that changed.
 
     The median stands first.
     """
-    series: dict[tuple[str, ...], list[Line]] = {}
+    series: dict[tuple[str, ...], list[TrendSeries]] = {}
     for line in every:
         series.setdefault(line.key.series, []).append(line)
     watched = set(map(id, judged(every)))

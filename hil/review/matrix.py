@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hil.measure.units import shown
-from hil.review.window import Night, Window
+from hil.review.window import ReviewedNight, ReviewWindow
 
 if TYPE_CHECKING:
-    from hil.history.rows import Figure, Test
+    from hil.history.rows import StoredFigure, Test
 
 STRIP = 14  # nights of a cell's strip
 NEAR = 0.9  # of a bound: what is used up beyond it is marked
@@ -85,7 +85,7 @@ class Matrix:
         return [cell for row in self.rows for cell in row if cell]
 
 
-def matrix(window: Window) -> Matrix:
+def matrix(window: ReviewWindow) -> Matrix:
     """The matrix of the window's last night."""
     night, before = window.night, window.before
     by_night = [_tests(one) for one in window.nights[-STRIP:]]
@@ -94,7 +94,7 @@ def matrix(window: Window) -> Matrix:
     places = dict.fromkeys([*sorted(now), *sorted(then)])
     boards = sorted({board for board, _ in places})
     suites = sorted({suite for _, suite in places})
-    figures: dict[tuple[str, str], list[Figure]] = {}
+    figures: dict[tuple[str, str], list[StoredFigure]] = {}
     for figure in night.figures:
         figures.setdefault((night.board(figure), figure.suite), []).append(figure)
 
@@ -127,7 +127,7 @@ def matrix(window: Window) -> Matrix:
     return Matrix(tuple(boards), tuple(suites), rows)
 
 
-def _tests(night: Night) -> dict[tuple[str, str], list[Test]]:
+def _tests(night: ReviewedNight) -> dict[tuple[str, str], list[Test]]:
     found: dict[tuple[str, str], list[Test]] = {}
     for test in night.tests:
         found.setdefault((night.board(test), test.suite), []).append(test)
@@ -139,7 +139,7 @@ def _state(tests: Sequence[Test]) -> str:
     return next((name for name in ORDER if any(test.outcome == name for test in tests)), "")
 
 
-def _changed(tests: Sequence[Test], then: Sequence[Test], night: Night, before: Night) -> str:
+def _changed(tests: Sequence[Test], then: Sequence[Test], night: ReviewedNight, before: ReviewedNight) -> str:
     """What is not as it was the night before, in words."""
     now_out, then_out = _outcomes(tests, night), _outcomes(then, before)
     if not then_out:
@@ -154,7 +154,7 @@ def _changed(tests: Sequence[Test], then: Sequence[Test], night: Night, before: 
     return ", ".join(f"{count} {what}" for what, count in told.items() if count)
 
 
-def _outcomes(tests: Sequence[Test], night: Night) -> dict[tuple[str, str], str]:
+def _outcomes(tests: Sequence[Test], night: ReviewedNight) -> dict[tuple[str, str], str]:
     """By test; of one that was repeated the worst."""
     found: dict[tuple[str, str], str] = {}
     for test in tests:
@@ -163,7 +163,7 @@ def _outcomes(tests: Sequence[Test], night: Night) -> dict[tuple[str, str], str]
     return found
 
 
-def _worst(figures: Sequence[Figure]) -> tuple[float | None, str]:
+def _worst(figures: Sequence[StoredFigure]) -> tuple[float | None, str]:
     """The smallest share of a bound that is left, and of which figure; less than 0 where one is broken."""
     left: list[tuple[float, str]] = []
     for figure in figures:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hil.measure.units import shown
-from hil.review.lines import MEDIAN, MINIMUM, PERSISTENCE, Line, judged
+from hil.review.lines import MEDIAN, MINIMUM, PERSISTENCE, TrendSeries, judged
 from hil.stats.change import Change
 
 LATER = 7  # nights by which the begins of drifts of one cause may lie apart
@@ -19,14 +19,14 @@ RECENT = 7  # nights; what has been better for longer is what is usual
 
 
 @dataclass(frozen=True)
-class Move:
+class LevelChange:
     """A line that is not where it was: since the value number `at` of those taken, in which `way`.
 
     `kind` is "step" or "drift"; `new` says that the night before did not show it yet, `single` that only
     the night under review does.
     """
 
-    line: Line
+    line: TrendSeries
     at: int
     old: float
     now: float
@@ -63,7 +63,7 @@ class Move:
         return f"{self.line.key.name} {shown(self.old, unit)} -> {shown(self.now, unit)}{share}{rate}"
 
 
-def moves(every: Sequence[Line]) -> Iterator[Move]:
+def moves(every: Sequence[TrendSeries]) -> Iterator[LevelChange]:
     """The moves of all lines that the night under review took: what is worse, and what has just become better."""
     led: set[tuple[str, ...]] = set()  # series whose median has moved
     for line in sorted(judged(every), key=lambda line: line.key.name not in MEDIAN):
@@ -74,7 +74,7 @@ def moves(every: Sequence[Line]) -> Iterator[Move]:
             yield found
 
 
-def move(line: Line, led: bool = False) -> Move | None:
+def move(line: TrendSeries, led: bool = False) -> LevelChange | None:
     """What a line's changes come to at its end; None where it is back where it was.
 
     By an exact clock a median that has moved needs no persistence, it has no noise; nor has an extreme beside a
@@ -97,10 +97,10 @@ def move(line: Line, led: bool = False) -> Move | None:
     )
     # of an exact clock a step was told when it came
     new = not known and not (line.exact and every[first].kind == "step" and every[first].at < len(line.values) - 1)
-    return Move(line, every[first].at, every[first].old, last.new, every[first].kind, every[first], new)
+    return LevelChange(line, every[first].at, every[first].old, last.new, every[first].kind, every[first], new)
 
 
-def _clear(line: Line, which: int) -> bool:
+def _clear(line: TrendSeries, which: int) -> bool:
     """Whether a step is beyond doubt among many figures: against its standard error, and against the noise itself.
 
     The noise is taken from the mean deviation from the medians of all levels, the error of a median for 1.25 times that
@@ -116,7 +116,7 @@ def _clear(line: Line, which: int) -> bool:
     return abs(line.changes[which].new - line.changes[which].old) >= max(CLEAR * error, LARGE * noise)
 
 
-def _before(line: Line) -> tuple[Change, ...]:
+def _before(line: TrendSeries) -> tuple[Change, ...]:
     return line.changes_until(len(line.values) - 1)
 
 
@@ -137,7 +137,7 @@ def _begin(every: Sequence[Change]) -> int | None:
     return risen[0] if risen else last
 
 
-def _jumped(line: Line) -> Move | None:
+def _jumped(line: TrendSeries) -> LevelChange | None:
     """A change in the last nights, too few to persist."""
     values, count = line.values, len(line.values)
     for back in range(1, min(PERSISTENCE, count)):
@@ -146,21 +146,21 @@ def _jumped(line: Line) -> Move | None:
         if all(_beyond(value, base, line) for value in values[at:] for base in (last, usual)) and (
             len({value > base for value in values[at:] for base in (last, usual)}) == 1
         ):
-            return Move(line, at, last, values[-1], "step", None, new=back == 1, single=back == 1)
+            return LevelChange(line, at, last, values[-1], "step", None, new=back == 1, single=back == 1)
     return None
 
 
-def _beyond(value: float, base: float, line: Line) -> bool:
+def _beyond(value: float, base: float, line: TrendSeries) -> bool:
     return value != base and abs(value - base) >= max(MINIMUM * abs(base), line.least)
 
 
-def together(every: Sequence[Move]) -> list[list[Move]]:
+def together(every: Sequence[LevelChange]) -> list[list[LevelChange]]:
     """Moves by what may be their common cause, the most telling first: one board, one direction, about one night.
 
     Figures of one series belong together in any case. Steps are of one night, or of neighbours; the begin of a
     drift is not known as well.
     """
-    groups: list[list[Move]] = []
+    groups: list[list[LevelChange]] = []
     for one in every:
         near = [group for group in groups if any(_akin(one, other) for other in group)]
         groups = [group for group in groups if group not in near]
@@ -168,7 +168,7 @@ def together(every: Sequence[Move]) -> list[list[Move]]:
     return [sorted(group, key=_telling) for group in groups]
 
 
-def _akin(one: Move, other: Move) -> bool:
+def _akin(one: LevelChange, other: LevelChange) -> bool:
     a, b = one.line.key, other.line.key
     if a.board != b.board or one.worse != other.worse:
         return False
@@ -179,7 +179,7 @@ def _akin(one: Move, other: Move) -> bool:
     return abs(one.place - other.place) <= (1 if one.kind == "step" else LATER)
 
 
-def _telling(one: Move) -> tuple[bool, bool, float, str]:
+def _telling(one: LevelChange) -> tuple[bool, bool, float, str]:
     """The order within a group: drifts whose middle looks like a step are drifts, and bounds count more."""
     share = -abs(one.share)
     return not one.line.bounded, one.line.key.name != "p50", share, str(one.line.key)

@@ -10,19 +10,19 @@ from urllib.parse import quote
 
 from hil.review import pages, trends
 from hil.review.findings import Finding, came_up, findings, short, verdict
-from hil.review.lines import Line, lines, pictured
+from hil.review.lines import TrendSeries, lines, pictured
 from hil.review.matrix import SIGNS, Matrix, matrix
-from hil.review.window import Night, Window
+from hil.review.window import ReviewedNight, ReviewWindow
 
 if TYPE_CHECKING:
-    from hil.history.rows import Figure, Test
+    from hil.history.rows import StoredFigure, Test
 
 OVERVIEW, REPORT, SUMMARY, STATE = "overview.html", "report.html", "summary.md", "state.json"
 TESTS = 200  # of a cell that are listed; the report has them all
 
 
 @dataclass(frozen=True)
-class Link:
+class PageLink:
     """Where to see more; `href` is relative to the page."""
 
     text: str
@@ -43,7 +43,7 @@ class Booted:
 
 
 @dataclass(frozen=True)
-class Image:
+class TestedImage:
     """An image that was tested: in which nights it had its digest first."""
 
     name: str
@@ -56,7 +56,7 @@ class Image:
 class Review:
     """A night's findings, and where its pages are."""
 
-    window: Window
+    window: ReviewWindow
     findings: tuple[Finding, ...]
     verdict: str
     overview: Path
@@ -75,7 +75,7 @@ class Review:
         }
 
 
-def review(window: Window, directory: Path) -> Review:
+def review(window: ReviewWindow, directory: Path) -> Review:
     """Make the pages of the window's last night in `directory`. Raises `InfrastructureError` for a disk that fails."""
     every = lines(window)
     found = tuple(findings(window, every))
@@ -86,7 +86,7 @@ def review(window: Window, directory: Path) -> Review:
     return made
 
 
-def _write(made: Review, shown: dict[tuple[str, ...], list[Line]]) -> None:
+def _write(made: Review, shown: dict[tuple[str, ...], list[TrendSeries]]) -> None:
     window, directory = made.window, made.overview.parent
     table = matrix(window)
     pages.write(
@@ -103,14 +103,14 @@ def _write(made: Review, shown: dict[tuple[str, ...], list[Line]]) -> None:
         ended=max(run.ended or run.began for run in window.night.runs),
         seconds=_seconds(table, window.night),
         files=[
-            Link(text, name)
+            PageLink(text, name)
             for name, text, sign in ((REPORT, "Allure report", REPORT), (SUMMARY, "summary", STATE))
             if (directory / sign).exists()  # a night's summary is written after this
         ],
         boots=_boots(window),
         images=_images(window.night, window),
         quantities=[
-            Link(quantity, f"{trends.DIRECTORY}/{trends.file_of(quantity)}")
+            PageLink(quantity, f"{trends.DIRECTORY}/{trends.file_of(quantity)}")
             for quantity in sorted({of_series[0].key.quantity for of_series in shown.values()})
         ],
         signs=SIGNS,
@@ -119,21 +119,21 @@ def _write(made: Review, shown: dict[tuple[str, ...], list[Line]]) -> None:
     )
 
 
-def _links(one: Finding, directory: Path, shown: dict[tuple[str, ...], list[Line]]) -> list[Link]:
-    made: list[Link] = []
+def _links(one: Finding, directory: Path, shown: dict[tuple[str, ...], list[TrendSeries]]) -> list[PageLink]:
+    made: list[PageLink] = []
     for key in {key.series: key for key in one.keys}.values():
         if key.series in shown:
             where = f"{trends.DIRECTORY}/{trends.file_of(key.quantity)}#{trends.anchor(key)}"
-            made.append(Link(f"trend of {key.quantity}, {key.subject}", where))
+            made.append(PageLink(f"trend of {key.quantity}, {key.subject}", where))
     if one.test and (directory / REPORT).exists():  # where it looks for the test
         function = one.test.rpartition("::")[2].partition("[")[0]
-        made.append(Link("in the report", f"{REPORT}?query={quote(function)}"))
+        made.append(PageLink("in the report", f"{REPORT}?query={quote(function)}"))
     if place := _transcript(one.transcript, directory):
         made.append(place)
     return made
 
 
-def _transcript(place: str, directory: Path) -> Link | None:
+def _transcript(place: str, directory: Path) -> PageLink | None:
     """The transcript at PATH or PATH:LINE, where it is in the night's directory."""
     path, _, line = place.rpartition(":")
     if not path or not line.isdigit():
@@ -141,10 +141,10 @@ def _transcript(place: str, directory: Path) -> Link | None:
     if not path or not Path(path).is_relative_to(directory.absolute()) or not os.path.exists(path):  # noqa: PTH110  a name may be too long
         return None
     href = quote(os.fsencode(os.path.relpath(path, directory.absolute())))
-    return Link(f"transcript, line {line}" if line else "transcript", href)
+    return PageLink(f"transcript, line {line}" if line else "transcript", href)
 
 
-def _seconds(table: Matrix, night: Night) -> dict[str, float]:
+def _seconds(table: Matrix, night: ReviewedNight) -> dict[str, float]:
     """How long the tests of each board took together."""
     taken = dict.fromkeys(table.boards, 0.0)
     for test in night.tests:
@@ -152,7 +152,7 @@ def _seconds(table: Matrix, night: Night) -> dict[str, float]:
     return taken
 
 
-def _boots(window: Window) -> list[Booted]:
+def _boots(window: ReviewWindow) -> list[Booted]:
     night = window.night
     up = came_up(night)
     found = []
@@ -164,22 +164,23 @@ def _boots(window: Window) -> list[Booted]:
     return found
 
 
-def _images(night: Night, window: Window) -> list[Image]:
+def _images(night: ReviewedNight, window: ReviewWindow) -> list[TestedImage]:
     """The images that were tested, by board, and since which of the nights they are the same."""
     found: dict[tuple[str, str], str] = {}
     for one in _with_images(night):
         if one.image_sha256:
             found.setdefault((night.board(one), one.image_sha256), one.image)
     return [
-        Image(name, digest, board, _first(window, board, digest)) for (board, digest), name in sorted(found.items())
+        TestedImage(name, digest, board, _first(window, board, digest))
+        for (board, digest), name in sorted(found.items())
     ]
 
 
-def _with_images(night: Night) -> list[Test | Figure]:
+def _with_images(night: ReviewedNight) -> list[Test | StoredFigure]:
     return [*night.tests, *night.figures]
 
 
-def _first(window: Window, board: str, digest: str) -> str:
+def _first(window: ReviewWindow, board: str, digest: str) -> str:
     since = window.night.name
     for night in reversed(window.nights[:-1]):
         if not any(one.image_sha256 == digest and night.board(one) == board for one in _with_images(night)):

@@ -16,14 +16,14 @@ from hil.measure.series import VIRTUAL
 if TYPE_CHECKING:
     from hil.history.rows import Run
     from hil.history.store import History
-    from hil.measure.results import Record
+    from hil.measure.results import SeriesRecord
     from hil.measure.series import Series
 
 FORMS = "a night, NIGHT:RUN, a results file, a run's directory, image:NAME or board:NAME"
 
 
 @dataclass(frozen=True)
-class Key:
+class SeriesKey:
     """What a series of a side is known by.
 
     `test` is without its parameters, `variant` are those but the board; `seed` is that of virtual time. `number` is 0
@@ -56,7 +56,7 @@ class Side:
 
     name: str
     found: str
-    series: dict[Key, Series]
+    series: dict[SeriesKey, Series]
 
 
 def side(name: str, history: Path) -> Side:
@@ -82,7 +82,7 @@ def _there(name: str) -> Path | None:
         return None
 
 
-def _files(path: Path) -> tuple[str, list[Record], list[str]]:
+def _files(path: Path) -> tuple[str, list[SeriesRecord], list[str]]:
     from hil.measure import results
 
     files = [path] if path.is_file() else sorted(path.rglob("results*.jsonl"))
@@ -93,7 +93,7 @@ def _files(path: Path) -> tuple[str, list[Record], list[str]]:
     return text, [record for one in loaded for record in one.records], []
 
 
-def _kept(name: str, path: Path) -> tuple[str, list[Record], list[str]]:
+def _kept(name: str, path: Path) -> tuple[str, list[SeriesRecord], list[str]]:
     """What the history has of a name."""
     from hil.history.store import History
 
@@ -163,10 +163,10 @@ def _is_of(series: Series, kind: str, what: str) -> bool:
     return (told.rpartition(" ")[0] or told) == what if kind == "image" else told == what
 
 
-def _keyed(several: Sequence[Series], boards: Sequence[str]) -> dict[Key, Series]:
+def _keyed(several: Sequence[Series], boards: Sequence[str]) -> dict[SeriesKey, Series]:
     """Return the series by their keys, in order; those that have all else in common are numbered from the last."""
-    made: list[tuple[Key, Series]] = []
-    counts: Counter[Key] = Counter()
+    made: list[tuple[SeriesKey, Series]] = []
+    counts: Counter[SeriesKey] = Counter()
     for one in reversed(several):
         key = _key(one, boards)
         made.append((replace(key, number=counts[key]), one))
@@ -174,7 +174,7 @@ def _keyed(several: Sequence[Series], boards: Sequence[str]) -> dict[Key, Series
     return dict(reversed(made))
 
 
-def _key(series: Series, boards: Sequence[str]) -> Key:
+def _key(series: Series, boards: Sequence[str]) -> SeriesKey:
     told = series.provenance.get
     test = told("test", "")
     for name in dict.fromkeys([told("board", ""), *boards]):
@@ -182,4 +182,4 @@ def _key(series: Series, boards: Sequence[str]) -> Key:
     function, _, parameters = test.partition("[")
     variant = "-".join(filter(None, parameters.removesuffix("]").split("-")))
     seed = told("seed", "") if series.clock.name == VIRTUAL else ""
-    return Key(series.quantity, series.subject, told("board", ""), function, variant, seed, series.clock.name)
+    return SeriesKey(series.quantity, series.subject, told("board", ""), function, variant, seed, series.clock.name)

@@ -10,15 +10,15 @@ from pathlib import Path
 from hil.measure.units import shown
 from hil.plots.trend import TrendPoint, trend
 from hil.review import pages
-from hil.review.lines import PERSISTENCE, Key, Line
-from hil.review.window import Window
+from hil.review.lines import PERSISTENCE, FigureKey, TrendSeries
+from hil.review.window import ReviewWindow
 from hil.stats.change import Change, needed
 
 DIRECTORY = "trends"
 
 
 @dataclass(frozen=True)
-class Row:
+class TrendRow:
     """A night in a figure's table."""
 
     night: str
@@ -39,7 +39,7 @@ class Drawn:
     name: str
     svg: str
     told: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TrendRow, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Page:
     sections: tuple[Section, ...]
 
 
-def anchor(key: Key) -> str:
+def anchor(key: FigureKey) -> str:
     return pages.name_of(*key.series)
 
 
@@ -74,9 +74,9 @@ def file_of(quantity: str) -> str:
     return f"{f'quantity-{name}' if name == 'index' else name}.html"
 
 
-def write(directory: Path, window: Window, pictured: dict[tuple[str, ...], list[Line]]) -> list[Path]:
+def write(directory: Path, window: ReviewWindow, pictured: dict[tuple[str, ...], list[TrendSeries]]) -> list[Path]:
     """Make the pages below `directory`; the first is their index. Raises `InfrastructureError`."""
-    quantities: dict[str, list[list[Line]]] = {}
+    quantities: dict[str, list[list[TrendSeries]]] = {}
     for of_series in pictured.values():
         quantities.setdefault(of_series[0].key.quantity, []).append(of_series)
     made = [
@@ -87,12 +87,12 @@ def write(directory: Path, window: Window, pictured: dict[tuple[str, ...], list[
     return [index, *(pages.write(directory / page.name, "trend.html", window=window, page=page) for page in made)]
 
 
-def _order(of_series: Sequence[Line]) -> tuple[str, ...]:
+def _order(of_series: Sequence[TrendSeries]) -> tuple[str, ...]:
     key = of_series[0].key
     return (key.board, key.subject, key.test, *key.series)
 
 
-def _sections(window: Window, all_of: Sequence[Sequence[Line]]) -> Iterator[Section]:
+def _sections(window: ReviewWindow, all_of: Sequence[Sequence[TrendSeries]]) -> Iterator[Section]:
     """The sections of a page, each with a title of its own."""
     titles = [_titles(of_series[0].key) for of_series in all_of]
     taken = [Counter(several) for several in zip(*titles, strict=True)]
@@ -101,7 +101,7 @@ def _sections(window: Window, all_of: Sequence[Sequence[Line]]) -> Iterator[Sect
         yield _section(window, of_series, next(single, several[-1]))
 
 
-def _titles(key: Key) -> tuple[str, ...]:
+def _titles(key: FigureKey) -> tuple[str, ...]:
     """Titles, from the shortest to one that no other series has."""
     seed = f", seed {key.seed}" if key.seed else ""
     short = f"{key.subject or '(no subject)'} on {key.board}{seed}"
@@ -113,7 +113,7 @@ def _titles(key: Key) -> tuple[str, ...]:
     )
 
 
-def _section(window: Window, of_series: Sequence[Line], title: str) -> Section:
+def _section(window: ReviewWindow, of_series: Sequence[TrendSeries], title: str) -> Section:
     key = of_series[0].key
     return Section(
         anchor(key),
@@ -126,7 +126,7 @@ def _section(window: Window, of_series: Sequence[Line], title: str) -> Section:
     )
 
 
-def _drawn(window: Window, line: Line, title: str) -> Drawn:
+def _drawn(window: ReviewWindow, line: TrendSeries, title: str) -> Drawn:
     key = line.key
     svg = ""
     if len(line.values) > 1:
@@ -143,13 +143,13 @@ def _drawn(window: Window, line: Line, title: str) -> Drawn:
     return Drawn(key.name, svg, tuple(_told(line)), tuple(_rows(line)))
 
 
-def _point(line: Line, number: int) -> TrendPoint:
+def _point(line: TrendSeries, number: int) -> TrendPoint:
     one = line.taken[number]
     digest = one.image_sha256
     return TrendPoint(line.night(number), one.value, one.lower, one.upper, one.bound, one.outcome, digest)
 
 
-def _told(line: Line) -> Iterator[str]:
+def _told(line: TrendSeries) -> Iterator[str]:
     """The changes in words, or why there can be none."""
     unit, count = line.key.unit, len(line.values)
     for change in line.changes:
@@ -166,14 +166,14 @@ def _told(line: Line) -> Iterator[str]:
         yield f"left out, not exact in that night: {', '.join(line.inexact)}"
 
 
-def _digests(line: Line, change: Change) -> str:
+def _digests(line: TrendSeries, change: Change) -> str:
     old, new = line.taken[change.at - 1], line.taken[change.at]
     if old.image_sha256 == new.image_sha256:
         return ""
     return f", image {new.image} {old.image_sha256[:8] or '(not told)'} -> {new.image_sha256[:8] or '(not told)'}"
 
 
-def _rows(line: Line) -> Iterator[Row]:
+def _rows(line: TrendSeries) -> Iterator[TrendRow]:
     """The nights, newest first."""
     unit = line.key.unit
     changed = {change.at: str(change) for change in line.changes}
@@ -181,7 +181,7 @@ def _rows(line: Line) -> Iterator[Row]:
         one = line.taken[number]
         limits = [shown(limit, unit) if limit is not None else "?" for limit in (one.lower, one.upper)]
         sure = one.lower == one.upper
-        yield Row(
+        yield TrendRow(
             line.night(number),
             shown(one.value, unit),
             "" if sure else " .. ".join(limits),

@@ -13,7 +13,7 @@ from hil.errors import ConfigurationError
 from hil.host.toml import near
 
 if TYPE_CHECKING:
-    from hil.history.rows import Boot, Figure, Note, Run, Test
+    from hil.history.rows import Boot, Note, Run, StoredFigure, Test
     from hil.history.store import History
 
 NIGHTS = 30
@@ -29,14 +29,14 @@ T = TypeVar("T", bound=_OfRun)
 
 
 @dataclass(frozen=True)
-class Night:
+class ReviewedNight:
     """All that is known of one night."""
 
     name: str
     runs: tuple[Run, ...] = ()
     tests: tuple[Test, ...] = ()
     boots: tuple[Boot, ...] = ()
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[StoredFigure, ...] = ()
 
     @functools.cached_property
     def by_id(self) -> Mapping[str, Run]:
@@ -51,11 +51,11 @@ class Night:
                 found.setdefault(boot.run, {})[boot.cause] = boot.board
         return found
 
-    def board(self, one: Test | Figure) -> str:
+    def board(self, one: Test | StoredFigure) -> str:
         """The board of a test or figure; where a test never had one, as its run had it."""
         return one.board or board_of(self.by_id[one.run])
 
-    def key(self, one: Test | Figure) -> tuple[str, str]:
+    def key(self, one: Test | StoredFigure) -> tuple[str, str]:
         """What a test is known by in other nights: its run's name and its own."""
         return self.by_id[one.run].name, one.test
 
@@ -87,20 +87,20 @@ class Night:
 
 
 @dataclass(frozen=True)
-class Window:
+class ReviewWindow:
     """The last nights of a plan, oldest first; there is one at least. `others` are plans with nights of their own.
 
     `idle` are runs of the last night that are not at their end, and why; without a reason they are still to come.
     """
 
     plan: str
-    nights: tuple[Night, ...]
+    nights: tuple[ReviewedNight, ...]
     notes: tuple[Note, ...] = ()
     others: tuple[str, ...] = ()
     idle: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, history: History, night: str | None = None, count: int = NIGHTS) -> Window:
+    def of(cls, history: History, night: str | None = None, count: int = NIGHTS) -> ReviewWindow:
         """The window of up to `count` nights that ends with `night`, by default the newest.
 
         Raises `ConfigurationError` where there are no nights, or none of that name.
@@ -132,19 +132,19 @@ class Window:
             _split(history.figures(runs), place),
         )
         nights = tuple(
-            Night(name, tuple(of_night[name]), tests.get(name, ()), boots.get(name, ()), figures.get(name, ()))
+            ReviewedNight(name, tuple(of_night[name]), tests.get(name, ()), boots.get(name, ()), figures.get(name, ()))
             for name in chosen
         )
         notes = tuple(note for note in history.notes() if note.night in chosen)
         return cls(plan, nights, notes, tuple(sorted({run.plan for run in every} - {plan})))
 
     @property
-    def night(self) -> Night:
+    def night(self) -> ReviewedNight:
         """The one under review."""
         return self.nights[-1]
 
     @property
-    def before(self) -> Night | None:
+    def before(self) -> ReviewedNight | None:
         return self.nights[-2] if len(self.nights) > 1 else None
 
     @property

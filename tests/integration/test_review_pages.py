@@ -19,7 +19,7 @@ from reviewed import VIRTUAL, Plan, history
 from hil.history.rows import Test
 from hil.review.comparison import compare, write
 from hil.review.overview import review
-from hil.review.window import Window
+from hil.review.window import ReviewWindow
 
 RESULTS, BOARDS, SUITES = 5000, 10, 5
 OPENS = 2.0  # seconds that a page of so many results may take
@@ -52,7 +52,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         test=fails,
     )
     with history(root, plan) as store:
-        window = Window.of(store)
+        window = ReviewWindow.of(store)
         assert len(window.night.tests) >= RESULTS
         review(window, root)
     write(compare("2026-01-01:job-board 1", "2026-01-04:job-board 1", root / "history.sqlite"), root)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hil.history.rows import Boot, Run, Taken, Test
+from hil.history.rows import Boot, RecordedRun, Run, Test
 from hil.history.store import History
 from hil.measure import Clock, Series
-from hil.measure.results import Judged, Record
+from hil.measure.results import CheckResult, SeriesRecord
 from hil.measure.units import Amount
 
 VIRTUAL = Clock("virtual time", 1e-9, "", 0.0, exact=True)
@@ -54,15 +54,15 @@ class Plan:
     boots: Callable[[int, str, str], Sequence[Boot]] = lambda night, run, board: (Boot(run, board, "boot", "", "", ""),)
     run: Callable[[int, Run], Run | None] = lambda night, run: run
     nights: int = 30
-    kept: list[Taken] = field(default_factory=list)
+    kept: list[RecordedRun] = field(default_factory=list)
 
     def name(self, night: int) -> str:
         return f"2026-{1 + night // 28:02}-{1 + night % 28:02}"
 
-    def make(self) -> list[Taken]:
+    def make(self) -> list[RecordedRun]:
         return [taken for night in range(self.nights) for board in self.boards if (taken := self.taken(night, board))]
 
-    def taken(self, night: int, board: str) -> Taken | None:
+    def taken(self, night: int, board: str) -> RecordedRun | None:
         began = BEGUN + night * DAY
         name = f"job-{board}"
         run: Run | None = Run(
@@ -89,12 +89,12 @@ class Plan:
             series = Series(quantity, subject, samples, clock, provenance=told)
             worst = float(np.max(samples))
             outcome = "pass" if worst <= self.bound else "fail"
-            records.append(Record(series, (Judged("max", Amount(self.bound, "s"), outcome, "told"),)))
+            records.append(SeriesRecord(series, (CheckResult("max", Amount(self.bound, "s"), outcome, "told"),)))
             if outcome == "fail":
                 cause = f"BoundsNotKept: {quantity} of {subject}: fail: max <= 100 ms"
                 tests[-1] = replace(tests[-1], outcome="failed", fault="image", cause=cause)
         tests = [self.test(night, test) for test in tests]
-        return Taken(run, tests, self.boots(night, run.id, board), records)
+        return RecordedRun(run, tests, self.boots(night, run.id, board), records)
 
 
 @contextmanager

@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hil.compare.baseline import Baselines, Comparison, Outcome, exit_status, median_shift, p99_shift, summary
+from hil.compare.baseline import (
+    BaselineComparison,
+    BaselineOutcome,
+    Baselines,
+    exit_status,
+    median_shift,
+    p99_shift,
+    summary,
+)
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure import Clock, Series
 
@@ -44,7 +52,7 @@ def kept(tmp_path: Path) -> Baselines:
     return Baselines(tmp_path / "baselines")
 
 
-def compare(kept: Baselines, one: Series) -> Comparison:
+def compare(kept: Baselines, one: Series) -> BaselineComparison:
     (found,) = kept.compare([one])
     return found
 
@@ -53,14 +61,14 @@ def test_equal_figures_are_the_same(kept: Baselines) -> None:
     (path,) = kept.record([series()])
     assert path.parent == kept.directory
     found = compare(kept, series())
-    assert (found.outcome, found.changed, found.first) == (Outcome.SAME, (), None)
+    assert (found.outcome, found.changed, found.first) == (BaselineOutcome.SAME, (), None)
 
 
 @pytest.mark.parametrize("by", [16e-9, math.ulp(0.25)])
 def test_one_changed_repetition_is_found_and_named(kept: Baselines, by: float) -> None:
     kept.record([series()])
     found = compare(kept, series(changed(TICKS, n17=TICKS[16] + by, n30=1.0)))
-    assert found.outcome is Outcome.DIFFERENT
+    assert found.outcome is BaselineOutcome.DIFFERENT
     assert found.first is not None
     assert (found.first.repetition, found.first.count) == (17, 2)
     assert (found.first.old, found.first.new) == (TICKS[16], TICKS[16] + by)
@@ -70,7 +78,7 @@ def test_one_changed_repetition_is_found_and_named(kept: Baselines, by: float) -
 def test_another_module_is_named_and_its_figures_compared(kept: Baselines) -> None:
     kept.record([series()])
     found = compare(kept, series(changed(TICKS, n1=0.3), module="nbody-c.wasm " + "b" * 64))
-    assert found.outcome is Outcome.DIFFERENT
+    assert found.outcome is BaselineOutcome.DIFFERENT
     assert found.changed == ("module nbody-c.wasm: sha256 aaaaaaaaaaaa -> bbbbbbbbbbbb",)
     assert "#1: 251.7 ms -> 300 ms (+48.3 ms)" in str(found)
 
@@ -78,7 +86,7 @@ def test_another_module_is_named_and_its_figures_compared(kept: Baselines) -> No
 def test_what_else_changed_is_named(kept: Baselines) -> None:
     kept.record([series()])
     found = compare(kept, series(image="wasmedge-sel4 " + "2" * 64, qemu="10.0.2", module=""))
-    assert found.outcome is Outcome.SAME
+    assert found.outcome is BaselineOutcome.SAME
     assert found.changed == (
         "image: reference 111111111111 -> wasmedge-sel4 222222222222",
         "module: nbody-c.wasm " + "a" * 64 + " -> (not told)",
@@ -91,21 +99,21 @@ def test_the_own_baseline_comes_first_then_the_nearest(kept: Baselines) -> None:
     kept.record([series(changed(TICKS, n1=2.0), qemu="8")])
     assert compare(kept, series()).changed == ("qemu: 8 -> 7.2.15",)
     kept.record([series()])
-    assert compare(kept, series()).outcome is Outcome.SAME
+    assert compare(kept, series()).outcome is BaselineOutcome.SAME
 
 
 @pytest.mark.parametrize("other", [{"seed": "8"}, {"mode": "injected"}])
 def test_another_seed_is_no_change_of_the_software(kept: Baselines, other: dict[str, str]) -> None:
     kept.record([series()])
     found = compare(kept, series(changed(TICKS, n1=1.0), **other))
-    assert found.outcome is Outcome.NO_BASELINE
+    assert found.outcome is BaselineOutcome.NO_BASELINE
     assert found.changed[0].startswith(next(iter(other)))
 
 
 def test_each_seed_has_its_own_baseline(kept: Baselines) -> None:
     sweep = [series([float(seed)], seed=str(seed)) for seed in range(1, 21)]
     assert len(set(kept.record(sweep))) == 20
-    assert {one.outcome for one in kept.compare(sweep)} == {Outcome.SAME}
+    assert {one.outcome for one in kept.compare(sweep)} == {BaselineOutcome.SAME}
 
 
 def test_a_seed_means_nothing_to_another_clock(kept: Baselines) -> None:
@@ -116,7 +124,7 @@ def test_a_seed_means_nothing_to_another_clock(kept: Baselines) -> None:
 @pytest.mark.parametrize("other", [{"board": "other"}, {"quantity": "transfer time"}, {"clock": COUNTER}])
 def test_other_kinds_have_no_baseline(kept: Baselines, other: dict[str, object]) -> None:
     kept.record([series()])
-    assert compare(kept, series(**other)).outcome is Outcome.NO_BASELINE  # type: ignore[arg-type]
+    assert compare(kept, series(**other)).outcome is BaselineOutcome.NO_BASELINE  # type: ignore[arg-type]
 
 
 def test_fewer_and_more_repetitions_are_a_change(kept: Baselines) -> None:
@@ -126,7 +134,7 @@ def test_fewer_and_more_repetitions_are_a_change(kept: Baselines) -> None:
     assert (fewer.first.repetition, fewer.first.count) == (41, 10)
     assert "-> none; 40 repetitions, were 50" in str(fewer)
     more = compare(kept, series([*TICKS, 1.0]))
-    assert more.outcome is Outcome.DIFFERENT
+    assert more.outcome is BaselineOutcome.DIFFERENT
     assert json.loads(json.dumps(more.facts, allow_nan=False))["first"] == {
         "repetition": 51,
         "old": None,
@@ -138,20 +146,25 @@ def test_fewer_and_more_repetitions_are_a_change(kept: Baselines) -> None:
 def test_exact_is_not_comparable_with_inexact(kept: Baselines) -> None:
     kept.record([series()])
     found = compare(kept, series(clock=replace(VIRTUAL, exact=False)))
-    assert found.outcome is Outcome.NOT_COMPARABLE
+    assert found.outcome is BaselineOutcome.NOT_COMPARABLE
     assert "only the baseline was taken in exact virtual time" in str(found)
 
 
 def test_another_unit_is_not_comparable(kept: Baselines) -> None:
     kept.record([series(NOISE, COUNTER)])
-    assert compare(kept, series(NOISE, COUNTER, unit="1")).outcome is Outcome.NOT_COMPARABLE
+    assert compare(kept, series(NOISE, COUNTER, unit="1")).outcome is BaselineOutcome.NOT_COMPARABLE
 
 
 @pytest.mark.parametrize(
     ("factor", "outcome"),
-    [(1.0, Outcome.SAME), (1.02, Outcome.SAME), (1.1, Outcome.DIFFERENT), (0.9, Outcome.BETTER)],
+    [
+        (1.0, BaselineOutcome.SAME),
+        (1.02, BaselineOutcome.SAME),
+        (1.1, BaselineOutcome.DIFFERENT),
+        (0.9, BaselineOutcome.BETTER),
+    ],
 )
-def test_distributions_are_compared_by_effect(kept: Baselines, factor: float, outcome: Outcome) -> None:
+def test_distributions_are_compared_by_effect(kept: Baselines, factor: float, outcome: BaselineOutcome) -> None:
     kept.record([series(NOISE, COUNTER)])
     found = compare(kept, series(RANDOM.lognormal(0, 0.1, 4000) * 1e-3 * factor, COUNTER))
     assert found.outcome is outcome
@@ -166,9 +179,9 @@ def test_distributions_are_compared_by_effect(kept: Baselines, factor: float, ou
 def test_the_smallest_effect_is_the_user_s(kept: Baselines) -> None:
     kept.record([series(NOISE, COUNTER)])
     one = series(NOISE * 1.1, COUNTER)
-    assert kept.compare([one], minimum=0.2)[0].outcome is Outcome.SAME
-    assert kept.compare([one], minimum=0.05)[0].outcome is Outcome.DIFFERENT
-    assert kept.compare([one], minimum=0.1)[0].outcome is Outcome.INCONCLUSIVE
+    assert kept.compare([one], minimum=0.2)[0].outcome is BaselineOutcome.SAME
+    assert kept.compare([one], minimum=0.05)[0].outcome is BaselineOutcome.DIFFERENT
+    assert kept.compare([one], minimum=0.1)[0].outcome is BaselineOutcome.INCONCLUSIVE
 
 
 def test_a_tail_that_grew_is_found_though_the_median_stood(kept: Baselines) -> None:
@@ -176,37 +189,37 @@ def test_a_tail_that_grew_is_found_though_the_median_stood(kept: Baselines) -> N
     worse = NOISE.copy()
     worse[::40] *= 2
     found = compare(kept, series(worse, COUNTER))
-    assert [shift.outcome for shift in found.shifts] == [Outcome.SAME, Outcome.DIFFERENT]
-    assert found.outcome is Outcome.DIFFERENT
+    assert [shift.outcome for shift in found.shifts] == [BaselineOutcome.SAME, BaselineOutcome.DIFFERENT]
+    assert found.outcome is BaselineOutcome.DIFFERENT
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_few_samples_are_inconclusive(kept: Baselines, n: int) -> None:
     kept.record([series(NOISE[:n], COUNTER)])
     found = compare(kept, series(NOISE[-n:] * 3, COUNTER))
-    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.outcome is BaselineOutcome.INCONCLUSIVE
     assert "take more samples" in str(found)
 
 
 def test_p99_is_judged_from_299_samples_on(kept: Baselines) -> None:
     kept.record([series([1e-3] * 299, COUNTER)])
-    assert compare(kept, series([1e-3] * 299, COUNTER)).shifts[1].outcome is Outcome.SAME
+    assert compare(kept, series([1e-3] * 299, COUNTER)).shifts[1].outcome is BaselineOutcome.SAME
     found = compare(kept, series([1e-3] * 298, COUNTER))
     assert found.shifts[1].lower is None
-    assert found.outcome is Outcome.SAME, "by the median"
+    assert found.outcome is BaselineOutcome.SAME, "by the median"
     assert "so it is not judged" in str(found)
 
 
 def test_equal_samples_and_zeros_are_no_trouble(kept: Baselines) -> None:
     kept.record([series([0.0] * 300, COUNTER)])
-    assert compare(kept, series([0.0] * 300, COUNTER)).outcome is Outcome.SAME
-    assert compare(kept, series([1e-3] * 300, COUNTER)).outcome is Outcome.DIFFERENT
+    assert compare(kept, series([0.0] * 300, COUNTER)).outcome is BaselineOutcome.SAME
+    assert compare(kept, series([1e-3] * 300, COUNTER)).outcome is BaselineOutcome.DIFFERENT
 
 
 def test_what_the_clock_cannot_tell_apart_is_no_change(kept: Baselines) -> None:
     coarse = replace(COUNTER, floor=1e-3)
     kept.record([series(NOISE, coarse)])
-    assert compare(kept, series(NOISE * 1.5, coarse)).outcome is Outcome.SAME
+    assert compare(kept, series(NOISE * 1.5, coarse)).outcome is BaselineOutcome.SAME
 
 
 def test_the_median_s_shift_is_hodges_and_lehmann_s() -> None:
@@ -235,14 +248,14 @@ def test_recording_again_replaces(kept: Baselines) -> None:
     second = kept.record([series(changed(TICKS, n1=1.0))])
     assert first == second
     assert [path.name for path in kept.directory.iterdir()] == [first[0].name], "nothing else is left"
-    assert compare(kept, series()).outcome is Outcome.DIFFERENT
+    assert compare(kept, series()).outcome is BaselineOutcome.DIFFERENT
 
 
 def test_two_series_of_one_test_have_a_baseline_each(kept: Baselines) -> None:
     assert len(kept.record([series(), series()])) == 1
     several = [series(), series(changed(TICKS, n1=1.0)), series(NOISE, COUNTER), series(NOISE[:3], COUNTER)]
     assert len(kept.record(several)) == 4
-    assert [found.outcome for found in kept.compare(several)] == [Outcome.SAME] * 4
+    assert [found.outcome for found in kept.compare(several)] == [BaselineOutcome.SAME] * 4
 
 
 @pytest.mark.parametrize("clock", [VIRTUAL, replace(VIRTUAL, exact=False), COUNTER])
@@ -252,7 +265,7 @@ def test_a_file_is_the_same_as_itself(kept: Baselines, clock: Clock, number: int
     seeds = [series(NOISE[seed : number + seed], clock, seed=str(seed)) for seed in (1, 2, 3)]
     several = [*seeds, series(NOISE[:number] * 2, clock, seed="1")]
     kept.record(several)
-    assert [found.outcome for found in kept.compare(several)] == [Outcome.SAME] * 4
+    assert [found.outcome for found in kept.compare(several)] == [BaselineOutcome.SAME] * 4
 
 
 def test_a_smallest_effect_that_is_no_number_is_refused(kept: Baselines) -> None:
@@ -280,7 +293,7 @@ def test_names_from_outside_stay_in_the_directory(kept: Baselines) -> None:
     (path,) = kept.record([odd])
     assert path.parent == kept.directory
     assert path.exists()
-    assert compare(kept, odd).outcome is Outcome.SAME
+    assert compare(kept, odd).outcome is BaselineOutcome.SAME
 
 
 def test_a_directory_that_cannot_be(tmp_path: Path) -> None:
@@ -315,4 +328,4 @@ def test_the_summary_names_the_part_that_changed_first(kept: Baselines) -> None:
     ],
 )
 def test_the_exit_status_is_the_gravest(outcomes: list[str], status: int) -> None:
-    assert exit_status([Comparison(series(), Outcome(one)) for one in outcomes]) == status
+    assert exit_status([BaselineComparison(series(), BaselineOutcome(one)) for one in outcomes]) == status

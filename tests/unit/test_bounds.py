@@ -78,14 +78,14 @@ def test_a_bound_finer_than_the_clock_is_inconclusive_whatever_the_samples_say(c
     taken = series([value] * 500, clock)
     for bound in (max <= 3.9 * ms, p99 <= 2.9 * ms):
         one = bound.decide(taken)
-        assert (one.outcome, one.hopeless) == (Outcome.INCONCLUSIVE, True)
+        assert (one.outcome, one.undecidable) == (Outcome.INCONCLUSIVE, True)
         assert "finer than 4 ms" in str(one)
     assert (max <= 4.1 * ms).decide(taken).outcome is (Outcome.PASS if value < 1 else Outcome.FAIL)
 
 
 def test_a_deadline_finer_than_the_clock_is_inconclusive_too() -> None:
     one = (misses(3 * ms) <= 50 * percent).decide(series([1e-6] * 500, Clock("c", 1e-3)))
-    assert (one.outcome, one.hopeless) == (Outcome.INCONCLUSIVE, True)
+    assert (one.outcome, one.undecidable) == (Outcome.INCONCLUSIVE, True)
 
 
 def test_too_few_samples_are_inconclusive_and_say_how_many_would_do() -> None:
@@ -104,7 +104,7 @@ def test_few_samples_that_all_exceed_the_bound_fail() -> None:
 
 def test_a_bound_within_the_interval_is_inconclusive() -> None:
     one = (p50 <= 52 * ms).decide(series(np.arange(1, 101) * 1e-3))
-    assert (one.outcome, one.hopeless) == (Outcome.INCONCLUSIVE, False)
+    assert (one.outcome, one.undecidable) == (Outcome.INCONCLUSIVE, False)
     assert "within the confidence interval" in str(one)
     assert "95 % limits 42 ms .. 59 ms" in str(one)
 

@@ -18,7 +18,7 @@ from limits import HANG
 from support import QUICK, STUB, children, stub_board, until
 
 from hil.cli import exit_status, host_check, main
-from hil.cli.host_check import Finding
+from hil.cli.host_check import Requirement
 from hil.errors import BootError, GuestError, HilError, InfrastructureError, RunnerError
 from hil.measure import Clock, Series, max, ms
 from hil.measure.results import write
@@ -146,8 +146,8 @@ def test_one_broken_manifest_does_not_hide_the_others(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("good", [True, False])
 def test_the_doctor_s_status_is_its_finding(monkeypatch: pytest.MonkeyPatch, good: bool) -> None:
-    findings = [Finding("Python", True, "3.11"), Finding("dtc", good, "not [in] PATH", "apt-get install it")]
-    monkeypatch.setattr(checkup, "run", lambda: findings)
+    findings = [Requirement("Python", True, "3.11"), Requirement("dtc", good, "not [in] PATH", "apt-get install it")]
+    monkeypatch.setattr(host_check, "run", lambda: findings)
     result = hil("doctor")
     assert result.exit_code == (0 if good else 1)
     assert ("apt-get install it" in result.stdout) is not good

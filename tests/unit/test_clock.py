@@ -19,7 +19,7 @@ import hil.stats.rates
 import hil.wasm  # noqa: F401
 from hil.errors import InfrastructureError
 from hil.measure import results
-from hil.plugin.accounts import Boots
+from hil.plugin.accounts import BootCounts
 
 pytest_plugins = ["pytester"]
 LOAD = [] if any(point.value == "hil.plugin" for point in entry_points(group="pytest11")) else ["-p", "hil.plugin"]
@@ -89,7 +89,7 @@ def test_seeds_are_for_virtual_time(run, options, told) -> None:  # type: ignore
 
 
 def test_a_board_that_is_dead_in_one_clock_is_not_in_the_other() -> None:
-    boots = Boots()
+    boots = BootCounts()
     for _ in range(2):
         boots.failed("stub", InfrastructureError("x"), incarnation="stub, virtual time, seed 1")
         boots.good("stub", incarnation="stub")

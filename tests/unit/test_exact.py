@@ -25,7 +25,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.guest import Guest
 from hil.measure import results
 from hil.qemu import virtual_time as exact
-from hil.qemu.virtual_time import Canary, Virtual
+from hil.qemu.virtual_time import DeterminismCheck, Virtual
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +181,7 @@ def test_an_emulator_without_the_functions_is_not_called_exact(stub: Path, tmp_p
 
 
 def test_the_canary_names_the_first_difference() -> None:
-    canary = Canary(["image", "QEMU"])
+    canary = DeterminismCheck(["image", "QEMU"])
     lost = canary.prove(Virtual(1), "1\tone\n2\ttwo\n", lambda: "1\tone\n3\ttwo\n")
     assert lost.lost.startswith(
         "this boot differs from one before it: line 2 was '2\\ttwo' and is '3\\ttwo' (to forget"
@@ -195,7 +195,7 @@ def test_the_canary_names_the_first_difference() -> None:
 
 
 def test_a_damaged_record_of_boots_is_made_anew(tmp_path: Path) -> None:
-    canary = Canary(["image"])
+    canary = DeterminismCheck(["image"])
     canary.prove(Virtual(1), "same\n", lambda: "same\n")
     for file in (tmp_path / "cache").rglob("1.json"):
         file.write_text("{")

@@ -38,7 +38,7 @@ from hil.faults.finding import (
     NEVER,
     RESET,
     WRONG,
-    Finding,
+    FaultRecord,
     from_facts,
     markdown,
     ordered,
@@ -55,7 +55,7 @@ from hil.measure.probe import Probe, Request, build
 from hil.wasm import Module, Runner, exited
 
 pytest_plugins = ["pytester"]
-FINDING = Finding(
+FINDING = FaultRecord(
     "freeze",
     "stood still",
     "went on",

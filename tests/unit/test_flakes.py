@@ -24,7 +24,7 @@ import hil.stats.rates
 import hil.wasm  # noqa: F401
 from hil.console import LineClosed, LineTimeout
 from hil.errors import BootError, ConfigurationError, GuestError, InfrastructureError, RunnerError
-from hil.plugin.accounts import Boots, Run, Tally, table
+from hil.plugin.accounts import BootCounts, PassRate, TestRun, table
 from hil.plugin.flakes import Refused, cause_of, fault_of, unnumbered
 
 pytest_plugins = ["pytester"]
@@ -113,9 +113,9 @@ def test_the_number_of_a_repetition_can_be_taken_off(nodeid: str, number: int | 
     assert unnumbered(nodeid, number) == test
 
 
-def handed(boots: Boots) -> Boots:
+def handed(boots: BootCounts) -> BootCounts:
     """As the controller has them: through plain data."""
-    received = Boots()
+    received = BootCounts()
     for told in json.loads(json.dumps(boots.hand_over())):
         received.take(told)
     assert not boots.hand_over(), "each is told once"
@@ -123,7 +123,7 @@ def handed(boots: Boots) -> Boots:
 
 
 def test_boots_are_a_rate_with_stage_and_cause() -> None:
-    boots = Boots()
+    boots = BootCounts()
     for _ in range(48):
         boots.good("b")
     boots.failed("b", BootError("no; on the line: a flood: 'x'", stage="guest kernel"))
@@ -143,7 +143,7 @@ def test_boots_are_a_rate_with_stage_and_cause() -> None:
 
 
 def test_causes_without_a_stage_are_kept_apart() -> None:
-    boots = Boots()
+    boots = BootCounts()
     for cause in ("no disk", "no qemu", "no qemu"):
         boots.failed("b", InfrastructureError(cause))
     assert list(handed(boots).text()) == [
@@ -152,7 +152,7 @@ def test_causes_without_a_stage_are_kept_apart() -> None:
 
 
 def test_without_failures_many_boots_still_say_how_sure_that_is() -> None:
-    boots = Boots()
+    boots = BootCounts()
     assert list(boots.text()) == []
     for _ in range(10):
         boots.good("b")
@@ -160,7 +160,7 @@ def test_without_failures_many_boots_still_say_how_sure_that_is() -> None:
 
 
 def test_a_board_is_dead_after_two_failed_boots_in_a_row() -> None:
-    boots = Boots()
+    boots = BootCounts()
     boots.failed("a", BootError("x"))
     boots.failed("a", BootError("x"), "restore")
     assert not boots.dead("a")
@@ -176,19 +176,19 @@ def test_a_board_is_dead_after_two_failed_boots_in_a_row() -> None:
 
 
 def test_a_table_keeps_infrastructure_apart() -> None:
-    runs = [Run(f"t::x[{n}]", "t::x", passed=True) for n in range(1, 8)]
+    runs = [TestRun(f"t::x[{n}]", "t::x", passed=True) for n in range(1, 8)]
     runs[2].retried.append("no line")
-    runs[3] = Run("t::x[4]", "t::x", passed=True, fault="image", cause="wrong")  # in the teardown
-    runs[4] = Run("t::x[5]", "t::x", fault="infrastructure", cause="no line")
-    runs[5] = Run("t::x[6]", "t::x", fault="test", cause="KeyError")
-    runs[6] = Run("t::x[7]", "t::x")  # skipped
-    tally = Tally("t::x", tuple(runs))
+    runs[3] = TestRun("t::x[4]", "t::x", passed=True, fault="image", cause="wrong")  # in the teardown
+    runs[4] = TestRun("t::x[5]", "t::x", fault="infrastructure", cause="no line")
+    runs[5] = TestRun("t::x[6]", "t::x", fault="test", cause="KeyError")
+    runs[6] = TestRun("t::x[7]", "t::x")  # skipped
+    tally = PassRate("t::x", tuple(runs))
     assert tally.row[:2] == ("t::x", "3/5")
     assert tally.row[2:] == ("60 %", "14.7 to 94.7 %", "1 image, 1 test", "2", "x[4]: wrong")
     assert tally.facts["skipped"] == 1
     assert tally.facts["first_failure"] == {"run": "t::x[4]", "fault": "image", "cause": "wrong"}
     assert tally.facts["retried"] == [{"run": "t::x[3]", "causes": ["no line"]}]
-    none = Tally("t::y", (runs[4],))
+    none = PassRate("t::y", (runs[4],))
     assert none.limits is None
     assert none.row[1:4] == ("0/0", "-", "-")
     assert len(table([tally, none])) == 3

@@ -14,7 +14,7 @@ from hil.board.board import Board
 from hil.console import LineTimeout
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.qemu.process import Qemu
-from hil.qemu.snapshot import Shelf, shelves
+from hil.qemu.snapshot import SnapshotStore, shelves
 
 
 def answers(board: Board) -> None:
@@ -79,7 +79,7 @@ def test_a_machine_that_does_not_go_on_after_a_failed_save_is_not_handed_out(
         """As where the monitor hangs: the machine stays stopped."""
         raise InfrastructureError("QEMU's monitor did not answer 'cont' in 10 s")
 
-    monkeypatch.setattr(Shelf, "keep", keep)
+    monkeypatch.setattr(SnapshotStore, "keep", keep)
     with monkeypatch.context() as patched:
         patched.setattr(Qemu, "go_on", stay)
         board.fresh()
@@ -90,13 +90,13 @@ def test_a_machine_that_does_not_go_on_after_a_failed_save_is_not_handed_out(
 
 def test_a_lock_that_cannot_be_made_means_boots(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory in its place stands for a cache that may be read only, and a disk without room for its name."""
-    real = Shelf.__init__
+    real = SnapshotStore.__init__
 
-    def init(self: Shelf, key: list[str]) -> None:
+    def init(self: SnapshotStore, key: list[str]) -> None:
         real(self, key)
         (self.directory / "lock").mkdir(parents=True)
 
-    monkeypatch.setattr(Shelf, "__init__", init)
+    monkeypatch.setattr(SnapshotStore, "__init__", init)
     board.fresh()
     assert (board.boots, board.restores, board.up) == (1, 0, True)
     assert "/lock: Is a directory" in board.unsaved

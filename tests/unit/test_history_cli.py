@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from hil.cli import main
 from hil.errors import ConfigurationError
 from hil.history.allure_results import import_results
-from hil.history.rows import Boot, Run, Taken, Test
+from hil.history.rows import Boot, RecordedRun, Run, Test
 from hil.history.store import History
 
 DOCS = Path(__file__).parents[2] / "docs" / "history.md"
@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
                 Test(one.id, "t.py::x[b]", *common, "passed", "", "", 1.0, (), ""),
                 Test(one.id, "t.py::y[b]", *common, "failed", "image", "two\nlines [bold]", 1.0, (), "x.raw:1"),
             ]
-            history.add(Taken(one, tests, [Boot(one.id, "b", "boot", "", "", "")]))
+            history.add(RecordedRun(one, tests, [Boot(one.id, "b", "boot", "", "", "")]))
     return path
 
 

@@ -24,7 +24,7 @@ from hil.history.journal import Head
 from hil.history.rows import Run, Test
 from hil.history.store import History
 from hil.measure import Clock, Series, results
-from hil.nightly.archive import Archive
+from hil.nightly.archive import NightHistory
 from hil.report.merge import Part, merge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -537,7 +537,7 @@ def test_a_failure_of_an_earlier_try_stands(tmp_path: Path, history: History) ->
 def test_a_night_s_runs_are_archived_and_no_night_fails_of_it(tmp_path: Path) -> None:
     directory = night(tmp_path, "2026-01-01") / "job-b" / "try-1"
     write(directory, head(**Head.here(), id="one"), {"collected": ["a"]}, end=False)
-    archive = Archive(tmp_path)
+    archive = NightHistory(tmp_path)
     archive.take(tmp_path)
     assert "still running" in archive.notes[0]
     archive.take(directory, ended=True)

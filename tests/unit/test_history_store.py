@@ -26,10 +26,10 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.history import schema, store
 from hil.history.figures import summed
 from hil.history.identity import choice_of, stable_test, suite_of
-from hil.history.rows import Boot, Run, Taken, Test
+from hil.history.rows import Boot, RecordedRun, Run, Test
 from hil.history.store import History
 from hil.measure import Clock, Series, misses, ms, p99, percent
-from hil.measure.results import Judged, Record
+from hil.measure.results import CheckResult, SeriesRecord
 
 CLOCK = Clock("guest counter", 1.6e-8, "a remark", 1e-5)
 ORIGIN = {
@@ -40,13 +40,13 @@ ORIGIN = {
 }
 
 
-def record(base: float = 0.01, n: int = 400, **more: Any) -> Record:
+def record(base: float = 0.01, n: int = 400, **more: Any) -> SeriesRecord:
     values = base + np.random.default_rng(1).random(n) * 1e-3
     series = Series(
         "response time", "n.wasm 10", values, CLOCK, times=np.arange(n), offsets=range(n), provenance=ORIGIN, **more
     )
     checks = [bound.decide(series) for bound in (p99 <= 40 * ms, misses(5 * ms) <= 99 * percent)]
-    return Record(series, tuple(map(Judged.of, checks)))
+    return SeriesRecord(series, tuple(map(CheckResult.of, checks)))
 
 
 def run(ident: str, night: str = "", *, began: float = 1e9, name: str = "job-b", **more: Any) -> Run:
@@ -76,7 +76,7 @@ def history(tmp_path: Path) -> Iterator[History]:
 def fill(history: History, nights: int, **more: Any) -> None:
     for number in range(nights):
         one = run(f"r{number}", f"2026-01-{number + 1:02}", began=1e9 + number * 86400, **more)
-        assert history.add(Taken(one, [became(one.id)], [Boot(one.id, "b", "boot", "", "", "")], [record()]))
+        assert history.add(RecordedRun(one, [became(one.id)], [Boot(one.id, "b", "boot", "", "", "")], [record()]))
 
 
 # names
@@ -124,7 +124,7 @@ def test_what_was_added_comes_back(history: History) -> None:
     ]
     boots = [Boot("r", "b", "restore", "image", "guest", "silent")]
     kept = record(looks=3)
-    assert history.add(Taken(one, tests, boots, [kept]))
+    assert history.add(RecordedRun(one, tests, boots, [kept]))
     assert history.runs() == [one]
     assert history.tests([one]) == tests
     assert history.boots([one]) == boots
@@ -139,7 +139,7 @@ def test_what_was_added_comes_back(history: History) -> None:
 
 def test_a_series_figures_are_the_usual_ones_and_the_checked(history: History) -> None:
     one = run("r")
-    history.add(Taken(one, records=[record()]))
+    history.add(RecordedRun(one, records=[record()]))
     figures = {figure.name: figure for figure in history.figures([one])}
     assert list(figures) == ["max", "min", "misses(5 ms)", "p50", "p90", "p99"]
     checked = figures["p99"]
@@ -163,17 +163,18 @@ def test_a_series_figures_are_the_usual_ones_and_the_checked(history: History) -
 def test_a_figure_of_another_tool_keeps_its_check_only(history: History) -> None:
     series = record().series
     strange = [
-        Judged(name, 1 * ms, "pass", "t") for name in ("p12", "misses(x)", "misses(5 MiB)", "deadline misses (5 MiB)")
+        CheckResult(name, 1 * ms, "pass", "t")
+        for name in ("p12", "misses(x)", "misses(5 MiB)", "deadline misses (5 MiB)")
     ]
-    odd = Record(series, tuple(strange))
+    odd = SeriesRecord(series, tuple(strange))
     assert [name for name, *_ in summed(odd)] == ["min", "p50", "p90", "p99", "max"]
-    history.add(Taken(run("r"), records=[odd]))
+    history.add(RecordedRun(run("r"), records=[odd]))
     assert history.series(run("r"))[0].checks == odd.checks
 
 
 def test_a_series_of_strangers_has_no_origin(history: History) -> None:
-    bare = Record(Series("q", "s", [1.0], Clock("c", 1e-9), "B"))
-    history.add(Taken(run("r"), records=[bare]))
+    bare = SeriesRecord(Series("q", "s", [1.0], Clock("c", 1e-9), "B"))
+    history.add(RecordedRun(run("r"), records=[bare]))
     figure = history.figures([run("r")])[0]
     assert (figure.test, figure.board, figure.image, figure.module, figure.suite, figure.floor) == (
         "",
@@ -188,7 +189,7 @@ def test_a_series_of_strangers_has_no_origin(history: History) -> None:
 def test_texts_and_names_may_be_anything(tmp_path: Path) -> None:
     path = tmp_path / "a b?mode=ro#%41é.sqlite"
     with History(path, write=True) as history:
-        history.add(Taken(run("r"), [became("r", "x\0y", cause="\udc80 é 🙂 'quoted'")]))
+        history.add(RecordedRun(run("r"), [became("r", "x\0y", cause="\udc80 é 🙂 'quoted'")]))
     assert path.is_file()
     with History(path) as history:
         (test,) = history.tests(history.runs())
@@ -197,9 +198,9 @@ def test_texts_and_names_may_be_anything(tmp_path: Path) -> None:
 
 def test_runs_are_found_by_night_and_plan_oldest_first(history: History) -> None:
     for ident, night, began in (("c", "2026-01-03", 3.0), ("a", "2026-01-01", 1.0), ("b", "2026-01-02", 2.0)):
-        history.add(Taken(run(ident, night, began=began, plan="p" if ident != "c" else "q")))
-    history.add(Taken(run("d", began=0.5)))
-    history.add(Taken(run("a2", "2026-01-01", began=5.0, attempt=2)))  # resumed after the others had run
+        history.add(RecordedRun(run(ident, night, began=began, plan="p" if ident != "c" else "q")))
+    history.add(RecordedRun(run("d", began=0.5)))
+    history.add(RecordedRun(run("a2", "2026-01-01", began=5.0, attempt=2)))  # resumed after the others had run
     assert [one.id for one in history.runs()] == ["d", "b", "c", "a2"], "of a run that was tried again the last try"
     assert history.nights() == ["2026-01-01", "2026-01-02", "2026-01-03"]
     assert history.nights("q") == ["2026-01-03"]
@@ -221,8 +222,8 @@ def test_tests_come_in_the_order_of_the_runs(history: History) -> None:
 
 
 def test_a_run_is_added_once(history: History) -> None:
-    assert history.add(Taken(run("r"), [became("r")]))
-    assert not history.add(Taken(run("r", name="other"), [became("r"), became("r")]))
+    assert history.add(RecordedRun(run("r"), [became("r")]))
+    assert not history.add(RecordedRun(run("r", name="other"), [became("r"), became("r")]))
     assert (history.runs(), len(history.tests([run("r")]))) == ([run("r")], 1)
 
 
@@ -244,9 +245,9 @@ def test_nothing_is_changed_or_removed(history: History, table: str) -> None:
 
 def test_half_a_run_is_never_there(history: History) -> None:
     with pytest.raises(ConfigurationError, match="CHECK constraint"):
-        history.add(Taken(run("r"), [became("r"), became("r", outcome="???")]))
+        history.add(RecordedRun(run("r"), [became("r"), became("r", outcome="???")]))
     assert history.query("SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM tests)").rows == [(0,)]
-    assert history.add(Taken(run("r"))), "and the store goes on"
+    assert history.add(RecordedRun(run("r"))), "and the store goes on"
 
 
 WRITER = """
@@ -254,12 +255,12 @@ import sys
 from pathlib import Path
 sys.path[:0] = ["{root}", "{here}"]
 from test_history_store import run, became
-from hil.history.rows import Taken
+from hil.history.rows import RecordedRun
 from hil.history.store import History
 with History(Path("{path}"), write=True) as history:
     for number in range({count}):
         one = "{name}%03d" % number
-        taken = Taken(run(one), [became(one)] * 50)
+        taken = RecordedRun(run(one), [became(one)] * 50)
         if {halt} == number:
             with history.writing():
                 history.insert(taken)
@@ -310,7 +311,7 @@ def test_a_store_in_use_for_too_long_is_told(history: History, monkeypatch: pyte
         History(history.path, write=True) as other,
         pytest.raises(InfrastructureError, match="was in use") as told,
     ):
-        other.add(Taken(run("r")))
+        other.add(RecordedRun(run("r")))
     assert "network" in (told.value.hint or "")
 
 
@@ -365,7 +366,7 @@ def test_a_damaged_store_is_told(history: History) -> None:
 
 def test_a_broken_row_is_named_and_left_out(history: History, tmp_path: Path) -> None:
     """As an earlier version took them in, and a disk may leave them."""
-    history.add(Taken(run("good"), [became("good", "t"), became("good", "u")]))
+    history.add(RecordedRun(run("good"), [became("good", "t"), became("good", "u")]))
     with sqlite3.connect(history.path) as connection:
         copy = (
             "INSERT INTO runs SELECT ?, night, name, attempt, plan, board, host, ?, ended, status, state, ?, source, 1"
@@ -384,7 +385,7 @@ def test_a_broken_row_is_named_and_left_out(history: History, tmp_path: Path) ->
 
 
 def test_samples_that_were_damaged_are_named_and_left_out(history: History) -> None:
-    history.add(Taken(run("r"), records=[record()]))
+    history.add(RecordedRun(run("r"), records=[record()]))
     with sqlite3.connect(history.path) as connection:
         connection.execute("DROP TRIGGER samples_update")
         connection.execute("UPDATE samples SET samples = x'789c00ff00ff'")
@@ -394,9 +395,9 @@ def test_samples_that_were_damaged_are_named_and_left_out(history: History) -> N
 
 def test_no_number_that_is_none_enters(history: History) -> None:
     with pytest.raises(ConfigurationError, match="inf in the table runs"):
-        history.add(Taken(replace(run("r"), began=math.inf)))
+        history.add(RecordedRun(replace(run("r"), began=math.inf)))
     with pytest.raises(ConfigurationError, match="cannot be kept"):
-        history.add(Taken(replace(run("r"), status=2**70)))
+        history.add(RecordedRun(replace(run("r"), status=2**70)))
     assert history.runs() == []
 
 
@@ -409,14 +410,14 @@ def test_a_name_that_no_store_can_have_is_refused(tmp_path: Path, name: str) -> 
 def test_a_store_may_be_where_names_are_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "pr\udcfcfung[1]" / "h.sqlite"
     with History(path, write=True) as history:
-        history.add(Taken(run("r")))
+        history.add(RecordedRun(run("r")))
     with History(path) as history:
         assert [one.id for one in history.runs()] == ["r"]
 
 
 def test_a_reader_cannot_write(history: History) -> None:
     with History(history.path) as reader, pytest.raises(ValueError, match="to be read"):
-        reader.add(Taken(run("r")))
+        reader.add(RecordedRun(run("r")))
 
 
 def test_a_store_on_a_medium_that_cannot_be_written_is_read(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,8 +477,8 @@ def test_a_query_only_reads(history: History, tmp_path: Path) -> None:
 
 def test_the_oldest_nights_go_and_do_not_come_back(history: History) -> None:
     fill(history, 5)
-    history.add(Taken(run("old", began=1e9 + 100), [became("old")]))
-    history.add(Taken(run("new", began=1e9 + 4 * 86400 + 100), [became("new")]))
+    history.add(RecordedRun(run("old", began=1e9 + 100), [became("old")]))
+    history.add(RecordedRun(run("new", began=1e9 + 4 * 86400 + 100), [became("new")]))
     history.note("2026-01-01", "gone with it")
     history.note("2026-01-05", "stays")
     dry = history.prune(2, 1, dry=True)
@@ -492,7 +493,7 @@ def test_the_oldest_nights_go_and_do_not_come_back(history: History) -> None:
     assert len(history.figures(runs)) == 2 * 6, "figures stay"
     assert [note.text for note in history.notes()] == ["stays"]
     assert history.query("SELECT count(*) FROM figures").rows == [(12,)]
-    assert not history.add(Taken(run("r0", "2026-01-01")))
+    assert not history.add(RecordedRun(run("r0", "2026-01-01")))
     with (
         contextlib.closing(sqlite3.connect(history.path)) as connection,
         pytest.raises(sqlite3.IntegrityError, match="only added to"),
@@ -504,7 +505,7 @@ def test_the_oldest_nights_go_and_do_not_come_back(history: History) -> None:
 
 def test_less_nights_than_are_to_stay_lose_nothing(history: History) -> None:
     fill(history, 2)
-    history.add(Taken(run("alone", began=0.0)))
+    history.add(RecordedRun(run("alone", began=0.0)))
     told = history.prune(2)
     assert (told.nights, told.runs, told.series, len(history.runs())) == ((), 0, 0, 3)
 

@@ -30,7 +30,7 @@ from hil.measure import (
     rms,
     s,
 )
-from hil.measure.host import EMULATOR, OWN, READER, HostLoad, Watch, Window, total
+from hil.measure.host import EMULATOR, OWN, READER, HostLoad, HostWindow, Watch, total
 from hil.measure.series import VIRTUAL
 from hil.plugin.flakes import fault_of
 
@@ -48,7 +48,7 @@ BUSY, IDLE = load(11.4), load(0.031)  # as counted beside ten CPU hogs, and on a
 
 def series(samples: object = RECORDED, *windows: HostLoad, **more: object) -> Series:
     count = len(samples) // max_of(1, len(windows))  # type: ignore[arg-type]
-    host = [Window(count, one) for one in windows]
+    host = [HostWindow(count, one) for one in windows]
     return Series("response time", "nbody-c.wasm 10", samples, COUNTER, host=host, **more)  # type: ignore[arg-type]
 
 
@@ -143,13 +143,13 @@ def test_jitter_that_was_worked_out_of_a_series_is_the_hosts_too() -> None:
     late[600] = 0.04
     taken = Series("release jitter", "loop", late, COUNTER, times=np.arange(1200) * 5e-3 + late)
     for host, origin in ((load(0.05), "infrastructure"), (load(0.001), "image")):
-        jitter = period_jitter(replace(taken, host=[Window(1200, host)]), 5 * ms)
+        jitter = period_jitter(replace(taken, host=[HostWindow(1200, host)]), 5 * ms)
         assert (peak_to_peak <= 10 * ms).decide(jitter).origin == origin
         assert (rms <= 0.5 * ms).decide(jitter).origin == origin
 
 
 def test_windows_add_up() -> None:
-    both = total([Window(3, load(1.0, 0.5)), Window(4, replace(load(2.0), load=3.0))])
+    both = total([HostWindow(3, load(1.0, 0.5)), HostWindow(4, replace(load(2.0), load=3.0))])
     assert (both.delay, both.steal, both.seconds, both.load) == (3.5, 0.5, 60.0, 10.3)
 
 

@@ -21,7 +21,7 @@ from hil.lab import children
 from hil.lab.children import Child
 from hil.lab.power import PowerSwitch
 from hil.lab.processes import MARK, marked, sweep
-from hil.lab.supervisor import Machine
+from hil.lab.supervisor import LabMachine
 from hil.lab.wire import Wire
 
 LIMIT = 20.0  # seconds
@@ -119,7 +119,7 @@ def test_one_who_connects_and_says_nothing_holds_up_nobody():
 async def with_machine(script: str, work) -> None:
     wire = Wire(Path("box-1.line"))
     told = []
-    machine = Machine("box-1", [sys.executable, "-ISc", script, "box-1.line"], wire, lambda: told.append(machine.on))
+    machine = LabMachine("box-1", [sys.executable, "-ISc", script, "box-1.line"], wire, lambda: told.append(machine.on))
     try:
         await work(machine, told)
     finally:

@@ -15,7 +15,7 @@ from hil.errors import ConfigurationError, Evidence, RunnerError
 from hil.measure import Clock, ms, p50, percent, us
 from hil.measure import measure as module
 from hil.measure.bounds import BoundsNotKept, Check
-from hil.measure.host import HostLoad, Window
+from hil.measure.host import HostLoad, HostWindow
 from hil.measure.measure import Measure
 from hil.measure.probe import Executions
 from hil.measure.series import Series
@@ -217,7 +217,7 @@ def test_a_series_relative_to_another_is_bounded_as_a_share(measure, runner, kep
         measure.check(half, p50 <= 49 * percent)
     with pytest.raises(ConfigurationError, match="cannot be a share of"):
         measure.relative(short, replace(long, clock=Clock("host monotonic", 1e-9)))
-    host = [Window(40, HostLoad(1.0, {"emulator": 3e-3}, 0.0, 9.0, 2))]
+    host = [HostWindow(40, HostLoad(1.0, {"emulator": 3e-3}, 0.0, 9.0, 2))]
     slow = measure.relative(replace(short, host=host), long)
     assert (p50 <= 99.9 * percent).decide(replace(slow, clock=Clock("guest counter", 1e-9))).origin == "infrastructure"
 

@@ -27,8 +27,8 @@ from hil.measure import Clock, Series, results
 from hil.nightly import figures, keep, night, plan, report, state, summary
 from hil.nightly.keep import GIB
 from hil.nightly.night import spend
-from hil.nightly.outcome import Outcome, Trouble, earlier, outcome, status
-from hil.nightly.state import Held, Night, RunState, State, Try
+from hil.nightly.outcome import RunOutcome, Trouble, earlier, outcome, status
+from hil.nightly.state import Held, Night, NightState, RunState, Try
 from hil.nightly.work import Work, again_for, died
 from hil.report.build import Built
 
@@ -271,18 +271,18 @@ def made(root: Path, name: str, *, plan: str = "p", began: float = 0.0, **more: 
     path = root / name
     path.mkdir(parents=True)
     more.setdefault("runs", [RunState(name="r", job="r", board="b")])
-    one = Night(path, State(plan=plan, began=began, **more))
+    one = Night(path, NightState(plan=plan, began=began, **more))
     one.save()
     return one
 
 
 def test_nights_are_named_by_date_and_number(tmp_path: Path) -> None:
     began = time.mktime((2026, 11, 24, 1, 0, 0, 0, 0, -1))
-    names = [state.begin(tmp_path, State(plan="p", began=began + n)).name for n in range(11)]
+    names = [state.begin(tmp_path, NightState(plan="p", began=began + n)).name for n in range(11)]
     assert names[:3] == ["2026-11-24", "2026-11-24-2", "2026-11-24-3"]
     assert [one.name for one in state.nights(tmp_path)] == names[::-1]
     shutil.rmtree(tmp_path / names[0])
-    assert state.begin(tmp_path, State(plan="p", began=began)).name == "2026-11-24-12", "removed ones stay removed"
+    assert state.begin(tmp_path, NightState(plan="p", began=began)).name == "2026-11-24-12", "removed ones stay removed"
 
 
 def test_a_broken_state_is_no_night(tmp_path: Path) -> None:
@@ -372,9 +372,9 @@ def test_the_current_night_stays_however_old_it_is(tmp_path: Path) -> None:
 # summaries
 
 
-def of(account: Account = GOOD, *troubles: Trouble, name: str = "r", how: Any = "done", **more: Any) -> Outcome:
+def of(account: Account = GOOD, *troubles: Trouble, name: str = "r", how: Any = "done", **more: Any) -> RunOutcome:
     tries = [Try(began=0, seconds=9, status=0)]
-    return Outcome(RunState(name=name, job=name, board="b", state=how, tries=tries), account, None, troubles, **more)
+    return RunOutcome(RunState(name=name, job=name, board="b", state=how, tries=tries), account, None, troubles, **more)
 
 
 def trouble(fault: str, **more: Any) -> Trouble:
@@ -392,7 +392,7 @@ def trouble(fault: str, **more: Any) -> Trouble:
         ([of(Account({"t": Ran("t", "not run")}))], 3),
     ],
 )
-def test_the_status_is_the_gravest(outcomes: list[Outcome], number: int) -> None:
+def test_the_status_is_the_gravest(outcomes: list[RunOutcome], number: int) -> None:
     assert status(outcomes) == number
 
 

@@ -20,7 +20,7 @@ from hil.console.replay import Player
 from hil.errors import BootError
 from hil.history.store import History
 from hil.image.manifest import ConsoleFacts, Stage
-from hil.qemu.snapshot import Shelf
+from hil.qemu.snapshot import SnapshotStore
 
 SECRET = "s3cret-word"
 STAGES = (
@@ -134,7 +134,7 @@ def test_snapshots_and_the_cache_are_their_owner_s(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     memory = os.memfd_create("memory")
     os.truncate(memory, 1 << 16)
-    shelf = Shelf(["a"])
+    shelf = SnapshotStore(["a"])
     with shelf.alone():
         shelf.keep(memory, b"state", wire.console.transcript, {}).close()
     os.close(memory)

@@ -14,7 +14,7 @@ import pytest
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure import Clock, Series, max, misses, ms, p99, percent, us
-from hil.measure.results import Judged, load, write
+from hil.measure.results import CheckResult, load, write
 from hil.plots import series as plots
 from hil.stats.change import changes
 
@@ -122,30 +122,32 @@ def test_a_timeline_is_over_time_where_it_is_known() -> None:
 @pytest.mark.parametrize("draw", KINDS)
 def test_bounds_are_drawn_where_they_are_near_and_named_where_they_are_not(draw: Callable[..., str]) -> None:
     one = series([1e-3] * 10 + [2e-3] * 290)
-    near = draw(one, [Judged("p99", 3 * ms, "pass", "")])
+    near = draw(one, [CheckResult("p99", 3 * ms, "pass", "")])
     assert "p99 \N{LESS-THAN OR EQUAL TO} 3 ms: pass" in words(near)
     assert strokes(near, PASS) >= 2, "the line and its key"
-    far = draw(one, [Judged("p99", 3000 * ms, "pass", "")])
+    far = draw(one, [CheckResult("p99", 3000 * ms, "pass", "")])
     assert "p99 \N{LESS-THAN OR EQUAL TO} 3 s: pass (beyond the axis)" in words(far)
     assert strokes(far, PASS) == 1, "the key"
 
 
 @pytest.mark.parametrize("draw", KINDS)
 def test_a_bound_beside_equal_samples_is_on_the_axis(draw: Callable[..., str]) -> None:
-    svg = draw(series([1.2e-3] * 5), [Judged("max", 2 * ms, "pass", "")])
+    svg = draw(series([1.2e-3] * 5), [CheckResult("max", 2 * ms, "pass", "")])
     assert strokes(svg, PASS) == 2
 
 
 @pytest.mark.parametrize("figure", ["peak_to_peak", "rms", "misses(5 ms)"])
 def test_a_figure_that_is_no_sample_s_value_is_in_the_text_only(figure: str) -> None:
-    svg = plots.histogram(series(), [Judged(figure, 1 * ms, "fail", f"fail: {figure} and so on")])
+    svg = plots.histogram(series(), [CheckResult(figure, 1 * ms, "fail", f"fail: {figure} and so on")])
     assert not [word for word in words(svg) if figure in word]
     assert f"fail: {figure} and so on" in svg
-    assert "100" not in plots.histogram(series(unit="1"), [Judged("max", 100 * us, "pass", "")]).split("</desc>")[0]
+    assert (
+        "100" not in plots.histogram(series(unit="1"), [CheckResult("max", 100 * us, "pass", "")]).split("</desc>")[0]
+    )
 
 
 def test_outcomes_differ_in_words_and_colours() -> None:
-    marks = [Judged("p50", 1 * ms, outcome, "") for outcome in ("pass", "marginal", "fail", "inconclusive")]
+    marks = [CheckResult("p50", 1 * ms, outcome, "") for outcome in ("pass", "marginal", "fail", "inconclusive")]
     svg = plots.percentiles(series(), marks)
     for colour in (PASS, plots.OUTCOMES["fail"][0], plots.OPEN[0]):
         assert strokes(svg, colour)
@@ -192,7 +194,7 @@ def test_every_colour_stands_out_from_its_paper(theme: int) -> None:
 
 @pytest.mark.parametrize("draw", [*KINDS, lambda one, checks: plots.compare([one] * 6)])
 def test_every_colour_has_its_dark_partner(draw: Callable[..., str]) -> None:
-    marks = [Judged("p50", 1 * ms, outcome, "") for outcome in ("pass", "fail", "inconclusive")]
+    marks = [CheckResult("p50", 1 * ms, outcome, "") for outcome in ("pass", "fail", "inconclusive")]
     style, _, drawn = draw(series(), marks).partition("</style>")
     assert "prefers-color-scheme:dark" in style
     used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]+)", drawn))

@@ -43,7 +43,7 @@ def qemu(tmp_path: Path) -> Iterator[Qemu]:
 def test_a_machine_runs_answers_and_ends(qemu: Qemu) -> None:
     keeper, child = pids(qemu)
     assert qemu.running
-    assert qemu.obituary(0.0) == ""
+    assert qemu.exit_reason(0.0) == ""
     assert qemu.monitor.execute("query-status")["status"]
     assert qemu.monitor.execute("query-version")["qemu"]["major"] == qemu.monitor.version[0]
     assert qemu.version.count(".") == 2
@@ -51,7 +51,7 @@ def test_a_machine_runs_answers_and_ends(qemu: Qemu) -> None:
     assert not qemu.running
     assert gone(keeper)
     assert gone(child)
-    assert qemu.obituary() == "QEMU was switched off"
+    assert qemu.exit_reason() == "QEMU was switched off"
     qemu.kill()
 
 
@@ -91,7 +91,7 @@ def test_events_are_kept_with_their_times(tmp_path: Path) -> None:
 def test_a_killed_machine_is_noticed_at_once_on_line_and_monitor(qemu: Qemu, tmp_path: Path) -> None:
     child = pids(qemu)[1]
     port = os.dup(qemu.console_port)
-    with Console(port, Transcript.create(tmp_path, "q"), explain_end=qemu.obituary) as console:
+    with Console(port, Transcript.create(tmp_path, "q"), explain_end=qemu.exit_reason) as console:
         threading.Timer(0.1, os.kill, (child, signal.SIGKILL)).start()
         begin = time.monotonic()
         with pytest.raises(LineClosed, match="QEMU was killed by SIGKILL"):
@@ -189,7 +189,7 @@ from hil.qemu.process import Qemu
 qemu = Qemu(["qemu-system-aarch64", "-machine", "none"], log=Path(sys.argv[1]), oldest="7.2")
 child = open(f"/proc/{qemu._keeper.pid}/task/{qemu._keeper.pid}/children").read().split()[0]
 print(qemu._keeper.pid, child, flush=True)
-qemu.obituary(60)
+qemu.exit_reason(60)
 """
 
 

@@ -26,7 +26,7 @@ from hil.report import merge as merge_module
 from hil.report.executor import executor
 from hil.report.labels import history_id
 from hil.report.merge import Issue, Merged, Part, merge
-from hil.report.points import LIMIT, Points
+from hil.report.points import LIMIT, AllureHistory
 
 
 def result(uuid: str, case: str = "case", status: str = "passed", start: int = 1000, **labels: str) -> dict[str, Any]:
@@ -338,7 +338,7 @@ def stamps(path: Path) -> list[int]:
 
 def test_a_report_made_again_or_gone_on_with_is_one(tmp_path: Path) -> None:
     path = history(tmp_path / "h", point(1, "a"), point(5, "b", "c"), point(9, "z"))
-    points = Points.read(path)
+    points = AllureHistory.read(path)
     points.before(frozenset("bcd"), 7, 3, tmp_path / "past")
     assert stamps(tmp_path / "past") == [1], "neither itself nor what was later"
     points.add(history(tmp_path / "made", point(1, "a"), point(99, "b", "c", "d")), frozenset("bcd"), 7)
@@ -348,7 +348,7 @@ def test_a_report_made_again_or_gone_on_with_is_one(tmp_path: Path) -> None:
 
 def test_results_that_were_added_to_do_not_hide_what_was_before(tmp_path: Path) -> None:
     """One test was run again into the same directory: the report before is held against it."""
-    points = Points.read(history(tmp_path / "h", point(1, "a", "b")))
+    points = AllureHistory.read(history(tmp_path / "h", point(1, "a", "b")))
     points.before(frozenset(["a", "b2"]), 7, 2, tmp_path / "past")
     assert stamps(tmp_path / "past") == [1]
 
@@ -358,7 +358,7 @@ def test_the_history_has_an_end_and_bears_broken_lines(tmp_path: Path) -> None:
     path = history(
         tmp_path / "h", *every, junk='{"timestamp": "x"}\n[]\n{"timestamp": 3, "testResults": {"a": 1}}\n{"uu'
     )
-    points = Points.read(path)
+    points = AllureHistory.read(path)
     assert len(points.points) == LIMIT
     points.before(frozenset(["new"]), 1000, 5000, tmp_path / "past")
     assert stamps(tmp_path / "past") == list(range(LIMIT - 19, LIMIT + 1)), "fewer for many tests"
@@ -369,9 +369,9 @@ def test_the_history_has_an_end_and_bears_broken_lines(tmp_path: Path) -> None:
 
 def test_a_history_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="cannot read the reports' history"):
-        Points.read(tmp_path)
+        AllureHistory.read(tmp_path)
     (tmp_path / "file").write_text("")
-    points = Points(tmp_path / "file" / "h")
+    points = AllureHistory(tmp_path / "file" / "h")
     with pytest.raises(InfrastructureError, match="cannot write the reports' history"):
         points.add(history(tmp_path / "made", point(0, "new")), frozenset(["new"]), 1000)
 
@@ -628,12 +628,12 @@ def test_of_two_runs_in_one_directory_each_is_completed_by_its_own(tmp_path: Pat
 
 def test_reports_at_once_are_all_in_their_history(tmp_path: Path) -> None:
     path = tmp_path / "h.jsonl"
-    readers = [Points.read(path) for _ in range(8)]  # all before any of them writes
+    readers = [AllureHistory.read(path) for _ in range(8)]  # all before any of them writes
     for number, points in enumerate(readers):
         made = tmp_path / f"made-{number}"
         made.write_text(json.dumps({"timestamp": 1, "testResults": {"k": {"id": str(number)}}}) + "\n")
         points.add(made, frozenset([str(number)]), 1000 + number)
-    assert len(Points.read(path).points) == 8
+    assert len(AllureHistory.read(path).points) == 8
 
 
 def test_a_report_is_made_where_names_are_not_utf_8(tmp_path: Path) -> None:

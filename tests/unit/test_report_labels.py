@@ -321,8 +321,8 @@ def test_what_explains_the_others_comes_first() -> None:
     assert kind_of("image", GuestError("x"), fatal=True) == "died"
     assert kind_of("image", AssertionError("x"), execution(Silent()), made=True) == "fault-made"
     assert kind_of("image", BootError("x"), made=True, fatal=True) == "boot"
-    hopeless = Series("q", "s", (1e-9,), Clock("c", 1.0))
-    unsure = BoundsNotKept(hopeless, [(max <= 1 * ms).decide(hopeless)])
+    undecidable = Series("q", "s", (1e-9,), Clock("c", 1.0))
+    unsure = BoundsNotKept(undecidable, [(max <= 1 * ms).decide(undecidable)])
     assert kind_of("image", unsure) == "bound-inconclusive"
     for fault in FAULTS[1:]:
         assert kind_of(fault, AssertionError("x"), execution(Silent()), fatal=True) == fault

@@ -31,7 +31,7 @@ from hil.image import manifest
 from hil.measure import Clock, Series, max, ms, p99, us
 from hil.report import console, figures, player, repeat
 from hil.report.console import Mark, Patterns, Span
-from hil.report.figures import Taken, margin
+from hil.report.figures import MeasuredSeries, margin
 from hil.report.markup import asset, digest
 
 pytest_plugins = ["pytester"]
@@ -384,7 +384,7 @@ def test_a_margin_is_what_is_left_of_the_bound(value, limit, told) -> None:  # t
 def test_the_figures_are_a_table_with_limits_bounds_and_margins() -> None:
     one = series([1e-3] * 500 + [1.5e-3])
     checks = tuple(bound.decide(one) for bound in (p99 <= 2 * ms, max <= 1 * ms, p99 <= 3 * us))
-    page = figures.render([Taken(series([5.0])), Taken(one, checks)])
+    page = figures.render([MeasuredSeries(series([5.0])), MeasuredSeries(one, checks)])
     is_closed(page)
     rows = Page(page).rows
     assert rows[0] == ["figure", "value", "limits", "bound", "margin", "outcome", "why"]
@@ -400,7 +400,7 @@ def test_the_figures_are_a_table_with_limits_bounds_and_margins() -> None:
 
 
 def test_an_exact_clock_has_no_limits() -> None:
-    page = figures.render([Taken(series([1e-3, 2e-3], exact=True))])
+    page = figures.render([MeasuredSeries(series([1e-3, 2e-3], exact=True))])
     assert {row[2] for row in Page(page).rows[1:]} == {"exact"}
     assert "noise floor none; exact, it repeats to the bit" in page
 
@@ -608,11 +608,11 @@ def test_a_board_that_is_not_there_is_told_with_the_command(run, pytester) -> No
 
 SEEDS = """
 from hil.plugin.page import options
-from hil.plugin.session import Chosen
+from hil.plugin.session import BoardSelection
 def test_x(request):
     config = request.config
-    assert list(options(config, Chosen("b", 3, 5))) == ["--board", "b", "--clock", "virtual", "--seed", "3"]
-    assert list(options(config, Chosen("place:box-1"))) == ["--board", "place:box-1"]
+    assert list(options(config, BoardSelection("b", 3, 5))) == ["--board", "b", "--clock", "virtual", "--seed", "3"]
+    assert list(options(config, BoardSelection("place:box-1"))) == ["--board", "place:box-1"]
 """
 
 

@@ -19,7 +19,7 @@ from limits import HANG
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure import Clock, Series, max, ms, p99, percent
-from hil.measure.results import Judged, digest, load, read, write
+from hil.measure.results import CheckResult, digest, load, read, write
 
 CLOCK = Clock("guest counter", 16e-9, "CNTVCT_EL0", 1.2e-5)
 PROVENANCE = {"board": "qemu-reference", "module": "hello.wasm " + "a" * 64}
@@ -88,7 +88,7 @@ def test_checks_are_kept_with_their_bounds(tmp_path: Path) -> None:
 
 
 def test_the_file_is_json_lines_for_anyone(tmp_path: Path) -> None:
-    write(tmp_path / "r", series(0.25), [Judged("miss rate", 1 * percent, "pass", "text")])
+    write(tmp_path / "r", series(0.25), [CheckResult("miss rate", 1 * percent, "pass", "text")])
     text = (tmp_path / "r").read_text()
     header, line = map(json.loads, text.splitlines())
     assert header["hil-results"] == 1

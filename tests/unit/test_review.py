@@ -17,23 +17,23 @@ from reviewed import REAL, VIRTUAL, Plan, digest, history
 
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.history.rows import Boot, Figure, Run, Test
+from hil.history.rows import Boot, Run, StoredFigure, Test
 from hil.measure import Series
 from hil.review import pages, trends
 from hil.review.findings import Finding, Kind, findings, verdict
 from hil.review.lines import lines
 from hil.review.matrix import Cell, matrix
 from hil.review.overview import review
-from hil.review.window import Night, Window, streak
+from hil.review.window import ReviewedNight, ReviewWindow, streak
 
 SMALL = 6  # nights, where it does not take more
 BOOT = "stage login: nothing was heard"
 
 
-def window(tmp_path: Path, *plans: Plan, night: str | None = None, count: int = 30) -> Window:
+def window(tmp_path: Path, *plans: Plan, night: str | None = None, count: int = 30) -> ReviewWindow:
     tmp_path.mkdir(exist_ok=True)
     with history(tmp_path, *plans) as store:
-        return Window.of(store, night, count)
+        return ReviewWindow.of(store, night, count)
 
 
 def found(tmp_path: Path, *plans: Plan, **more: Any) -> list[Finding]:
@@ -96,11 +96,11 @@ def planted(number: int) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def regressed(tmp_path_factory: pytest.TempPathFactory) -> Window:
+def regressed(tmp_path_factory: pytest.TempPathFactory) -> ReviewWindow:
     return window(tmp_path_factory.mktemp("planted"), planted(30))
 
 
-def test_the_four_things_that_are_planted_are_named_and_nothing_else(regressed: Window) -> None:
+def test_the_four_things_that_are_planted_are_named_and_nothing_else(regressed: ReviewWindow) -> None:
     seen = regressed
     dead, step, drift, flaky = every = findings(seen, lines(seen))
     assert [str(one.kind) for one in every] == ["dead board", "step", "drift", "flaky boot"]
@@ -132,7 +132,7 @@ def test_quiet_nights_have_no_findings(tmp_path: Path) -> None:
 def test_a_failure_is_new_then_known_then_fixed(tmp_path: Path) -> None:
     plan = measured(nights=SMALL, test=failing("test_smoke.py", [3, 4]))
     with history(tmp_path, plan) as store:
-        by_night = [Window.of(store, plan.name(night)) for night in range(SMALL)]
+        by_night = [ReviewWindow.of(store, plan.name(night)) for night in range(SMALL)]
     good, good_again, new, still, fixed = (findings(one, lines(one)) for one in by_night[1:])
     assert good == good_again == []
     assert [(one.kind, one.new, one.fault) for one in new] == [(Kind.FAILURE, True, "image")]
@@ -236,7 +236,7 @@ def test_a_dead_board_tells_its_tests_failures_and_that_it_is_back(tmp_path: Pat
         test=failing("[one]", [3, 4], "infrastructure", f"InfrastructureError: {BOOT}"),
     )
     with history(tmp_path, plan) as store:
-        by_night = [Window.of(store, plan.name(night)) for night in range(3, SMALL)]
+        by_night = [ReviewWindow.of(store, plan.name(night)) for night in range(3, SMALL)]
     first, second, back = (findings(one, lines(one)) for one in by_night)
     assert [(one.kind, one.new, one.fault) for one in first] == [(Kind.DEAD, True, "infrastructure")]
     assert "for the first time" in first[0].text
@@ -397,7 +397,7 @@ def test_a_noisy_figure_s_step_is_told_after_some_nights_once_as_new(tmp_path: P
     told = []
     with history(tmp_path, plan) as store:
         for night in range(20, 28):
-            seen = Window.of(store, plan.name(night))
+            seen = ReviewWindow.of(store, plan.name(night))
             told.append([(one.kind, one.new) for one in findings(seen, lines(seen))])
     assert told[0] == told[1] == []  # no night alone says anything
     named = [one for one in told if one]
@@ -430,7 +430,7 @@ def test_a_note_stands_beside_what_it_may_explain(tmp_path: Path) -> None:
         pass
     with History(tmp_path / "history.sqlite", write=True) as store:
         store.note(plan.name(5), "the runner waits for the watchdog now")
-        seen = Window.of(store)
+        seen = ReviewWindow.of(store)
     (one,) = findings(seen, lines(seen))
     assert "note of 2026-01-06: the runner waits for the watchdog now" in one.details
 
@@ -494,12 +494,12 @@ def test_a_cell_tells_counts_change_margin_and_its_last_nights(tmp_path: Path) -
 def test_a_bound_of_nothing_is_used_up_or_broken() -> None:
     run = Run("r", "n", "job", "p", "one", 0.0, 1.0, 0, "done", {}, "journal")
     for value, margin in ((0.0, 0.0), (1.0, -math.inf)):
-        figure = Figure(
+        figure = StoredFigure(
             *("r", "a.py::t", "one", "misses", "x", "1", "virtual time", True, None, "i", "", "m", "", ""),
             *(10, "deadline misses", value, None, None, 0.0, "pass", "realtime"),
         )
         test = Test("r", "a.py::t", "realtime", "one", "", "i", "virtual", "passed", "", "", 1.0, (), "")
-        (cell,) = matrix(Window("p", (Night("n", (run,), (test,), (), (figure,)),))).cells
+        (cell,) = matrix(ReviewWindow("p", (ReviewedNight("n", (run,), (test,), (), (figure,)),))).cells
         assert cell.margin == margin
         assert cell.near
         assert cell.margin_text
@@ -557,7 +557,7 @@ class Reader(html.parser.HTMLParser):
             self.wrong.append(f"</{tag}> closes another one")
 
 
-def test_pages_are_whole_and_their_links_lead_somewhere(tmp_path: Path, regressed: Window) -> None:
+def test_pages_are_whole_and_their_links_lead_somewhere(tmp_path: Path, regressed: ReviewWindow) -> None:
     (tmp_path / "night").mkdir()
     (tmp_path / "night" / "report.html").write_text("")
     made = review(regressed, tmp_path / "night")

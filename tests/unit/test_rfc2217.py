@@ -201,7 +201,7 @@ def test_every_byte_passes_both_ways() -> None:
         port.sendall(ALL * 400)
         assert exactly(port, 5) == b"right"
         assert port.recv(1) == b""
-        assert line.obituary() == "the connection to the serial server has ended: closed by the other side"
+        assert line.exit_reason() == "the connection to the serial server has ended: closed by the other side"
 
 
 def test_a_server_that_dies_ends_the_line_at_once() -> None:
@@ -222,7 +222,7 @@ def test_a_server_that_resets_is_told() -> None:
 
     with opened(script) as (line, port):
         assert port.recv(1) == b""
-        assert line.obituary().endswith("Connection reset by peer")
+        assert line.exit_reason().endswith("Connection reset by peer")
 
 
 def test_what_was_written_before_the_close_arrives() -> None:
@@ -236,7 +236,7 @@ def test_what_was_written_before_the_close_arrives() -> None:
         port.sendall(b"x" * 200_000)
         port.close()
         line.close()
-        assert line.obituary() == ""
+        assert line.exit_reason() == ""
     assert got == [b"x" * 200_000]
 
 
@@ -296,7 +296,7 @@ def test_a_killed_filter_is_the_end_of_the_line() -> None:
     with opened(script) as (line, port):
         os.kill(line.pid, signal.SIGKILL)
         assert port.recv(1) == b""
-        assert "has died" in line.obituary()
+        assert "has died" in line.exit_reason()
 
 
 def test_pyserial_s_own_server_understands_us() -> None:

@@ -14,7 +14,7 @@ from support import stub_board
 from hil.board.selection import Selection, bounds_file, find, from_ini, ini_selection, name_of, select
 from hil.cli import main
 from hil.errors import ConfigurationError
-from hil.plugin.session import Chosen
+from hil.plugin.session import BoardSelection
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,7 +111,7 @@ def test_an_ini_file_that_cannot_be_read_is_a_configuration_error(tmp_path: Path
     ],
 )
 def test_the_name_of_a_board_keeps_its_dots(board: str, name: str) -> None:
-    assert name_of(board) == str(Chosen(board)).replace("no-board", "") == name
+    assert name_of(board) == str(BoardSelection(board)).replace("no-board", "") == name
 
 
 @pytest.mark.parametrize("place", ["+board=bench/tx2.yaml", "place:lab/tx2"])

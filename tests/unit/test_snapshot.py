@@ -42,7 +42,7 @@ from hil.host.tools import MIB
 from hil.qemu import snapshot
 from hil.qemu.monitor import Monitor
 from hil.qemu.process import StateRefused
-from hil.qemu.snapshot import Shelf, memory_size, shelves, trim
+from hil.qemu.snapshot import SnapshotStore, memory_size, shelves, trim
 
 pytest_plugins = ["pytester"]
 
@@ -75,8 +75,8 @@ def console(tmp_path: Path) -> Iterator[Transcript]:
 def keep(console: Transcript):  # type: ignore[no-untyped-def]
     """Keep a snapshot of 2 MiB of data under `key`; its age in seconds before now."""
 
-    def act(key: str, state: bytes = b"state", age: float = 0.0) -> Shelf:
-        shelf, memory = Shelf([key]), ram({0: os.urandom(2 * MIB)}, 3 * MIB)
+    def act(key: str, state: bytes = b"state", age: float = 0.0) -> SnapshotStore:
+        shelf, memory = SnapshotStore([key]), ram({0: os.urandom(2 * MIB)}, 3 * MIB)
         with shelf.alone():
             shelf.keep(memory, state, console, {"board": key}).close()
         os.close(memory)
@@ -103,7 +103,7 @@ def sign(whole: Path) -> None:
     (whole / "facts.json").write_bytes(snapshot._signed({**facts, "digests": digests}))
 
 
-def found(shelf: Shelf) -> bool:
+def found(shelf: SnapshotStore) -> bool:
     one = shelf.find()
     if one is not None:
         one.close()
@@ -114,7 +114,7 @@ def found(shelf: Shelf) -> bool:
 
 
 def test_what_is_kept_is_found_again_by_all_that_its_machine_hangs_on(console: Transcript, cache: Path) -> None:
-    shelf = Shelf(["image", "qemu 7.2"])
+    shelf = SnapshotStore(["image", "qemu 7.2"])
     assert shelf.find() is None
     memory = ram({5: b"hello", MIB - 3: b"end"})
     before = held()
@@ -129,9 +129,9 @@ def test_what_is_kept_is_found_again_by_all_that_its_machine_hangs_on(console: T
     assert not os.get_inheritable(kept.memory)
     kept.close()
     assert no_more_than(before)
-    assert found(Shelf(["image", "qemu 7.2"]))
+    assert found(SnapshotStore(["image", "qemu 7.2"]))
     for other in (["image", "qemu 8"], ["image"], ["imageqemu 7.2"], ["image", "qemu 7.2", ""], ["qemu 7.2", "image"]):
-        assert Shelf(other).find() is None
+        assert SnapshotStore(other).find() is None
     assert sorted(path.name for path in shelf.directory.iterdir()) == ["lock", "whole"]
     os.close(memory)
 
@@ -139,7 +139,7 @@ def test_what_is_kept_is_found_again_by_all_that_its_machine_hangs_on(console: T
 def test_another_format_is_another_key(keep, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     keep("a")
     monkeypatch.setattr(snapshot, "FORMAT", "next")
-    assert Shelf(["a"]).find() is None
+    assert SnapshotStore(["a"]).find() is None
 
 
 parts = st.dictionaries(
@@ -304,7 +304,7 @@ def test_what_the_killed_left_goes_and_what_the_living_do_stays(keep) -> None:  
 DIE = """
 import os, signal, sys
 from pathlib import Path
-from hil.qemu.snapshot import Shelf
+from hil.qemu.snapshot import SnapshotStore
 from hil.console import Transcript
 memory, left, real = os.memfd_create("x"), int(sys.argv[1]), os.pwrite
 os.write(memory, os.urandom(1 << 20))
@@ -318,15 +318,15 @@ def pwrite(*of):
     return real(*of)
 
 os.pwrite = pwrite
-with Shelf(["a"]).alone():
-    Shelf(["a"]).keep(memory, b"state", console, {})
+with SnapshotStore(["a"]).alone():
+    SnapshotStore(["a"]).keep(memory, b"state", console, {})
 """
 
 
 def test_a_killed_save_leaves_no_snapshot_and_the_next_one_cleans_up(keep, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     done = subprocess.run([sys.executable, "-c", DIE, "5", str(tmp_path / "t")], timeout=QUICK)
     assert done.returncode == -signal.SIGKILL
-    shelf = Shelf(["a"])
+    shelf = SnapshotStore(["a"])
     assert shelf.find() is None
     assert sorted(path.name for path in shelf.directory.iterdir()) == ["lock", "staging"]
     keep("a")
@@ -342,7 +342,7 @@ def full(*_: object) -> int:
 def test_a_disk_that_becomes_full_leaves_nothing(
     console: Transcript, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    shelf, memory = Shelf(["a"]), ram({0: b"x", BLOCK * 3: b"y"})
+    shelf, memory = SnapshotStore(["a"]), ram({0: b"x", BLOCK * 3: b"y"})
     before = held()
     monkeypatch.setattr(*((Path, call, full) if call == "rename" else (os, call, full)))
     with pytest.raises(InfrastructureError, match="became full"), shelf.alone():
@@ -353,7 +353,7 @@ def test_a_disk_that_becomes_full_leaves_nothing(
 
 
 def test_a_disk_that_is_full_is_seen_before(console: Transcript, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf, memory = Shelf(["a"]), ram({0: os.urandom(MIB)})
+    shelf, memory = SnapshotStore(["a"]), ram({0: os.urandom(MIB)})
     usage = shutil._ntuple_diskusage(1, 1, MIB - 1)  # type: ignore[attr-defined]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with shelf.alone(), pytest.raises(InfrastructureError, match="0 MiB free, 1 MiB needed") as caught:
@@ -633,7 +633,7 @@ def test_a_board_that_is_bad_when_booted_is_not_saved(opened) -> None:  # type: 
 
 def test_without_room_the_board_goes_on_as_it_was_booted(opened, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     """A limit of the process stands for the disk: the kernel refuses to write on, in the midst of a file."""
-    real, (_, hard) = Shelf.keep, resource.getrlimit(resource.RLIMIT_FSIZE)
+    real, (_, hard) = SnapshotStore.keep, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def keep(*of: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
@@ -642,7 +642,7 @@ def test_without_room_the_board_goes_on_as_it_was_booted(opened, monkeypatch: py
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
-    monkeypatch.setattr(Shelf, "keep", keep)
+    monkeypatch.setattr(SnapshotStore, "keep", keep)
     one = opened()
     report = one.fresh()
     assert "File too large" in one.unsaved
@@ -650,7 +650,7 @@ def test_without_room_the_board_goes_on_as_it_was_booted(opened, monkeypatch: py
     answers(one)
     assert shelves() == []
     assert [path.name for path in snapshot.root().glob("*/*")] == ["lock"]
-    monkeypatch.setattr(Shelf, "keep", real)
+    monkeypatch.setattr(SnapshotStore, "keep", real)
     one.fresh()
     assert one.boots == 2, "it does not try again and again"
 

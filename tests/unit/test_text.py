@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from hil.cli import main
 from hil.cli.common import out
 from hil.errors import ConfigurationError, Evidence, HilError
-from hil.history.rows import Run, Taken
+from hil.history.rows import RecordedRun, Run
 from hil.history.store import History
 from hil.host import foreign
 from hil.measure import Bounds, Clock, Series, results
@@ -63,7 +63,7 @@ def test_the_command_s_terminal_does_not_act(capsys: pytest.CaptureFixture[str])
 def test_a_history_s_texts_do_not_act(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
     with History(path, write=True) as history:
-        history.add(Taken(Run("r", "", EVIL, "", EVIL, 1.0, 2.0, 0, "done", {}, "journal")))
+        history.add(RecordedRun(Run("r", "", EVIL, "", EVIL, 1.0, 2.0, 0, "done", {}, "journal")))
     for command in (["list"], ["query", "SELECT name, board FROM runs"], ["query", "--json", "SELECT name FROM runs"]):
         done = CliRunner().invoke(main, ["history", *command, "--history", str(path)])
         assert done.exit_code == 0
@@ -72,7 +72,9 @@ def test_a_history_s_texts_do_not_act(tmp_path: Path) -> None:
 
 
 def test_a_night_s_summary_does_not_act(tmp_path: Path) -> None:
-    night = state.begin(tmp_path, state.State(plan=EVIL, began=1e9, state="did not run", why=f"{EVIL}\nwhat to do"))
+    night = state.begin(
+        tmp_path, state.NightState(plan=EVIL, began=1e9, state="did not run", why=f"{EVIL}\nwhat to do")
+    )
     state.write(tmp_path / "s.md", summary.not_run(night))
     assert not acts((tmp_path / "s.md").read_text())
     (again,) = state.nights(tmp_path)

@@ -412,7 +412,7 @@ def test_what_an_exporter_of_this_host_serves_is_staged_without_ssh(
     driver = TFTPProviderDriver(target, None)
     asked: list[str] = []
     monkeypatch.setattr("labgrid.util.managedfile.sshmanager.open", lambda host: asked.append(host) or {}["no"])
-    wanted = (uboot.Parcel("kernel", tmp_path / "kernel", 3000, "0x1000"),)
+    wanted = (uboot.BootFile("kernel", tmp_path / "kernel", 3000, "0x1000"),)
     if host == "localhost":
         assert uboot.stage(driver, wanted) == {"kernel": "there/kernel"}
         assert (served / "kernel").read_bytes() == FILES["kernel"]
@@ -430,6 +430,6 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "kernel").touch()
-        wanted.append(uboot.Parcel(name, tmp_path / name / "kernel", 0, "0x0"))
+        wanted.append(uboot.BootFile(name, tmp_path / name / "kernel", 0, "0x0"))
     with pytest.raises(ConfigurationError, match="two files of the image are called kernel"):
         uboot.stage(driver, tuple(wanted))

@@ -17,8 +17,8 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.places import lease as leases
 from hil.places import selector as places
 from hil.places.search import Search, _locked, _ordinal
-from hil.places.selector import Terms, Wanted
-from hil.plugin.session import Chosen
+from hil.places.selector import PlaceSelector, Terms
+from hil.plugin.session import BoardSelection
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ from hil.plugin.session import Chosen
     [
         ("qemu-reference", None),
         ("boards/place.yaml", None),
-        ("place:box-1", Wanted(name="box-1")),
-        ("place:+strange", Wanted(name="+strange")),
-        ("+lab=box", Wanted(tags=(("lab", "box"),))),
-        ("+lab=box,board=qemu-uboot", Wanted(tags=(("lab", "box"), ("board", "qemu-uboot")))),
+        ("place:box-1", PlaceSelector(name="box-1")),
+        ("place:+strange", PlaceSelector(name="+strange")),
+        ("+lab=box", PlaceSelector(tags=(("lab", "box"),))),
+        ("+lab=box,board=qemu-uboot", PlaceSelector(tags=(("lab", "box"), ("board", "qemu-uboot")))),
     ],
 )
-def test_what_a_board_s_name_asks_for(name: str, wanted: Wanted | None) -> None:
+def test_what_a_board_s_name_asks_for(name: str, wanted: PlaceSelector | None) -> None:
     assert places.parse(name) == wanted
 
 
@@ -46,7 +46,7 @@ def test_what_is_no_tag_is_told(name: str) -> None:
 
 def test_a_place_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LG_PLACE", "box-7")
-    assert places.parse("place:") == Wanted(name="box-7")
+    assert places.parse("place:") == PlaceSelector(name="box-7")
     monkeypatch.delenv("LG_PLACE")
     with pytest.raises(ConfigurationError, match="set LG_PLACE"):
         places.parse("place:")
@@ -177,7 +177,7 @@ def test_a_worker_without_a_place_leaves_its_tests_to_the_others() -> None:
     from hil import plugin
 
     def scheduler(name: str) -> object:
-        session = SimpleNamespace(chosen=[Chosen(name)], names=[name])
+        session = SimpleNamespace(chosen=[BoardSelection(name)], names=[name])
         option = SimpleNamespace(clock="real")
         config = SimpleNamespace(
             stash={plugin.SESSION: session}, option=option, getvalue={"dist": "load", "tx": ["popen"]}.__getitem__
