@@ -12,9 +12,9 @@ PARAMETERS = re.compile(r"(?P<function>.*?::[^\[]*)\[(?P<parameters>.*)\]", re.S
 def stable_test(nodeid: str, chosen: str, board: str, repetition: int | None = None) -> str:
     """The node id of a test with the board's name for that of its choice, and without a number of repetition.
 
-    `chosen` is the choice's text among the parameters, as `str(BoardSelection)` has it: `qemu-reference`,
-    `place:box-1`, `+lab=box`. `board` is the board's name, the stem of its file, for places too; so a history goes on whichever
-    place was free. What is not among the parameters stays.
+    `chosen` is `str(BoardSelection)`, as it stands among the parameters: `qemu-reference`, `place:box-1`, `+lab=box`.
+    `board` is the board's name, the stem of its file, for places too; so a history goes on whichever place was free.
+    What is not among the parameters stays.
     """
     nodeid = unnumbered(nodeid, repetition)
     found = PARAMETERS.fullmatch(nodeid)
