@@ -1,4 +1,4 @@
-"""What can go wrong, and whose fault it is.
+"""The errors of the framework, each with its failure origin.
 
 Every error says what was wrong, carries a hint at what to do, and, where a console was involved,
 the boot stage, the last console lines and the path of the transcript.
@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from hil.text import printable, printable_line
 
-FAULTS = ("image", "test", "configuration", "infrastructure")
-"""Who may have to act; of several the first one is named."""
+ORIGINS = ("image", "test", "configuration", "infrastructure")
+"""The failure origins: who has to act. Of several failures the first origin in this order counts."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Evidence:
 class HilError(Exception):
     """Base of all errors that the framework raises on purpose.
 
-    `fault` names who has to act: `configuration`, `infrastructure` or `image`.
+    `origin` is the failure origin, one of `ORIGINS`.
     """
 
-    fault: ClassVar[str] = "infrastructure"
+    origin: ClassVar[str] = "infrastructure"
 
     def __init__(
         self,
@@ -75,28 +75,28 @@ class HilError(Exception):
 class ConfigurationError(HilError):
     """The user's input is wrong: an option, a board file, a manifest, a module."""
 
-    fault = "configuration"
+    origin = "configuration"
 
 
 class InfrastructureError(HilError):
     """The test bed failed, not the image: QEMU, a tool, the network, the line, the disk."""
 
-    fault = "infrastructure"
+    origin = "infrastructure"
 
 
 class BootError(HilError):
     """The image did not come up: a stage was not reached in time."""
 
-    fault = "image"
+    origin = "image"
 
 
 class GuestError(HilError):
     """The guest's shell did not do what a shell does."""
 
-    fault = "image"
+    origin = "image"
 
 
 class RunnerError(HilError):
     """The agent or the runner in the partition did not do its part."""
 
-    fault = "image"
+    origin = "image"

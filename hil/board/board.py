@@ -310,7 +310,7 @@ class Board:
                 if snapshot.damage():
                     return error
         for failure in failures:
-            if failure.fault == "infrastructure" and not isinstance(failure, StateRefused):
+            if failure.origin == "infrastructure" and not isinstance(failure, StateRefused):
                 raise failure
         return failures[-1]
 

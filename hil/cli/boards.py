@@ -136,7 +136,7 @@ def _failure(number: int, error: HilError) -> dict[str, Any]:
     transcript = error.evidence and error.evidence.transcript
     return {
         "boot": number,
-        "fault": error.fault,
+        "fault": error.origin,
         "stage": error.stage,
         "cause": error.brief,
         "transcript": transcript and str(transcript),

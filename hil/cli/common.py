@@ -75,7 +75,7 @@ class Group(click.Group):
 
 
 def tell(error: HilError) -> None:
-    err.print(f"[bold red]hil: {type(error).__name__}[/] ({error.fault}): {escape(str(error))}")
+    err.print(f"[bold red]hil: {type(error).__name__}[/] ({error.origin}): {escape(str(error))}")
 
 
 def as_json(value: Any) -> None:

@@ -49,7 +49,7 @@ class _Run(click.Command):
             return super().invoke(context)
         except HilError as error:
             tell(error)
-            raise SystemExit(NO_RUN[error.fault]) from None
+            raise SystemExit(NO_RUN[error.origin]) from None
 
 
 @click.command(cls=_Run, context_settings={"ignore_unknown_options": True})

@@ -33,7 +33,7 @@ STOP_LIMIT = 2.0  # seconds for the pump to end by itself
 class LineTimeout(HilError):
     """What was waited for did not come in time."""
 
-    fault = "image"
+    origin = "image"
 
 
 class LineClosed(InfrastructureError):

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from hil.board.selection import is_place, name_of
-from hil.errors import FAULTS, ConfigurationError
+from hil.errors import ORIGINS, ConfigurationError
 from hil.history.identity import stable_test, suite_of
 from hil.history.ingest import counted
 from hil.history.journal import NAME, NOT_RUN
@@ -171,7 +171,7 @@ def _test(run: str, tries: Sequence[_Result], facts: dict[str, str]) -> Test:
     tags = one.label("tag") if one.label("feature") else []  # both are set once the board is up, the board's tag first
     board = (tags[0] if tags else "") if is_place else expected
     outcome = OUTCOMES.get(one.status or "", NOT_RUN)
-    fault = next((fault for fault in FAULTS if fault in one.label("fault")), "")
+    fault = next((fault for fault in ORIGINS if fault in one.label("fault")), "")
     return Test(
         run=run,
         test=stable_test(nodeid, choice, choice.replace(expected, board, 1) if expected else board or choice),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hil.errors import FAULTS
+from hil.errors import ORIGINS
 from hil.host import foreign
 from hil.host.processes import Process
 
@@ -262,7 +262,7 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
     "boots": _are_boots,
     "end": _is_status,
     "outcome": _is_one_of(("passed", "failed", "skipped", "rerun")),
-    "fault": _is_one_of(FAULTS),
+    "fault": _is_one_of(ORIGINS),
 }
 """What a value has to be, by its name in a line; other names are a later version's."""
 
@@ -289,7 +289,7 @@ def _test(nodeid: str, events: list[Mapping[str, Any]]) -> Tested:
     }
     failed = [one for one in final if one["outcome"] == "failed"]
     if failed:
-        worst = min(failed, key=lambda one: FAULTS.index(one["fault"]))
+        worst = min(failed, key=lambda one: ORIGINS.index(one["fault"]))
         where = _first("transcript", (worst, *failed))
         return Tested(nodeid, "failed", worst["fault"], worst["cause"], where, **common)
     common["transcript"] = _first("transcript", final)

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from hil.console import Transcript
-from hil.errors import FAULTS, ConfigurationError, HilError
+from hil.errors import ORIGINS, ConfigurationError, HilError
 from hil.host import toml
 from hil.measure.figures import CONFIDENCE, DEADLINE_FIGURES, FIGURES, FORMER_NAMES, Estimate, Figure
 from hil.measure.host import total
@@ -148,7 +148,7 @@ class Check:
 
     @property
     def origin(self) -> str:
-        """The failure origin, one of `FAULTS`: who has to act on a bound that is not kept."""
+        """The failure origin, one of `ORIGINS`: who has to act on a bound that is not kept."""
         if self.outcome is Outcome.FAIL:
             return "image"
         if self.fine:
@@ -175,7 +175,7 @@ class BoundsNotKept(AssertionError):
         self.series = series
         self.checks = tuple(checks)
         origins = {one.origin for one in checks if not one.outcome.kept}
-        self.origin = min(origins, key=FAULTS.index, default="image")
+        self.origin = min(origins, key=ORIGINS.index, default="image")
 
     @property
     def brief(self) -> str:

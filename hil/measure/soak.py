@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hil.errors import FAULTS, ConfigurationError, HilError, InfrastructureError, RunnerError
+from hil.errors import ORIGINS, ConfigurationError, HilError, InfrastructureError, RunnerError
 from hil.measure.bounds import Bound, BoundsNotKept
 from hil.measure.clocks import Clocks
 from hil.measure.growth import drift, growth
@@ -135,7 +135,7 @@ class Soak:
         if self.first is not None:
             raise RunnerError(f"{self.failure}\n{self}")
         if failed:
-            failed.sort(key=lambda error: FAULTS.index(error.origin))  # what the image did hides the rest
+            failed.sort(key=lambda error: ORIGINS.index(error.origin))  # what the image did hides the rest
             for other in failed[1:]:
                 failed[0].add_note(str(other))
             failed[0].add_note(f"{self}\nmore deployments tell finer: --soak-deployments, --soak-hours")

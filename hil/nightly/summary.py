@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hil.errors import FAULTS
+from hil.errors import ORIGINS
 from hil.history.journal import NOT_RUN
 from hil.measure.units import lasted
 from hil.nightly import figures
@@ -63,7 +63,7 @@ def _title(night: Night, outcomes: Sequence[RunOutcome]) -> str:
     else:
         counts = {name: sum(one.account.counts()[name] for one in outcomes) for name in COUNTED}
         new = sum(trouble.new for one in outcomes for trouble in one.troubles)
-        failed = sum(counts[fault] for fault in FAULTS)
+        failed = sum(counts[fault] for fault in ORIGINS)
         told = [f"{counts['passed']} passed", f"{failed} failed" + (f" ({new} new)" if new else "") if failed else ""]
         told.append(f"{counts[NOT_RUN]} not run" if counts[NOT_RUN] else "")
         found = ("interrupted; " if state.state == "interrupted" else "") + ", ".join(filter(None, told))
@@ -118,7 +118,9 @@ def _failures(night: Night, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
         cause = DEAD_SINCE.sub("", trouble.cause)
         grouped.setdefault((trouble.run, trouble.fault, trouble.new, cause), []).append(trouble)
     several = len(outcomes) > 1
-    for (run, fault, new, _), same in sorted(grouped.items(), key=lambda one: (FAULTS.index(one[0][1]), not one[0][2])):
+    for (run, fault, new, _), same in sorted(
+        grouped.items(), key=lambda one: (ORIGINS.index(one[0][1]), not one[0][2])
+    ):
         first = same[0]
         yield "".join(
             [

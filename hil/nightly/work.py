@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from hil.errors import FAULTS, InfrastructureError
+from hil.errors import ORIGINS, InfrastructureError
 from hil.history import journal
 from hil.history.journal import Account
 from hil.host.tools import tied
@@ -209,7 +209,7 @@ def again_for(one: Try, account: Account) -> str:
 def told(one: Try, account: Account) -> str:
     """A try in a few words."""
     counts = account.counts()
-    words = [f"{counts[name]} {name}" for name in ("passed", *FAULTS, journal.NOT_RUN, "skipped") if counts[name]]
+    words = [f"{counts[name]} {name}" for name in ("passed", *ORIGINS, journal.NOT_RUN, "skipped") if counts[name]]
     why = one.ended or died(one, account)
     return f"{', '.join(words) or 'no tests'}, {one.seconds:.0f} s" + (f"; {why}" if why else "")
 

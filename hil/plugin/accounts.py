@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hil.errors import FAULTS, HilError
+from hil.errors import ORIGINS, HilError
 
 if TYPE_CHECKING:  # numpy and scipy cost each start a second
     from hil.stats.rates import Rate
@@ -43,7 +43,7 @@ class BootCounts:
 
     def failed(self, board: str, error: HilError, kind: str = BOOT, *, incarnation: str = "") -> None:
         self._row[incarnation or board] += kind == BOOT
-        self._fresh.append(BootAttempt(board, kind, error.fault, error.stage or "", error.brief))
+        self._fresh.append(BootAttempt(board, kind, error.origin, error.stage or "", error.brief))
 
     def give_up(self, board: str) -> None:
         """It cannot be had, or not any more."""
@@ -166,7 +166,7 @@ class PassRate:
     def failures(self) -> dict[str, int]:
         """How often who was at fault, infrastructure aside."""
         counts = Counter(run.fault for run in self.runs if run.counts and run.fault)
-        return {fault: counts[fault] for fault in FAULTS if counts[fault]}
+        return {fault: counts[fault] for fault in ORIGINS if counts[fault]}
 
     @property
     def infrastructure(self) -> int:

@@ -16,7 +16,7 @@ import pytest
 from _pytest.outcomes import Failed
 from _pytest.runner import call_and_report  # pytest has no public way to a second try
 
-from hil.errors import FAULTS, HilError
+from hil.errors import ORIGINS, HilError
 from hil.history.identity import unnumbered
 from hil.plugin import options
 from hil.plugin.accounts import BootCounts, PassRate, TestRun, table
@@ -45,7 +45,7 @@ class Refused(Failed):
     __module__ = "builtins"  # for messages, as pytest's own has it
 
     def __init__(self, error: HilError) -> None:
-        super().__init__(f"{type(error).__name__} ({error.fault}): {error}", pytrace=False)
+        super().__init__(f"{type(error).__name__} ({error.origin}): {error}", pytrace=False)
         self.error = error
 
 
@@ -54,8 +54,8 @@ def refuse(error: HilError) -> NoReturn:
     raise Refused(error) from None
 
 
-def fault_of(error: BaseException, *, on_board: bool) -> str:
-    """Who has to act, one of `FAULTS`.
+def origin_of(error: BaseException, *, on_board: bool) -> str:
+    """Who has to act, one of `ORIGINS`.
 
     The error's own word where it, or what it was raised from, is a `HilError`; else an expectation that was not met
     is the image's where the test had a board, unless it names another `origin`, and all else the test's.
@@ -63,15 +63,15 @@ def fault_of(error: BaseException, *, on_board: bool) -> str:
     handled, in a clean-up for example, does not hide it.
     """
     if isinstance(error, BaseExceptionGroup):
-        return min((fault_of(one, on_board=on_board) for one in error.exceptions), key=FAULTS.index)
+        return min((origin_of(one, on_board=on_board) for one in error.exceptions), key=ORIGINS.index)
     ours = known(error)
     if ours is None:
         return getattr(error, "origin", "image") if on_board and _is_expectation(error) else "test"
-    if ours.fault == "infrastructure" and error.__context__ is not None and not error.__suppress_context__:
-        first = fault_of(error.__context__, on_board=on_board)
+    if ours.origin == "infrastructure" and error.__context__ is not None and not error.__suppress_context__:
+        first = origin_of(error.__context__, on_board=on_board)
         if first in ("image", "configuration"):
             return first
-    return ours.fault
+    return ours.origin
 
 
 def known(error: BaseException) -> HilError | None:
@@ -87,9 +87,9 @@ def known(error: BaseException) -> HilError | None:
 
 
 def _worst(error: BaseException, *, on_board: bool) -> BaseException:
-    """The error that `fault_of` speaks of: ours, of several that with the worst fault."""
+    """The error that `origin_of` speaks of: ours, of several that with the worst fault."""
     while isinstance(error, BaseExceptionGroup):
-        error = min(error.exceptions, key=lambda one: FAULTS.index(fault_of(one, on_board=on_board)))
+        error = min(error.exceptions, key=lambda one: ORIGINS.index(origin_of(one, on_board=on_board)))
     return known(error) or error
 
 
@@ -186,7 +186,7 @@ class Flakes:
         faults = item.stash.setdefault(ITEM_FAULTS, [])
         if call.excinfo is not None:
             error = call.excinfo.value
-            fault, cause = fault_of(error, on_board=BOARD in item.stash), cause_of(error)
+            fault, cause = origin_of(error, on_board=BOARD in item.stash), cause_of(error)
         else:  # a test that passed and was not to, or one with failed subtests, which have said why
             fault, cause = faults[-1] if faults else "test", report.longreprtext.strip().partition("\n")[0]
         if (board := item.stash.get(BOARD, None)) is not None:
@@ -313,7 +313,7 @@ class Flakes:
             where = next((name for name, _ in report.sections if name.startswith("console, ")), "")
             run.retried_origin = fault
             run.retried.append(f"{cause}; {where}" if where else cause)
-        elif report.failed and (not run.fault or FAULTS.index(fault) < FAULTS.index(run.fault)):
+        elif report.failed and (not run.fault or ORIGINS.index(fault) < ORIGINS.index(run.fault)):
             run.fault, run.cause = fault, cause
         elif report.passed and report.when == "call":
             run.passed = True

@@ -33,7 +33,7 @@ KINDS = (
 def kind_of(
     fault: str, error: BaseException, last: Execution | None = None, *, fatal: bool = False, made: bool = False
 ) -> str:
-    """The kind of a failure by `fault`, one of `hil.errors.FAULTS`, with `error`.
+    """The kind of a failure by `fault`, one of `hil.errors.ORIGINS`, with `error`.
 
     `last` is the test's last deployment, `fatal` whether there was a fatal message on its console, `made` whether a
     fault was made on purpose. What explains the others comes first.

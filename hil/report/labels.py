@@ -16,7 +16,7 @@ from allure_commons import hookimpl, plugin_manager
 from allure_commons.model2 import Label, Link, Parameter, StatusDetails
 from allure_commons.utils import host_tag, thread_tag
 
-from hil.errors import FAULTS
+from hil.errors import ORIGINS
 from hil.report.kinds import BOUND_MARGINAL
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class Sheet:
 
     @property
     def blame(self) -> Blame | None:
-        """The failure that counts, of several by `FAULTS`."""
-        return min(self.blames, key=lambda one: FAULTS.index(one.fault), default=None)
+        """The failure that counts, of several by `ORIGINS`."""
+        return min(self.blames, key=lambda one: ORIGINS.index(one.fault), default=None)
 
     def link(self, issue: str) -> str:
         """Where the tracker has an issue; empty without a tracker."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hil.errors import FAULTS
+from hil.errors import ORIGINS
 from hil.measure.units import shown
 from hil.review.lines import FigureKey, TrendSeries
 from hil.review.moves import LevelChange, moves, together
@@ -426,7 +426,7 @@ def _bed(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Finding]:
         known = {night.board(test), test.place, night.down(test)} & dead
         if test.outcome == "failed" and test.fault not in ("image", "test") and not known:
             groups.setdefault((test.fault, DEAD_SINCE.sub("", test.cause)), []).append(test)
-    for (fault, cause), tests in sorted(groups.items(), key=lambda one: FAULTS.index(one[0][0] or "test")):
+    for (fault, cause), tests in sorted(groups.items(), key=lambda one: ORIGINS.index(one[0][0] or "test")):
         more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
         yield Finding(
             Kind.BED,

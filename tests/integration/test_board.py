@@ -147,7 +147,7 @@ def test_qemu_killed_in_mid_test_is_noticed_at_once(board, guest):
     with pytest.raises(LineClosed, match="killed by SIGKILL") as caught:
         guest.run("sleep 30")
     assert time.monotonic() - start < 30, "before the command's own end"
-    assert caught.value.fault == "infrastructure"
+    assert caught.value.origin == "infrastructure"
     assert caught.value.evidence
     assert caught.value.evidence.transcript
     board.dirty = "its QEMU was killed"

@@ -48,7 +48,7 @@ def test_what_is_not_known_is_left_out() -> None:
     ],
 )
 def test_each_error_says_who_has_to_act(kind: type[HilError], fault: str) -> None:
-    assert kind("x").fault == fault
+    assert kind("x").origin == fault
     assert isinstance(kind("x"), HilError)
 
 

@@ -25,7 +25,7 @@ import hil.wasm  # noqa: F401
 from hil.console import LineClosed, LineTimeout
 from hil.errors import BootError, ConfigurationError, GuestError, InfrastructureError, RunnerError
 from hil.plugin.accounts import BootCounts, PassRate, TestRun, table
-from hil.plugin.flakes import Refused, cause_of, fault_of, unnumbered
+from hil.plugin.flakes import Refused, cause_of, origin_of, unnumbered
 
 pytest_plugins = ["pytester"]
 BOOTED = ("--no-snapshots", "--fresh", "session")  # so that a board is fresh only where it must be
@@ -83,12 +83,12 @@ def raise_during(error: BaseException, first: BaseException) -> BaseException:
     ids=repr,
 )
 def test_a_failure_has_someone_at_fault(error: BaseException, fault: str) -> None:
-    assert fault_of(error, on_board=True) == fault
+    assert origin_of(error, on_board=True) == fault
 
 
 def test_without_a_board_an_expectation_is_the_test_s() -> None:
-    assert fault_of(AssertionError("x"), on_board=False) == "test"
-    assert fault_of(GuestError("x"), on_board=False) == "image"
+    assert origin_of(AssertionError("x"), on_board=False) == "test"
+    assert origin_of(GuestError("x"), on_board=False) == "image"
 
 
 def test_causes_are_one_line() -> None:

@@ -32,7 +32,7 @@ from hil.measure import (
 )
 from hil.measure.host import EMULATOR, OWN, READER, HostLoad, HostWindow, Watch, total
 from hil.measure.series import VIRTUAL
-from hil.plugin.flakes import fault_of
+from hil.plugin.flakes import origin_of
 
 COUNTER = Clock("guest counter", 16e-9, floor=1e-6)
 
@@ -167,7 +167,7 @@ def test_who_has_to_act_on_a_bound_that_is_not_kept(taken: Series, bounds: list[
     with pytest.raises(BoundsNotKept) as caught:
         taken.check(*bounds)
     assert caught.value.origin == origin
-    assert fault_of(caught.value, on_board=True) == origin
+    assert origin_of(caught.value, on_board=True) == origin
 
 
 def test_virtual_time_that_lost_its_lock_step_is_not_the_images() -> None:

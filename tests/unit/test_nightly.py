@@ -227,7 +227,7 @@ def test_half_a_last_line_is_left_out(tmp_path: Path) -> None:
     assert journal.read(tmp_path / "nothing") == Account()
 
 
-FAILED = {fault: Account({"t": Ran("t", "failed", fault, f"the {fault}")}, collected=True) for fault in journal.FAULTS}
+FAILED = {fault: Account({"t": Ran("t", "failed", fault, f"the {fault}")}, collected=True) for fault in journal.ORIGINS}
 GOOD = Account({"t": Ran("t", "passed", board="b")}, collected=True)
 
 

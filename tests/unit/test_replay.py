@@ -385,7 +385,7 @@ def test_a_boot_that_drowned_is_diagnosed_from_its_bytes_alone(
     with pytest.raises(BootError, match=r"last reached: VMM .*flood: .*VPPI IRQ 27 dropped") as caught:
         board.boot()
     assert caught.value.stage == "guest kernel"
-    assert caught.value.fault == "image"
+    assert caught.value.origin == "image"
 
 
 def test_bytes_alone_play_whatever_is_sent(replayed: Callable[..., Board], tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ import hil.stats.rates
 import hil.wasm
 from hil.board.stages import FAILURES
 from hil.errors import (
-    FAULTS,
+    ORIGINS,
     BootError,
     ConfigurationError,
     GuestError,
@@ -324,7 +324,7 @@ def test_what_explains_the_others_comes_first() -> None:
     undecidable = Series("q", "s", (1e-9,), Clock("c", 1.0))
     unsure = BoundsNotKept(undecidable, [(max <= 1 * ms).decide(undecidable)])
     assert kind_of("image", unsure) == "bound-inconclusive"
-    for fault in FAULTS[1:]:
+    for fault in ORIGINS[1:]:
         assert kind_of(fault, AssertionError("x"), execution(Silent()), fatal=True) == fault
 
 
@@ -335,9 +335,9 @@ def test_every_error_verdict_and_kind_is_covered() -> None:
     errors = {one for one in all_of(HilError) if one.__module__.startswith("hil.")}
     assert {BootError, ConfigurationError, InfrastructureError, hil.board.board.LineTimeout} <= errors
     for error in errors:
-        assert kind_of(error.fault, error.__new__(error, "x")) in KINDS  # type: ignore[attr-defined]
+        assert kind_of(error.origin, error.__new__(error, "x")) in KINDS  # type: ignore[attr-defined]
     assert {one.name for one in Verdict.__subclasses__()} == set(kinds.VERDICTS)
-    assert set(FAULTS) - {"image"} <= set(KINDS)
+    assert set(ORIGINS) - {"image"} <= set(KINDS)
     assert len(set(KINDS)) == len(KINDS)
     text = (REPORTS_DIR / "allurerc.mjs").read_text()
     listed = re.findall(r'^  \["([\w-]+)", "(.+?)"[,\]]', text, re.M)

@@ -21,7 +21,7 @@ from support import QUICK, Wire, stub_board
 from hil.board.board import Board
 from hil.console import LineClosed, LineTimeout
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.plugin.flakes import fault_of
+from hil.plugin.flakes import origin_of
 
 BOARD = """\
 targets:
@@ -72,7 +72,7 @@ def failing(error: Exception) -> Callable[..., None]:
 def test_a_switch_that_fails_is_told_with_what_it_said(board: Board) -> None:
     with pytest.raises(InfrastructureError, match="status 3.*no such outlet") as failed:
         board.boot()
-    assert fault_of(failed.value, on_board=True) == "infrastructure"
+    assert origin_of(failed.value, on_board=True) == "infrastructure"
 
 
 @pytest.mark.parametrize("way", ["on", "off", "cycle", "reset"])
@@ -125,7 +125,7 @@ def test_pexpect_s_errors_are_ours_too(wire: Wire) -> None:
     with pytest.raises(LineClosed) as ended:
         wire.console.expect("never", timeout=QUICK)
     assert isinstance(ended.value, pexpect.EOF)
-    assert fault_of(ended.value, on_board=True) == "infrastructure"
+    assert origin_of(ended.value, on_board=True) == "infrastructure"
 
 
 @pytest.mark.parametrize(

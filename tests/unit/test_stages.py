@@ -151,7 +151,7 @@ def fails(wire: Wire, stages: tuple[Stage, ...], **options: Any) -> BootError:
     with pytest.raises(BootError) as caught:
         walk(wire.console, stages, power_on_ns=time.monotonic_ns() - 10**9, **options)
     assert time.monotonic() - begin < QUICK / 2
-    assert (caught.value.fault, caught.value.stage) == ("image", stages[-1].name)
+    assert (caught.value.origin, caught.value.stage) == ("image", stages[-1].name)
     assert re.search(rf"; last reached: {stages[-2].name} after \d\.\d s; ", caught.value.message)
     return caught.value
 
@@ -311,7 +311,7 @@ def test_a_machine_that_dies_in_a_boot_is_told_with_its_stage_and_its_last_words
     with pytest.raises(LineClosed) as caught:
         walk(wire.console, (LOADER, LOGIN), power_on_ns=time.monotonic_ns() - 10**9)
     error = caught.value
-    assert (error.fault, error.stage) == ("infrastructure", "login")
+    assert (error.origin, error.stage) == ("infrastructure", "login")
     assert "did not reach stage 'login'" in error.message
     assert re.search(r"last reached: loader after \d+\.\d s", error.message)
     assert "QEMU ended with status 1; it said: no memory" in error.message
