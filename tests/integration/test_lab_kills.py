@@ -24,6 +24,7 @@ SUITE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "outcomes", "after"),
     [

@@ -24,7 +24,6 @@ from playwright.sync_api import Browser, Frame, Locator, Page, Route, expect
 expect.set_options(timeout=LIMIT)
 Open = Callable[..., Page]
 TEST_LIMIT = 900  # seconds: the first one makes the nights
-SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 DATA = "<script async>"  # where the generator's page begins to hold its data
 PARTS = {"test_silence": ("console", "console, played"), "test_response": ("figures",)}  # pages of ours, by test
 
@@ -373,7 +372,7 @@ def test_a_comparison_has_its_pictures_and_tables(look: Open, nights: Nights) ->
 # light and dark, for all
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_no_page_keeps_anybody_from_reading_it(look: Open, nights: Nights, scheme: Scheme) -> None:
     for file in nights.pages():
         page = look(file, scheme)
@@ -382,7 +381,7 @@ def test_no_page_keeps_anybody_from_reading_it(look: Open, nights: Nights, schem
         assert not barriers(page), file.name
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_no_part_of_a_tests_page_keeps_anybody_from_reading_it(
     look: Open, nights: Nights, tmp_path: Path, scheme: Scheme
 ) -> None:

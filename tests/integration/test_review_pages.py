@@ -59,7 +59,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["overview.html", "trends/index.html", "trends/response-time.html", "compare.html"])
 def test_a_page_has_no_barriers_no_errors_and_asks_nobody(
     browser: Browser, pages: Path, name: str, scheme: str

@@ -173,6 +173,7 @@ def good_restore(tmp_path: Path) -> None:
         assert Runner(guest).run(Module.load(HELLO)).lines == ["hello, sel4", "1+2-3*4 = -9"]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_leaves_a_whole_snapshot_or_none(snapshots, tmp_path):
     """Four times while booting, twice while saving, six times while restoring or testing."""
     chance = random.Random(SEED)
@@ -213,6 +214,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_snapshot_or_none(snapshots, tmp_
         good_restore(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_make_one_snapshot_and_the_figures_of_one(snapshots, tmp_path):
     (tmp_path / "test_own.py").write_text(SUITE)
     told, digests = [], []

@@ -115,6 +115,7 @@ def test_figures_repeat_to_the_bit_and_one_instruction_more_is_named(measured, t
     assert re.search(r"repetition 1\b", found.stdout), found.stdout
 
 
+@pytest.mark.slow
 def test_a_sweep_of_seeds_is_pooled_and_each_seed_is_a_run_of_its_own(measured):
     sample = ROOT / "wasm_samples" / "nbody-c.wasm"
     command_results = measured("sweep", sample, "--seeds", "2", "-n", "0")
