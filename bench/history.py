@@ -30,7 +30,7 @@ print(f"{time.perf_counter() - start:.3f} {len(figures)}")
 
 def made(ident: str, night: str, began: float, tests: int, series: int) -> RecordedRun:
     random, clock = np.random.default_rng(1), Clock("guest counter", 1.6e-8, "", 1e-5)
-    run = Run(ident, night, "job-b", "p", "b", began, began + 60, 0, "done", {}, "journal")
+    run = Run(ident, night, "job-b", "p", "b", began, began + 60, 0, "done", {})
     several = [
         Test(
             ident,

@@ -1,40 +1,35 @@
-"""`hil history`: what became of runs, kept for years, and asked for with SQL."""
+"""`hil history`: the runs in the history."""
 
 from __future__ import annotations
 
-import csv
-import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, err, history_option, json_option, out, show
+from hil.cli.common import err, history_option, json_option, out, show
 
 if TYPE_CHECKING:
     from hil.history.rows import Run
     from hil.history.store import History
 
-SHOWN = 300  # characters of a field in a table
-
 directory = click.Path(path_type=Path, file_okay=False, exists=True)
-directories_argument = click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=directory)
 
 
 @click.group()
 def history() -> None:
-    """The history: what became of all runs, in one SQLite file; docs/history.md describes it."""
+    """The history of all runs, in one SQLite file. docs/history.md describes its tables and views."""
 
 
 @history.command()
-@directories_argument
-@click.option("--ended", is_flag=True, help="Unfinished runs of other machines do not run any more: they were killed.")
+@click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=directory)
+@click.option("--ended", is_flag=True, help="Add unfinished runs of other machines, as killed.")
 @history_option
 def add(directories: tuple[Path, ...], ended: bool, file: Path) -> NoReturn:
-    """Take in the runs in each DIR: a run's directory, a night's, or one of nights. Twice adds nothing.
+    """Add the runs in each DIR: the directory of a run, of a night, or of nights. A run is added once.
 
     The exit status is 1 where something could not be read.
     """
@@ -48,63 +43,21 @@ def add(directories: tuple[Path, ...], ended: bool, file: Path) -> NoReturn:
     raise SystemExit(1 if added.broken else 0)
 
 
-@history.command("import")
-@directories_argument
-@history_option
-def import_(directories: tuple[Path, ...], file: Path) -> NoReturn:
-    """Take in old Allure results, from before runs had journals. Twice adds nothing.
-
-    The exit status is 1 where a file was broken.
-    """
-    from hil.history.allure_results import import_results
-
-    with _store(file, write=True) as store:
-        imported = import_results(store, directories)
-    for line in imported.lines():
-        out.print(escape(line))
-    raise SystemExit(1 if imported.broken else 0)
-
-
 @history.command("list")
 @click.option("--nights", type=click.IntRange(min=1), metavar="N", help="Only the last N nights.")
 @json_option
 @history_option
 def list_(nights: int | None, json_: bool, file: Path) -> None:
-    """List the runs, oldest first, with what became of their tests."""
+    """List the runs, oldest first, with the outcomes of their tests."""
     with _store(file) as store:
         runs = store.runs(last_nights=nights)
         counts: dict[str, Counter[str]] = {run.id: Counter() for run in runs}
         for test in store.tests(runs):
             counts[test.run][test.fault or test.outcome] += 1
         left_out = store.left_out
-    for why in left_out:
-        err.print(f"hil: {escape(why)}")
+    for reason in left_out:
+        err.print(f"hil: {escape(reason)}")
     show([_row(run, counts[run.id]) for run in runs], json_)
-
-
-@history.command()
-@click.argument("sql")
-@json_option
-@click.option("--csv", "csv_", is_flag=True, help="Print CSV, for spreadsheets.")
-@click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="At most so many rows.")
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="At most so long.")
-@history_option
-def query(sql: str, json_: bool, csv_: bool, limit: int, seconds: float, file: Path) -> None:
-    """Ask the history by SQL, as "SELECT board, count(*) FROM v_tests WHERE outcome = 'failed' GROUP BY board"."""
-    if json_ and csv_:
-        raise click.UsageError("--json and --csv: choose one")
-    with _store(file) as store:
-        answer = store.query(sql, limit=limit, seconds=seconds)
-    if csv_:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(answer.columns)
-        writer.writerows(answer.rows)
-    elif json_:
-        as_json([dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows])
-    else:
-        show([dict(zip(answer.columns, map(_cell, row), strict=True)) for row in answer.rows], False)
-    if answer.more:
-        err.print(f"hil: only the first {limit} rows; --limit shows more")
 
 
 @history.command()
@@ -112,48 +65,41 @@ def query(sql: str, json_: bool, csv_: bool, limit: int, seconds: float, file: P
 @click.argument("text")
 @history_option
 def note(night: str, text: str, file: Path) -> None:
-    """Keep TEXT beside the figures of NIGHT: "new compiler", "the bench was moved"."""
-    with _store(file, write=True, make=False) as store:
+    """Add TEXT to NIGHT, to be shown beside its figures: "new compiler", "the bench was moved"."""
+    with _store(file, write=True, create=False) as store:
         store.note(night, text)
 
 
 @history.command()
-@click.option("--keep-nights", type=click.IntRange(min=1), required=True, metavar="N", help="The newest N nights stay.")
+@click.option("--keep-nights", type=click.IntRange(min=1), required=True, metavar="N", help="Keep the newest N nights.")
 @click.option(
     "--keep-samples",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Of all but the newest N nights only the figures stay, for trends, not the samples [as many as nights].",
+    help="Keep the samples of the newest N nights, of older ones only the figures [as --keep-nights].",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 @history_option
 def prune(keep_nights: int, keep_samples: int | None, dry_run: bool, file: Path) -> None:
-    """Remove the oldest nights, or only their samples; runs outside of nights go with the nights before them."""
+    """Remove the oldest nights, or only their samples. Runs outside of nights go with the nights after them."""
     from hil.history.ingest import counted
 
-    with _store(file, write=not dry_run, make=False) as store:
-        told = store.prune(keep_nights, keep_samples, dry=dry_run)
-    names = f" ({', '.join(told.nights[:4])}{', ...' * (len(told.nights) > 4)})" if told.nights else ""
-    what = f"{counted(len(told.nights), 'night')}{names}, {counted(told.runs, 'run')}"
-    what += f", samples of {told.series} other series"
-    out.print(escape(f"would remove {what}" if dry_run else f"removed {what}; {told.freed / 1024:.0f} KiB given back"))
-    if told.left:
-        err.print(f"hil: its space is free for new runs, but not given back: {escape(told.left)}")
+    with _store(file, write=not dry_run, create=False) as store:
+        pruned = store.prune(keep_nights, keep_samples, dry=dry_run)
+    names = f" ({', '.join(pruned.nights[:4])}{', ...' * (len(pruned.nights) > 4)})" if pruned.nights else ""
+    removed = f"{counted(len(pruned.nights), 'night')}{names}, {counted(pruned.runs, 'run')}"
+    removed += f", samples of {pruned.series} other series"
+    freed = f"; {pruned.freed / 1024:.0f} KiB freed"
+    out.print(escape(f"would remove {removed}" if dry_run else f"removed {removed}{freed}"))
+    if pruned.not_freed:
+        err.print(f"hil: the space is free for new runs, but not returned to the disk: {escape(pruned.not_freed)}")
 
 
-@history.command()
-def schema() -> None:
-    """Print tables and views as SQL."""
-    from hil.history import schema as made
-
-    click.echo(f"{made.TABLES.strip()}\n{made.VIEWS.strip()}")
-
-
-def _store(file: Path, *, write: bool = False, make: bool = True) -> History:
-    """The store; where it is to be written but not `make`, it has to be there."""
+def _store(file: Path, *, write: bool = False, create: bool = True) -> History:
+    """Open the history. Raises `ConfigurationError` where it is missing and not to be created."""
     from hil.history.store import History
 
-    if write and not make:
+    if write and not create:
         History(file).close()
     return History(file, write=write)
 
@@ -167,13 +113,3 @@ def _row(run: Run, counts: Counter[str]) -> dict[str, str]:
         "state": run.state if run.status is None else f"{run.state}, status {run.status}",
         "tests": ", ".join(f"{count} {name}" for name, count in counts.items()) or "none",
     }
-
-
-def _plain(value: Any) -> Any:
-    return f"{len(value)} bytes" if isinstance(value, bytes) else value
-
-
-def _cell(value: Any) -> str:
-    """A field for a table: one line, of bearable length."""
-    text = "" if value is None else str(_plain(value)).replace("\n", " ")
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

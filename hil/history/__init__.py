@@ -1,1 +1,1 @@
-"""What became of runs, kept for years: journals that runs write as they go, and the store that they are taken into."""
+"""The history of all runs: the journals that runs write, and the SQLite file to which they are added."""

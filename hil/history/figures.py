@@ -1,4 +1,4 @@
-"""The figures of a series that the history keeps: the usual ones, and every one that a bound was for."""
+"""The figures of a series that the history stores: the usual ones, and each one that a bound was for."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ import math
 import re
 
 from hil.errors import ConfigurationError
+from hil.history.rows import FigureRow
 from hil.measure import units
 from hil.measure.figures import DEADLINE_FIGURES, FIGURES, FORMER_NAMES, Figure
 from hil.measure.results import SeriesRecord
 
 USUAL = ("min", "p50", "p90", "p99", "max")
-Summed = tuple[str, str, float, float | None, float | None]  # name, unit, value, lower and upper limit
 DEADLINE = re.compile(r"(.+?) ?\((.+)\)")
 
 
-def summed(record: SeriesRecord) -> list[Summed]:
-    """Name, unit, value, lower and upper limit of each figure of a series, each limit at 95 %, one-sided."""
-    series, found = record.series, list[Summed]()
+def stored_figures(record: SeriesRecord) -> list[FigureRow]:
+    """Return the figures of a series; each confidence limit is one-sided at 95 %."""
+    found: list[FigureRow] = []
     for name in dict.fromkeys((*USUAL, *(check.figure for check in record.checks))):
         if (figure := _figure(name)) is None:
             continue
-        with contextlib.suppress(ConfigurationError):  # a deadline in another unit, in a file that is not ours
-            told = figure.estimate(series)
-            if math.isfinite(told.value):  # samples of others may be as large as a number can be
-                found.append((figure.name, told.unit, told.value, _finite(told.lower), _finite(told.upper)))
+        with contextlib.suppress(ConfigurationError):  # a deadline in another unit, in another tool's file
+            estimate = figure.estimate(record.series)
+            if math.isfinite(estimate.value):  # another tool's samples may be as large as a number can be
+                limits = _finite(estimate.lower), _finite(estimate.upper)
+                found.append((figure.name, estimate.unit, estimate.value, *limits))
     return found
 
 
@@ -34,7 +35,7 @@ def _finite(limit: float | None) -> float | None:
 
 
 def _figure(name: str) -> Figure | None:
-    """The figure of that name; None for one of another tool or time, of which only the check is kept."""
+    """Return the figure of that name; None for one of another tool or version, of which only the check is stored."""
     if figure := FIGURES.get(FORMER_NAMES.get(name, name)):
         return figure
     parts = DEADLINE.fullmatch(name)

@@ -1,4 +1,4 @@
-"""Names of tests that stay the same from night to night, on whichever board, place or machine they run."""
+"""Names of tests that stay the same from night to night, whichever board, place or machine runs them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ PARAMETERS = re.compile(r"(?P<function>.*?::[^\[]*)\[(?P<parameters>.*)\]", re.S
 
 
 def stable_test(nodeid: str, chosen: str, board: str, repetition: int | None = None) -> str:
-    """The node id of a test with the board's name for that of its choice, and without a number of repetition.
+    """Return the node id with the board's name in place of its choice, and without a number of repetition.
 
     `chosen` is `str(BoardSelection)`, as it stands among the parameters: `qemu-reference`, `place:box-1`, `+lab=box`.
-    `board` is the board's name, the stem of its file, for places too; so a history goes on whichever place was free.
-    What is not among the parameters stays.
+    `board` is the board's name, the stem of its file, for places too; so the history continues whichever place was
+    free. The part before the parameters is not changed.
     """
     nodeid = unnumbered(nodeid, repetition)
     found = PARAMETERS.fullmatch(nodeid)
@@ -25,19 +25,19 @@ def stable_test(nodeid: str, chosen: str, board: str, repetition: int | None = N
 
 
 def choice_of(nodeid: str, choices: Iterable[str]) -> str:
-    """Which of the `choices`, by their text, the test `nodeid` has among its parameters; empty where none."""
+    """Return the longest of the `choices` among the parameters of the test `nodeid`; empty where there is none."""
     found = PARAMETERS.fullmatch(nodeid)
     parameters = found["parameters"] if found else ""
-    return max((one for one in choices if one and _bounded(one).search(parameters)), key=len, default="")
+    return max((choice for choice in choices if choice and _bounded(choice).search(parameters)), key=len, default="")
 
 
 def suite_of(test: str, root: str = "") -> str:
-    """The suite of a test: the directory that its file is in; where that is not told, the last one of `root`."""
+    """Return the suite of a test: the directory of its file; where the node id has none, the last one of `root`."""
     return PurePath(root, test.partition("::")[0]).parent.name
 
 
 def unnumbered(nodeid: str, repetition: int | None) -> str:
-    """The node id of a test without the number of its repetition, which is the last parameter."""
+    """Return the node id without the number of the repetition, which is the last parameter."""
     if repetition is None:
         return nodeid
     before = nodeid.removesuffix(f"-{repetition}]")
@@ -45,7 +45,7 @@ def unnumbered(nodeid: str, repetition: int | None) -> str:
 
 
 def repetition_in(nodeid: str, repeat: int) -> int | None:
-    """The number of its repetition that the test `nodeid` has, of `repeat`; None where tests are not repeated."""
+    """Return the number of the repetition in `nodeid`, from 1 to `repeat`; None where tests are not repeated."""
     numbers = range(1, repeat + 1) if repeat > 1 else ()
     return next((number for number in numbers if unnumbered(nodeid, number) != nodeid), None)
 

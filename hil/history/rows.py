@@ -1,4 +1,4 @@
-"""What the store holds, as data: runs, tests, boots, figures, notes; and how it becomes rows and comes back."""
+"""The content of a history as data (runs, tests, boots, figures, notes), and its conversion to rows and back."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from hil.errors import HilError
 from hil.history.identity import suite_of
 from hil.host import foreign
 
-if TYPE_CHECKING:  # at run time where samples are needed: a list must stay quick
+if TYPE_CHECKING:  # imports numpy
     from hil.measure.results import SeriesRecord
+
+FigureRow = tuple[str, str, float, float | None, float | None]  # name, unit, value, lower and upper confidence limit
+SamplesRow = tuple[bytes | None, ...]  # samples, times, offsets
 
 
 @dataclass(frozen=True)
 class Run:
-    """One pytest process; of a night's run the last try.
+    """One pytest process.
 
     `night` is empty outside of nights; `name` is JOB-BOARD in a night, else the directory of its transcripts. Times
-    are in seconds since 1970. `state` is "done", or "killed" where it never wrote its end. `source` is "journal" or
-    "allure". `attempt` is the number of its try in the night, from 1.
+    are in seconds since 1970. `state` is "done", or "killed" where the journal has no end. `attempt` is the number of
+    its try in the night, from 1.
     """
 
     id: str
@@ -37,16 +40,15 @@ class Run:
     status: int | None
     state: str
     facts: Mapping[str, str]
-    source: str
     attempt: int = 1
     host: str = ""
 
 
 @dataclass(frozen=True)
 class Test:
-    """What became of one test in one run. `outcome` is passed, failed, skipped or not run.
+    """The result of one test in one run. `outcome` is passed, failed, skipped or not run.
 
-    `test` is its name as `stable_test` makes it, the same in all nights; a test that is repeated is there as often.
+    `test` is its name from `stable_test`, the same in all nights; each repetition is an entry of its own.
     """
 
     run: str
@@ -65,12 +67,12 @@ class Test:
     image_sha256: str = ""
     nodeid: str = ""
 
-    __test__ = False  # for pytest, which collects classes of this name
+    __test__ = False  # not a test class of pytest
 
 
 @dataclass(frozen=True)
 class Boot:
-    """One try to bring a board up; `fault` is empty where it came up."""
+    """One attempt to bring a board up; `fault` is empty where it succeeded."""
 
     run: str
     board: str
@@ -82,9 +84,9 @@ class Boot:
 
 @dataclass(frozen=True)
 class StoredFigure:
-    """One figure of one series of one run: `value` in `unit`, with limits, bound and outcome where there are some.
+    """One figure of one series of one run: `value` in `unit`, with its confidence limits, bound and outcome.
 
-    `lower` and `upper` hold at 95 %, one-sided. `exact` figures repeat to the bit.
+    `lower` and `upper` are one-sided limits at 95 %. `exact` figures repeat to the bit.
     """
 
     run: str
@@ -113,7 +115,7 @@ class StoredFigure:
 
 @dataclass(frozen=True)
 class Note:
-    """What a person wrote of a night."""
+    """A note that a person added to a night; `at` is in seconds since 1970."""
 
     at: float
     night: str
@@ -122,13 +124,12 @@ class Note:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A whole run, to be added."""
+    """A whole run, ready to be added."""
 
     run: Run
     tests: Sequence[Test] = ()
     boots: Sequence[Boot] = ()
     records: Sequence[SeriesRecord] = ()
-    uuids: Sequence[str] = ()
 
 
 TEST = (
@@ -139,69 +140,66 @@ FIGURE = (
     "s.run, s.test, s.board, s.quantity, s.subject, f.unit, s.clock, s.exact, s.floor, s.image, s.image_sha256, "
     "s.module, s.module_sha256, s.seed, s.n, f.name, f.value, f.lower, f.upper, c.bound, c.outcome, s.suite"
 )
-_EXACT = 7  # its place among them
-
+_EXACT = 7  # the column of s.exact
 
 BROKEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, zlib.error, HilError)
-"""What the functions from rows raise for a row that is broken."""
+"""The errors that the functions `*_of` raise for a broken row."""
 
 
 def run_of(row: sqlite3.Row) -> Run:
-    told = {name: row[name] for name in Run.__dataclass_fields__}
+    values = {name: row[name] for name in Run.__dataclass_fields__}
     for name in ("began", "ended"):
-        if told[name] is not None:
-            foreign.moment(told[name])
+        if values[name] is not None:
+            foreign.moment(values[name])
     facts = json.loads(row["facts"])
-    return Run(**told | {"facts": {name: str(fact) for name, fact in facts.items()}})
+    return Run(**values | {"facts": {name: str(fact) for name, fact in facts.items()}})
 
 
 def test_of(row: sqlite3.Row) -> Test:
-    told = {name: row[name] for name in Test.__dataclass_fields__}
-    if not math.isfinite(told["seconds"]):
-        raise ValueError(f"it took {told['seconds']} s")
-    return Test(**told | {"retried": tuple(map(str, json.loads(row["retried"])))})
+    values = {name: row[name] for name in Test.__dataclass_fields__}
+    if not math.isfinite(values["seconds"]):
+        raise ValueError(f"its duration is {values['seconds']} s")
+    return Test(**values | {"retried": tuple(map(str, json.loads(row["retried"])))})
 
 
 def figure_of(row: sqlite3.Row) -> StoredFigure:
-    told = list(row)
+    values = list(row)
     if not math.isfinite(row["value"]):
         raise ValueError(f"its value is {row['value']}")
-    told[_EXACT] = bool(told[_EXACT])
-    return StoredFigure(*told)
+    values[_EXACT] = bool(values[_EXACT])
+    return StoredFigure(*values)
 
 
-def of_test(one: Test) -> tuple[Any, ...]:
-    where = (one.test, one.nodeid, one.suite, one.board, one.place, one.image, one.image_sha256, one.clock)
-    retried = json.dumps(one.retried, ensure_ascii=False)
-    return (*where, one.outcome, one.fault, one.cause, one.seconds, retried, one.transcript)
+def of_test(test: Test) -> tuple[Any, ...]:
+    where = (test.test, test.nodeid, test.suite, test.board, test.place, test.image, test.image_sha256, test.clock)
+    retried = json.dumps(test.retried, ensure_ascii=False)
+    return (*where, test.outcome, test.fault, test.cause, test.seconds, retried, test.transcript)
 
 
 def of_series(record: SeriesRecord) -> tuple[Any, ...]:
-    one, clock = record.series, record.series.clock
-    told = one.provenance.get
-    test = told("test", "")
-    (image, _, image_digest), (module, _, module_digest) = (
-        told(name, "").rpartition(" ") for name in ("image", "module")
-    )
+    series, clock = record.series, record.series.clock
+    origin = series.provenance.get
+    test = origin("test", "")
     return (
-        *(test, suite_of(test), told("board", ""), one.quantity, one.subject, one.unit),
+        *(test, suite_of(test), origin("board", ""), series.quantity, series.subject, series.unit),
         *(clock.name, clock.resolution, clock.floor, int(clock.exact), clock.remark),
-        *(
-            image or image_digest,
-            image_digest if image else "",
-            module or module_digest,
-            module_digest if module else "",
-        ),
-        *(told("seed", ""), len(one), one.looks, json.dumps(dict(one.provenance), ensure_ascii=False)),
+        *(*_name_and_digest(origin("image", "")), *_name_and_digest(origin("module", ""))),
+        *(origin("seed", ""), len(series), series.looks, json.dumps(dict(series.provenance), ensure_ascii=False)),
     )
 
 
-def packed(record: SeriesRecord) -> tuple[bytes | None, ...]:
-    """Samples, times and offsets, compressed, as binary64 and int64, little end first."""
+def _name_and_digest(text: str) -> tuple[str, str]:
+    """Split `NAME SHA256`; a text of one word is a name."""
+    name, _, digest = text.rpartition(" ")
+    return (name, digest) if name else (digest, "")
+
+
+def packed(record: SeriesRecord) -> SamplesRow:
+    """Return samples, times and offsets, compressed, as little-endian binary64 and int64."""
     import numpy as np
 
-    one = record.series
-    arrays = ((one.samples, "<f8"), (one.times, "<f8"), (one.offsets, "<i8"))
+    series = record.series
+    arrays = ((series.samples, "<f8"), (series.times, "<f8"), (series.offsets, "<i8"))
     return tuple(None if array is None else zlib.compress(np.asarray(array, kind).tobytes()) for array, kind in arrays)
 
 
@@ -219,11 +217,10 @@ def record_of(row: sqlite3.Row, checks: Sequence[sqlite3.Row]) -> SeriesRecord:
     }
     arrays["offsets"] = None if arrays["offsets"] is None else arrays["offsets"].tolist()
     clock = Clock(row["clock"], row["resolution"], row["remark"], row["floor"], bool(row["exact"]))
-    told = {name: row[name] for name in ("quantity", "subject", "unit", "looks")}
-    series = Series(**told, clock=clock, provenance=json.loads(row["provenance"]), **arrays)
-    return SeriesRecord(
-        series,
-        tuple(
-            CheckResult(one["figure"], Amount(one["bound"], one["unit"]), one["outcome"], one["text"]) for one in checks
-        ),
+    plain = {name: row[name] for name in ("quantity", "subject", "unit", "looks")}
+    series = Series(**plain, clock=clock, provenance=json.loads(row["provenance"]), **arrays)
+    results = (
+        CheckResult(check["figure"], Amount(check["bound"], check["unit"]), check["outcome"], check["text"])
+        for check in checks
     )
+    return SeriesRecord(series, tuple(results))

@@ -1,16 +1,16 @@
-"""The store's tables: strict ones, in which nothing is ever changed; docs/history.md describes them."""
+"""The tables and views of the history; docs/history.md describes them."""
 
 from __future__ import annotations
 
-APPLICATION = 0x48494C48  # what tells our files from others', in SQLite's header
-VERSION = 1
+APPLICATION = 0x48494C48  # identifies a history in SQLite's header
+VERSION = 2
 
 TABLES = """
 CREATE TABLE runs (
     id TEXT PRIMARY KEY, night TEXT NOT NULL, name TEXT NOT NULL, attempt INTEGER NOT NULL, plan TEXT NOT NULL,
     board TEXT NOT NULL, host TEXT NOT NULL, began REAL NOT NULL, ended REAL, status INTEGER,
     state TEXT NOT NULL CHECK (state IN ('done', 'killed')), facts TEXT NOT NULL,
-    source TEXT NOT NULL CHECK (source IN ('journal', 'allure')), added REAL NOT NULL
+    added REAL NOT NULL
 ) STRICT;
 CREATE INDEX runs_by_night ON runs (night, name);
 CREATE TABLE tests (
@@ -46,7 +46,6 @@ CREATE TABLE checks (
 CREATE TABLE samples (
     series INTEGER PRIMARY KEY REFERENCES series, samples BLOB NOT NULL, times BLOB, offsets BLOB
 ) STRICT;
-CREATE TABLE imported (uuid TEXT PRIMARY KEY, run TEXT NOT NULL REFERENCES runs) STRICT, WITHOUT ROWID;
 CREATE TABLE pruned (id TEXT PRIMARY KEY, at REAL NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE notes (id INTEGER PRIMARY KEY, at REAL NOT NULL, night TEXT NOT NULL, text TEXT NOT NULL) STRICT;
 """
@@ -67,21 +66,7 @@ CREATE VIEW v_figures AS SELECT r.night, r.plan, r.name AS run_name, datetime(r.
     LEFT JOIN checks AS c ON c.series = f.series AND c.figure = f.name;
 """
 
-KEPT = ("runs", "tests", "boots", "series", "figures", "checks", "samples", "imported", "pruned", "notes")
-
-
-def guards() -> list[str]:
-    """Triggers that forbid to change or remove a row, or to put another one in a run's place."""
-    made = [
-        f"CREATE TRIGGER {table}_{what.lower()} BEFORE {what} ON {table} "
-        "BEGIN SELECT RAISE(ABORT, 'the history is only added to; hil history prune removes'); END"
-        for table in KEPT
-        for what in ("UPDATE", "DELETE")
-    ]
-    taken = "SELECT RAISE(ABORT, 'this run is in the history already') FROM runs WHERE id = new.id"
-    return [*made, f"CREATE TRIGGER runs_insert BEFORE INSERT ON runs BEGIN {taken}; END"]
-
 
 def statements(script: str) -> list[str]:
-    """The statements of a script, without the comfort of `executescript`, which would commit."""
-    return [one for part in script.split(";\n") if (one := part.strip().rstrip(";"))]
+    """Return the statements of a script. `executescript` would commit."""
+    return [statement for part in script.split(";\n") if (statement := part.strip().rstrip(";"))]

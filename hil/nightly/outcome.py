@@ -152,7 +152,7 @@ def history(run: str, before: Sequence[Night]) -> dict[str, tuple[str, Tested]]:
     for night, state in islice(states(run, before), LOOK_BACK):
         account = outcome(night, state).account
         for test in account.tests.values():
-            if test.judged:
+            if test.outcome == "passed" or test.blamed:
                 found.setdefault(test.nodeid, (night.name, test))
     return found
 

@@ -178,10 +178,10 @@ class Journal:
         store = self._option.history
         if store is None:
             return
-        from hil.history.ingest import take
+        from hil.history.ingest import add_run
 
         try:
-            self._told = take(store, self.path)
+            self._told = add_run(store, self.path)
         except HilError as error:  # the journal is there: nothing is lost
             later = f"`hil history add {self.path.parent} --history {store}` does it later"
             self._told = [f"not taken into the history: {error.message}", later]

@@ -67,7 +67,7 @@ class Plan:
         name = f"job-{board}"
         run: Run | None = Run(
             digest(f"{self.plan} {night} {name}")[:32], self.name(night), name, self.plan, board, began, began + 600, 0,
-            "done", {}, "journal",
+            "done", {},
         )  # fmt: skip
         assert run is not None
         run = self.run(night, run)

@@ -1,8 +1,7 @@
-"""The history store: only added to, whole runs or nothing, by several processes; what it refuses; what it forgets."""
+"""The history: whole runs or nothing, by several processes; refused files; pruning."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import signal
@@ -23,8 +22,9 @@ from limits import HANG
 
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.history import schema, store
-from hil.history.figures import summed
+from hil.history import database, pruning, schema
+from hil.history.database import Database
+from hil.history.figures import stored_figures
 from hil.history.identity import choice_of, stable_test, suite_of
 from hil.history.rows import Boot, RecordedRun, Run, Test
 from hil.history.store import History
@@ -57,7 +57,7 @@ def run(ident: str, night: str = "", *, began: float = 1e9, name: str = "job-b",
         "status": 0,
         "state": "done",
     }
-    told |= {"facts": {"image": "Ümläut"}, "source": "journal"}
+    told |= {"facts": {"image": "Ümläut"}}
     return Run(ident, night, name, began=began, **told | more)
 
 
@@ -71,6 +71,10 @@ def became(ident: str, name: str = "suites/smoke/test_a.py::test_x[b]", outcome:
 def history(tmp_path: Path) -> Iterator[History]:
     with History(tmp_path / "deep" / "h.sqlite", write=True) as made:
         yield made
+
+
+def rows(history: History, query: str) -> list[tuple[Any, ...]]:
+    return list(map(tuple, history._database.rows(query)))
 
 
 def fill(history: History, nights: int, **more: Any) -> None:
@@ -167,7 +171,7 @@ def test_a_figure_of_another_tool_keeps_its_check_only(history: History) -> None
         for name in ("p12", "misses(x)", "misses(5 MiB)", "deadline misses (5 MiB)")
     ]
     odd = SeriesRecord(series, tuple(strange))
-    assert [name for name, *_ in summed(odd)] == ["min", "p50", "p90", "p99", "max"]
+    assert [name for name, *_ in stored_figures(odd)] == ["min", "p50", "p90", "p99", "max"]
     history.add(RecordedRun(run("r"), records=[odd]))
     assert history.series(run("r"))[0].checks == odd.checks
 
@@ -203,12 +207,10 @@ def test_runs_are_found_by_night_and_plan_oldest_first(history: History) -> None
     history.add(RecordedRun(run("a2", "2026-01-01", began=5.0, attempt=2)))  # resumed after the others had run
     assert [one.id for one in history.runs()] == ["d", "b", "c", "a2"], "of a run that was tried again the last try"
     assert history.nights() == ["2026-01-01", "2026-01-02", "2026-01-03"]
-    assert history.nights("q") == ["2026-01-03"]
     assert [one.id for one in history.runs(last_nights=2)] == ["b", "c"]
-    assert [one.id for one in history.runs(plan="p", last_nights=1)] == ["b"]
     assert [one.id for one in history.runs(night="")] == ["d"]
     assert history.runs(last_nights=0) == history.runs(night="nothing") == []
-    assert history.query("SELECT count(*) FROM runs").rows == [(5,)], "and yet all are kept"
+    assert rows(history, "SELECT count(*) FROM runs") == [(5,)], "and yet all are kept"
 
 
 def test_tests_come_in_the_order_of_the_runs(history: History) -> None:
@@ -218,7 +220,7 @@ def test_tests_come_in_the_order_of_the_runs(history: History) -> None:
     assert history.tests([]) == history.figures([]) == history.boots([]) == []
 
 
-# only added to
+# whole runs or nothing
 
 
 def test_a_run_is_added_once(history: History) -> None:
@@ -227,26 +229,10 @@ def test_a_run_is_added_once(history: History) -> None:
     assert (history.runs(), len(history.tests([run("r")]))) == ([run("r")], 1)
 
 
-@pytest.mark.parametrize("table", schema.KEPT)
-def test_nothing_is_changed_or_removed(history: History, table: str) -> None:
-    fill(history, 1)
-    history.note("2026-01-01", "x")
-    connection = sqlite3.connect(history.path)
-    connection.execute("INSERT INTO imported VALUES ('u', 'r0')")
-    connection.execute("INSERT INTO pruned VALUES ('gone', 1.0)")
-    column = connection.execute(f"SELECT * FROM {table}").description[0][0]
-    for what in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
-        with pytest.raises(sqlite3.IntegrityError, match="only added to"):
-            connection.execute(what)
-    with pytest.raises(sqlite3.IntegrityError, match="in the history already"):
-        connection.execute("INSERT OR REPLACE INTO runs SELECT * FROM runs")
-    connection.close()
-
-
 def test_half_a_run_is_never_there(history: History) -> None:
-    with pytest.raises(ConfigurationError, match="CHECK constraint"):
+    with pytest.raises(ConfigurationError, match="CHECK"):
         history.add(RecordedRun(run("r"), [became("r"), became("r", outcome="???")]))
-    assert history.query("SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM tests)").rows == [(0,)]
+    assert rows(history, "SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM tests)") == [(0,)]
     assert history.add(RecordedRun(run("r"))), "and the store goes on"
 
 
@@ -262,8 +248,8 @@ with History(Path("{path}"), write=True) as history:
         one = "{name}%03d" % number
         taken = RecordedRun(run(one), [became(one)] * 50)
         if {halt} == number:
-            with history.writing():
-                history.insert(taken)
+            with history._database.transaction():
+                history._insert(taken, [])
                 print("in it", flush=True)
                 sys.stdin.read()
         else:
@@ -298,28 +284,28 @@ def test_writers_wait_for_each_other_and_one_that_is_killed_leaves_nothing(tmp_p
             ["dying000", "dying001", *(f"{name}{number:03}" for name in "ab" for number in range(15))]
         )
         assert len(reader.tests(runs)) == 32 * 50
-        assert reader.query("PRAGMA integrity_check").rows == [("ok",)]
+        assert rows(reader, "PRAGMA integrity_check") == [("ok",)]
     for stream in (dying.stdin, dying.stdout, dying.stderr):
         assert stream is not None
         stream.close()
 
 
 def test_a_store_in_use_for_too_long_is_told(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PATIENCE", 0.2)
+    monkeypatch.setattr(database, "PATIENCE", 0.2)
     with (
-        history.writing(),
+        history._database.transaction(),
         History(history.path, write=True) as other,
-        pytest.raises(InfrastructureError, match="was in use") as told,
+        pytest.raises(InfrastructureError, match=r"0\.2 s") as raised,
     ):
         other.add(RecordedRun(run("r")))
-    assert "network" in (told.value.hint or "")
+    assert "network" in (raised.value.hint or "")
 
 
 # what is refused
 
 
 def test_what_is_no_history_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="there is no history"):
+    with pytest.raises(ConfigurationError, match=r"none\.sqlite"):
         History(tmp_path / "none.sqlite")
     text = tmp_path / "text"
     text.write_text("x" * 5000)
@@ -330,20 +316,20 @@ def test_what_is_no_history_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_bytes(b"")
     for write in (False, True):
-        with pytest.raises(ConfigurationError, match="is no history"):
+        with pytest.raises(ConfigurationError, match="text"):
             History(text, write=write)
-        with pytest.raises(ConfigurationError, match="a database of something else"):
+        with pytest.raises(ConfigurationError, match=r"other\.sqlite"):
             History(other, write=write)
     assert text.read_text() == "x" * 5000
-    with pytest.raises(ConfigurationError, match="something else"):
+    with pytest.raises(ConfigurationError, match="empty"):
         History(empty)
-    with pytest.raises(InfrastructureError, match="cannot make"):
+    with pytest.raises(InfrastructureError, match="text/h.sqlite"):
         History(text / "h.sqlite", write=True)
     with pytest.raises(InfrastructureError):
         History(tmp_path, write=True)
 
 
-@pytest.mark.parametrize(("version", "hint"), [(schema.VERSION + 1, "update this project"), (0, "hil history add")])
+@pytest.mark.parametrize(("version", "hint"), [(schema.VERSION + 1, "update"), (0, "hil history add")])
 def test_another_version_is_refused(history: History, version: int, hint: str) -> None:
     connection = sqlite3.connect(history.path)
     connection.execute(f"PRAGMA user_version = {version}")
@@ -360,7 +346,7 @@ def test_a_damaged_store_is_told(history: History) -> None:
     data = bytearray(history.path.read_bytes())
     data[4096:] = b"\xa5" * (len(data) - 4096)
     history.path.write_bytes(data)
-    with pytest.raises(InfrastructureError, match="damaged"), History(history.path) as damaged:
+    with pytest.raises(InfrastructureError, match=r"h\.sqlite"), History(history.path) as damaged:
         damaged.tests(damaged.runs())
 
 
@@ -368,12 +354,9 @@ def test_a_broken_row_is_named_and_left_out(history: History, tmp_path: Path) ->
     """As an earlier version took them in, and a disk may leave them."""
     history.add(RecordedRun(run("good"), [became("good", "t"), became("good", "u")]))
     with sqlite3.connect(history.path) as connection:
-        copy = (
-            "INSERT INTO runs SELECT ?, night, name, attempt, plan, board, host, ?, ended, status, state, ?, source, 1"
-        )
+        copy = "INSERT INTO runs SELECT ?, night, name, attempt, plan, board, host, ?, ended, status, state, ?, 1"
         for name, began, facts in (("endless", 9e999, "{}"), ("late", 1e300, "{}"), ("torn", 1.0, "{")):
             connection.execute(f"{copy} FROM runs WHERE id = 'good'", (name, began, facts))
-        connection.execute("DROP TRIGGER tests_update")
         connection.execute("UPDATE tests SET seconds = 9e999 WHERE test = 'u'")
     runs = history.runs()
     assert [one.id for one in runs] == ["good"]
@@ -387,23 +370,22 @@ def test_a_broken_row_is_named_and_left_out(history: History, tmp_path: Path) ->
 def test_samples_that_were_damaged_are_named_and_left_out(history: History) -> None:
     history.add(RecordedRun(run("r"), records=[record()]))
     with sqlite3.connect(history.path) as connection:
-        connection.execute("DROP TRIGGER samples_update")
         connection.execute("UPDATE samples SET samples = x'789c00ff00ff'")
     assert history.series(history.runs()[0]) == []
     assert len(history.left_out) == 1
 
 
 def test_no_number_that_is_none_enters(history: History) -> None:
-    with pytest.raises(ConfigurationError, match="inf in the table runs"):
+    with pytest.raises(ConfigurationError, match="inf .* runs"):
         history.add(RecordedRun(replace(run("r"), began=math.inf)))
-    with pytest.raises(ConfigurationError, match="cannot be kept"):
+    with pytest.raises(ConfigurationError):
         history.add(RecordedRun(replace(run("r"), status=2**70)))
     assert history.runs() == []
 
 
 @pytest.mark.parametrize("name", ["x" * 250, "a\0b"])
 def test_a_name_that_no_store_can_have_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be a history"):
+    with pytest.raises(ConfigurationError, match="247"):
         History(tmp_path / name, write=True)
 
 
@@ -416,25 +398,25 @@ def test_a_store_may_be_where_names_are_not_utf_8(tmp_path: Path) -> None:
 
 
 def test_a_reader_cannot_write(history: History) -> None:
-    with History(history.path) as reader, pytest.raises(ValueError, match="to be read"):
+    with History(history.path) as reader, pytest.raises(ValueError, match="read-only"):
         reader.add(RecordedRun(run("r")))
 
 
 def test_a_store_on_a_medium_that_cannot_be_written_is_read(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(history, 1)
     history.close()
-    connect, asked = History._connect, list[str]()
+    connect, modes = Database._connect, list[str]()
 
-    def refuse(self: History, mode: str) -> sqlite3.Connection:  # as root no directory is read-only
-        asked.append(mode)
+    def refuse(self: Database, mode: str) -> sqlite3.Connection:  # as root no directory is read-only
+        modes.append(mode)
         if "immutable" in mode:
             return connect(self, mode)
         return _Closed(connect(self, mode))  # type: ignore[return-value]
 
-    monkeypatch.setattr(History, "_connect", refuse)
+    monkeypatch.setattr(Database, "_connect", refuse)
     with History(history.path) as reader:
         assert len(reader.runs()) == 1
-    assert asked == ["ro", "ro&immutable=1"]
+    assert modes == ["ro", "ro&immutable=1"]
 
 
 class _Closed:
@@ -445,31 +427,6 @@ class _Closed:
 
     def execute(self, *_: object) -> None:
         raise sqlite3.OperationalError("unable to open database file")
-
-
-# queries
-
-
-def test_a_query_only_reads(history: History, tmp_path: Path) -> None:
-    fill(history, 2)
-    with History(history.path) as reader:
-        answer = reader.query("SELECT test, run AS test, count(*) FROM v_tests GROUP BY 2", limit=1)
-        assert (answer.columns, len(answer.rows), answer.more) == (("test", "test_2", "count(*)"), 1, True)
-        for wrong in ("DELETE FROM runs", "DROP VIEW v_runs", "CREATE TABLE x (y)", "PRAGMA user_version = 7"):
-            with pytest.raises(ConfigurationError, match="a query only reads"):
-                reader.query(wrong)
-        with pytest.raises(ConfigurationError, match="a query only reads"):
-            reader.query(f"ATTACH '{tmp_path / 'x'}' AS x")
-        assert not (tmp_path / "x").exists()
-        with pytest.raises(ConfigurationError, match="no such column: nihgt") as told:
-            reader.query("SELECT nihgt FROM runs")
-        assert "hil history schema" in (told.value.hint or "")
-        with pytest.raises(ConfigurationError, match="one statement at a time"):
-            reader.query("SELECT 1; SELECT 2")
-        endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
-        with pytest.raises(ConfigurationError, match=r"longer than 0\.2 s"):
-            reader.query(endless, seconds=0.2)
-        assert reader.query("SELECT count(*) FROM v_figures WHERE name = 'p99'").rows == [(2,)], "and it goes on"
 
 
 # forgetting
@@ -485,20 +442,15 @@ def test_the_oldest_nights_go_and_do_not_come_back(history: History) -> None:
     assert (dry.nights, dry.runs, dry.series) == (("2026-01-01", "2026-01-02", "2026-01-03"), 4, 1)
     assert len(history.runs()) == 7, "nothing was done"
     told = history.prune(2, 1)
-    assert (told.nights, told.runs, told.series, told.left) == (dry.nights, 4, 1, "")
+    assert (told.nights, told.runs, told.series, told.not_freed) == (dry.nights, 4, 1, "")
     assert told.freed > 0
     runs = history.runs()
     assert [one.id for one in runs] == ["r3", "r4", "new"]
     assert [len(history.series(one)) for one in runs] == [0, 1, 0]
     assert len(history.figures(runs)) == 2 * 6, "figures stay"
     assert [note.text for note in history.notes()] == ["stays"]
-    assert history.query("SELECT count(*) FROM figures").rows == [(12,)]
+    assert rows(history, "SELECT count(*) FROM figures") == [(12,)]
     assert not history.add(RecordedRun(run("r0", "2026-01-01")))
-    with (
-        contextlib.closing(sqlite3.connect(history.path)) as connection,
-        pytest.raises(sqlite3.IntegrityError, match="only added to"),
-    ):
-        connection.execute("DELETE FROM runs")
     again = history.prune(2, 1)
     assert (again.nights, again.runs, again.series) == ((), 0, 0)
 
@@ -511,14 +463,14 @@ def test_less_nights_than_are_to_stay_lose_nothing(history: History) -> None:
 
 
 def test_space_that_a_reader_keeps_is_told(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "SHRINKING", 0.1)
+    monkeypatch.setattr(pruning, "SHRINK_PATIENCE", 0.1)
     fill(history, 3)
     reader = sqlite3.connect(history.path)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM runs").fetchone()
     told = history.prune(1)
     assert told.runs == 2
-    assert "reading" in told.left
+    assert told.not_freed
     assert reader.execute("SELECT count(*) FROM runs").fetchone() == (3,), "a reader sees what it saw"
     reader.close()
 
@@ -529,7 +481,7 @@ def test_a_note_is_of_a_night(history: History) -> None:
     (note,) = history.notes()
     assert (note.night, note.text) == ("2026-01-01", "new compiler")
     assert abs(note.at - time.time()) < 60
-    with pytest.raises(ConfigurationError, match="no night '2026-01-02'") as told:
+    with pytest.raises(ConfigurationError, match="2026-01-02") as told:
         history.note("2026-01-02", "x")
     assert "2026-01-01" in (told.value.hint or "")
 

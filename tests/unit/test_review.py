@@ -492,7 +492,7 @@ def test_a_cell_tells_counts_change_margin_and_its_last_nights(tmp_path: Path) -
 
 
 def test_a_bound_of_nothing_is_used_up_or_broken() -> None:
-    run = Run("r", "n", "job", "p", "one", 0.0, 1.0, 0, "done", {}, "journal")
+    run = Run("r", "n", "job", "p", "one", 0.0, 1.0, 0, "done", {})
     for value, margin in ((0.0, 0.0), (1.0, -math.inf)):
         figure = StoredFigure(
             *("r", "a.py::t", "one", "misses", "x", "1", "virtual time", True, None, "i", "", "m", "", ""),

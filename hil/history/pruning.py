@@ -1,0 +1,96 @@
+"""Removal of old nights, and of old nights' samples, from a history."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hil.history.database import IN_LIST, PATIENCE, Database, json_list
+
+SHRINK_PATIENCE = 5.0  # seconds to wait for readers before the free space is left in the file
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was removed, or would be: `nights`, the number of `runs`, and of other `series` that lose their samples.
+
+    `freed` is in bytes; `not_freed` is the reason why free space could not be returned to the disk.
+    """
+
+    nights: tuple[str, ...]
+    runs: int
+    series: int
+    freed: int = 0
+    not_freed: str = ""
+
+
+def prune(database: Database, keep: int, keep_samples: int, *, dry: bool) -> Pruned:
+    """Remove all but the newest `keep` nights, and the samples of all but the newest `keep_samples`.
+
+    Runs outside of nights go with the nights that are newer than they are. With `dry` nothing is removed.
+    """
+    size = _size(database)
+    with contextlib.nullcontext() if dry else database.transaction():
+        nights = database.nights()
+        removed, stripped = _older(database, nights, keep), _older(database, nights, keep_samples)
+        query = f"SELECT count(*) FROM samples JOIN series ON id = series WHERE run {IN_LIST} AND run NOT {IN_LIST}"
+        series = database.rows(query, [json_list(stripped), json_list(removed)])[0][0]
+        names = tuple(nights[: max(0, len(nights) - keep)])
+        pruned = Pruned(names, len(removed), series)
+        if dry or not (removed or series):
+            return pruned
+        _remove(database, removed, stripped, names)
+    not_freed = _shrink(database)
+    return replace(pruned, freed=max(0, size - _size(database)), not_freed=not_freed)
+
+
+def _size(database: Database) -> int:
+    """Return the size on the disk in bytes, including SQLite's write-ahead log."""
+    files = (database.path, database.path.with_name(f"{database.path.name}-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _older(database: Database, nights: Sequence[str], keep: int) -> list[str]:
+    """Return the ids of the runs that are older than the newest `keep` of the nights."""
+    if len(nights) <= keep:
+        return []
+    kept = json_list(nights[len(nights) - keep :])
+    query = f"""SELECT id FROM runs WHERE night NOT {IN_LIST} AND
+        (night != '' OR began < coalesce((SELECT min(began) FROM runs WHERE night {IN_LIST}), 9e99))"""
+    return [row[0] for row in database.rows(query, [kept, kept])]
+
+
+def _remove(database: Database, removed: Sequence[str], stripped: Sequence[str], nights: Sequence[str]) -> None:
+    def delete(table: str, column: str, names: Sequence[str]) -> None:
+        database.connection.execute(f"DELETE FROM {table} WHERE {column} {IN_LIST}", [json_list(names)])
+
+    def delete_of_series(table: str, runs: Sequence[str]) -> None:
+        of_runs = f"SELECT id FROM series WHERE run {IN_LIST}"
+        database.connection.execute(f"DELETE FROM {table} WHERE series IN ({of_runs})", [json_list(runs)])
+
+    delete_of_series("samples", [*removed, *stripped])
+    for table in ("checks", "figures"):
+        delete_of_series(table, removed)
+    for table in ("series", "boots", "tests"):
+        delete(table, "run", removed)
+    delete("runs", "id", removed)
+    delete("notes", "night", nights)
+    now = time.time()
+    database.insert("pruned", [(run, now) for run in removed])
+
+
+def _shrink(database: Database) -> str:
+    """Return free space to the disk. Return the reason where another process prevents it."""
+    execute = database.connection.execute
+    execute(f"PRAGMA busy_timeout = {1000 * SHRINK_PATIENCE:.0f}")
+    try:
+        execute("VACUUM")
+        busy = execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        return str(error)
+    finally:
+        execute(f"PRAGMA busy_timeout = {1000 * PATIENCE:.0f}")
+    return "another process is reading it" if busy else ""
