@@ -32,7 +32,8 @@ class Evidence:
 class HilError(Exception):
     """Base of all errors that the framework raises on purpose.
 
-    `origin` is the failure origin, one of `ORIGINS`.
+    `origin` is the failure origin, one of `ORIGINS`. `cause` is the part of `message` that tables show,
+    by default all of it: failures with the same cause are grouped.
     """
 
     origin: ClassVar[str] = "infrastructure"
@@ -44,18 +45,20 @@ class HilError(Exception):
         hint: str | None = None,
         stage: str | None = None,
         evidence: Evidence | None = None,
+        cause: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.cause = cause or message
         self.hint = hint
         self.stage = stage
         self.evidence = evidence
 
     @property
     def brief(self) -> str:
-        """In one line, for tables: the stage, and what was wrong; of a boot what was on the line."""
-        what = printable(self.message).rpartition("; on the line: ")[2].partition("\n")[0]
-        return f"stage {self.stage}: {what}" if self.stage else what
+        """Return the stage and the cause on one line, for tables."""
+        cause = printable(self.cause).partition("\n")[0]
+        return f"stage {self.stage}: {cause}" if self.stage else cause
 
     def __str__(self) -> str:
         """All of it, for a terminal: what strangers wrote in it does nothing there."""

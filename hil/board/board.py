@@ -379,10 +379,15 @@ class Board:
             return self.place.error()
         if isinstance(error, HilError) and trouble:
             return InfrastructureError(
-                f"{error.message}; {trouble}", hint=error.hint, stage=error.stage, evidence=error.evidence
+                f"{error.message}; {trouble}",
+                hint=error.hint,
+                stage=error.stage,
+                evidence=error.evidence,
+                cause=f"{error.cause}; {trouble}",
             )
         if isinstance(error, HilError) and self.place is not None:
             error.message += f" (place {self.place.name})"
+            error.cause += f" (place {self.place.name})"
         elif isinstance(error, LABGRID):
             where = f"place {self.place}" if self.place else f"board {self.name}"
             hint = "are its power switch and its serial port there?"

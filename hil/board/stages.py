@@ -111,6 +111,7 @@ def walk(
             silent = "; is the machine on, and is it this line at this speed?" if on_line == NOTHING else ""
             raise BootError(
                 f"{aim} in {stage.limit:g} s; {so_far()}; on the line: {on_line}",
+                cause=on_line,
                 stage=stage.name,
                 hint=f"the marker and limit are in the image's manifest; the transcript shows the whole boot{silent}",
                 evidence=console.evidence(),
@@ -119,6 +120,7 @@ def walk(
             seconds = (time.monotonic_ns() - power_on_ns) / 1e9
             raise BootError(
                 f"{aim} and was given up after {seconds:.1f} s; {so_far()}; on the line: {trouble}",
+                cause=str(trouble),
                 stage=stage.name,
                 hint="what counts as fatal, as a flood and as noise is in the image's manifest",
                 evidence=console.evidence(),

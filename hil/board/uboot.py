@@ -165,9 +165,11 @@ class Loader:
                 with self._line.bounded(uboot.login_timeout + GRACE + commands * SLACK):
                     uboot.target.activate(uboot)
             except (pexpect.TIMEOUT, LineTimeout):
+                on_line = self._on_line()
                 raise InfrastructureError(
                     f"U-Boot's prompt {uboot.prompt!r} did not come in {uboot.login_timeout} s, or it did not answer "
-                    f"there; on the line: {self._on_line()}",
+                    f"there; on the line: {on_line}",
+                    cause=on_line,
                     hint="is the board powered, is it this line at this speed, and does `autoboot` of the UBootDriver "
                     "match what U-Boot says before it goes on by itself?",
                 ) from None
@@ -196,9 +198,11 @@ class Loader:
                     said, _, status = self._uboot.run(command, timeout=limit)
             except (pexpect.TIMEOUT, LineTimeout):
                 silent = "; the server does not answer (T T T)" if " T T" in self._text(begin) else ""
+                on_line = self._on_line()
                 raise InfrastructureError(
                     f"U-Boot did not end `{command}` in {time.monotonic() - since:.0f} s{silent}; "
-                    f"on the line: {self._on_line()}",
+                    f"on the line: {on_line}",
+                    cause=on_line,
                     hint="`setenv netretry no` among init_commands has U-Boot give up by itself; "
                     "is `serverip` the TFTP server's address?",
                 ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +26,6 @@ MEANING = {
 }
 RUNS, FAILURES, DEAD, RETRIES, FIGURES, NOTES = 9, 9, 3, 3, 4, 6  # lines of each part at most
 WIDTH = 160  # characters of a cause
-DEAD_SINCE = re.compile(r"\bboard \S+ is dead since an earlier test: ")
 
 
 def summary(
@@ -115,8 +113,7 @@ def _failures(night: Night, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
     """By fault, new ones first; those of one run with one cause in a line."""
     grouped: dict[tuple[str, str, bool, str], list[Trouble]] = {}
     for trouble in (trouble for one in outcomes for trouble in one.troubles):
-        cause = DEAD_SINCE.sub("", trouble.cause)
-        grouped.setdefault((trouble.run, trouble.fault, trouble.new, cause), []).append(trouble)
+        grouped.setdefault((trouble.run, trouble.fault, trouble.new, trouble.cause), []).append(trouble)
     several = len(outcomes) > 1
     for (run, fault, new, _), same in sorted(
         grouped.items(), key=lambda one: (ORIGINS.index(one[0][1]), not one[0][2])

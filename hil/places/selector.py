@@ -20,7 +20,7 @@ class PlaceFailed(InfrastructureError):
     """A place was acquired, but what it consists of cannot be used; `place` is its name."""
 
     def __init__(self, place: str, cause: InfrastructureError) -> None:
-        super().__init__(cause.message, hint=cause.hint, stage=cause.stage, evidence=cause.evidence)
+        super().__init__(cause.message, hint=cause.hint, stage=cause.stage, evidence=cause.evidence, cause=cause.cause)
         self.place = place
 
 

@@ -399,6 +399,7 @@ class Session:
                 hint=dead.hint or "see that test; --keep-going-on-dead-board tries again for each",
                 stage=dead.stage,
                 evidence=dead.evidence,
+                cause=dead.cause,
             )
         told = board.unsaved
         try:

@@ -11,7 +11,7 @@ from hil.errors import ORIGINS
 from hil.measure.units import shown
 from hil.review.lines import FigureKey, TrendSeries
 from hil.review.moves import LevelChange, moves, together
-from hil.review.window import DEAD_SINCE, ReviewedNight, ReviewWindow, board_of, streak
+from hil.review.window import ReviewedNight, ReviewWindow, board_of, streak
 from hil.stats.rates import rate
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _dead(window: ReviewWindow) -> Iterator[Finding]:
             since=window.names[begin] if begin else "",
             new=begin == len(nights) - 1,
             fault=boots[-1].fault if boots else "infrastructure",
-            details=tuple(dict.fromkeys(short(DEAD_SINCE.sub("", cause)) for cause in causes if cause))[:2],
+            details=tuple(dict.fromkeys(short(cause) for cause in causes if cause))[:2],
             transcript=_transcript(window.night, board),
         )
 
@@ -425,7 +425,7 @@ def _bed(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Finding]:
     for test in night.tests:
         known = {night.board(test), test.place, night.down(test)} & dead
         if test.outcome == "failed" and test.fault not in ("image", "test") and not known:
-            groups.setdefault((test.fault, DEAD_SINCE.sub("", test.cause)), []).append(test)
+            groups.setdefault((test.fault, test.cause), []).append(test)
     for (fault, cause), tests in sorted(groups.items(), key=lambda one: ORIGINS.index(one[0][0] or "test")):
         more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
         yield Finding(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from hil.history.store import History
 
 NIGHTS = 30
-DEAD_SINCE = re.compile(r"\bboard (\S+) is dead since an earlier test: ")
 
 
 class _OfRun(Protocol):
@@ -43,12 +41,12 @@ class ReviewedNight:
         return {run.id: run for run in self.runs}
 
     @functools.cached_property
-    def _causes(self) -> Mapping[str, Mapping[str, str]]:
-        """Why boots failed and of which boards, by run."""
-        found: dict[str, dict[str, str]] = {}
+    def _causes(self) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """The cause and the board of each failed boot, by run."""
+        found: dict[str, list[tuple[str, str]]] = {}
         for boot in self.boots:
             if boot.fault and boot.cause:
-                found.setdefault(boot.run, {})[boot.cause] = boot.board
+                found.setdefault(boot.run, []).append((boot.cause, boot.board))
         return found
 
     def board(self, one: Test | StoredFigure) -> str:
@@ -63,10 +61,8 @@ class ReviewedNight:
         """The board, or place, that did not come up for a test, and so failed it; empty where that is not why."""
         if test.outcome != "failed":
             return ""
-        if since := DEAD_SINCE.search(test.cause):
-            return since[1]
-        causes = self._causes.get(test.run, {})
-        return next((board for cause, board in causes.items() if cause in test.cause), "")
+        boards = [board for cause, board in self._causes.get(test.run, ()) if cause in test.cause]
+        return next((board for board in boards if board in (test.board, test.place)), boards[0] if boards else "")
 
     def verdict(self, test: Test) -> bool | None:
         """Whether the test passed; None where it says nothing of itself: its board was not up, or nobody ran it."""

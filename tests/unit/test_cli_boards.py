@@ -67,6 +67,7 @@ def test_a_failed_boot_is_counted_and_the_series_goes_on(stub: str, failing) -> 
         "the boot did not reach stage 'login' (marker 'x') in 9 s; last reached: start; on the line: a flood: 'y'",
         stage="login",
         evidence=Evidence(Path("/t/stub.raw"), ("y",)),
+        cause="a flood: 'y'",
     )
     failing({2: flood})
     result = boot(stub, "--repeat", "4")

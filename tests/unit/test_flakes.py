@@ -92,8 +92,8 @@ def test_without_a_board_an_expectation_is_the_test_s() -> None:
 
 
 def test_causes_are_one_line() -> None:
-    flood = "the boot did not reach stage 'x' (marker 'y') in 3 s; last reached: z; on the line: a flood: 'q' 9 times"
-    assert cause_of(BootError(flood, stage="x", hint="look")) == "BootError: stage x: a flood: 'q' 9 times"
+    flood = BootError("no stage x; on the line: a flood", stage="x", hint="look", cause="a flood: 'q' 9 times")
+    assert cause_of(flood) == "BootError: stage x: a flood: 'q' 9 times"
     assert cause_of(Refused(GuestError("no\nprompt"))) == "GuestError: no"
     assert cause_of(AssertionError("a\nb")) == "AssertionError: a"
     assert cause_of(AssertionError()) == "AssertionError"
@@ -126,10 +126,10 @@ def test_boots_are_a_rate_with_stage_and_cause() -> None:
     boots = BootCounts()
     for _ in range(48):
         boots.good("b")
-    boots.failed("b", BootError("no; on the line: a flood: 'x'", stage="guest kernel"))
+    boots.failed("b", BootError("no", stage="guest kernel", cause="a flood: 'x'"))
     boots.good("b", "restore")
     boots.failed("b", InfrastructureError("no qemu"))
-    boots.failed("b", BootError("no; on the line: a flood: 'y'", stage="guest kernel"))
+    boots.failed("b", BootError("no", stage="guest kernel", cause="a flood: 'y'"))
     received = handed(boots)
     assert list(received.text()) == [
         "boots: 50, 2 failed (4 %, 95 % 0.488 to 13.7 %): stage guest kernel: a flood: 'x' (2 times at this stage)",
@@ -385,7 +385,7 @@ def number(request):
     found = request.node.callspec.params["hil_repetition"]
     boots = request.config.stash[BOOTS]
     if found == 3:
-        boots.failed("other", BootError("no; on the line: a flood", stage="kernel"), "trial")
+        boots.failed("other", BootError("no", stage="kernel", cause="a flood"), "trial")
     else:
         boots.good("other", "trial")
     return found
