@@ -28,7 +28,7 @@ from hil.errors import HilError
 from hil.guest import Guest
 from hil.image import store
 from hil.qemu import snapshot
-from hil.wasm.health_check import prove
+from hil.wasm.health_check import check_health
 
 PHASES = ("start", "boot", "save", "publish", "restore", "test", "end")
 COLD = ("boot", "save", "publish")  # those of a run that finds no snapshot
@@ -199,7 +199,9 @@ def judge(row: Row, transcripts: Path) -> None:
     if "whole" not in names:
         row.outcomes["absent"] += 1
         return
-    with Board("qemu-reference", transcripts=transcripts, proof=lambda board: prove(Guest(board))) as board:
+    with Board(
+        "qemu-reference", transcripts=transcripts, health_check=lambda board: check_health(Guest(board))
+    ) as board:
         try:
             board.fresh()
         except HilError as error:

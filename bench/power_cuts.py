@@ -33,7 +33,7 @@ from hil.faults.injector import Injector
 from hil.guest import Guest
 from hil.stats.trend import trend
 from hil.wasm import Execution, Runner, Samples
-from hil.wasm.health_check import prove
+from hil.wasm.health_check import check_health
 
 MODULE = "hello.wasm"
 WARM = 5  # cuts before what the process holds is looked at
@@ -91,7 +91,7 @@ class Worker:
 
     def __init__(self, board: Board) -> None:
         self.board, guest = board, Guest(board)
-        board.proof = lambda _: prove(guest)
+        board.health_check = lambda _: check_health(guest)
         board.fresh()
         samples = Samples()
         self.module, self._case = samples(MODULE), samples[MODULE].case[0]

@@ -1,6 +1,6 @@
-"""A fresh, proven board: restored, booted, and by QEMU's own snapshots. Usage: restore.py [ROUNDS]
+"""A fresh, checked board: restored, booted, and by QEMU's own snapshots. Usage: restore.py [ROUNDS]
 
-Each takes the place of a machine that is there, as between two tests, and is over when the proof
+Each takes the place of a machine that is there, as between two tests, and is over when the health check
 (`hil.wasm.health_check`) is. QEMU's own snapshots are in a qcow2 file that the guest does not see: `-loadvm` for a new
 process, `loadvm` within the old one.
 """
@@ -26,7 +26,7 @@ from hil.host import digests
 from hil.image import store
 from hil.qemu.process import Qemu
 from hil.qemu.snapshot import Snapshot, SnapshotStore
-from hil.wasm.health_check import prove
+from hil.wasm.health_check import check_health
 
 BOOT, OURS, PROCESS, WITHIN = "cold boot", "restore", "-loadvm", "loadvm within"
 LIMIT = 120.0
@@ -34,7 +34,7 @@ Pass = dict[str, float]
 
 
 class Peer:
-    """The same machine with QEMU's own snapshot of it: booted, proven and saved."""
+    """The same machine with QEMU's own snapshot of it: booted, checked and saved."""
 
     def __init__(self, board: Board, directory: Path) -> None:
         self._command, self._directory, self._manifest = board.image().command(), directory, board.manifest
@@ -44,19 +44,19 @@ class Peer:
         for marker, answer in ((b"reference login: ", b"root\n"), (b"# ", b"")):
             self._console.wait_for(marker, timeout=LIMIT)
             self._console.write(answer)
-        self._prove(None)
+        self._check(None)
         self._monitor("savevm hil")
 
     def process(self) -> None:
         self.close()
         self._start("-loadvm", "hil")
-        self._prove(0.0)
+        self._check(0.0)
 
     def within(self) -> None:
         self._monitor("loadvm hil")
         self._machine.go_on()
         self._console.skip()
-        self._prove(0.0)
+        self._check(0.0)
 
     def rest(self) -> None:
         """Take no processor's time."""
@@ -74,10 +74,10 @@ class Peer:
         self._console = Console(self._machine.console_port, Transcript.create(self._directory, "peer"))
         self._machine.power_on()
 
-    def _prove(self, restored: float | None) -> None:
+    def _check(self, restored: float | None) -> None:
         report = SimpleNamespace(restored=restored)
         board = SimpleNamespace(console=self._console, manifest=self._manifest, report=report, dirty=None)
-        prove(Guest(cast(Board, board)))
+        check_health(Guest(cast(Board, board)))
 
     def _monitor(self, command: str) -> None:
         told = self._machine.monitor.execute("human-monitor-command", {"command-line": command}, timeout=LIMIT)
@@ -132,16 +132,16 @@ def main(rounds: int) -> int:
     with tempfile.TemporaryDirectory() as name, Board("qemu-reference", transcripts=Path(name)) as board:
         guest, peer = Guest(board), Peer(board, Path(name))
 
-        def proof(_: Board) -> None:
+        def check(_: Board) -> None:
             begin = time.monotonic()
-            prove(guest)
-            parts["proof"] = time.monotonic() - begin
+            check_health(guest)
+            parts["health check"] = time.monotonic() - begin
 
         def boot() -> None:
             board.boot()
-            proof(board)
+            check(board)
 
-        board.proof = proof
+        board.health_check = check
         ways = {BOOT: boot, OURS: board.fresh, PROCESS: peer.process, WITHIN: peer.within}
         took: dict[str, list[float]] = {way: [] for way in ways}
         split: dict[str, list[float]] = {}

@@ -55,9 +55,9 @@ class Board:
     is held on `terms` until the board is closed, as is one that the environment names; `image` overrides the
     environment's image;
     `transcripts` is the directory for its consoles; `seed` has an emulated board run in virtual time.
-    With `snapshots` an emulated board is booted once and from then on restored, see `fresh`. `proof` is what finds
-    out whether guest and runner are alive, raising `HilError` where they are not; without one the board is booted, for
-    what others are to be restored from must be proven. `account` is told of each "boot" and
+    With `snapshots` an emulated board is booted once and from then on restored, see `fresh`. `health_check` verifies
+    that guest and runner respond, and raises `HilError` where they do not; without one the board is booted, for
+    snapshots are only made of healthy boards. `account` is told of each "boot" and
     "restore", with the error of one that failed.
     Nothing is switched on before `fresh` or `boot`. `dirty` says why the board cannot be trusted any more, `boots` and
     `restores` how often it came up, `unsaved` why there is no snapshot of it.
@@ -72,13 +72,13 @@ class Board:
         transcripts: Path | None = None,
         seed: int | None = None,
         snapshots: bool = True,
-        proof: Callable[[Board], None] | None = None,
+        health_check: Callable[[Board], None] | None = None,
         account: Callable[[str, HilError | None], None] = lambda kind, error: None,
         terms: Terms = Terms(),  # noqa: B008  it is frozen
     ) -> None:
         self.place: Place | None = None
         self.dirty: str | None = None
-        self.proof = proof
+        self.health_check = health_check
         self.account = account
         self.boots = self.restores = 0
         self.unsaved = "" if snapshots else "snapshots are switched off"
@@ -271,12 +271,12 @@ class Board:
             return ensure(self.manifest, progress)
 
     def fresh(self) -> BootReport:
-        """Bring the board up as new and prove it: restored from a snapshot where it can have one, else booted.
+        """Bring the board up as new and check its health: restored from a snapshot where it can have one, else booted.
 
-        The first time it is booted, proven and saved, unless another run has done so. A snapshot is removed only
+        The first time it is booted, checked and saved, unless another run has done so. A snapshot is removed only
         where it is proven bad: its files differ from their digests, or it could not be restored twice in a row and
         a boot of the same machine succeeds. It is then made anew, once; from then on the board is booted. A failure
-        of the test bed leaves it. Raises as `boot`, and what `proof` raises; over a tapped line at once, which may be
+        of the test bed leaves it. Raises as `boot`, and what `health_check` raises; over a tapped line at once: it may be
         to blame.
         """
         error: HilError | None = None
@@ -290,7 +290,7 @@ class Board:
             self._forget(discard=True)
             self.unsaved = f"two of them could not be restored: {error.message if error else ''}"
         if boots == self.boots or not self._alive():  # else it was booted to be saved, and goes on
-            self._boot_and_prove()
+            self._boot_and_check()
         return self._came_up()
 
     def _restore_twice(self, snapshot: Snapshot) -> HilError | None:
@@ -316,15 +316,15 @@ class Board:
 
     def _alive(self) -> bool:
         try:
-            self.prove()
+            self.check_health()
         except HilError as error:
             self.dirty = f"it did not go on when it could not be saved: {error.message}"
         return self.up
 
-    def prove(self) -> None:
-        """Find out whether guest and runner are alive, as far as `proof` does. Raises what that raises."""
-        if self.proof is not None:
-            self.proof(self)
+    def check_health(self) -> None:
+        """Run the health check, if there is one. Raises what it raises."""
+        if self.health_check is not None:
+            self.health_check(self)
 
     def boot(self) -> BootReport:
         """Boot from power-off to a shell, however the board is now.
@@ -343,10 +343,10 @@ class Board:
         if self.virtual is not None and not self.virtual.lost:
             self._prove_exact("boot", self._boot_again)
 
-    def _boot_and_prove(self) -> None:
+    def _boot_and_check(self) -> None:
         with self._bringing_up("boot"):
             self._boot()
-            self.prove()
+            self.check_health()
 
     @contextmanager
     def _bringing_up(self, kind: str) -> Iterator[None]:
@@ -403,7 +403,7 @@ class Board:
         """
         if self._snapshot is not None and suspect is None and not self._snapshot.damage():
             return self._snapshot
-        if self.unsaved or self.proof is None:
+        if self.unsaved or self.health_check is None:
             return None
         machine = self._machine("a snapshot")
         self.unsaved = machine.unsavable()
@@ -432,7 +432,7 @@ class Board:
         machine = self._machine("a snapshot")
         machine.keeps = True
         try:
-            self._boot_and_prove()
+            self._boot_and_check()
         finally:
             machine.keeps = False
         if replaced:
@@ -467,7 +467,7 @@ class Board:
 
         def up() -> str:
             self.strategy.restore(report)
-            self.prove()
+            self.check_health()
             return self._song() if self.console.lockstep is not None else ""
 
         machine.snapshot = snapshot

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from hil.board.stages import BootReport
 
 QUIT = b"\x1d"  # Ctrl-], as telnet and labgrid's console have it
-BY_HAND = b"stty sane;PS2='> '\n"  # after the proof's session, which needs no echo
+BY_HAND = b"stty sane;PS2='> '\n"  # after the health check's session, which needs no echo
 
 
 @click.group()

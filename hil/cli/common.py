@@ -180,14 +180,14 @@ def booted(chosen: Board) -> BootReport:
 
 
 def brought_up(chosen: Board, *, boot: bool) -> BootReport:
-    """Restore the board, or boot it where it has no snapshot, and prove it; with `boot` boot it, no more."""
+    """Restore the board, or boot it where it has no snapshot, and check its health; with `boot` boot it, no more."""
     from hil.guest import Guest
-    from hil.wasm.health_check import prove
+    from hil.wasm.health_check import check_health
 
     if boot:
         return booted(chosen)
     guest = Guest(chosen)
-    chosen.proof = lambda _: prove(guest)
+    chosen.health_check = lambda _: check_health(guest)
     what = f"bringing up {chosen.manifest.title} on {chosen.name}"
     with err.status(escape(what)) if err.is_terminal else nullcontext():
         report = chosen.fresh()

@@ -57,9 +57,9 @@ def fault_inject(
     from hil.faults.injector import Injector
     from hil.guest import Guest
     from hil.wasm import Runner
-    from hil.wasm.health_check import prove
+    from hil.wasm.health_check import check_health
 
-    with Board(name, image=image, proof=lambda board: prove(Guest(board)), terms=terms()) as board:
+    with Board(name, image=image, health_check=lambda board: check_health(Guest(board)), terms=terms()) as board:
         if bool(names) == all_:
             raise ConfigurationError("which faults?", hint="give names that `hil fault list` shows, or --all")
         known = faults_for(board.manifest)

@@ -38,7 +38,7 @@ RUN_LIMIT = 5.0  # seconds for the good module
 TAIL = 12  # lines
 
 
-def prove(runner: Runner) -> None:
+def check_usable(runner: Runner) -> None:
     """See that the board works: the shell answers, and a good module runs to its end with the right output.
 
     Raises `HilError` saying what does not.
@@ -121,10 +121,10 @@ def _usable(injector: Injector, injection: Injection) -> tuple[str, HilError | N
     if injection.restarted:  # a shell of its own: the old one's session is gone
         runner = Runner(Guest(board))
     dead = board.report is None or board.console.ended
-    problem = _attempted(lambda: prove(runner)) if board.report is not None else None
+    problem = _attempted(lambda: check_usable(runner)) if board.report is not None else None
     if problem is None and not dead:
         return (BY_ITSELF if injection.restarted else AT_ONCE), None
-    if not dead and not _attempted(lambda: _reset(runner)) and not _attempted(lambda: prove(runner)):
+    if not dead and not _attempted(lambda: _reset(runner)) and not _attempted(lambda: check_usable(runner)):
         return RESET, problem
     fresh = _attempted(lambda: _afresh(board, injector.runner))
     return (NEVER if fresh else FRESH), (fresh or problem)
@@ -132,7 +132,7 @@ def _usable(injector: Injector, injection: Injection) -> tuple[str, HilError | N
 
 def _afresh(board: Board, runner: Runner) -> None:
     board.fresh()
-    prove(runner)
+    check_usable(runner)
 
 
 def _reset(runner: Runner) -> None:

@@ -302,7 +302,7 @@ class Session:
             transcripts=self.directory,
             seed=chosen.seed,
             snapshots=not option.no_snapshots,
-            proof=self._prove,
+            health_check=self._check_health,
             account=account,
             terms=terms,
         )
@@ -314,10 +314,10 @@ class Session:
         text = printable_line(message)
         print(f"hil{f' {worker}' if worker else ''}: {text}", file=sys.stderr, flush=True)
 
-    def _prove(self, board: Board) -> None:
-        from hil.wasm.health_check import prove
+    def _check_health(self, board: Board) -> None:
+        from hil.wasm.health_check import check_health
 
-        prove(self.guest(board))
+        check_health(self.guest(board))
 
     def guest(self, board: Board) -> Guest:
         """The guest of `board`; one for all tests, so that a shell is opened once a boot."""
@@ -348,7 +348,7 @@ class Session:
             filing.judged(checks)
 
     def make_ready(self, chosen: BoardSelection, item: pytest.Item) -> Board:
-        """Bring the board of `chosen` up as fresh as --fresh asks, and proven. Raises what a boot raises.
+        """Bring the board of `chosen` up as fresh as --fresh asks, and check its health. Raises what a boot raises.
 
         Where any place will do, one that the infrastructure fails is left for another one, until each usable place
         has failed: then the error says so of each.
@@ -415,7 +415,7 @@ class Session:
         self._note(board, image)
 
     def _note_link(self, board: Board) -> None:
-        """Measure the link to a board whose proof has opened a shell: once for each line, see `hil.measure.link`."""
+        """Measure the link to a board that has a shell: once for each line, see `hil.measure.link`."""
         from hil.measure import link
 
         if board.virtual is not None:  # no line delays it; what is known of the same board in real time stays
@@ -432,7 +432,7 @@ class Session:
 
     def _healthy(self, board: Board) -> bool:
         try:
-            board.prove()
+            board.check_health()
         except HilError as error:
             board.dirty = f"it does not answer as it should: {error.message}"
         return board.up

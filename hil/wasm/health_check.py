@@ -17,7 +17,7 @@ LIMIT = 10.0  # seconds; it takes some ten milliseconds
 NOTHING = bytes.fromhex("0061736d 01000000 01040160 0000 03020100 070a01065f7374617274 0000 0a040102000b")
 
 
-def prove(guest: Guest) -> None:
+def check_health(guest: Guest) -> None:
     """Deploy a module that does nothing; of an image without an agent only the shell is asked.
 
     Raises `RunnerError` where the runner does not run it, and what `Runner.run` and `Guest.run` raise.

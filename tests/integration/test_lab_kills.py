@@ -42,7 +42,7 @@ def test_a_run_ends_well_when_a_part_dies(case, outcomes, after):
     assert row["after"].startswith(after)
 
 
-CONFTEST = "from hil.plugin.session import Session\nSession._prove = lambda session, board: None\n"
+CONFTEST = "from hil.plugin.session import Session\nSession._check_health = lambda session, board: None\n"
 POWER_GOES = """
 import pathlib, urllib.request
 

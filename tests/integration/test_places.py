@@ -287,7 +287,7 @@ def test_boards_on_places_of_two_coordinators(make_lab, tmp_path_factory):
 
 # with pytest
 
-CONFTEST = "from hil.plugin.session import Session\nSession._prove = lambda session, board: None\n"
+CONFTEST = "from hil.plugin.session import Session\nSession._check_health = lambda session, board: None\n"
 
 
 @pytest.fixture

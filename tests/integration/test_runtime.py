@@ -10,7 +10,7 @@ from hil.board.board import Board
 from hil.errors import ConfigurationError
 from hil.guest import Guest
 from hil.wasm import Failed, Module, Runner, exited
-from hil.wasm.health_check import prove
+from hil.wasm.health_check import check_health
 
 MODULES = Path(__file__).resolve().parents[1] / "modules"
 WORKS = (
@@ -77,7 +77,7 @@ def test_what_the_agent_refuses_is_reported_with_its_words(runner, sample):
 def drawn(board: Board) -> list[bytes]:
     """What a module draws on two boards restored from one snapshot, twice each."""
     guest = Guest(board)
-    board.proof = lambda _: prove(guest)
+    board.health_check = lambda _: check_health(guest)
     board.fresh()  # boots it where there is no snapshot yet, and saves one
     draws = []
     for _ in range(2):

@@ -23,7 +23,7 @@ from hil.image import store
 from hil.qemu import snapshot
 from hil.qemu.snapshot import shelves
 from hil.wasm import Module, Runner, exited
-from hil.wasm.health_check import prove
+from hil.wasm.health_check import check_health
 
 pytestmark = [pytest.mark.board, pytest.mark.emulator]
 ROOT = Path(__file__).parents[2]
@@ -167,7 +167,7 @@ def until(condition, limit: float = HANG) -> None:
 def good_restore(tmp_path: Path) -> None:
     with Board("qemu-reference", transcripts=tmp_path / "transcripts") as board:
         guest = Guest(board)
-        board.proof = lambda _: prove(guest)
+        board.health_check = lambda _: check_health(guest)
         board.fresh()
         assert (board.boots, board.restores, board.unsaved) == (0, 1, "")
         assert Runner(guest).run(Module.load(HELLO)).lines == ["hello, sel4", "1+2-3*4 = -9"]

@@ -12,7 +12,7 @@ import pytest
 from hil.board.board import Board
 from hil.console import LineTimeout
 from hil.guest import CommandTimeout, Guest
-from hil.wasm.health_check import prove
+from hil.wasm.health_check import check_health
 
 DATA = random.Random(7).randbytes(8_000)
 
@@ -53,7 +53,9 @@ def session(board: Board, slow: bool) -> tuple[list[int], str, str]:
 
 
 def test_waits_that_time_out_and_an_upload_repeat_to_the_bit_on_a_host_that_stumbles(tmp_path):
-    with Board("qemu-reference", seed=1, transcripts=tmp_path, proof=lambda board: prove(Guest(board))) as board:
+    with Board(
+        "qemu-reference", seed=1, transcripts=tmp_path, health_check=lambda board: check_health(Guest(board))
+    ) as board:
         runs = []
         for slow in (False, True):
             board.fresh()

@@ -285,8 +285,8 @@ targets:
 UNUSED_BOARD = "targets: {main: {drivers: {}}}"
 """A board file for runs in which no test opens a board."""
 
-UNPROVEN = "from hil.plugin.session import Session\nSession._prove = lambda session, board: None\n"
-"""A conftest for runs on the stub, which has no shell to prove."""
+UNCHECKED = "from hil.plugin.session import Session\nSession._check_health = lambda session, board: None\n"
+"""A conftest for runs on the stub, which has no shell to check."""
 
 
 def stub_board(directory: Path, program: bytes = STUB) -> Path:

@@ -47,7 +47,9 @@ CLOCKS = """
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     stub_board(pytester.path)
-    monkeypatch.setattr("hil.plugin.session.Session._prove", lambda session, board: None)  # the stub has no shell
+    monkeypatch.setattr(
+        "hil.plugin.session.Session._check_health", lambda session, board: None
+    )  # the stub has no shell
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
 
     def act(code: str, *options: str) -> pytest.RunResult:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from limits import HANG
-from support import IDLE_STUB, STUB, UNPROVEN, Wire, arrived, make_wire, stub_board
+from support import IDLE_STUB, STUB, UNCHECKED, Wire, arrived, make_wire, stub_board
 
 from hil.board.board import Board
 from hil.console import LineTimeout, lockstep
@@ -323,7 +323,7 @@ SWEEP = """
 def test_a_seed_stays_with_one_worker_and_all_are_judged_together(stub: Path) -> None:
     directory = stub.parent
     (directory / "test_sweep.py").write_text(textwrap.dedent(SWEEP))
-    (directory / "conftest.py").write_text(UNPROVEN)
+    (directory / "conftest.py").write_text(UNCHECKED)
     bound = '[[bound]]\nquantity="q"\nsubject="s"\nfigure="max"\nlimit="2 s"\nreason="r"\n'
     (directory / "stub.bounds.toml").write_text(bound)
     command = [sys.executable, "-m", "pytest", "-p", "hil.plugin", "-p", "xdist", "-p", "no:cacheprovider", "-q"]

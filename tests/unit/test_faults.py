@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from limits import HANG
-from support import QUICK, UNPROVEN, children, stub_board, until
+from support import QUICK, UNCHECKED, children, stub_board, until
 
 import hil.labgrid
 from hil.board.board import Board
@@ -229,13 +229,13 @@ def alive(monkeypatch):
     """In the stub's place: it is alive while QEMU is; `alive.errors` are raised first."""
     told = SimpleNamespace(errors=[])
 
-    def prove(runner: Any) -> None:
+    def check_usable(runner: Any) -> None:
         if told.errors and (error := told.errors.pop(0)):
             raise error
         runner.guest.board.qemu.monitor.execute("query-status")
 
-    monkeypatch.setattr(aftermath, "prove", prove)
-    monkeypatch.setattr("hil.wasm.health_check.prove", lambda guest: None)
+    monkeypatch.setattr(aftermath, "check_usable", check_usable)
+    monkeypatch.setattr("hil.wasm.health_check.check_health", lambda guest: None)
     return told
 
 
@@ -605,7 +605,7 @@ def test_the_program_refuses_what_is_no_request(program, tmp_path, word):
 
 CONFTEST = """
 import hil.faults.aftermath
-hil.faults.aftermath.prove = lambda runner: runner.guest.board.qemu.monitor.execute("query-status")
+hil.faults.aftermath.check_usable = lambda runner: runner.guest.board.qemu.monitor.execute("query-status")
 """
 TESTS = """
     import dataclasses, pytest
@@ -628,7 +628,7 @@ def test_findings_are_told_and_reported(pytester, monkeypatch, workers):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    pytester.makeconftest(UNPROVEN + CONFTEST)
+    pytester.makeconftest(UNCHECKED + CONFTEST)
     pytester.makepyfile(TESTS)
     board = stub_board(pytester.path)
     options = ("--board", str(board), "--fault-seed", "5", "--no-snapshots", *workers)

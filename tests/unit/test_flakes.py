@@ -194,15 +194,15 @@ def test_a_table_keeps_infrastructure_apart() -> None:
     assert len(table([tally, none])) == 3
 
 
-def unproven(session: object, board: object) -> None:
-    """The stub has no shell and no runner that could prove it."""
+def healthy(session: object, board: object) -> None:
+    """The stub has no shell and no runner to check."""
 
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """Run pytest within this process on a test file, on a stub board, and see that it leaves no process behind."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # labgrid's own plugin can be loaded once a process only
-    monkeypatch.setattr("hil.plugin.session.Session._prove", unproven)
+    monkeypatch.setattr("hil.plugin.session.Session._check_health", healthy)
     board = str(stub_board(pytester.path))
 
     def act(code: str, *options: str) -> pytest.RunResult:
@@ -445,7 +445,7 @@ def test_repetitions_can_be_chosen_and_refused(run) -> None:  # type: ignore[no-
 def test_with_workers_the_controller_accounts(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # labgrid's and hypothesis's take seconds in each worker
     board = str(stub_board(pytester.path))
-    pytester.makeconftest("from hil.plugin.session import Session\nSession._prove = lambda session, board: None")
+    pytester.makeconftest("from hil.plugin.session import Session\nSession._check_health = lambda session, board: None")
     pytester.makepyfile(test_r=REPEATED, test_crash="import os\ndef test_crash(board): os._exit(3)")
     options = ("--board", board, *BOOTED, "--repeat", "5", "-p", "no:cacheprovider", "-k", "not test_crash")
     workers = ("-p", "hil.plugin", "-p", "xdist", "-n", "2")

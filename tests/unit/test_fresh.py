@@ -18,7 +18,7 @@ from hil.qemu.snapshot import SnapshotStore, shelves
 
 
 def answers(board: Board) -> None:
-    """The stub's proof: it answers a line end with its prompt."""
+    """The stub's health check: it answers a line end with its prompt."""
     board.console.write(b"\n")
     board.console.wait_for(b"# ", timeout=2)
 
@@ -31,7 +31,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     path = stub_board(tmp_path)
     manifest = path.with_name("stub.toml")
     manifest.write_text(manifest.read_text().replace('"-kernel"', '"-m", "64", "-kernel"'))
-    with Board(str(path), transcripts=tmp_path / "transcripts", proof=answers) as one:
+    with Board(str(path), transcripts=tmp_path / "transcripts", health_check=answers) as one:
         yield one
 
 
@@ -103,7 +103,7 @@ def test_a_lock_that_cannot_be_made_means_boots(board: Board, monkeypatch: pytes
 
 
 def test_what_nobody_has_proven_is_not_saved_for_others(board: Board) -> None:
-    board.proof = None
+    board.health_check = None
     board.fresh()
     board.fresh()
     assert (board.boots, board.restores, shelves()) == (2, 0, [])
@@ -113,7 +113,7 @@ def test_virtual_time_without_lock_step_is_restored_and_not_called_exact(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hil.qemu.virtual_time.refusal", lambda emulator, preload: "it exports too little")
-    with Board(str(board.path), transcripts=board.path.parent, proof=answers, seed=1) as one:
+    with Board(str(board.path), transcripts=board.path.parent, health_check=answers, seed=1) as one:
         one.fresh()
         assert (one.boots, one.restores, one.unsaved) == (1, 1, "")
         assert one.virtual is not None

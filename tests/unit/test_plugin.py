@@ -36,8 +36,8 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ig
 
     # labgrid's own plugin can be loaded once a process only
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    # the stub has no shell to prove; patched where it is undone, for this process runs other tests, too
-    monkeypatch.setattr("hil.plugin.session.Session._prove", lambda session, board: None)
+    # the stub has no shell to check; patched where it is undone, for this process runs other tests, too
+    monkeypatch.setattr("hil.plugin.session.Session._check_health", lambda session, board: None)
 
     def act(code: str, *options: str) -> pytest.RunResult:
         pytester.makepyfile(code)
@@ -211,13 +211,13 @@ def test_a_dead_board_is_told_once_and_then_in_short(run, stub, pytester) -> Non
     assert len(list((pytester.path / "reports").rglob("*.raw"))) == 5
 
 
-def test_a_board_that_died_in_its_proof_is_told_in_short_too(run, stub) -> None:  # type: ignore[no-untyped-def]
+def test_a_board_that_died_in_its_health_check_is_told_in_short_too(run, stub) -> None:  # type: ignore[no-untyped-def]
     code = """
         from hil.errors import Evidence
         from hil.guest import CommandTimeout
         from hil.plugin.session import Session
         def stuck(session, board): raise CommandTimeout("no end", recovered=False, evidence=Evidence())
-        Session._prove = stuck
+        Session._check_health = stuck
         def test_1(board): pass
         def test_2(board): pass
         def test_3(board): pass

@@ -18,7 +18,7 @@ from test_plugin import LOAD, ROOT, run, stub  # noqa: F401  fixtures
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import store
-from hil.wasm.health_check import prove
+from hil.wasm.health_check import check_health
 
 pytest_plugins = ["pytester"]
 ALLURE = ("-p", "allure_pytest.plugin", "--alluredir", "al")
@@ -267,7 +267,7 @@ def test_the_health_check_of_an_image_without_an_agent_asks_the_shell_alone() ->
         board=SimpleNamespace(manifest=SimpleNamespace(agent=None, name="plain")),
         run=lambda command, **_: commands.append(command),
     )
-    prove(guest)  # type: ignore[arg-type]
+    check_health(guest)  # type: ignore[arg-type]
     assert commands == ["true"]
 
 

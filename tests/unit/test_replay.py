@@ -30,7 +30,7 @@ from hil.guest.shell import Shell
 from hil.image.manifest import ConsoleFacts
 from hil.measure import link
 from hil.wasm import Runner, exited
-from hil.wasm.health_check import prove
+from hil.wasm.health_check import check_health
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "recordings"
@@ -324,12 +324,12 @@ def test_a_wrong_command_is_told_with_the_place_in_the_recording(
 ) -> None:
     board = replayed(SMOKE, ROOT / "images" / "reference.toml")
     guest = Guest(board)
-    board.proof = lambda _: prove(guest)
+    board.health_check = lambda _: check_health(guest)
     board.fresh()
     link.of(guest)  # as a session does
-    prove(guest)
+    check_health(guest)
     assert guest.run("id -u").lines == ["0"]
-    prove(guest)
+    check_health(guest)
     row = next(row for row, text in enumerate(SMOKE.with_suffix(".tsv").open(), 1) if "command -v" in text)
     with pytest.raises(LineClosed) as caught:
         guest.run("ls /")
@@ -342,13 +342,13 @@ def test_a_wrong_command_is_told_with_the_place_in_the_recording(
 def test_a_deployment_is_judged_on_a_recording(replayed: Callable[..., Board]) -> None:
     board = replayed(SMOKE, ROOT / "images" / "reference.toml")
     guest = Guest(board)
-    board.proof = lambda _: prove(guest)
+    board.health_check = lambda _: check_health(guest)
     board.fresh()
     link.of(guest)
     for command in ("id -u", "command -v wasmedge_emit"):
-        prove(guest)  # as the suite did before each test
+        check_health(guest)  # as the suite did before each test
         guest.run(command)
-    prove(guest)
+    check_health(guest)
     run = Runner(guest).run(HELLO)
     assert (run.verdict, run.intact) == (exited(0), True)
     assert run.lines == ["hello, sel4", "1+2-3*4 = -9"]

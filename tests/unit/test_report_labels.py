@@ -13,7 +13,7 @@ from typing import Any
 # a run within this process forgets what it imported itself, but labgrid remembers our drivers, and numpy is there once
 import pytest
 import scipy.special  # noqa: F401
-from support import UNPROVEN, Wire, arrived, stub_board
+from support import UNCHECKED, Wire, arrived, stub_board
 
 import hil.board.board
 import hil.compare.baseline
@@ -212,7 +212,7 @@ def checkout(pytester: pytest.Pytester, name: str) -> Path:
     """A suite with its board in a directory of its own."""
     directory = pytester.mkdir(name)
     (directory / "pytest.ini").write_text("[pytest]\n")
-    (directory / "conftest.py").write_text(UNPROVEN)
+    (directory / "conftest.py").write_text(UNCHECKED)
     suite = directory / "suites" / "smoke"
     suite.mkdir(parents=True)
     (suite / "test_board.py").write_text(ON_BOARD)

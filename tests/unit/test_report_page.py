@@ -483,7 +483,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ig
     """Run pytest within this process with Allure on the stub, and give what is attached to each test."""
     # labgrid's own plugin can be loaded once a process only
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setattr("hil.plugin.session.Session._prove", lambda session, board: None)
+    monkeypatch.setattr("hil.plugin.session.Session._check_health", lambda session, board: None)
     stub_board(pytester.path)
 
     def act(*options: str) -> tuple[pytest.RunResult, dict[str, dict[str, str]]]:

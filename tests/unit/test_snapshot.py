@@ -1,4 +1,4 @@
-"""Snapshots: kept whole or not at all, found again, restored by a real QEMU, and never trusted without a proof."""
+"""Snapshots: kept whole or not at all, found again, restored by a real QEMU, and never trusted without a health check."""
 
 from __future__ import annotations
 
@@ -422,7 +422,7 @@ def savable(board: Path) -> Path:
 
 
 def answers(board: Board) -> None:
-    """The stub's proof: it answers a line end with its prompt."""
+    """The stub's health check: it answers a line end with its prompt."""
     board.console.write(b"\n")
     board.console.wait_for(b"# ", timeout=20)
 
@@ -433,7 +433,7 @@ def opened(stub: str):  # type: ignore[no-untyped-def]
     before, boards = held(), []
 
     def act(path: str = stub, **options: Any) -> Board:
-        options = {"proof": answers, "transcripts": Path(path).parent / "transcripts", **options}
+        options = {"health_check": answers, "transcripts": Path(path).parent / "transcripts", **options}
         boards.append(Board(path, **options))
         return boards[-1]
 
@@ -458,7 +458,7 @@ def test_a_board_is_booted_once_and_then_restored(opened) -> None:  # type: igno
         answers(one)
     assert one.fresh().stages == report.stages
     assert (one.boots, one.restores, one.qemu.pid != pid) == (1, 2, True)
-    assert one.console.position == len("root\r\n# "), "the proof, and nothing of the machine before it"
+    assert one.console.position == len("root\r\n# "), "the health check, and nothing of the machine before it"
     one.close()
     other = opened()
     other.fresh()
@@ -516,13 +516,13 @@ def test_a_memory_that_was_changed_is_told_and_made_anew(opened, cache: Path) ->
 def test_a_memory_that_changes_during_the_restore_is_made_anew(opened, cache: Path) -> None:  # type: ignore[no-untyped-def]
     opened().fresh()
 
-    def proof(board: Board) -> None:
+    def check(board: Board) -> None:
         answers(board)
         if (board.boots, board.restores) == (0, 1):
             flip(next(cache.glob("*/whole/memory")), 4711)
 
     errors: list[str] = []
-    one = opened(account=told(errors), proof=proof)
+    one = opened(account=told(errors), health_check=check)
     with pytest.warns(UserWarning, match="memory"):
         one.fresh()
     assert (one.boots, one.restores, one.unsaved, len(errors)) == (1, 2, "", 1)
@@ -591,23 +591,23 @@ def test_a_snapshot_is_not_replaced_where_a_boot_fails_too(opened) -> None:  # t
     (before,) = [directory for directory, _, _ in shelves()]
     made = (before / "whole").stat().st_ino
 
-    def proof(board: Board) -> None:
+    def check(board: Board) -> None:
         raise RunnerError("no runner")
 
-    one = opened(proof=proof)
+    one = opened(health_check=check)
     with pytest.raises(RunnerError, match="no runner"):
         one.fresh()
     assert (one.boots, one.restores, (before / "whole").stat().st_ino) == (1, 2, made)
 
 
 def test_a_board_that_is_bad_when_restored_is_booted_from_then_on(opened) -> None:  # type: ignore[no-untyped-def]
-    def proof(board: Board) -> None:
+    def check(board: Board) -> None:
         answers(board)
         if board.power.snapshot is not None:
             raise RunnerError("the runner was lost on the way")
 
     errors: list[str] = []
-    one = opened(proof=proof, account=told(errors))
+    one = opened(health_check=check, account=told(errors))
     report = one.fresh()
     assert one.unsaved == "two of them could not be restored: the runner was lost on the way"
     assert (one.boots, one.restores, report.restored, one.up) == (3, 4, None, True)
@@ -618,15 +618,15 @@ def test_a_board_that_is_bad_when_restored_is_booted_from_then_on(opened) -> Non
 
 
 def test_a_board_that_is_bad_when_booted_is_not_saved(opened) -> None:  # type: ignore[no-untyped-def]
-    def proof(board: Board) -> None:
+    def check(board: Board) -> None:
         raise RunnerError("no runner")
 
-    one = opened(proof=proof)
+    one = opened(health_check=check)
     with pytest.raises(RunnerError, match="no runner"):
         one.fresh()
     assert (one.boots, one.restores, one.up) == (1, 0, False)
     assert shelves() == []
-    one.proof = answers
+    one.health_check = answers
     one.fresh()
     assert (one.boots, one.restores, one.unsaved) == (2, 1, "")
 
@@ -659,7 +659,7 @@ SAVE = """
 import sys
 from pathlib import Path
 from hil.board.board import Board
-with Board(sys.argv[1], transcripts=Path(sys.argv[2]), proof=lambda board: None) as board:
+with Board(sys.argv[1], transcripts=Path(sys.argv[2]), health_check=lambda board: None) as board:
     board.fresh()
     board.console.write(b"\\n")
     board.console.wait_for(b"# ", timeout=2)
@@ -815,7 +815,7 @@ def test_a_snapshot_in_virtual_time_belongs_to_the_code_that_typed_before(opened
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """Run pytest within this process on a stub that can be saved; its process leaves nothing behind."""
     # undone afterwards, whatever a run within this process makes of it
-    monkeypatch.setattr("hil.plugin.session.Session._prove", lambda session, board: None)
+    monkeypatch.setattr("hil.plugin.session.Session._check_health", lambda session, board: None)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # labgrid's own plugin can be loaded once a process only
     board = savable(stub_board(pytester.path))
 
@@ -888,17 +888,17 @@ def test_a_snapshot_that_fails_is_in_the_account(run, cache: Path) -> None:  # t
     memory = next(cache.glob("*/whole/memory"))
     memory.write_bytes(bytes(memory.stat().st_size))
     sign(memory.parent)
-    proof = """
+    healthy = """
         import pytest
         from hil.plugin.session import Session
         from hil.console import LineTimeout
-        def prove(session, board):
+        def count(session, board):
             board.console.write(b"\\n")
             board.console.wait_for(b"# ", timeout=2)
         @pytest.fixture(scope="session", autouse=True)
-        def proven(): Session._prove = prove
+        def counted(): Session._check_health = count
     """
-    code = proof + "    " + counting((1, 3), (1, 4)).replace("\n", "\n" + " " * 8)
+    code = healthy + "    " + counting((1, 3), (1, 4)).replace("\n", "\n" + " " * 8)
     result = run(code)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines_random(
@@ -970,7 +970,7 @@ def test_hil_run_restores_and_boots_where_asked(stub: str, tmp_path: Path, monke
     with Path(stub).with_name("stub.toml").open("a") as manifest:
         manifest.write("[agent]\n")
     monkeypatch.setattr("hil.wasm.Runner.place", place)
-    monkeypatch.setattr("hil.wasm.health_check.prove", lambda guest: answers(guest.board))
+    monkeypatch.setattr("hil.wasm.health_check.check_health", lambda guest: answers(guest.board))
     hello = Path(__file__).parents[2] / "wasm_samples" / "hello.wasm"
     before = children(os.getpid())
     for more in ([], [], ["--boot"]):
