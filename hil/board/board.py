@@ -276,7 +276,7 @@ class Board:
         The first time it is booted, checked and saved, unless another run has done so. A snapshot is removed only
         where it is proven bad: its files differ from their digests, or it could not be restored twice in a row and
         a boot of the same machine succeeds. It is then made anew, once; from then on the board is booted. A failure
-        of the test bed leaves it. Raises as `boot`, and what `health_check` raises; over a tapped line at once: it may be
+        of the test bed leaves it. Raises as `boot`, and what `health_check` raises; on a tapped line at once: it may be
         to blame.
         """
         error: HilError | None = None
