@@ -1,1 +1,122 @@
-"""Hardware-in-the-loop tests of WebAssembly on real-time partitioned systems."""
+"""Hardware-in-the-loop tests of WebAssembly on real-time partitioned systems: the names that tests import.
+
+A name's module is imported when the name is first used, so that collecting tests stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hil.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from hil.board.board import Board
+    from hil.console.console import Console, LineClosed, LineTimeout
+    from hil.errors import BootError, ConfigurationError, GuestError, HilError, InfrastructureError, RunnerError
+    from hil.guest.guest import Guest
+    from hil.guest.load import DISTRESS, LOADS
+    from hil.guest.shell import CommandTimeout
+    from hil.measure.bounds import BoundsNotKept
+    from hil.measure.figures import maximum, mean, minimum, miss_count, misses, p50, p90, p99, p999, peak_to_peak, rms
+    from hil.measure.jitter import cycle_to_cycle_jitter, interarrival_jitter, period_jitter, release_jitter
+    from hil.measure.measure import Measure
+    from hil.measure.series import Clock, Series
+    from hil.measure.soak import boots
+    from hil.measure.units import B, KiB, MiB, ms, ns, percent, ratio, s, us
+    from hil.measure.worst_case import pwcet
+    from hil.signals.edges import read_vcd
+    from hil.wasm.catalogue import sample_cases
+    from hil.wasm.module import Module
+    from hil.wasm.runner import Execution, Runner
+    from hil.wasm.samples import Samples
+    from hil.wasm.verdict import exited, failed, faulted, no_agent, silent, stuck
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "hil.errors": "BootError ConfigurationError GuestError HilError InfrastructureError RunnerError",
+            "hil.console.console": "Console LineClosed LineTimeout",
+            "hil.board.board": "Board",
+            "hil.guest.guest": "Guest",
+            "hil.guest.load": "DISTRESS LOADS",
+            "hil.guest.shell": "CommandTimeout",
+            "hil.wasm.module": "Module",
+            "hil.wasm.runner": "Execution Runner",
+            "hil.wasm.catalogue": "sample_cases",
+            "hil.wasm.samples": "Samples",
+            "hil.wasm.verdict": "exited failed faulted no_agent silent stuck",
+            "hil.measure.bounds": "BoundsNotKept",
+            "hil.measure.figures": "maximum mean minimum miss_count misses p50 p90 p99 p999 peak_to_peak rms",
+            "hil.measure.jitter": "cycle_to_cycle_jitter interarrival_jitter period_jitter release_jitter",
+            "hil.measure.measure": "Measure",
+            "hil.measure.series": "Clock Series",
+            "hil.measure.soak": "boots",
+            "hil.measure.units": "B KiB MiB ms ns percent ratio s us",
+            "hil.measure.worst_case": "pwcet",
+            "hil.signals.edges": "read_vcd",
+        },
+    )
+
+__all__ = [
+    "DISTRESS",
+    "LOADS",
+    "B",
+    "Board",
+    "BootError",
+    "BoundsNotKept",
+    "Clock",
+    "CommandTimeout",
+    "ConfigurationError",
+    "Console",
+    "Execution",
+    "Guest",
+    "GuestError",
+    "HilError",
+    "InfrastructureError",
+    "KiB",
+    "LineClosed",
+    "LineTimeout",
+    "Measure",
+    "MiB",
+    "Module",
+    "Runner",
+    "RunnerError",
+    "Samples",
+    "Series",
+    "boots",
+    "cycle_to_cycle_jitter",
+    "exited",
+    "failed",
+    "faulted",
+    "interarrival_jitter",
+    "maximum",
+    "mean",
+    "minimum",
+    "miss_count",
+    "misses",
+    "ms",
+    "no_agent",
+    "ns",
+    "p50",
+    "p90",
+    "p99",
+    "p999",
+    "peak_to_peak",
+    "percent",
+    "period_jitter",
+    "pwcet",
+    "ratio",
+    "read_vcd",
+    "release_jitter",
+    "rms",
+    "s",
+    "sample_cases",
+    "silent",
+    "stuck",
+    "us",
+]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

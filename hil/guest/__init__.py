@@ -1,6 +1,13 @@
 """The guest Linux: a shell that runs commands and takes files, over a line shared with other writers."""
 
-from hil.guest.guest import Guest
-from hil.guest.shell import CommandTimeout, Result
+from typing import TYPE_CHECKING
+
+from hil.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from hil.guest.guest import Guest
+    from hil.guest.shell import CommandTimeout, Result
+else:
+    __getattr__ = lazy_names(__name__, {"hil.guest.guest": "Guest", "hil.guest.shell": "CommandTimeout Result"})
 
 __all__ = ["CommandTimeout", "Guest", "Result"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hil.errors import ConfigurationError
-from hil.measure.bounds import Bound, Bounds, BoundsNotKept, Check, Outcome, looks, needed
+from hil.lazy import lazy_names
 from hil.measure.figures import (
     FORMER_NAMES,
     Figure,
@@ -24,10 +24,11 @@ from hil.measure.figures import minimum as min
 from hil.measure.jitter import cycle_to_cycle_jitter, interarrival_jitter, period_jitter, release_jitter
 from hil.measure.series import Clock, Series
 from hil.measure.units import Amount, B, KiB, MiB, ms, ns, percent, ratio, s, us
-from hil.measure.worst_case import pwcet
 
 if TYPE_CHECKING:
+    from hil.measure.bounds import Bound, Bounds, BoundsNotKept, Check, Outcome, looks, needed
     from hil.measure.measure import Measure
+    from hil.measure.worst_case import pwcet
 
 __all__ = [
     "Amount",
@@ -70,11 +71,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Measure":  # brings the boards: when a test measures, not when suites are collected
-        from hil.measure.measure import Measure
+_find = lazy_names(
+    __name__,
+    {
+        "hil.measure.bounds": "Bound Bounds BoundsNotKept Check Outcome looks needed",
+        "hil.measure.measure": "Measure",
+        "hil.measure.worst_case": "pwcet",
+    },
+)
 
-        return Measure
+
+def __getattr__(name: str) -> Any:
     if name in FORMER_NAMES:
         raise ConfigurationError(f"the figure {name} is called {FORMER_NAMES[name]}, as in bounds files")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _find(name)

@@ -14,11 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hil.errors import ConfigurationError
 from hil.image.store import Image, remedy
 from hil.wasm import oci
+from hil.wasm.catalogue import SAMPLES_DIR
 from hil.wasm.module import Module
 from hil.wasm.runner import DEFAULT_LIMIT, Execution
 from hil.wasm.verdict import Exited, Failed, Faulted, Verdict
-
-SAMPLES_DIR = Path(__file__).resolve().parents[2] / "wasm_samples"
 
 
 class _Model(BaseModel):

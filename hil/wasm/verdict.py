@@ -13,10 +13,11 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote
 
-from hil.image.manifest import AgentFacts
+if TYPE_CHECKING:  # at run time it brings pydantic, and tests import verdicts when they are collected
+    from hil.image.manifest import AgentFacts
 
 LINE_END = rb"(?<!\r)\r*\n"  # the look-behind keeps a flood of carriage returns from costing its square
 SEAL = b"hil-seal v=1 nonce=%s"
@@ -108,6 +109,9 @@ class NoAgent(Verdict):
 
     def __str__(self) -> str:
         return f"no-agent ({self.reason})" if self.reason else "no-agent"
+
+
+exited, failed, faulted, silent, stuck, no_agent = Exited, Failed, Faulted, Silent, Stuck, NoAgent
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil.wasm import Failed, Module, exited
+from hil import Module, exited, failed
 
 pytestmark = pytest.mark.board
 
@@ -38,7 +38,7 @@ def test_own_module_is_uploaded_and_runs(runner, tmp_path):
 def test_bad_module_is_refused_by_name(runner, sample, kind):
     data, reasons = BAD[kind]
     verdict = runner.run(Module.raw(f"{kind}.wasm", data)).verdict
-    assert isinstance(verdict, Failed), str(verdict)
+    assert isinstance(verdict, failed), str(verdict)
     assert verdict.reason in reasons
     after = runner.run(sample("hello.wasm"))
     assert after.good
@@ -48,7 +48,7 @@ def test_bad_module_is_refused_by_name(runner, sample, kind):
 def test_truncated_module_is_refused(runner, sample):
     module = sample("nbody-c.wasm")
     run = runner.run(Module.raw("cut.wasm", module.data[: len(module.data) // 2]))
-    assert isinstance(run.verdict, Failed), str(run)
+    assert isinstance(run.verdict, failed), str(run)
     assert run.verdict.reason in BAD["section-cut"][1]
 
 

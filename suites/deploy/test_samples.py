@@ -2,18 +2,15 @@
 
 import pytest
 
-from hil.wasm import Samples
+from hil import sample_cases
 
 pytestmark = pytest.mark.board
 
-CASES = [
-    pytest.param(sample.file, case, id=f"{sample.name}-{case.name}") for sample in Samples() for case in sample.case
-]
 
-
-@pytest.mark.parametrize(("file", "case"), CASES)
-def test_case(runner, sample, file, case):
-    run = runner.run(sample(file), *case.arguments, limit=case.limit)
+@pytest.mark.parametrize(("name", "case"), sample_cases())
+def test_case(runner, sample, name, case):
+    case = sample[name][case]
+    run = runner.run(sample(name), *case.arguments, limit=case.limit)
     assert not case.problems(run), f"{case.problems(run)}\n{run}"
     if case.hazard:
         after = runner.run(sample("hello.wasm"))

@@ -2,8 +2,7 @@
 
 import pytest
 
-from hil.guest.load import DISTRESS, LOADS
-from hil.measure import ms
+from hil import DISTRESS, LOADS, ms
 
 pytestmark = [pytest.mark.board, pytest.mark.timing, pytest.mark.severity("critical")]
 

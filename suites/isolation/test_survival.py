@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from hil.console import LineTimeout
+from hil import LineTimeout
 
 pytestmark = [pytest.mark.board, pytest.mark.destructive]
 

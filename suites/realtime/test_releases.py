@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil.measure import cycle_to_cycle_jitter, ms, period_jitter
+from hil import cycle_to_cycle_jitter, ms, period_jitter
 
 pytestmark = [pytest.mark.board, pytest.mark.timing, pytest.mark.severity("critical")]
 

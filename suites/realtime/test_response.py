@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil.measure import p50, percent
+from hil import p50, percent
 
 pytestmark = [pytest.mark.board, pytest.mark.timing, pytest.mark.severity("critical")]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil.wasm import Module
+from hil import Module
 
 pytestmark = [pytest.mark.board, pytest.mark.timing]
 

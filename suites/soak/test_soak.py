@@ -2,6 +2,8 @@
 
 import pytest
 
+import hil
+
 pytestmark = [pytest.mark.board, pytest.mark.soak]
 
 
@@ -15,8 +17,6 @@ def test_the_last_deployment_is_as_the_first(soak, measure, sample, file, case):
 
 
 def test_every_cold_boot_comes_up(board, request):
-    from hil.measure.soak import boots  # not when suites are collected: it brings the boards
-
-    booted = boots(board, request.config.getoption("--soak-boots"))
+    booted = hil.boots(board, request.config.getoption("--soak-boots"))
     print(booted)
     assert not booted.failures, str(booted)

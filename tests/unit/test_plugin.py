@@ -23,7 +23,8 @@ import hil.measure.bounds
 import hil.measure.measure
 import hil.measure.results
 import hil.report.evidence
-import hil.wasm  # noqa: F401
+import hil.wasm.runner
+import hil.wasm.samples  # noqa: F401
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parents[2]
