@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from hil.measure import Clock, Outcome, Series, looks, mean, misses, p99, pwcet, rms, s
+from hil.measure import Clock, Outcome, Series, interim_counts, mean, misses, p99, pwcet, rms, s
+from hil.measure.decision import decide
 from hil.measure.figures import FIGURES
 
 CLOCK = Clock("guest counter", 16e-9)
@@ -50,7 +51,7 @@ def decisions(rounds: int) -> None:
             for _ in range(rounds):
                 series = taken(draw(n))
                 for ratio in RATIOS:
-                    check = (p99 <= quantile(0.99) / ratio * s).decide(series)
+                    check = decide(p99 <= quantile(0.99) / ratio * s, series)
                     found[ratio][check.outcome] += 1
                     found[ratio]["naive"] += check.estimate.value <= check.bound.limit.value
             for ratio, counts in found.items():
@@ -64,7 +65,7 @@ def top_ups(rounds: int) -> None:
     draw, quantile, *_ = DISTRIBUTIONS["exponential"]
     bound = p99 <= quantile(0.99) * 0.999 * s
     every = tuple(range(300, 3001, 100))
-    planned = looks(300, 3000)
+    planned = interim_counts(300, 3000)
     rules: list[tuple[str, tuple[int, ...], float]] = [
         ("once, at 95 %", (3000,), 0.95),
         ("until it passes, each at 95 %", every, 0.95),
@@ -74,7 +75,7 @@ def top_ups(rounds: int) -> None:
     for _ in range(rounds):
         samples = draw(3000)
         for name, at, confidence in rules:
-            checks = (bound.decide(taken(samples[:n]), confidence) for n in at)
+            checks = (decide(bound, taken(samples[:n]), confidence) for n in at)
             passed[name] += any(check.outcome is Outcome.PASS for check in checks)
         naive += any(p99.estimate(taken(samples[:n])).value <= bound.limit.value for n in every)
     for name, at, _ in rules:

@@ -13,6 +13,7 @@ import numpy as np
 from hil.history.rows import RecordedRun, Run, Test
 from hil.history.store import History
 from hil.measure import Clock, Series, ms, p99
+from hil.measure.decision import decide
 from hil.measure.results import CheckResult, SeriesRecord
 
 TESTS, SERIES, SAMPLES = 5000, 2000, 200
@@ -53,7 +54,7 @@ def made(ident: str, night: str, began: float, tests: int, series: int) -> Recor
     for number in range(series):
         origin = {"test": f"suites/s/test_a.py::x[b-{number}]", "board": "b", "image": "reference 5f", "module": "n 9a"}
         one = Series("response time", f"n.wasm {number}", random.gamma(9, 1e-3, SAMPLES), clock, provenance=origin)
-        records.append(SeriesRecord(one, (CheckResult.of((p99 <= 60 * ms).decide(one)),)))
+        records.append(SeriesRecord(one, (CheckResult.of(decide(p99 <= 60 * ms, one)),)))
     return RecordedRun(run, several, records=records)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from hil.board.board import Board
 from hil.guest import Guest
 from hil.measure.memory import PAGE
-from hil.measure.soak import Allowances, soak
+from hil.measure.soak import soak
+from hil.measure.soak_result import Allowances
 from hil.stats.trend import trend
 from hil.wasm import Runner, Samples
 

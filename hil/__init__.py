@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from hil.guest.guest import Guest
     from hil.guest.load import DISTRESS, LOADS
     from hil.guest.shell import CommandTimeout
-    from hil.measure.bounds import BoundsNotKept
+    from hil.measure.checking import BoundsNotKept
     from hil.measure.figures import maximum, mean, minimum, miss_count, misses, p50, p90, p99, p999, peak_to_peak, rms
     from hil.measure.jitter import cycle_to_cycle_jitter, interarrival_jitter, period_jitter, release_jitter
     from hil.measure.measure import Measure
-    from hil.measure.series import Clock, Series
-    from hil.measure.soak import boots
+    from hil.measure.clock import Clock
+    from hil.measure.series import Series
+    from hil.measure.boots import boots
     from hil.measure.units import B, KiB, MiB, ms, ns, percent, ratio, s, us
     from hil.measure.worst_case import pwcet
     from hil.signals.edges import read_vcd
@@ -45,12 +46,13 @@ else:
             "hil.wasm.catalogue": "sample_cases",
             "hil.wasm.samples": "Samples",
             "hil.wasm.verdict": "exited failed faulted no_agent silent stuck",
-            "hil.measure.bounds": "BoundsNotKept",
+            "hil.measure.boots": "boots",
+            "hil.measure.checking": "BoundsNotKept",
+            "hil.measure.clock": "Clock",
             "hil.measure.figures": "maximum mean minimum miss_count misses p50 p90 p99 p999 peak_to_peak rms",
             "hil.measure.jitter": "cycle_to_cycle_jitter interarrival_jitter period_jitter release_jitter",
             "hil.measure.measure": "Measure",
-            "hil.measure.series": "Clock Series",
-            "hil.measure.soak": "boots",
+            "hil.measure.series": "Series",
             "hil.measure.units": "B KiB MiB ms ns percent ratio s us",
             "hil.measure.worst_case": "pwcet",
             "hil.signals.edges": "read_vcd",

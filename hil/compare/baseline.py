@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image.store import data_root
 from hil.measure import results
+from hil.measure.clock import VIRTUAL
 from hil.measure.figures import quantile_ranks
-from hil.measure.series import VIRTUAL, Series
+from hil.measure.series import Series
 from hil.measure.units import NAMES, shown
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import re
 from hil.errors import ConfigurationError
 from hil.history.rows import FigureRow
 from hil.measure import units
-from hil.measure.figures import DEADLINE_FIGURES, FIGURES, FORMER_NAMES, Figure
+from hil.measure.figure import Figure
+from hil.measure.figures import DEADLINE_FIGURES, FIGURES, FORMER_NAMES
 from hil.measure.results import SeriesRecord
 
 USUAL = ("min", "p50", "p90", "p99", "max")

@@ -184,7 +184,7 @@ def of_series(record: SeriesRecord) -> tuple[Any, ...]:
         *(test, suite_of(test), origin("board", ""), series.quantity, series.subject, series.unit),
         *(clock.name, clock.resolution, clock.floor, int(clock.exact), clock.remark),
         *(*_name_and_digest(origin("image", "")), *_name_and_digest(origin("module", ""))),
-        *(origin("seed", ""), len(series), series.looks, json.dumps(dict(series.provenance), ensure_ascii=False)),
+        *(origin("seed", ""), len(series), series.interim_analyses, json.dumps(dict(series.provenance), ensure_ascii=False)),
     )
 
 
@@ -207,7 +207,8 @@ def record_of(row: sqlite3.Row, checks: Sequence[sqlite3.Row]) -> SeriesRecord:
     import numpy as np
 
     from hil.measure.results import CheckResult, SeriesRecord
-    from hil.measure.series import Clock, Series
+    from hil.measure.clock import Clock
+    from hil.measure.series import Series
     from hil.measure.units import Amount
 
     kinds = {"samples": "<f8", "times": "<f8", "offsets": "<i8"}
@@ -217,8 +218,9 @@ def record_of(row: sqlite3.Row, checks: Sequence[sqlite3.Row]) -> SeriesRecord:
     }
     arrays["offsets"] = None if arrays["offsets"] is None else arrays["offsets"].tolist()
     clock = Clock(row["clock"], row["resolution"], row["remark"], row["floor"], bool(row["exact"]))
-    plain = {name: row[name] for name in ("quantity", "subject", "unit", "looks")}
-    series = Series(**plain, clock=clock, provenance=json.loads(row["provenance"]), **arrays)
+    facts = {name: row[name] for name in ("quantity", "subject", "unit")}
+    facts |= {"interim_analyses": row["looks"], "provenance": json.loads(row["provenance"])}
+    series = Series(**facts, clock=clock, **arrays)
     results = (
         CheckResult(check["figure"], Amount(check["bound"], check["unit"]), check["outcome"], check["text"])
         for check in checks

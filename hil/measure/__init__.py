@@ -1,4 +1,4 @@
-"""Series of measurements, the bounds they must keep, and the honest decision between them."""
+"""Measurements: series, figures and bounds on them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from hil.errors import ConfigurationError
 from hil.lazy import lazy_names
+from hil.measure.checking import BoundsNotKept
+from hil.measure.clock import Clock
+from hil.measure.decision import Check, Outcome
+from hil.measure.figure import Bound, Figure
 from hil.measure.figures import (
     FORMER_NAMES,
-    Figure,
     mean,
     miss_count,
     misses,
@@ -21,12 +24,13 @@ from hil.measure.figures import (
 )
 from hil.measure.figures import maximum as max
 from hil.measure.figures import minimum as min
+from hil.measure.interim import interim_counts, samples_needed
 from hil.measure.jitter import cycle_to_cycle_jitter, interarrival_jitter, period_jitter, release_jitter
-from hil.measure.series import Clock, Series
+from hil.measure.series import Series
 from hil.measure.units import Amount, B, KiB, MiB, ms, ns, percent, ratio, s, us
 
 if TYPE_CHECKING:
-    from hil.measure.bounds import Bound, Bounds, BoundsNotKept, Check, Outcome, looks, needed
+    from hil.measure.bounds_file import Bounds
     from hil.measure.measure import Measure
     from hil.measure.worst_case import pwcet
 
@@ -46,14 +50,13 @@ __all__ = [
     "Series",
     "cycle_to_cycle_jitter",
     "interarrival_jitter",
-    "looks",
+    "interim_counts",
     "max",
     "mean",
     "min",
     "miss_count",
     "misses",
     "ms",
-    "needed",
     "ns",
     "p50",
     "p90",
@@ -67,14 +70,15 @@ __all__ = [
     "release_jitter",
     "rms",
     "s",
+    "samples_needed",
     "us",
 ]
 
 
-_find = lazy_names(
+_find = lazy_names(  # not needed to collect tests
     __name__,
     {
-        "hil.measure.bounds": "Bound Bounds BoundsNotKept Check Outcome looks needed",
+        "hil.measure.bounds_file": "Bounds",
         "hil.measure.measure": "Measure",
         "hil.measure.worst_case": "pwcet",
     },
@@ -83,5 +87,5 @@ _find = lazy_names(
 
 def __getattr__(name: str) -> Any:
     if name in FORMER_NAMES:
-        raise ConfigurationError(f"the figure {name} is called {FORMER_NAMES[name]}, as in bounds files")
+        raise ConfigurationError(f"the figure {name} is now called {FORMER_NAMES[name]}")
     return _find(name)

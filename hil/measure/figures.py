@@ -1,8 +1,8 @@
-"""Figures of a series, each with its confidence limits.
+"""The figures that bounds can name: quantiles, extremes, moments and deadline misses.
 
-A quantile's limits are order statistics: the number of samples below the true quantile q is
-binomial(n, q), whatever the distribution (David and Nagaraja, Order Statistics, 7.1). All limits take
-the samples for independent; docs/statistics.md says what that means.
+The confidence interval of a quantile consists of order statistics: the number of samples below the true quantile q is
+binomial(n, q) for any distribution (David and Nagaraja, Order Statistics, 7.1). All intervals assume independent
+samples; docs/statistics.md explains the consequences.
 """
 
 from __future__ import annotations
@@ -10,85 +10,29 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hil.errors import ConfigurationError
-from hil.measure.series import Series
+from hil.measure.figure import CONFIDENCE, Figure, Interval
+from hil.measure.series_data import SeriesData
 from hil.measure.units import Amount, amount
 
 if TYPE_CHECKING:
-    from hil.measure.bounds import Bound
     from hil.stats.arrays import Floats
 
-CONFIDENCE = 0.95  # one-sided
-MEAN_NEEDS, RMS_NEEDS = 100, 1000  # samples: with fewer a skewed distribution breaks the upper limit too often
-
-Limits = tuple[float | None, float | None]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure's value with its lower and upper limit, each one-sided at `confidence`, in `unit` (`"s"` or `"1"`).
-
-    A limit is None where the samples are too few to give one; `wanted` is how many give both.
-    """
-
-    value: float
-    lower: float | None
-    upper: float | None
-    wanted: int = 1
-    unit: str = "s"
-    confidence: float = CONFIDENCE
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A named figure; `p99 <= 2 * ms` makes a bound of it.
-
-    `unit` is None for a figure in the unit of its series. `limits` is None for a figure that speaks of
-    the very samples and of no others. `wanted` is how many samples the limits need at a confidence.
-    `deadline` is what a count of misses counts by. `most` is what the figure never exceeds, whatever the samples.
-    """
-
-    name: str
-    value: Callable[[Series], float]
-    limits: Callable[[Series, float], Limits] | None = None
-    wanted: Callable[[float], int] = lambda confidence: 1
-    unit: str | None = None
-    deadline: Amount | None = None
-    most: float | None = None
-
-    def estimate(self, series: Series, confidence: float = CONFIDENCE) -> Estimate:
-        """The figure of `series` with its limits; those of an exact clock are the value, it would repeat.
-
-        Raises `ConfigurationError` for a confidence that is not within 0.5 to 1, and for a deadline in
-        another unit than the series.
-        """
-        if not 0.5 <= confidence < 1:
-            raise ConfigurationError(f"a confidence of {confidence} is not one", hint="give 0.95, or 1 - 0.05 / looks")
-        value = float(self.value(series))
-        unit = self.unit or series.unit
-        if series.clock.exact or not self.limits:
-            return Estimate(value, value, value, unit=unit, confidence=confidence)
-        return Estimate(value, *self.limits(series, confidence), self.wanted(confidence), unit, confidence)
-
-    def __le__(self, limit: Amount) -> Bound:
-        from hil.measure.bounds import Bound
-
-        return Bound(self, limit)
+MEAN_NEEDS, RMS_NEEDS = 100, 1000  # samples: below, a skewed distribution exceeds the upper limit too often
 
 
 def quantile_ranks(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[int | None, int | None]:
-    """Ranks, from 1, of the order statistics that bound quantile `q` of `n` samples from below and above.
+    """Return the ranks, from 1, of the samples that bound quantile `q` of `n` samples from below and above.
 
-    The upper is the smallest r with P(Bin(n, q) < r) >= `confidence`, the lower the largest with
+    The upper rank is the smallest r with P(Bin(n, q) < r) >= `confidence`, the lower rank the largest r with
     P(Bin(n, q) >= r) >= `confidence`; None where no rank satisfies it.
     """
     from scipy.special import bdtr
 
     def enough(share: float) -> int:
-        """The smallest k with P(Bin(n, share) <= k) >= confidence, n where only that is certain."""
+        """Return the smallest k with P(Bin(n, share) <= k) >= confidence, n if only that is certain."""
         return bisect.bisect_left(range(n), confidence, key=lambda k: float(bdtr(k, n, share)))
 
     # at least r of n lie below exactly when at most n - r lie above
@@ -98,32 +42,32 @@ def quantile_ranks(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[in
 def _quantile(permille: int) -> Figure:
     q = permille / 1000
 
-    def value(series: Series) -> float:
+    def value(series: SeriesData) -> float:
         return float(series.ordered[-(-len(series) * permille // 1000) - 1])
 
-    def limits(series: Series, confidence: float) -> Limits:
+    def interval(series: SeriesData, confidence: float) -> Interval:
         lower, upper = quantile_ranks(len(series), q, confidence)
         ordered = series.ordered
         return (float(ordered[lower - 1]) if lower else None), (float(ordered[upper - 1]) if upper else None)
 
     # the largest sample bounds the quantile from above once 1 - q^n reaches the confidence
-    def wanted(confidence: float) -> int:
+    def needed(confidence: float) -> int:
         return math.ceil(math.log(1 - confidence) / math.log(q))
 
-    return Figure(f"p{permille / 10:g}".replace(".", ""), value, limits, wanted)
+    return Figure(f"p{permille / 10:g}".replace(".", ""), value, interval, needed)
 
 
 def _moment(
-    name: str, value: Callable[[Series], float], limits: Callable[[Floats, float], Limits], needs: int
+    name: str, value: Callable[[SeriesData], float], interval: Callable[[Floats, float], Interval], needs: int
 ) -> Figure:
-    def bounded(series: Series, confidence: float) -> Limits:
-        return limits(series.samples, confidence) if len(series) >= needs else (None, None)
+    def bounded(series: SeriesData, confidence: float) -> Interval:
+        return interval(series.samples, confidence) if len(series) >= needs else (None, None)
 
     return Figure(name, value, bounded, lambda confidence: needs)
 
 
-def _mean_limits(samples: Floats, confidence: float) -> Limits:
-    """Student's t: nearly what it says for skewed samples, too low an upper limit for heavy tails."""
+def _mean_interval(samples: Floats, confidence: float) -> Interval:
+    """Return Student's interval: nearly right for skewed samples, too low an upper limit for heavy tails."""
     from scipy.special import stdtrit
 
     centre = float(samples.mean())
@@ -131,8 +75,8 @@ def _mean_limits(samples: Floats, confidence: float) -> Limits:
     return centre - half, centre + half
 
 
-def _rms_limits(samples: Floats, confidence: float) -> Limits:
-    """Of the logarithm, with the samples' own kurtosis, so that it holds for more than the normal distribution.
+def _rms_interval(samples: Floats, confidence: float) -> Interval:
+    """Return the interval of the logarithm, with the kurtosis of the samples, so that it holds beyond the normal case.
 
     The variance of ln s^2 is about (kurtosis - (n - 3) / (n - 1)) / n (Bonett 2006, without his adjustments).
     """
@@ -152,22 +96,21 @@ p50, p90, p99, p999 = map(_quantile, (500, 900, 990, 999))
 minimum = Figure("min", lambda series: series.ordered[0])
 maximum = Figure("max", lambda series: series.ordered[-1])
 peak_to_peak = Figure("peak_to_peak", lambda series: series.ordered[-1] - series.ordered[0])
-mean = _moment("mean", lambda series: series.samples.mean(), _mean_limits, MEAN_NEEDS)
-rms = _moment("rms", lambda series: series.samples.std(), _rms_limits, RMS_NEEDS)
+mean = _moment("mean", lambda series: series.samples.mean(), _mean_interval, MEAN_NEEDS)
+rms = _moment("rms", lambda series: series.samples.std(), _rms_interval, RMS_NEEDS)
 """The root mean square of the deviation from the mean."""
 
 FIGURES = {figure.name: figure for figure in (minimum, p50, mean, p90, p99, p999, maximum, peak_to_peak, rms)}
 
 
 def misses(deadline: Amount) -> Figure:
-    """The share of samples above `deadline`: `misses(5 * ms) <= 0.1 * percent`.
+    """Return the share of samples above `deadline`: `misses(5 * ms) <= 0.1 * percent`.
 
-    Its limits are Clopper and Pearson's for the rate of all runs: after 0 misses in n the upper one is about
-    3/n. A sample that is nearer to the deadline than its clock can tell counts as a miss for the
-    upper limit and as none for the lower.
+    Its interval is Clopper and Pearson's for the rate of all runs: after 0 misses in n runs the upper limit is about
+    3/n. A sample closer to the deadline than the clock's uncertainty counts as a miss for the upper limit only.
     """
 
-    def limits(series: Series, confidence: float) -> Limits:
+    def interval(series: SeriesData, confidence: float) -> Interval:
         from scipy.special import betaincinv
 
         n, unsure = len(series), series.clock.uncertainty if series.unit == "s" else 0.0
@@ -178,15 +121,15 @@ def misses(deadline: Amount) -> Figure:
     return Figure(
         f"misses({_checked(deadline)})",
         lambda series: _late(series, deadline) / len(series),
-        limits,
+        interval,
         unit="1",
         deadline=deadline,
-        most=1.0,
+        ceiling=1.0,
     )
 
 
 def miss_count(deadline: Amount) -> Figure:
-    """How many of these samples are above `deadline`: `miss_count(5 * ms) <= 0 * ratio`."""
+    """Return the number of these samples above `deadline`: `miss_count(5 * ms) <= 0 * ratio`."""
     return Figure(
         f"miss_count({_checked(deadline)})",
         lambda series: _late(series, deadline),
@@ -204,15 +147,15 @@ FORMER_NAMES = {
     "maximum": "max",
     "minimum": "min",
 }
-"""What figures were once called in bounds files and in Python, where both had names of their own."""
+"""Former names of figures in bounds files and in Python, with the present ones."""
 
 
 def _checked(deadline: Amount) -> Amount:
     if not isinstance(deadline, Amount):
-        raise ConfigurationError(f"a deadline of {deadline!r} has no unit", hint="write misses(2 * ms)")
+        raise ConfigurationError(f"the deadline {deadline!r} has no unit", hint="Write misses(2 * ms).")
     return deadline
 
 
-def _late(series: Series, deadline: Amount, allowance: float = 0.0) -> int:
+def _late(series: SeriesData, deadline: Amount, allowance: float = 0.0) -> int:
     limit = amount(deadline, series.unit, f"{series.quantity} of {series.subject}")
     return int((series.samples > limit + allowance).sum())

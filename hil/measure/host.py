@@ -1,8 +1,8 @@
-"""What the host took from a measurement in real time: waits for a processor, steal time, load.
+"""The load of the host during a measurement in real time: waits for a processor, steal time, load average.
 
-Linux counts for each thread how long it was ready to run but had no processor (the second number of
-`/proc/PID/task/TID/schedstat`), and for the machine how long a hypervisor beneath it ran something else (steal).
-Together they are at most what a busy host can have added to the samples taken meanwhile.
+Linux counts for each thread how long it was ready but had no processor (the second number of
+`/proc/PID/task/TID/schedstat`), and for the machine how long the hypervisor below ran something else (steal).
+The sum is an upper limit of the delay that a busy host can have added to the samples.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from hil.measure.units import shown
 PROC = Path("/proc")
 STEAL = 8  # field of the line `cpu` in /proc/stat
 EMULATOR, READER, OWN = "emulator", "console reader", "test process"
-DELAYING = (EMULATOR, READER)  # a wait of the test process itself delays no stamp
+DELAYING = (EMULATOR, READER)  # a wait of the test process delays no stamp
 
 
 @dataclass(frozen=True)
 class HostLoad:
-    """What the host took during a measurement of `seconds`.
+    """The load of the host during a measurement of `seconds`.
 
-    `waits` holds, by the name of a process, for how many seconds its threads waited for a processor, all together;
-    a process whose waits the kernel does not count is not in it. `steal` is in seconds, over all processors. `load` is
-    the load average of the last minute, on so many `processors`.
+    `waits` is, by process name, the total time in seconds for which threads of the process waited for a processor;
+    processes whose waits the kernel does not count are left out. `steal` is in seconds over all processors, `load` the
+    load average of the last minute, `processors` their number.
     """
 
     seconds: float
@@ -39,12 +39,12 @@ class HostLoad:
 
     @property
     def delay(self) -> float:
-        """The most, in seconds, by which the host can have delayed what was measured."""
+        """The largest delay by the host of all samples together, in seconds."""
         return sum(self.waits.get(name, 0.0) for name in DELAYING) + self.steal
 
     @property
     def facts(self) -> dict[str, str]:
-        """The same as provenance of a series."""
+        """The load as provenance of a series."""
         return {
             "host load": f"{self.load:.2f} on {self.processors} processors",
             "host steal": shown(self.steal),
@@ -53,15 +53,15 @@ class HostLoad:
 
     def __str__(self) -> str:
         waits = [f"the {name} waited {shown(wait)} for a processor" for name, wait in self.waits.items()]
-        told = [*waits, f"steal {shown(self.steal)}", f"load {self.load:.1f} on {self.processors} processors"]
-        return f"in {shown(self.seconds)} " + ", ".join(told)
+        parts = [*waits, f"steal {shown(self.steal)}", f"load {self.load:.1f} on {self.processors} processors"]
+        return f"in {shown(self.seconds)} " + ", ".join(parts)
 
 
 @dataclass(frozen=True)
 class HostWindow:
-    """The next `count` samples of a series were taken while the host took `load` away.
+    """The `load` of the host during the next `count` samples of a series.
 
-    `unit` is how many seconds one unit of the samples stands for, 1 where they are seconds.
+    `unit` is the length of one unit of the samples in seconds: 1 if they are seconds.
     """
 
     count: int
@@ -70,12 +70,12 @@ class HostWindow:
 
     @property
     def delay(self) -> float:
-        """The most, in the samples' unit, by which the host can have delayed all of them together."""
+        """The largest delay by the host of all these samples together, in their unit."""
         return self.load.delay / self.unit
 
 
 def total(windows: Sequence[HostWindow]) -> HostLoad:
-    """Return what the host took in all `windows` together."""
+    """Return the load of all `windows` together."""
     loads = [window.load for window in windows]
     names = dict.fromkeys(name for load in loads for name in load.waits)
     return HostLoad(
@@ -88,14 +88,14 @@ def total(windows: Sequence[HostWindow]) -> HostLoad:
 
 
 class Watch:
-    """Counts what the host takes from the processes `pids`, by name, from its making on."""
+    """A measurement of the host's load on the processes `pids`, by name; it starts with the object."""
 
     def __init__(self, pids: Mapping[str, int], proc: Path = PROC) -> None:
         self._pids, self._proc = pids, proc
         self._waits, self._steal, self._begin = self._read(), self._stolen(), time.monotonic()
 
     def load(self) -> HostLoad:
-        """Return what the host took since the watch was made."""
+        """Return the load since the watch was created."""
         before, now = self._waits, self._read()
         waits = {
             name: sum(ns - before.get(name, {}).get(thread, 0) for thread, ns in threads.items()) / 1e9
@@ -115,7 +115,7 @@ class Watch:
 
 
 def _waits(tasks: Path) -> Iterable[tuple[str, int]]:
-    """Yield each thread with the nanoseconds for which it has waited; none where the kernel does not count them."""
+    """Yield each thread and its waiting time in nanoseconds; nothing if the kernel does not count it."""
     with suppress(OSError):
         for task in tasks.iterdir():
             with suppress(OSError, ValueError, IndexError):  # a thread that has ended meanwhile

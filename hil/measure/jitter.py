@@ -1,7 +1,7 @@
-"""Jitter of periodic events: series derived from a series' `times`, each with all figures and bounds of its own.
+"""Jitter of periodic events: series derived from the `times` of another series.
 
-`period_jitter(taken).check(rms <= 5 * us, peak_to_peak <= 40 * us)`. White noise of sigma on each event shows
-as sqrt(2) sigma in the period's rms and as sqrt(6) sigma in the cycle-to-cycle jitter's.
+`period_jitter(series).check(rms <= 5 * us, peak_to_peak <= 40 * us)`. White noise of sigma on each event gives a
+period jitter of sqrt(2) sigma and a cycle-to-cycle jitter of sqrt(6) sigma, rms.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def release_jitter(series: Series, period: Amount) -> Series:
-    """How long after its ideal time each event came: not below 0, the most punctual event sets the grid.
+    """Return the delay of each event after its ideal time, 0 or more: the most punctual event sets the grid.
 
-    A clock that runs faster or slower than the period's shows as a slope.
+    A clock that runs faster or slower than that of the period appears as a slope.
     """
     import numpy as np
 
@@ -31,7 +31,7 @@ def release_jitter(series: Series, period: Amount) -> Series:
 
 
 def period_jitter(series: Series, period: Amount | None = None) -> Series:
-    """By how much each period differs from `period`, or from the mean period; signed."""
+    """Return the signed difference of each period from `period`, by default from the mean period."""
     import numpy as np
 
     periods = np.diff(_times(series, 2))
@@ -39,17 +39,17 @@ def period_jitter(series: Series, period: Amount | None = None) -> Series:
 
 
 def cycle_to_cycle_jitter(series: Series) -> Series:
-    """By how much each period differs from the one before; signed."""
+    """Return the signed difference of each period from the previous one."""
     import numpy as np
 
     return _derived(series, "cycle-to-cycle jitter", np.diff(_times(series, 3), 2))
 
 
 def interarrival_jitter(series: Series, period: Amount) -> Series:
-    """RFC 3550's running estimate (6.4.1) after each event but the first: J += (|D| - J) / 16.
+    """Return the running estimate of RFC 3550 (6.4.1) after each event but the first: J += (|D| - J) / 16.
 
-    D is by how much a period differs from `period`. The last sample is the RFC's figure. Each sample holds
-    most of the one before, so bound `max`, not a quantile.
+    D is the difference of a period from `period`. The last sample is the figure of the RFC. Samples are highly
+    correlated, so bound `max`, not a quantile.
     """
     import numpy as np
 
@@ -61,17 +61,18 @@ def interarrival_jitter(series: Series, period: Amount) -> Series:
 def _times(series: Series, least: int) -> Floats:
     times = series.times
     if times is None:
-        raise ConfigurationError(f"{series.quantity} of {series.subject} does not say when its events were")
+        raise ConfigurationError(f"{series.quantity} of {series.subject} has no times of its events")
     if len(times) < least:
         raise ConfigurationError(
-            f"{series.quantity} of {series.subject} has {len(times)} events, {least} are needed", hint="take more"
+            f"{series.quantity} of {series.subject} has {len(times)} events, but {least} are needed",
+            hint="Take more.",
         )
     return times
 
 
 def _seconds(period: Amount) -> float:
     if (seconds := amount(period, "s", "the period")) <= 0:
-        raise ConfigurationError(f"a period of {period} is not one")
+        raise ConfigurationError(f"the period {period} is not above 0")
     return seconds
 
 

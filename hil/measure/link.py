@@ -1,4 +1,4 @@
-"""The link to a board's shell: how long an exchange takes at least, how fast bytes come, what holds them back."""
+"""The link to the shell of a board: shortest exchange, rate, and delays by servers and adapters."""
 
 from __future__ import annotations
 
@@ -14,36 +14,38 @@ from hil.errors import ConfigurationError
 from hil.guest import Guest
 from hil.measure.units import shown
 
-EXCHANGE = ": link"  # the shell does nothing; the name finds it in a recording
+EXCHANGE = ": link"  # does nothing; the name marks it in a recording
 EXCHANGES = 12
-EXCHANGE_BYTES = 45  # of what is typed and of the answer's two marks
+EXCHANGE_BYTES = 45  # the command and the two marks of the answer
 PAUSES = (0.010, 0.025)  # seconds between two parts of an answer
 REPEATS = 5
 BYTES = 2048
-# no process is started and nothing is echoed that the line would not carry anyway
+# starts no process and echoes nothing that the line would not carry anyway
 OUTPUT = f"_l={'link' * 16};_l=$_l$_l$_l$_l$_l$_l$_l$_l;echo $_l$_l$_l$_l;unset _l"
 LIMIT = 10.0  # seconds for each command
 HELD = (0.035, 0.055)  # seconds; Linux delays an acknowledgement by 40 ms
 SLOW = 0.75  # of the nominal rate
-LATENCY_TIMER = (0.015, 0.019)  # seconds beside the bytes' own time: an FTDI adapter's 16 ms
+LATENCY_TIMER = (0.015, 0.019)  # seconds beyond the time of the bytes: the 16 ms of an FTDI adapter
 STEADY = 0.004  # seconds
 TTYS = Path("/sys/class/tty")
 
 ACKNOWLEDGED = (
-    "the serial server holds the second part of an answer back until the first is acknowledged: give ser2net "
-    "`tcp(nodelay=true)`. labgrid's exporter starts its own without it: reach that one directly, not through SSH or "
-    "another proxy, or export a ser2net of your own as NetworkSerialPort"
+    "the serial server holds the second part of an answer back until the first is acknowledged. Give ser2net "
+    "`tcp(nodelay=true)`. labgrid's exporter starts its own ser2net without it: connect to that one directly, not "
+    "through SSH or another proxy, or export a ser2net of your own as NetworkSerialPort."
 )
 
 
 @dataclass(frozen=True)
 class Link:
-    """What a line adds to what is seen over it, as measured once with the guest's shell at its other end.
+    """The delays of a line, as measured once with the guest's shell at its other end.
 
-    `floor` and `median` are seconds of an exchange of some 45 bytes, typed command to the end of its answer:
-    the line, the guest's tty and shell. `rate` is bytes a second as received. `held` is for how many seconds
-    the second part of an answer is held back until the first is acknowledged: 0 where it is not, None where the
-    guest cannot tell. `latency_timer` is a USB adapter's, in seconds, where it is known.
+    - `floor`, `median`: seconds of an exchange of some 45 bytes, from the typed command to the end of its answer,
+      through the line and the guest's tty and shell.
+    - `rate`: received bytes per second.
+    - `held`: the seconds for which the second part of an answer is held back until the first is acknowledged; 0 if it
+      is not, None if unknown.
+    - `latency_timer`: that of a USB adapter in seconds, if known.
     """
 
     transport: Transport
@@ -55,12 +57,12 @@ class Link:
 
     @property
     def uncertainty(self) -> float:
-        """By how many seconds the line may shift the stamp of a byte: what an exchange takes, or what is held back."""
+        """The largest shift of the stamp of a byte by the line, in seconds: the floor, or the time held back."""
         return max(self.floor, self.held or 0.0)
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """What is wrong with the link and how to mend it, where its figures have the signature."""
+        """Likely defects of the link by its figures, each with its remedy."""
         return tuple(self._hints())
 
     def _hints(self) -> Iterator[str]:
@@ -69,21 +71,21 @@ class Link:
         baud = self.transport.baud
         if baud and not self.held and self.rate < SLOW * baud / 10:
             yield (
-                f"it brings less than the {_per_second(baud / 10)} of {baud} baud: is the board's speed another, "
-                "or does flow control or the guest hold it up?"
+                f"the rate is below the {_per_second(baud / 10)} of {baud} baud: check the speed of the board, flow "
+                "control and the load of the guest"
             )
         remedy = f"setserial {self.transport.where if self.transport.kind == 'serial' else 'DEVICE'} low_latency"
         if self.latency_timer is not None and self.latency_timer > 0.001:
-            yield f"the USB adapter keeps what comes for up to {shown(self.latency_timer)}: {remedy}"
+            yield f"the USB adapter delays input by up to {shown(self.latency_timer)}: run {remedy}"
         beside = self.floor - (EXCHANGE_BYTES * 10 / baud if baud else 0.0)
-        even = self.median - self.floor <= STEADY  # as a timer's are; a busy host's are not
+        even = self.median - self.floor <= STEADY  # a timer is; a busy host is not
         if self.transport.remote and even and not self.held and LATENCY_TIMER[0] <= beside <= LATENCY_TIMER[1]:
-            yield f"16 ms is what a USB adapter's latency timer adds: {remedy}, on the exporter's machine"
+            yield f"the latency timer of a USB adapter seems to add 16 ms: run {remedy} on the machine of the exporter"
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a report has of it."""
-        held = "not known: the guest's sleep takes no fractions" if self.held is None else shown(self.held)
+        """The link as facts of a report."""
+        held = "unknown: the guest's sleep takes no fractions" if self.held is None else shown(self.held)
         facts = {
             "link": str(self.transport),
             "link floor": f"{shown(self.floor)}, median {shown(self.median)}: line, tty and shell",
@@ -98,10 +100,10 @@ class Link:
 
 
 def of(guest: Guest) -> Link | None:
-    """The link to `guest`: measured when first asked for, and again where the board's line is another one.
+    """Return the link to `guest`; it is measured on first use, and again when the board has another line.
 
-    None in virtual time, which no line delays, and for a recording; there what the recorded session typed to measure
-    its link is typed again. Raises as `measure`.
+    None in virtual time, which no line delays, and for a recording, where the commands of the recorded measurement are
+    typed again. Raises as `measure`.
     """
     board = guest.board
     if board.virtual is not None:
@@ -122,44 +124,46 @@ def _measured(sent: Iterator[object]) -> bool:
 
 
 def measure(guest: Guest) -> Link:
-    """Measure the link to `guest`'s shell in some 0.6 s at 115200 baud, at most `LIMIT` seconds for each command.
+    """Measure the link to the shell of `guest` in about 0.6 s at 115200 baud, at most `LIMIT` seconds for each command.
 
-    What is typed never hangs on what was measured, so that a recording of it can be replayed. Raises what
-    `Guest.run` raises.
+    The commands do not depend on the results, so that a recording can be replayed. Raises as `Guest.run`.
     """
     times = sorted(_exchange(guest, EXCHANGE)[0] for _ in range(EXCHANGES))
     gaps = [[_exchange(guest, f"sleep {pause}")[1] for _ in range(REPEATS)] for pause in PAUSES]
     whole, between, status = _exchange(guest, OUTPUT)
     if status:
-        raise ConfigurationError("the guest's shell does not do what a POSIX shell does", hint=f"it failed at {OUTPUT}")
+        raise ConfigurationError(
+            f"the guest's shell fails at a command for POSIX shells: {OUTPUT}", hint="Use a POSIX shell in the image."
+        )
     transport = guest.board.line.transport
-    # both marks in one piece: the whole exchange, which makes the rate a lower limit
+    # if both marks come in one piece, the whole exchange gives a lower limit of the rate
     rate = BYTES / (between or whole)
     held = _held(gaps) if transport.remote else 0.0
     return Link(transport, times[0], statistics.median(times), rate, held, _latency_timer(transport))
 
 
 def _exchange(guest: Guest, command: str) -> tuple[float, float, int]:
-    """Seconds from typing `command` to its end, and from its first mark to its last; its status."""
+    """Return the seconds from typing `command` to its end, those from its first mark to its last, and its status."""
     begin = time.monotonic_ns()
     result = guest.run(command, timeout=LIMIT)
     return (result.end_ns - begin) / 1e9, result.seconds, result.status
 
 
 def _held(gaps: Sequence[Sequence[float]]) -> float | None:
-    """How long the second part of an answer is held back: the parts come so far apart whatever the guest's pause.
+    """Return the seconds for which the second part of an answer is held back; None if the guest made no pauses.
 
-    `gaps` are those of each pause. A busy guest's are longer, too, but not alike.
+    `gaps` are the times between the parts, for each of `PAUSES`. Held back, they are alike whatever the pause; those of
+    a busy guest are longer, but not alike.
     """
     first, second = map(statistics.median, gaps)
-    if second < PAUSES[1] / 2:  # no pause was made
+    if second < PAUSES[1] / 2:
         return None
     alike = abs(second - first) < (PAUSES[1] - PAUSES[0]) / 3
     return first if alike and HELD[0] < min(first, second) and max(first, second) < HELD[1] else 0.0
 
 
 def _latency_timer(transport: Transport) -> float | None:
-    """Of the USB adapter of a serial port of this machine, in seconds; None where it has none."""
+    """Return the latency timer of a serial port's USB adapter in seconds; None if there is none on this machine."""
     if transport.kind != "serial":
         return None
     try:

@@ -1,12 +1,12 @@
-"""How much memory a board takes: its guest, its partition with the runner, and the QEMU that it is.
+"""The memory that a board takes: guest, partition with the runner, and QEMU.
 
-- guest: MemAvailable of /proc/meminfo, what its kernel could give without swapping. MemFree would count the page
-  cache, which comes and goes, as lost;
-- partition, and the runner in it: what the agent tells with the manifest's `hello_option`, free memory and what the
-  runner has locked. An image without that option cannot tell;
-- QEMU: anonymous pages by /proc/PID/smaps, without two kinds of mappings: the machine's RAM, of which a page
-  counts when the guest touches it for the first time, and translated code, a buffer that fills and is emptied.
-  Pages of files count as private, or not, by what other programs have them mapped, too.
+- Guest: MemAvailable of /proc/meminfo, the memory available without swapping. MemFree would count the page cache,
+  which comes and goes, as lost.
+- Partition and runner: free memory and locked memory as the agent reports them with the manifest's `hello_option`.
+  Unknown for an image without that option.
+- QEMU: anonymous pages by /proc/PID/smaps, without the machine's RAM, whose pages count from the first access by the
+  guest, and without translated code, a buffer that fills and is emptied. Pages of files are left out: whether they
+  are private depends on other programs.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pathlib import Path
 from hil.errors import GuestError, InfrastructureError, RunnerError
 from hil.guest import Guest
 from hil.guest.shell import quote
+from hil.measure.quantities import GUEST, PARTITION, QEMU, RUNNER
 
-GUEST, PARTITION, RUNNER, QEMU = (f"{who} memory taken" for who in ("guest", "partition", "runner", "QEMU"))
-PAGE = 4096  # bytes: what all these count in
-LIMIT = 20.0  # seconds for the guest to tell
-LAST_LIMIT = 5.0  # the same where it may not answer any more
+PAGE = 4096  # bytes, the unit of all these counters
+LIMIT = 20.0  # seconds for the guest's answer
+LAST_LIMIT = 5.0  # seconds, for a guest that may be dead
 MAPPING = re.compile(r"(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) (?P<mode>\S{4}) \S+ \S+ \d+ *(?P<name>.*)")
 OWN = re.compile(r"(?:Anonymous|Swap): +(\d+) kB")
 
 
 class Memory:
-    """The memory of `guest`'s board, in bytes above what was taken when it was first looked at.
+    """The memory of the board of `guest`, in bytes above the first reading.
 
-    `unknown` says, after the first `read`, of which memory nothing can be told, and why.
+    `unknown` lists, after the first `read`, the memories that cannot be read, and why.
     """
 
     def __init__(self, guest: Guest) -> None:
@@ -40,26 +40,26 @@ class Memory:
         self.unknown: tuple[str, ...] = ()
 
     def read(self) -> Mapping[str, int]:
-        """What is taken now. Raises `GuestError`, `RunnerError` where one tells no more; else as `guest.run`."""
+        """Return the memory taken now. Raises `GuestError`, `RunnerError` for no answer; else as `guest.run`."""
         now = {GUEST: -self.available(LIMIT), **self._partition(), **self._qemu()}
         if not self._first:
             self._first = now
         return {name: value - self._first[name] for name, value in now.items()}
 
     def available(self, limit: float) -> int:
-        """What the guest could give, in bytes. Raises `GuestError` where it does not tell, and as `guest.run`."""
-        told = self._guest.run("cat /proc/meminfo", timeout=limit)
-        found = re.search(r"^MemAvailable: +(\d+) kB", told.text, re.M)
+        """Return the available memory of the guest in bytes. Raises `GuestError` if unknown; else as `guest.run`."""
+        result = self._guest.run("cat /proc/meminfo", timeout=limit)
+        found = re.search(r"^MemAvailable: +(\d+) kB", result.text, re.M)
         if not found:
             raise GuestError(
-                "the guest's /proc/meminfo tells no MemAvailable",
-                hint="a kernel since 3.14 with /proc mounted does",
+                "there is no MemAvailable in /proc/meminfo of the guest",
+                hint="Use a kernel since 3.14 with /proc mounted.",
                 evidence=self._guest.shell.console.evidence(),
             )
         return int(found[1]) << 10
 
     def describe(self) -> str:
-        """How the guest's memory stands after a failure, in words; short of that, why it is not known."""
+        """Return the state of the guest's memory after a failure in words, or why it is unknown."""
         try:
             now = self.available(LAST_LIMIT)
         except (GuestError, InfrastructureError) as error:
@@ -70,13 +70,13 @@ class Memory:
     def _partition(self) -> Mapping[str, int]:
         agent = self._guest.board.manifest.agent
         if agent is None or agent.hello_option is None:
-            self._cannot(f"{PARTITION}, {RUNNER}: unknown, the image's agent cannot tell (agent.hello_option)")
+            self._is_unknown(f"{PARTITION}, {RUNNER}: unknown, the agent does not report them (agent.hello_option)")
             return {}
-        told = self._guest.run(quote([agent.command, agent.hello_option]), timeout=LIMIT)
-        numbers = dict(re.findall(r"\b(free|locked)=(\d+)\b", told.text))
+        result = self._guest.run(quote([agent.command, agent.hello_option]), timeout=LIMIT)
+        numbers = dict(re.findall(r"\b(free|locked)=(\d+)\b", result.text))
         if len(numbers) < 2:
             raise RunnerError(
-                f"the runner does not tell of its memory any more: {told.text.strip()[-200:]!r}, status {told.status}",
+                f"the runner no longer reports its memory: {result.text.strip()[-200:]!r}, status {result.status}",
                 evidence=self._guest.shell.console.evidence(),
             )
         return {PARTITION: -int(numbers["free"]) << 10, RUNNER: int(numbers["locked"]) << 10}
@@ -84,10 +84,10 @@ class Memory:
     def _qemu(self) -> Mapping[str, int]:
         board = self._guest.board
         if not board.emulated:
-            self._cannot(f"{QEMU}: none, the board is real")
+            self._is_unknown(f"{QEMU}: none, the board is real")
             return {}
         if board.virtual is not None:
-            self._cannot(f"{QEMU}: not looked at in virtual time, where what is measured repeats to the bit")
+            self._is_unknown(f"{QEMU}: not read in virtual time, where figures repeat to the bit")
             return {}
         if not self._ram:
             self._ram = int(board.qemu.monitor.execute("query-memory-size-summary")["base-memory"])
@@ -97,15 +97,15 @@ class Memory:
             raise InfrastructureError(f"cannot read the memory of QEMU: {error.strerror}") from error
         return {QEMU: own(text, self._ram)}
 
-    def _cannot(self, why: str) -> None:
+    def _is_unknown(self, why: str) -> None:
         if why not in self.unknown:
             self.unknown += (why,)
 
 
 def own(smaps: str, ram: int) -> int:
-    """QEMU's own anonymous bytes by its /proc/PID/smaps, for a machine with `ram` bytes.
+    """Return the anonymous bytes of QEMU itself by its /proc/PID/smaps, for a machine with `ram` bytes.
 
-    Raises `InfrastructureError` where no mapping holds the machine's RAM: the number would be another one.
+    Raises `InfrastructureError` if no mapping can be the machine's RAM, which would then be counted.
     """
     total, counted, found = 0, True, False
     for line in smaps.split("\n"):
@@ -117,6 +117,6 @@ def own(smaps: str, ram: int) -> int:
             total += int(pages[1]) << 10
     if not found:
         raise InfrastructureError(
-            f"no mapping of QEMU is as large as its machine's RAM, {ram} bytes: its own memory cannot be told from it"
+            f"no mapping of QEMU is as large as the RAM of its machine, {ram} bytes: its own memory is unknown"
         )
     return total

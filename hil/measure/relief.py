@@ -1,9 +1,8 @@
-"""What samples may have been on an idle host: each window of a series gives back what the host took from it.
+"""Possible samples on an idle host: the series with the delays by the host removed, window by window.
 
-Which sample the host delayed is not known, only how much it took from all samples of a window together. So two ways
-are tried that suit a bound best: as many samples as possible are brought down to the limit, which is best for
-percentiles and counts, and the peaks are cut, which is best for the other figures. Where neither keeps the bound, no
-delay by the host explains the failure.
+Only the total delay of a window is known, not which samples it hit. So two extreme distributions are tried: lower as
+many samples as possible to the limit, the best case for percentiles and counts, and cut the peaks, the best case for
+other figures. If neither keeps the bound, no delay by the host explains the failure.
 """
 
 from __future__ import annotations
@@ -13,24 +12,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hil.measure.host import HostWindow, total
-from hil.measure.series import Series
+from hil.measure.series_data import SeriesData
 
 if TYPE_CHECKING:
     from hil.stats.arrays import Floats
 
-SIGNED = 4  # a release that comes late by d changes the period jitter by 2 d, the cycle-to-cycle jitter by 4 d
+SIGNED = 4  # a release that is late by d changes the period jitter by 2 d, the cycle-to-cycle jitter by 4 d
 
 
-def relieved(series: Series, limit: float) -> Iterator[Series]:
-    """Yield what `series` may have been without the delays of its host, as near to `limit` as they allow."""
+def relieved(series: SeriesData, limit: float) -> Iterator[SeriesData]:
+    """Yield the two variants of `series` without the delays by the host that are nearest to `limit`."""
     if not series.host:
         return
     windows = list(series.host)
-    if sum(window.count for window in windows) != len(series):  # of a series that was worked out of this one
+    if sum(window.count for window in windows) != len(series):  # a derived series has other counts
         windows = [HostWindow(len(series), total(windows), windows[0].unit)]
     signed = bool(series.ordered[0] < 0)
 
-    def with_windows(change: Callable[[Floats, float], Floats]) -> Series:
+    def with_windows(change: Callable[[Floats, float], Floats]) -> SeriesData:
         import numpy as np
 
         parts, begin = [], 0
@@ -42,14 +41,13 @@ def relieved(series: Series, limit: float) -> Iterator[Series]:
 
     yield with_windows(lambda part, delay: _lowered(part, limit, delay))
     if signed:
-        middle = float(series.ordered[len(series) // 2])
-        yield with_windows(lambda part, delay: _towards(part, middle, delay))
+        yield with_windows(lambda part, delay: _towards(part, series.median, delay))
     else:
         yield with_windows(_cut)
 
 
 def _lowered(samples: Floats, limit: float, delay: float) -> Floats:
-    """Bring the samples just above `limit` down to it, the nearest first, by `delay` in all."""
+    """Lower the samples just above `limit` to it, the nearest first, by `delay` in total."""
     import numpy as np
 
     made = samples.copy()
@@ -61,18 +59,18 @@ def _lowered(samples: Floats, limit: float, delay: float) -> Floats:
 
 
 def _cut(samples: Floats, delay: float) -> Floats:
-    """Cut the largest samples to one level, by `delay` in all."""
+    """Cut the largest samples to one level, by `delay` in total."""
     import numpy as np
 
     peaks = np.sort(samples)[::-1]
-    costs = np.cumsum(peaks) - peaks * np.arange(1, len(peaks) + 1)  # of cutting all before each down to it
+    costs = np.cumsum(peaks) - peaks * np.arange(1, len(peaks) + 1)  # of cutting all previous ones to this level
     count = int((costs <= delay).sum())
     level: float = (peaks[:count].sum() - delay) / count
     return np.minimum(samples, level)
 
 
 def _towards(samples: Floats, middle: float, delay: float) -> Floats:
-    """Bring the samples furthest from `middle` nearer to it, by `delay` in all."""
+    """Move the samples furthest from `middle` nearer to it, by `delay` in total."""
     import numpy as np
 
     away = np.maximum(_cut(np.abs(samples - middle), delay), 0.0)

@@ -1,7 +1,4 @@
-"""Results files: series with their clock and provenance as JSON lines, for us and for others to analyse.
-
-The first line is a header, each other line one series; docs/timing-results.md describes both.
-"""
+"""Results files: series with checks, clock and provenance as JSON lines; docs/timing-results.md has the format."""
 
 from __future__ import annotations
 
@@ -16,21 +13,20 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TypeVar
+from typing import Annotated, Any, BinaryIO, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.host import foreign
-from hil.measure.series import Clock, Series
+from hil.measure.clock import Clock
+from hil.measure.decision import Check
+from hil.measure.series import Series
 from hil.measure.units import Amount, shown
-
-if TYPE_CHECKING:
-    from hil.measure.bounds import Check
 
 MAGIC = "hil-results"
 VERSION = 1
-START = b'{"hil-results":'  # what our headers begin with; a file that does not is not touched
+START = b'{"hil-results":'  # of each header; other files are not written to
 ERRORS_SHOWN = 3
 LIMIT = 4 << 30  # bytes
 
@@ -39,7 +35,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class CheckResult:
-    """A check as it was when it was written: `figure <= limit`, the outcome's name, the check's own text."""
+    """A check as written: `figure <= limit`, the name of the outcome, the text of the check."""
 
     figure: str
     limit: Amount
@@ -55,37 +51,36 @@ class CheckResult:
 
 @dataclass(frozen=True, eq=False)
 class SeriesRecord:
-    """A series and what became of its bounds."""
+    """A series with its checks."""
 
     series: Series
     checks: tuple[CheckResult, ...] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All of it but the samples, as JSON has it."""
-        one = self.series
+        """All but the samples, for JSON."""
+        series = self.series
         return {
-            "quantity": one.quantity,
-            "subject": one.subject,
-            "unit": one.unit,
-            "n": len(one),
+            "quantity": series.quantity,
+            "subject": series.subject,
+            "unit": series.unit,
+            "n": len(series),
             **{name: float(value) for name, value in self._figures().items()},
-            "clock": asdict(one.clock),
-            "provenance": dict(one.provenance),
+            "clock": asdict(series.clock),
+            "provenance": dict(series.provenance),
             "checks": [asdict(check) for check in self.checks],
         }
 
     @property
     def row(self) -> dict[str, str]:
-        """A line of a table."""
-        one = self.series
-        figures = {name: shown(float(value), one.unit) for name, value in self._figures().items()}
+        """The row of a table."""
+        series = self.series
         return {
-            "quantity": one.quantity,
-            "subject": one.subject,
-            "n": str(len(one)),
-            **figures,
-            "clock": one.clock.name,
+            "quantity": series.quantity,
+            "subject": series.subject,
+            "n": str(len(series)),
+            **{name: shown(float(value), series.unit) for name, value in self._figures().items()},
+            "clock": series.clock.name,
         }
 
     def _figures(self) -> Mapping[str, Any]:
@@ -97,11 +92,10 @@ class SeriesRecord:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a results file holds.
+    """The contents of a results file.
 
-    `written` is the time of day of the file's making, `facts` what its writer said of the whole
-    session. `torn` tells of a half last line, which a killed run leaves and which is not read; empty
-    where there is none.
+    `written` is the time of day at which the file was created, `facts` those of the whole session. `torn` is a warning
+    about an incomplete last line, which a killed run leaves and which is not read; else empty.
     """
 
     path: Path
@@ -116,7 +110,7 @@ class Results:
 
 
 def is_ours(path: Path) -> bool:
-    """Check whether the file at `path` begins as a results file does."""
+    """Return whether the file at `path` begins like a results file."""
     with path.open("rb") as file:
         return file.read(len(codecs.BOM_UTF8) + len(START)).removeprefix(codecs.BOM_UTF8).startswith(START)
 
@@ -126,9 +120,9 @@ def write(
 ) -> None:
     """Append `series` with its `checks` to the results file at `path`; a new one gets a header with `facts`.
 
-    A writer that is killed leaves whole lines and at most one half, which the next writer removes.
-    Writers of one file wait for each other. Raises `ConfigurationError` where the file is not a results
-    file, `InfrastructureError` where it cannot be written.
+    A killed writer leaves complete lines and at most one incomplete line, which the next writer removes. Writers of one
+    file wait for each other. Raises `ConfigurationError` if the file is not a results file, `InfrastructureError` if it
+    cannot be written.
     """
     line = _line(series, checks)
     try:
@@ -144,12 +138,12 @@ def write(
 def render(
     series: Series, checks: Iterable[Check | CheckResult] = (), *, facts: Mapping[str, str] | None = None
 ) -> bytes:
-    """A whole results file with one series."""
+    """Return a results file with one series."""
     return _header(facts or {}) + _line(series, checks)
 
 
 def read(path: Path) -> list[Series]:
-    """The series in the results file at `path`; warns of a half last line. Raises as `load`."""
+    """Return the series in the results file at `path`; warn about an incomplete last line. Raises as `load`."""
     loaded = load(path)
     if loaded.torn:
         warnings.warn(loaded.torn, stacklevel=2)
@@ -157,35 +151,34 @@ def read(path: Path) -> list[Series]:
 
 
 def load(path: Path) -> Results:
-    """All of the results file at `path`. Raises `ConfigurationError`, naming FILE:LINE, for what is not one."""
+    """Return the contents of the results file at `path`. Raises `ConfigurationError` with FILE:LINE."""
     try:
         lines = foreign.read(path, LIMIT, links=True).removeprefix(codecs.BOM_UTF8).split(b"\n")
     except OSError as error:
         raise ConfigurationError(f"cannot read the results file {path}: {foreign.why(error)}") from error
     torn = ""
-    if not _is_json(lines[-1]):  # complete files end with a line's end, behind which nothing is left
-        torn = f"{path}:{len(lines)}: half a line, its writer was interrupted; not read" if lines[-1] else ""
+    if not _is_json(lines[-1]):  # nothing follows the last line end of a complete file
+        torn = f"{path}:{len(lines)}: incomplete line, its writer was interrupted; not read" if lines[-1] else ""
         del lines[-1]
     if not lines:
-        raise _wrong(path, 1, "the file has no header", "a results file is written by `pytest` or `hil`")
+        raise _wrong(path, 1, "the file has no header", "Give a results file that `pytest` or `hil` wrote.")
     header = _validated(path, 1, lines[0], _Header)
     if header.version != VERSION:
-        raise _wrong(path, 1, f"version {header.version}, only {VERSION} is known", "update this project")
+        raise _wrong(path, 1, f"version {header.version} is not {VERSION}", "Update this project.")
     rows = [(number, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
     records = tuple(_record(path, number, line) for number, line in rows)
     return Results(path, records, header.written, header.facts, torn)
 
 
 def digest(series: Iterable[Series]) -> str:
-    """SHA-256, in hexadecimal, over what was measured, whatever the order: the same digest, the same figures.
+    """Return the SHA-256, in hexadecimal, of the measured figures: the same digest, the same figures.
 
-    It covers quantity, subject, unit, the clock's name and each sample to the bit; not times of day,
-    paths, or places in transcripts. Raises `ConfigurationError` where there is no series: nothing is
-    equal to nothing.
+    It covers quantity, subject, unit, name of the clock and each sample to the bit, in any order of the series; not
+    times of day, paths, or positions in transcripts. Raises `ConfigurationError` for no series.
     """
-    figures = [[one.quantity, one.subject, one.unit, one.clock.name, one.samples.tolist()] for one in series]
+    figures = [[each.quantity, each.subject, each.unit, each.clock.name, each.samples.tolist()] for each in series]
     if not figures:
-        raise ConfigurationError("there are no series to make a digest of", hint="run tests that measure")
+        raise ConfigurationError("there are no series to make a digest of", hint="Run tests that measure.")
     return hashlib.sha256("\n".join(sorted(map(json.dumps, figures))).encode()).hexdigest()
 
 
@@ -198,7 +191,7 @@ class _Header(BaseModel):
 
 
 class _Line(BaseModel):
-    # other keys may be there: a later writer's, or another tool's
+    # later versions and other tools may add keys
     model_config = ConfigDict(frozen=True, strict=True)
 
     quantity: str
@@ -209,14 +202,14 @@ class _Line(BaseModel):
     offsets: list[Annotated[int, Field(ge=0, lt=1 << 53)]] | None = None
     clock: Clock
     provenance: dict[str, str] = {}
-    looks: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    interim_analyses: Annotated[int, Field(alias="looks", ge=1, le=1_000_000)] = 1
     checks: tuple[CheckResult, ...] = ()
 
 
 def _record(path: Path, number: int, text: bytes) -> SeriesRecord:
     line = _validated(path, number, text, _Line)
     if any(not math.isfinite(check.limit.value) for check in line.checks):
-        raise _wrong(path, number, "a bound that is no finite number", None)
+        raise _wrong(path, number, "the limit of a bound is not finite", None)
     given: Any = {name: getattr(line, name) for name in _Line.model_fields if name != "checks"}
     try:
         return SeriesRecord(Series(**given), line.checks)
@@ -229,8 +222,8 @@ def _validated(path: Path, number: int, text: bytes, model: type[M]) -> M:
         return model.model_validate_json(text)
     except ValidationError as error:
         problems = error.errors(include_url=False)[:ERRORS_SHOWN]
-        told = "; ".join(": ".join(filter(None, (".".join(map(str, p["loc"])), p["msg"]))) for p in problems)
-        raise _wrong(path, number, told, "docs/timing-results.md describes the format") from error
+        what = "; ".join(": ".join(filter(None, (".".join(map(str, p["loc"])), p["msg"]))) for p in problems)
+        raise _wrong(path, number, what, "See docs/timing-results.md for the format.") from error
     except HilError as error:  # from an amount
         raise _wrong(path, number, error.message, None) from error
 
@@ -253,7 +246,7 @@ def _line(series: Series, checks: Iterable[Check | CheckResult]) -> bytes:
             "unit": series.unit,
             "clock": asdict(series.clock),
             "provenance": dict(series.provenance),
-            "looks": series.looks,
+            "looks": series.interim_analyses,
             "checks": [asdict(CheckResult.of(check)) for check in checks],
             "samples": series.samples.tolist(),
             **({} if times is None else {"times": times.tolist()}),
@@ -275,11 +268,14 @@ def _is_json(line: bytes) -> bool:
 
 
 def _mend(path: Path, file: BinaryIO) -> bool:
-    """Make `file` end with a whole line; whether it has a header. Leaves files that are not ours alone."""
+    """Remove an incomplete last line of `file` and return whether it has a header.
+
+    Raises `ConfigurationError`, and changes nothing, if the file is not a results file.
+    """
     file.seek(0)
     begin = file.read(len(codecs.BOM_UTF8) + len(START)).removeprefix(codecs.BOM_UTF8)[: len(START)]
     if begin != START[: len(begin)]:
-        raise _wrong(path, 1, "this is no results file, nothing was written to it", "choose another name")
+        raise _wrong(path, 1, "this is not a results file; nothing was written to it", "Choose another name.")
     if not begin:
         return False
     file.seek(-1, os.SEEK_END)

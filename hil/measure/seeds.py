@@ -1,4 +1,4 @@
-"""A sweep of seeds: each is one exact run, all together are a distribution."""
+"""Pooled series of a sweep of seeds: each seed is one exact run, all seeds together are a distribution."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from hil.measure.series import Series
 
 
 def pool(several: Iterable[Series]) -> Iterator[Series]:
-    """The series of one quantity and subject, taken with different seeds, as one that is not exact.
+    """Yield the series of one quantity and subject, taken with different seeds, as one series that is not exact.
 
-    Its limits take the samples for independent; those of one seed are less so than the seeds among each other.
+    Its confidence intervals assume independent samples, although samples of one seed depend on each other more than
+    the seeds do.
     """
     import numpy as np
 
     groups: dict[tuple[str, ...], list[Series]] = {}
-    for one in several:
-        if "seed" in one.provenance:
-            same = (one.provenance.get("board", ""), one.quantity, one.subject, one.unit, one.clock.name)
-            groups.setdefault(same, []).append(one)
+    for series in several:
+        if "seed" in series.provenance:
+            board = series.provenance.get("board", "")
+            same = (board, series.quantity, series.subject, series.unit, series.clock.name)
+            groups.setdefault(same, []).append(series)
     for group in groups.values():
-        seeds = sorted({int(one.provenance["seed"]) for one in group})
+        seeds = sorted({int(series.provenance["seed"]) for series in group})
         if len(seeds) < 2:
             continue
         clock = replace(group[0].clock, exact=False, remark=f"pooled over {len(seeds)} seeds; {group[0].clock.remark}")
         origin = {**group[0].provenance, "seed": ",".join(map(str, seeds)), "mode": "pooled", "transcript": ""}
-        samples = np.concatenate([one.samples for one in group])
+        samples = np.concatenate([series.samples for series in group])
         yield replace(group[0], samples=samples, clock=clock, times=None, offsets=None, provenance=origin)

@@ -1,4 +1,4 @@
-"""Amounts with a unit, so that a time is never taken for a ratio or a bare number: `2 * ms`, `0.5 * percent`."""
+"""Amounts with a unit: `2 * ms`, `0.5 * percent`. A time is never mistaken for a ratio or a bare number."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hil.errors import ConfigurationError
 class Amount:
     """A finite number of `unit`: `"s"` (time), `"B"` (bytes) or `"1"` (ratio, count).
 
-    Amounts of one unit add and compare; a bare number scales. Raises `ConfigurationError` where units
-    would be mixed, for a number that is not finite, and where a number should have had a unit.
+    Amounts of one unit can be added and compared; a bare number scales. Raises `ConfigurationError` for mixed units, a
+    number that is not finite, and a number without a unit.
     """
 
     value: float
@@ -56,9 +56,9 @@ class Amount:
 
     def _same(self, other: object) -> float:
         if not isinstance(other, Amount):
-            raise ConfigurationError(f"{other!r} has no unit", hint="write a time as 2 * ms, a share as 1 * percent")
+            raise ConfigurationError(f"{other!r} has no unit", hint="Write a time as 2 * ms, a share as 1 * percent.")
         if other.unit != self.unit:
-            raise ConfigurationError(f"{self} and {other} are amounts of different units")
+            raise ConfigurationError(f"{self} and {other} have different units")
         return other.value
 
 
@@ -67,14 +67,14 @@ ratio, percent = Amount(1.0, "1"), Amount(1e-2, "1")
 B, KiB, MiB = (Amount(factor, "B") for factor in (1.0, 2.0**10, 2.0**20))
 
 NAMES = {"s": s, "ms": ms, "us": us, "ns": ns, "%": percent, "B": B, "KiB": KiB, "MiB": MiB}
-"""The units that text may name; a number alone is a ratio or a count."""
+"""The units in text; a number alone is a ratio or a count."""
 
 
 def amount(value: object, unit: str, what: str) -> float:
-    """The number behind `value`. Raises `ConfigurationError`, naming `what`, unless it is an amount of `unit`."""
+    """Return the number in `value`. Raises `ConfigurationError` about `what` unless `value` is an amount of `unit`."""
     if not isinstance(value, Amount):
         example = {"s": "2 * ms", "B": "2 * MiB"}.get(unit, "1 * percent")
-        raise ConfigurationError(f"{what} is compared with {value!r}, which has no unit", hint=f"write {example}")
+        raise ConfigurationError(f"{what} is compared with {value!r}, which has no unit", hint=f"Write {example}.")
     if value.unit != unit:
         kinds = {"s": "a time", "B": "an amount of memory", "1": "a ratio"}
         raise ConfigurationError(f"{what} is {kinds[unit]}, but {value} is {kinds[value.unit]}")
@@ -82,28 +82,28 @@ def amount(value: object, unit: str, what: str) -> float:
 
 
 def parse(text: str) -> Amount:
-    """An amount from `"1.5 ms"`, `"2 %"` or `"0.5"`. Raises `ValueError` for another form or unit."""
+    """Return the amount in `"1.5 ms"`, `"2 %"` or `"0.5"`. Raises `ValueError` for another form or unit."""
     number, _, unit = text.strip().partition(" ")
     if unit and unit not in NAMES:
-        raise ValueError(f"{text!r} is no amount: write a number, a space and one of {', '.join(NAMES)}")
+        raise ValueError(f"{text!r} is not an amount; write a number, a space and one of {', '.join(NAMES)}")
     try:
         value = float(number)
     except ValueError:
-        raise ValueError(f"{text!r} is no amount: {number!r} is not a number") from None
+        raise ValueError(f"{text!r} is not an amount: {number!r} is not a number") from None
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is not finite")
     return value * (NAMES[unit] if unit else ratio)
 
 
 def lasted(seconds: float) -> str:
-    """How long something took, for people: `42 s`, `17 min`, `3.5 h`."""
+    """Return a duration for people: `42 s`, `17 min`, `3.5 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def shown(value: float, unit: str = "s") -> str:
-    """The number with a unit that suits it and four digits: `1.234 ms`, `2.5 %`, `1.5 MiB`."""
+    """Return the number with four digits and a suitable unit: `1.234 ms`, `2.5 %`, `1.5 MiB`."""
     if not math.isfinite(value):
         return str(value)
     if unit == "1":

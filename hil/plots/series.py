@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from hil.measure.bounds import Check
+    from hil.measure.decision import Check
     from hil.stats.arrays import Floats
 
     Checks = Iterable[Check | CheckResult]

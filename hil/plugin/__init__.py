@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # at run time only where a board is used: a collection must s
     from hil.console import Console
     from hil.guest import Guest
     from hil.measure import Measure
-    from hil.measure.soak import Soak
+    from hil.measure.soak_result import Soak
     from hil.wasm import Module, Runner, Samples
 
 MARKERS = {
@@ -241,7 +241,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> 
         board = session.make_ready(chosen, item)
     except HilError as error:
         flakes.refuse(error)
-    from hil.measure.bounds import recorded
+    from hil.measure.checking import recorded
 
     if board.where != item.stash[flakes.WHERE][0]:  # at the place of before it did not come up
         item.stash[flakes.WHERE] = board.where, board.incarnation
@@ -326,7 +326,7 @@ def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
     chosen = choice(node)
     measure.test = stable_test(node.nodeid, str(chosen), board.name, flakes.repetition_of(node))
     node.stash[SEEN].measure = measure
-    from hil.measure.bounds import recorded
+    from hil.measure.checking import recorded
 
     with recorded(measure.checked):
         yield measure

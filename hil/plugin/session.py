@@ -456,13 +456,14 @@ class Session:
     def judge_pooled(self) -> None:
         """Hold the figures of all seeds together against the bounds, where there are some for them."""
         from hil.measure import Bounds, results
+        from hil.measure.decision import decide
         from hil.measure.seeds import pool
 
         every = [one for path in self.result_files for one in results.read(path)]
         for series in pool(every):
             path = self._bounds_file(series.provenance["board"])
             bounds = Bounds(path).of(series) if path.exists() else ()
-            self.pooled.append((series, tuple(bound.decide(series, series.confidence) for bound in bounds)))
+            self.pooled.append((series, tuple(decide(bound, series, series.confidence) for bound in bounds)))
 
     def _bounds_file(self, board: str) -> Path:
         """Return the bounds file of the board of that name. Raises `ConfigurationError` where there is no board."""

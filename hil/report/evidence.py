@@ -24,7 +24,7 @@ from hil.wasm import Execution
 if TYPE_CHECKING:  # numpy and scipy cost each start a second, and most tests do not measure
     from hil.compare.baseline import Baselines
     from hil.image.manifest import Manifest
-    from hil.measure.bounds import Check
+    from hil.measure.decision import Check
     from hil.measure.series import Series
     from hil.report.console import Span
     from hil.report.figures import MeasuredSeries

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hil.compare.baseline import BaselineComparison
-from hil.measure.bounds import Check
-from hil.measure.figures import FIGURES, Estimate, Figure
+from hil.measure.decision import Check
+from hil.measure.figure import Estimate, Figure
+from hil.measure.figures import FIGURES
 from hil.measure.series import Series
 from hil.measure.units import shown
 from hil.report.markup import escaped, page
@@ -105,7 +106,7 @@ def _row(
     why: str = "",
 ) -> str:
     lower, upper = ("?" if limit is None else shown(limit, estimate.unit) for limit in (estimate.lower, estimate.upper))
-    limits = "exact" if exact else f"{lower} .. {upper}" if figure.limits else "of these samples"
+    limits = "exact" if exact else f"{lower} .. {upper}" if figure.interval else "of these samples"
     cells = [figure.name, shown(estimate.value, estimate.unit), limits, bound, left]
     return "<tr>" + "".join(f"<td>{escaped(cell)}" for cell in cells) + f"<td>{outcome}<td>{escaped(why)}"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hil.errors import ConfigurationError
 from hil.history.identity import stable_test
 from hil.host.toml import near
-from hil.measure.series import VIRTUAL
+from hil.measure.clock import VIRTUAL
 
 if TYPE_CHECKING:
     from hil.history.rows import Run

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from hil.board.analyser import Instant
 from hil.errors import ConfigurationError
-from hil.measure.series import Clock, Series
+from hil.measure.clock import Clock
+from hil.measure.series import Series
 from hil.measure.units import Amount, amount, shown
 from hil.signals import vcd
 from hil.signals.vcd import UNKNOWN

@@ -13,7 +13,7 @@ from labgrid import Environment
 
 from hil.board.analyser import HilAnalyserDriver
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.measure.series import Clock
+from hil.measure.clock import Clock
 from hil.signals.edges import read_samples, read_vcd
 
 RATE = 1_000_000  # Hz

@@ -15,8 +15,10 @@ import pytest
 from hil.errors import ConfigurationError, RunnerError
 from hil.guest import CommandTimeout
 from hil.measure import Measure, p50
+from hil.measure.decision import decide
 from hil.measure.host import EMULATOR, total
-from hil.measure.probe import EXITED, VERDICTS, Executions, Probe, parse
+from hil.measure.probe import Probe
+from hil.measure.probe_record import EXITED, VERDICTS, Executions, parse
 from hil.measure.units import ms, s, us
 from hil.wasm import Module
 
@@ -215,6 +217,6 @@ def test_what_a_busy_host_takes_is_not_the_images(board, runner, sample, tmp_pat
     assert taken.waits[EMULATOR] > 0.05, taken
     assert {"host load", "host steal", "emulator waited", "console reader waited"} <= set(series.provenance)
     tight = p50 <= 0.99 * (p50.estimate(series).lower - series.clock.uncertainty) * s
-    assert tight.decide(replace(series, host=())).outcome == "fail"
-    check = tight.decide(series)
+    assert decide(tight, replace(series, host=())).outcome == "fail"
+    check = decide(tight, series)
     assert (check.outcome, check.origin) == ("inconclusive", "infrastructure"), check

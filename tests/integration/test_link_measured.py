@@ -28,8 +28,8 @@ from hil.cli import main
 from hil.guest import Guest
 from hil.image.manifest import ConsoleFacts
 from hil.measure import link, ms, p50
-from hil.measure.bounds import BoundsNotKept
-from hil.measure.clocks import Clocks
+from hil.measure.board_clocks import BoardClocks
+from hil.measure.checking import BoundsNotKept
 from hil.measure.series import Series
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,7 +147,7 @@ def test_a_server_without_nodelay_behind_a_tunnel_is_named_and_bounds_finer_than
     found = link.of(guest)
     assert 0.038 < found.held < 0.060
     assert "tcp(nodelay=true)" in found.facts["link hint"]
-    clock = Clocks(guest).console()
+    clock = BoardClocks(guest).console()
     assert clock.floor >= found.held
     assert str(found) in clock.remark
     series = Series("tick", "a line", [0.001] * 100, clock)
@@ -180,7 +180,8 @@ def test_a_slow_line_is_told(make) -> None:
 SUITE = """
 import pytest
 from hil.measure import p50, us, Series
-from hil.measure.clocks import Clocks
+from hil.measure.board_clocks import BoardClocks
+from hil.measure.decision import decide
 
 pytestmark = pytest.mark.board
 
@@ -188,10 +189,10 @@ def test_one(guest):
     assert guest.run("true").status == 0
 
 def test_a_bound_finer_than_the_link(guest, measure):
-    clock = Clocks(guest).console()
+    clock = BoardClocks(guest).console()
     assert "emulated: floor" in clock.remark
     series = Series("tick", "a line", [1e-6] * 100, clock)
-    assert (p50 <= 10 * us).decide(series).outcome == "inconclusive"
+    assert decide(p50 <= 10 * us, series).outcome == "inconclusive"
     measure.derived(series)
 """
 

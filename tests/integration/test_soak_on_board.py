@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hil.errors import RunnerError
-from hil.measure.memory import GUEST, PARTITION, QEMU, RUNNER, Memory
+from hil.measure.memory import Memory
+from hil.measure.quantities import GUEST, PARTITION, QEMU, RUNNER
 from hil.measure.soak import soak
 from hil.wasm import Faulted, Runner, Silent
 

@@ -74,14 +74,14 @@ def test_a_host_without_a_compiler_measures_in_real_time_and_says_so(run, monkey
     monkeypatch.setattr("hil.qemu.virtual_time.COMPILER", "no-such-compiler")
     result = run(CLOCKS.replace("SEED = None", "SEED = False"))
     result.assert_outcomes(passed=5)
-    result.stdout.fnmatch_lines(["*tests that judge time run in real time on stub: there is no C compiler*"])
+    result.stdout.fnmatch_lines(["*real time on stub*no-such-compiler*"])
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--seeds", "2"), "*--seeds is for tests in virtual time: add --clock virtual"),
-        (("--seed", "2", "--clock", "real"), "*--seed is for tests in virtual time: leave --clock real out"),
+        (("--seeds", "2"), "*--seeds*--clock virtual*"),
+        (("--seed", "2", "--clock", "real"), "*--seed*--clock real*"),
     ],
 )
 def test_seeds_are_for_virtual_time(run, options, told) -> None:  # type: ignore[no-untyped-def]
@@ -122,9 +122,7 @@ def test_all_ways_to_check_record_the_same(run, pytester: pytest.Pytester) -> No
         ["fail", "fail"],
         ["pass"],
     ]
-    result.stdout.fnmatch_lines(
-        ["q of board, n=1*", "  pass: max <= 1 s*", "q of failed, n=1*", "  fail: max <= 100 ms*"]
-    )
+    result.stdout.fnmatch_lines(["q of board, n=1*", "*max <= 1 s*", "q of failed, n=1*", "*max <= 100 ms*"])
 
 
 ROWS = """
@@ -171,9 +169,8 @@ def test_rows_that_match_nothing_are_in_the_summary(run, pytester: pytest.Pytest
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "bounds that match nothing*",
-            "*stub.bounds.toml:9: bound[[]1]: max of 'response time' of 'helo.wasm': *did you mean 'hello.wasm'?",
-            "*stub.bounds.toml:16: bound[[]2]: max of 'respnse time' of 'hello.wasm': *did you mean 'response time'?",
+            "*stub.bounds.toml:9: bound[[]1]: max of 'response time' of 'helo.wasm': *'hello.wasm'*",
+            "*stub.bounds.toml:16: bound[[]2]: max of 'respnse time' of 'hello.wasm': *'response time'*",
         ]
     )
     result.stdout.no_fnmatch_line("*bound[[]3]*")

@@ -13,7 +13,7 @@ import pytest
 
 from hil.board.analyser import Instant, capture
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.measure.series import Clock
+from hil.measure.clock import Clock
 from hil.measure.units import ratio, us
 from hil.signals.edges import Edges, read_samples, read_vcd
 
@@ -106,16 +106,16 @@ def test_latency_to_another_channel(vcd) -> None:
     assert latency.provenance["unanswered"] == "1 of 3"
     assert latency.subject == "clk rising to data rising"
     assert channels["clk"].latency_to(channels["data"], "falling", "falling").samples[0] == 0
-    with pytest.raises(ConfigurationError, match="no edge 'up'"):
+    with pytest.raises(ConfigurationError, match="'up'"):
         channels["clk"].latency_to(channels["data"], "up")
 
 
 def test_latency_to_an_unanswered_channel_or_another_capture(vcd) -> None:
     channels = read_vcd(vcd('#0 0! 0"\n#10 1!\n'))
-    with pytest.raises(ConfigurationError, match="none of the 1 edges was answered"):
+    with pytest.raises(ConfigurationError, match="1 edge"):
         channels["clk"].latency_to(channels["data"])
     other = read_vcd(vcd('#0 0! 0"\n#10 1"\n', "10 us"))["data"]
-    with pytest.raises(ConfigurationError, match=r"clk and data are of different captures: 1e\+06 and 100000"):
+    with pytest.raises(ConfigurationError, match=r"clk and data.* 1e\+06 and 100000"):
         channels["clk"].latency_to(other)
 
 
@@ -127,13 +127,13 @@ def test_latency_to_the_console_carries_the_uncertainty_of_the_start(clk) -> Non
     assert series.samples == pytest.approx([10e-3, -0.5e-3])
     assert series.provenance["unanswered"] == "1 of 3"
     assert series.clock.floor == pytest.approx(2e-3 + 1e-3 + 1e-3 + 0.3 * 100e-6)  # start, host, tick, drift
-    assert "start is known to 2 ms" in series.clock.remark
+    assert "2 ms" in series.clock.remark
     assert series.subject == "clk rising to the console"
 
 
 def test_edges_too_close_for_the_uncertainty_are_refused(clk) -> None:
     edges = clk("#0 0!\n#100 1!\n#101 0!\n#105 1!\n", "1 ms")
-    with pytest.raises(ConfigurationError, match=r"come 5 ms apart, .* only known to 4.01\d* ms"):
+    with pytest.raises(ConfigurationError, match=r"5 ms.*4.01\d* ms"):
         edges.latency_to_console([1], Instant(0, 2e-3), HOST)
 
 
@@ -150,15 +150,13 @@ def test_edges_too_close_for_the_uncertainty_are_refused(clk) -> None:
         ("", "period"),
     ],
 )
-def test_too_few_edges_are_told(clk, body: str, quantity: str) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"too few edges for a [\w -]+: clk: \d rising and \d falling.*\n.*probe"
-    ):
+def test_too_few_edges_are_refused(clk, body: str, quantity: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"clk: \d rising and \d falling"):
         getattr(clk(body), quantity)()
 
 
 def test_a_nominal_period_needs_a_time(clk) -> None:
-    with pytest.raises(ConfigurationError, match="nominal period is a time"):
+    with pytest.raises(ConfigurationError, match="nominal period"):
         clk(SQUARE).period_jitter(10 * ratio)
 
 
@@ -181,7 +179,7 @@ def test_a_bouncing_contact_has_its_edge_at_the_last_bounce(clk) -> None:
 
 
 def test_a_width_of_a_glitch_needs_a_time(clk) -> None:
-    with pytest.raises(ConfigurationError, match="the width of a glitch"):
+    with pytest.raises(ConfigurationError, match="glitch"):
         clk(SQUARE).without_glitches(3)
 
 
@@ -221,9 +219,9 @@ def test_forms_that_instruments_write(tmp_path: Path) -> None:
     assert channels["SDA[0]"].falling.tolist() == [20e-9]
     assert list(read_vcd(path)) == ["SCL", "SDA[0]"]
     assert read_vcd(path, ["bus[0]"])["bus[0]"].rising.tolist() == []  # it was unknown before
-    with pytest.raises(ConfigurationError, match=r"'bus\[7:0\]' is a wire of 8 bits.*\n.*SCL"):
+    with pytest.raises(ConfigurationError, match=r"'bus\[7:0\]'.* 8 bits(?s:.*)SCL"):
         read_vcd(path, ["bus[7:0]"])
-    with pytest.raises(ConfigurationError, match=r"'volts' is a real"):
+    with pytest.raises(ConfigurationError, match=r"'volts'.*real"):
         read_vcd(path, ["volts"])
 
 
@@ -330,14 +328,12 @@ def test_names_with_and_without_their_scope(vcd) -> None:
         "copy": [5e-6],
     }
     assert list(read_vcd(path, ["copy", "top.sub.clk"])) == ["copy", "top.sub.clk"]
-    with pytest.raises(ConfigurationError, match="'clk' may be any of top.clk, top.sub.clk"):
+    with pytest.raises(ConfigurationError, match="'clk'.*top.clk, top.sub.clk"):
         read_vcd(path, ["clk"])
 
 
-def test_an_unknown_channel_is_told_with_the_near_one_and_all(vcd) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"no channel 'dta'\n.*did you mean 'data'\? the channels are: top.clk, top.data"
-    ):
+def test_an_unknown_channel_is_reported_with_the_near_one_and_all(vcd) -> None:
+    with pytest.raises(ConfigurationError, match=r"'dta'(?s:.*)'data'.*top.clk, top.data"):
         read_vcd(vcd(SQUARE), ["clk", "dta"])
 
 
@@ -360,34 +356,34 @@ def test_a_sample_rate_that_is_given_counts_and_must_fit(vcd) -> None:
     path = vcd("#0 0!\n#10 1!\n#20 0!\n#30 1!\n", "100 ns")
     assert read_vcd(path, ["clk"], samplerate=1e6)["clk"].clock.floor == 1e-6
     for wrong in (3e5, 1e9):
-        with pytest.raises(ConfigurationError, match=r"clk has edges that do not lie on samples at .* Hz"):
+        with pytest.raises(ConfigurationError, match=r"clk.* Hz"):
             read_vcd(path, ["clk"], samplerate=wrong)
-    with pytest.raises(ConfigurationError, match="more than 0 Hz, not 0"):
+    with pytest.raises(ConfigurationError, match="0 Hz"):
         read_vcd(path, ["clk"], samplerate=0)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is empty"),
-        ("hello world\n", r"no \$enddefinitions"),
-        (HEADER[:60], r"no \$enddefinitions"),
-        (HEADER.replace("$timescale {scale} $end\n", ""), "tells no time scale"),
-        (HEADER.format(scale="2 weeks"), "the time scale '2weeks' is none"),
-        (HEADER.format(scale="0 us"), "the time scale '0us' is none"),
-        (HEADER.format(scale="1 us").replace("1 ! clk", "1"), "`.var wire 1` lacks"),
-        (HEADER.format(scale="1 us") + "#0 0!\n#10 1!\n#5 0!\n", "after #10: '#5' is no later time"),
-        (HEADER.format(scale="1 us") + "#0 0!\n#zz 1!\n", "after #0: '#zz' is no later time"),
-        (HEADER.format(scale="1 us") + "#99999999999999999999 1!\n", "is no later time"),
-        (HEADER.format(scale="1 us") + "#0 0!\n#10 1", "after #10: '1' changes no channel"),
-        (HEADER.format(scale="1 us") + "#0 0!\n#10 1%\n", "after #10: '1%' changes no channel"),
-        (HEADER.format(scale="1 us") + "#0 b01 %\n", "'b01 %' changes no channel"),
-        (HEADER.format(scale="1 us") + "#0 b", "'b ' changes no channel"),
-        (HEADER.format(scale="1 us") + "\x00\xff\n", "changes no channel"),
-        ("x" * (1 << 20) + "y" * (1 << 20), "is no VCD file: it has a word"),
+        ("", "empty"),
+        ("hello world\n", r"\$enddefinitions"),
+        (HEADER[:60], r"\$enddefinitions"),
+        (HEADER.replace("$timescale {scale} $end\n", ""), "time ?scale"),
+        (HEADER.format(scale="2 weeks"), "'2weeks'"),
+        (HEADER.format(scale="0 us"), "'0us'"),
+        (HEADER.format(scale="1 us").replace("1 ! clk", "1"), "`.var wire 1`"),
+        (HEADER.format(scale="1 us") + "#0 0!\n#10 1!\n#5 0!\n", "#10: '#5'"),
+        (HEADER.format(scale="1 us") + "#0 0!\n#zz 1!\n", "#0: '#zz'"),
+        (HEADER.format(scale="1 us") + "#99999999999999999999 1!\n", "#99999999999999999999"),
+        (HEADER.format(scale="1 us") + "#0 0!\n#10 1", "#10: '1'"),
+        (HEADER.format(scale="1 us") + "#0 0!\n#10 1%\n", "#10: '1%'"),
+        (HEADER.format(scale="1 us") + "#0 b01 %\n", "'b01 %'"),
+        (HEADER.format(scale="1 us") + "#0 b", "'b '"),
+        (HEADER.format(scale="1 us") + "\x00\xff\n", "#0: "),
+        ("x" * (1 << 20) + "y" * (1 << 20), "VCD"),
     ],
 )
-def test_a_broken_file_is_told(tmp_path: Path, text: str, said: str) -> None:
+def test_a_broken_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "broken.vcd"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=said) as caught:
@@ -444,14 +440,14 @@ def test_raw_samples_and_vcd_agree_across_the_pieces_of_a_file(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("data", "channels", "rate", "unitsize", "said"),
     [
-        (b"", {"A": 0}, 1e6, 1, "is empty"),
-        (b"abc", {"A": 0}, 1e6, 2, "ends within a sample of 2 bytes"),
-        (b"abc", {"A": 8}, 1e6, 1, "A is bit 8, but samples have bits 0 to 7"),
-        (b"abc", {"A": -1}, 1e6, 1, "A is bit -1"),
-        (b"abc", {}, 1e6, 1, "the bits of channels"),
-        (b"abc", {"A": 0}, 1e6, 0, "unit size of 1 or more"),
-        (b"abc", {"A": 0}, 0, 1, "more than 0 Hz"),
-        (b"abc", {"A": 0}, math.nan, 1, "more than 0 Hz"),
+        (b"", {"A": 0}, 1e6, 1, "empty"),
+        (b"abc", {"A": 0}, 1e6, 2, "2 bytes"),
+        (b"abc", {"A": 8}, 1e6, 1, "A.* 8.* 0 to 7"),
+        (b"abc", {"A": -1}, 1e6, 1, "A.* -1"),
+        (b"abc", {}, 1e6, 1, "channels"),
+        (b"abc", {"A": 0}, 1e6, 0, "unit ?size"),
+        (b"abc", {"A": 0}, 0, 1, "0 Hz"),
+        (b"abc", {"A": 0}, math.nan, 1, "nan"),
     ],
 )
 def test_raw_samples_that_cannot_be(tmp_path: Path, data: bytes, channels, rate, unitsize, said: str) -> None:

@@ -29,6 +29,7 @@ from hil.history.identity import choice_of, stable_test, suite_of
 from hil.history.rows import Boot, RecordedRun, Run, Test
 from hil.history.store import History
 from hil.measure import Clock, Series, misses, ms, p99, percent
+from hil.measure.decision import decide
 from hil.measure.results import CheckResult, SeriesRecord
 
 CLOCK = Clock("guest counter", 1.6e-8, "a remark", 1e-5)
@@ -45,7 +46,7 @@ def record(base: float = 0.01, n: int = 400, **more: Any) -> SeriesRecord:
     series = Series(
         "response time", "n.wasm 10", values, CLOCK, times=np.arange(n), offsets=range(n), provenance=ORIGIN, **more
     )
-    checks = [bound.decide(series) for bound in (p99 <= 40 * ms, misses(5 * ms) <= 99 * percent)]
+    checks = [decide(bound, series) for bound in (p99 <= 40 * ms, misses(5 * ms) <= 99 * percent)]
     return SeriesRecord(series, tuple(map(CheckResult.of, checks)))
 
 
@@ -127,7 +128,7 @@ def test_what_was_added_comes_back(history: History) -> None:
         became("r", "y", "failed", fault="image", cause="é", nodeid="n", image_sha256="5f"),
     ]
     boots = [Boot("r", "b", "restore", "image", "guest", "silent")]
-    kept = record(looks=3)
+    kept = record(interim_analyses=3)
     assert history.add(RecordedRun(one, tests, boots, [kept]))
     assert history.runs() == [one]
     assert history.tests([one]) == tests
@@ -137,7 +138,7 @@ def test_what_was_added_comes_back(history: History) -> None:
     assert back.series.times is not None
     assert back.series.times.tolist() == list(range(400))
     assert list(back.series.offsets or ()) == list(range(400))
-    assert (back.series.clock, back.series.provenance, back.series.looks) == (CLOCK, ORIGIN, 3)
+    assert (back.series.clock, back.series.provenance, back.series.interim_analyses) == (CLOCK, ORIGIN, 3)
     assert back.checks == kept.checks
 
 

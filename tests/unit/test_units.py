@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 
 import pytest
@@ -35,15 +36,15 @@ def test_amounts_scale_add_and_compare() -> None:
     ],
 )
 def test_units_do_not_mix(mixed: Callable[[], object]) -> None:
-    with pytest.raises(ConfigurationError, match="unit|finite"):
+    with pytest.raises(ConfigurationError, match="nan|inf|%|ms|2|0.5"):
         mixed()
 
 
 def test_an_amount_is_asked_for_by_its_unit() -> None:
     assert amount(3 * ms, "s", "p99") == 3e-3
-    with pytest.raises(ConfigurationError, match=r"(?s)p99 is compared with 3.*write 2 \* ms"):
+    with pytest.raises(ConfigurationError, match=r"(?s)p99.* 3\b.*2 \* ms"):
         amount(3, "s", "p99")
-    with pytest.raises(ConfigurationError, match="p99 is a time, but 3 % is a ratio"):
+    with pytest.raises(ConfigurationError, match="p99.*3 %"):
         amount(3 * percent, "s", "p99")
 
 
@@ -77,7 +78,7 @@ def test_ratios_are_read() -> None:
 
 @pytest.mark.parametrize("text", ["", "2ms", "ms", "x ms", "2 m", "nan ms", "inf s", "2 ms ms", "1_0 ms x"])
 def test_what_is_no_amount_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"amount|finite"):
+    with pytest.raises(ValueError, match=re.escape(repr(text))):
         parse(text)
 
 

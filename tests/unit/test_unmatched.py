@@ -35,16 +35,16 @@ def test_the_projects_own_rows_can_match(board: str) -> None:
 @pytest.mark.parametrize(
     ("quantity", "subject", "told"),
     [
-        ("respnse time", "hello.wasm", "did you mean 'response time'?"),
-        ("Response time", "hello.wasm", "did you mean 'response time'?"),
-        ("cycle to cycle jitter", "periodic.wasm 5 ms", "did you mean 'cycle-to-cycle jitter'?"),
-        ("response time", "helo.wasm", "did you mean 'hello.wasm'?"),
-        ("execution time", "nbody_c.wasm 10", "did you mean 'nbody-c.wasm'?"),
-        ("release jitter", "patition, 5 ms", "did you mean 'partition'?"),
-        ("release jitter", "guest, 5ms", "no amount"),
+        ("respnse time", "hello.wasm", "'response time'"),
+        ("Response time", "hello.wasm", "'response time'"),
+        ("cycle to cycle jitter", "periodic.wasm 5 ms", "'cycle-to-cycle jitter'"),
+        ("response time", "helo.wasm", "'hello.wasm'"),
+        ("execution time", "nbody_c.wasm 10", "'nbody-c.wasm'"),
+        ("release jitter", "patition, 5 ms", "'partition'"),
+        ("release jitter", "guest, 5ms", "'5ms'"),
         ("release jitter", "guest, 5.0 ms", "'5 ms'"),
-        ("release jitter", "partition, 5 ms, guest under memry load", "did you mean 'memory'?"),
-        ("release jitter", "partition, 5 ms under cpu load", "ends with ', guest under NAME load'"),
+        ("release jitter", "partition, 5 ms, guest under memry load", "'memory'"),
+        ("release jitter", "partition, 5 ms under cpu load", ", guest under NAME load"),
         ("deployment time", "hello.wasm, sok", ""),  # arguments are the module's own affair
         ("my own quantity", "my own subject", ""),
         ("response time", "my-controller.wasm --mode fast", ""),
@@ -63,7 +63,7 @@ def test_a_clock_that_cannot_measure_it_is_found(tmp_path: Path) -> None:
         found = unmatched(rows(tmp_path, ("response time", "hello.wasm"), clock=clock))
         assert [one.why.rpartition(": ")[2] for one in found] == ([told] if told else [])
     (one,) = unmatched(rows(tmp_path, ("response time", "hello.wasm"), clock="virtual time"), virtual=False)
-    assert "not emulated" in one.why
+    assert one.row.clock == "virtual time"
 
 
 def test_what_was_measured_is_known(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_of_the_whole_each_row_has_to_match(tmp_path: Path) -> None:
     assert unmatched(bounds, [series(*pairs[0])]) == [], "of some tests nothing follows for the others"
     (one,) = unmatched(bounds, [series(*pairs[0])], whole=True)
     assert one.row.subject == "nbody-c.wasm 1000"
-    assert "did you mean 'nbody-c.wasm 10'" in one.why
+    assert "'nbody-c.wasm 10'" in one.why
 
 
 def test_the_command_fails_for_rows_that_match_nothing(tmp_path: Path) -> None:
@@ -102,18 +102,18 @@ def test_the_command_fails_for_rows_that_match_nothing(tmp_path: Path) -> None:
 
 def test_a_bound_is_no_truth_value() -> None:
     for use in (lambda: p99 <= 2 * ms and p50 <= 1 * ms, lambda: not p99 <= 2 * ms, lambda: bool(p99 <= 2 * ms)):
-        with pytest.raises(ConfigurationError, match=r"give each bound by itself"):
+        with pytest.raises(ConfigurationError, match="p99 <= 2 ms"):
             use()
     taken = series("q", "s")
-    with pytest.raises(ConfigurationError, match="p99 <= 2 ms is a bound, not a truth value"):
+    with pytest.raises(ConfigurationError, match="p99 <= 2 ms"):
         taken.check(p99 <= 2 * ms and p50 <= 1 * ms)
-    with pytest.raises(ConfigurationError, match="True is no bound"):
+    with pytest.raises(ConfigurationError, match="True"):
         taken.check(True)  # type: ignore[arg-type]
 
 
 def test_a_bound_that_cannot_fail_is_refused() -> None:
     for share in (100 * percent, 150 * percent):
-        with pytest.raises(ConfigurationError, match=r"misses\(2 ms\) <= .*: a bound that is never exceeded"):
+        with pytest.raises(ConfigurationError, match=r"misses\(2 ms\) <= "):
             Bound(misses(2 * ms), share)
     assert (misses(2 * ms) <= 99 * percent).limit == 99 * percent
 
@@ -122,18 +122,18 @@ def test_a_bound_that_cannot_fail_is_refused() -> None:
     ("resolution", "floor"), [(float("nan"), None), (0.0, None), (1e-9, float("nan")), (1e-9, -1.0)]
 )
 def test_a_clock_without_a_sound_resolution_is_refused(resolution: float, floor: float | None) -> None:
-    with pytest.raises(ConfigurationError, match="give a resolution above 0 s"):
+    with pytest.raises(ConfigurationError, match=r"clock c .*resolution"):
         Clock("c", resolution, floor=floor)
 
 
 def test_former_names_are_refused_with_the_new_one(tmp_path: Path) -> None:
     import hil.measure
 
-    with pytest.raises(ConfigurationError, match="the figure maximum is called max"):
+    with pytest.raises(ConfigurationError, match=r"maximum.*\bmax\b"):
         _ = hil.measure.maximum
     path = tmp_path / "b.toml"
     path.write_text(ROW.format("q", "s").replace("p50", "peak-to-peak"))
-    with pytest.raises(ConfigurationError, match=r":4: .*'peak-to-peak' is called 'peak_to_peak'"):
+    with pytest.raises(ConfigurationError, match=r":4: .*'peak-to-peak'.*'peak_to_peak'"):
         Bounds(path)
     for name in hil.measure.figures.FIGURES:
         assert getattr(hil.measure, name).name == name, "one spelling in Python and in files"

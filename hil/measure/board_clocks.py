@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from hil.guest import Guest
 from hil.measure import link
+from hil.measure.clock import CONSOLE, GUEST_COUNTER, MODULE, VIRTUAL, Clock
 from hil.measure.probe import Probe
-from hil.measure.series import VIRTUAL, Clock
 
-EMPTY_COMMANDS = 50  # whose times tell the floor of the console's stamps
-CONSOLE = "host monotonic"
+EMPTY_COMMANDS = 50  # whose times give the floor of the console's stamps
 INSTRUCTIONS = "a count of instructions with all timers on it: no caches, no buses, no silicon"
 
 
-class Clocks:
-    """The clocks of `guest`'s board; floors are measured when first needed in each boot, and hold for its restores."""
+class BoardClocks:
+    """The clocks of the board of `guest`; floors are measured on first use in each boot and kept for its restores."""
 
     def __init__(self, guest: Guest) -> None:
         self._guest = guest
@@ -22,25 +21,25 @@ class Clocks:
         self._floors: dict[str, tuple[float, float]] = {}  # resolution, floor
 
     def guest_counter(self) -> Clock:
-        """CNTVCT_EL0 as the guest reads it: of the guest's own code and of the partition's."""
+        """Return CNTVCT_EL0 as the guest reads it: the clock of guest and partition."""
         if virtual := self._virtual(16e-9):
             return virtual
-        resolution, floor = self._measured("guest counter")
+        resolution, floor = self._measured(GUEST_COUNTER)
         emulated = "; under plain emulation it follows the host's clock, so the host's scheduling shows"
         remark = "CNTVCT_EL0" + (emulated if self._guest.board.emulated else "")
-        return Clock("guest counter", resolution, remark, floor)
+        return Clock(GUEST_COUNTER, resolution, remark, floor)
 
     def module(self) -> Clock:
-        """The WASI clock of a module, which the runner takes from the partition's kernel."""
+        """Return the WASI clock of a module, which is that of the partition's kernel."""
         if virtual := self._virtual(16e-9):
             return virtual
-        resolution, floor = self._measured("guest counter")
-        return Clock("module (WASI)", resolution, "the kernel's monotonic clock; the floor is the counter's", floor)
+        resolution, floor = self._measured(GUEST_COUNTER)
+        return Clock(MODULE, resolution, "the kernel's monotonic clock; the floor is the counter's", floor)
 
     def console(self) -> Clock:
-        """Stamps of the console's lines: virtual time where the line keeps it, else the reader's.
+        """Return the clock of the console's stamps: virtual time if the line has it, else that of the reader.
 
-        What the link may shift a stamp by is in the floor: where it brings lines together, their spread tells nothing.
+        The floor includes the uncertainty of the link: if the link delivers lines together, their spread does not show.
         """
         if virtual := self._virtual(2e-9):
             return virtual
@@ -63,7 +62,7 @@ class Clocks:
         if self._boot != boot:
             self._boot, self._floors = boot, {}
         if name not in self._floors:
-            self._floors[name] = self._counter_floor() if name == "guest counter" else self._console_floor()
+            self._floors[name] = self._counter_floor() if name == GUEST_COUNTER else self._console_floor()
         return self._floors[name]
 
     def _counter_floor(self) -> tuple[float, float]:
@@ -71,7 +70,7 @@ class Clocks:
         return 1 / counter.hz, counter.floor
 
     def _console_floor(self) -> tuple[float, float]:
-        """How far the times of a command that does nothing lie from their median, 99 of 100 of them."""
+        """Return the distance from the median within which 99 of 100 times of an empty command lie."""
         import numpy as np
 
         times = np.array([self._guest.run(":").seconds for _ in range(EMPTY_COMMANDS)])

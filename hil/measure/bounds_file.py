@@ -1,0 +1,110 @@
+"""Bounds files: the bounds of a board, in TOML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from hil.errors import ConfigurationError
+from hil.host import toml
+from hil.measure.clock import CLOCKS
+from hil.measure.figure import Bound
+from hil.measure.figures import DEADLINE_FIGURES, FIGURES, FORMER_NAMES
+from hil.measure.series_data import SeriesData
+from hil.measure.units import Amount, parse
+
+
+def _amount(given: Any) -> Amount:
+    if not isinstance(given, str):
+        raise ValueError(f'{given!r} has no unit; write an amount as "2 ms" or "0.1 %"')
+    return parse(given)
+
+
+def _clock(name: str | None) -> str | None:
+    if name is not None and name not in CLOCKS:
+        raise ValueError(f"there is no clock {name!r}; {toml.near(name, CLOCKS)}the clocks are: {', '.join(CLOCKS)}")
+    return name
+
+
+def _figure(name: str) -> str:
+    if name in FORMER_NAMES:
+        raise ValueError(f"the figure {name!r} is now called {FORMER_NAMES[name]!r}")
+    if name not in (known := [*FIGURES, *DEADLINE_FIGURES]):
+        raise ValueError(f"there is no figure {name!r}; {toml.near(name, known)}the figures are: {', '.join(known)}")
+    return name
+
+
+_AmountText = Annotated[Amount, BeforeValidator(_amount)]
+
+
+class BoundsRow(BaseModel):
+    """A row of a bounds file: a bound, and the quantity and subject of its series."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    quantity: str = Field(min_length=1)
+    subject: str = Field(min_length=1)
+    figure: Annotated[str, AfterValidator(_figure)]
+    limit: _AmountText
+    marginal: _AmountText | None = None
+    clock: Annotated[str | None, AfterValidator(_clock)] = None
+    deadline: _AmountText | None = None
+    reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _makes_a_bound(self) -> BoundsRow:
+        try:
+            self.bound()
+        except ConfigurationError as error:
+            raise ValueError(error.message) from None
+        return self
+
+    def bound(self) -> Bound:
+        if (self.deadline is not None) != (self.figure in DEADLINE_FIGURES):
+            raise ConfigurationError(
+                f"deadline belongs to the figures {' and '.join(DEADLINE_FIGURES)}, and only to them"
+            )
+        figure = DEADLINE_FIGURES[self.figure](self.deadline) if self.deadline else FIGURES[self.figure]
+        return Bound(figure, self.limit, self.marginal, self.reason, self.clock)
+
+    def matches(self, series: SeriesData) -> bool:
+        """Return whether the row is for `series`: its quantity, its subject and its clock."""
+        same = (self.quantity, self.subject) == (series.quantity, series.subject)
+        return same and self.clock in (None, series.clock.name)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    image: str | None = None
+    bound: tuple[BoundsRow, ...]
+
+
+class Bounds:
+    """The bounds file of a board; if it names an `image`, the bounds hold for that image only.
+
+    Each `[[bound]]` has `quantity`, `subject` (a module and its arguments), `figure`, `limit` (`"2 ms"`), `reason`;
+    optionally `marginal` and `clock`, and `deadline` for deadline misses. Raises `ConfigurationError` with file, line
+    and key.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        hint = "Write one beside the file of the board, or pass --bounds FILE."
+        read = toml.load(path, _File, "bounds file", hint)
+        self.image, self.rows = read.image, read.bound
+
+    def of(self, series: SeriesData) -> tuple[Bound, ...]:
+        """Return the bounds for `series`.
+
+        Raises `ConfigurationError` if the series is of another image than the bounds.
+        """
+        measured = series.provenance.get("image", "").partition(" ")[0]  # the digest follows
+        if measured and self.image not in (None, measured):
+            raise ConfigurationError(
+                f"the bounds in {self.path} are for image {self.image}, but the series is of image {measured}",
+                hint=f"Choose a board for {measured} with --board, or give its own bounds with --bounds FILE.",
+            )
+        return tuple(row.bound() for row in self.rows if row.matches(series))

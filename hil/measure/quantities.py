@@ -1,0 +1,21 @@
+"""The names of quantities and subjects that this project measures."""
+
+from __future__ import annotations
+
+from hil.measure.clock import ANALYSER, CONSOLE, GUEST_COUNTER, MODULE
+
+RESPONSE, EXECUTION, OVERHEAD = "response time", "execution time", "overhead"
+TRANSFER, DEPLOYMENT = "transfer time", "deployment time"
+RELEASE, ADDED, RELATIVE = "release jitter", "added delay", "relative time"
+GUEST, PARTITION, RUNNER, QEMU = (f"{who} memory taken" for who in ("guest", "partition", "runner", "QEMU"))
+
+EVENTS = (GUEST_COUNTER, CONSOLE, MODULE, ANALYSER)
+QUANTITIES = {
+    **dict.fromkeys((RESPONSE, EXECUTION, OVERHEAD, TRANSFER), (GUEST_COUNTER,)),
+    DEPLOYMENT: (CONSOLE,),
+    **dict.fromkeys((RELEASE, ADDED, RELATIVE), EVENTS),
+    **dict.fromkeys(("period jitter", "cycle-to-cycle jitter", "interarrival jitter"), EVENTS),
+    **dict.fromkeys((GUEST, PARTITION, RUNNER, QEMU), (CONSOLE,)),
+    **dict.fromkeys(("period", "high time", "low time", "duty cycle", "latency", "frequency"), (ANALYSER,)),
+}
+"""All quantities, each with its clocks other than virtual time."""
