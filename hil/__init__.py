@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from hil.guest.guest import Guest
     from hil.guest.load import DISTRESS, LOADS
     from hil.guest.shell import CommandTimeout
+    from hil.measure.boots import boots
     from hil.measure.checking import BoundsNotKept
+    from hil.measure.clock import Clock
     from hil.measure.figures import maximum, mean, minimum, miss_count, misses, p50, p90, p99, p999, peak_to_peak, rms
     from hil.measure.jitter import cycle_to_cycle_jitter, interarrival_jitter, period_jitter, release_jitter
     from hil.measure.measure import Measure
-    from hil.measure.clock import Clock
     from hil.measure.series import Series
-    from hil.measure.boots import boots
     from hil.measure.units import B, KiB, MiB, ms, ns, percent, ratio, s, us
     from hil.measure.worst_case import pwcet
     from hil.signals.edges import read_vcd

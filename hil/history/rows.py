@@ -184,7 +184,12 @@ def of_series(record: SeriesRecord) -> tuple[Any, ...]:
         *(test, suite_of(test), origin("board", ""), series.quantity, series.subject, series.unit),
         *(clock.name, clock.resolution, clock.floor, int(clock.exact), clock.remark),
         *(*_name_and_digest(origin("image", "")), *_name_and_digest(origin("module", ""))),
-        *(origin("seed", ""), len(series), series.interim_analyses, json.dumps(dict(series.provenance), ensure_ascii=False)),
+        *(
+            origin("seed", ""),
+            len(series),
+            series.interim_analyses,
+            json.dumps(dict(series.provenance), ensure_ascii=False),
+        ),
     )
 
 
@@ -206,8 +211,8 @@ def packed(record: SeriesRecord) -> SamplesRow:
 def record_of(row: sqlite3.Row, checks: Sequence[sqlite3.Row]) -> SeriesRecord:
     import numpy as np
 
-    from hil.measure.results import CheckResult, SeriesRecord
     from hil.measure.clock import Clock
+    from hil.measure.results import CheckResult, SeriesRecord
     from hil.measure.series import Series
     from hil.measure.units import Amount
 

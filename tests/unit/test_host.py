@@ -30,10 +30,10 @@ from hil.measure import (
     rms,
     s,
 )
-from hil.measure.host import EMULATOR, OWN, READER, HostLoad, HostWindow, Watch, total
 from hil.measure.clock import VIRTUAL
-from hil.plugin.flakes import origin_of
 from hil.measure.decision import decide
+from hil.measure.host import EMULATOR, OWN, READER, HostLoad, HostWindow, Watch, total
+from hil.plugin.flakes import origin_of
 
 COUNTER = Clock("guest counter", 16e-9, floor=1e-6)
 

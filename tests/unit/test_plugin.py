@@ -8,8 +8,6 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import hil.measure.bounds_file
-
 # a run within this process forgets what it imported itself, but labgrid remembers our drivers, and numpy is there once
 import matplotlib.figure  # noqa: F401
 import numpy  # noqa: F401
@@ -21,6 +19,7 @@ from support import children, stub_board, until
 import hil.board.board
 import hil.labgrid
 import hil.measure
+import hil.measure.bounds_file
 import hil.measure.measure
 import hil.measure.results
 import hil.report.evidence
