@@ -74,7 +74,7 @@ def test_a_host_without_a_compiler_measures_in_real_time_and_says_so(run, monkey
     monkeypatch.setattr("hil.qemu.virtual_time.COMPILER", "no-such-compiler")
     result = run(CLOCKS.replace("SEED = None", "SEED = False"))
     result.assert_outcomes(passed=5)
-    result.stdout.fnmatch_lines(["*real time on stub*no-such-compiler*"])
+    result.stdout.fnmatch_lines(["*real time on stub*compiler*"])
 
 
 @pytest.mark.parametrize(
