@@ -1,4 +1,4 @@
-"""`hil nightly`: suites on boards by a plan, with nobody there."""
+"""`hil nightly`: unattended runs of suites on boards by a plan."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from hil.cli.common import echo, tell
 
 @click.command()
 @click.argument("plan", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Print what would be run and what is wrong with it; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the commands and what is wrong with the plan; run nothing.")
 @click.option(
     "--resume/--new",
     default=None,
-    help="Go on with the plan's unfinished night, or begin a new one [go on where it began less than 12 hours ago].",
+    help="Resume the plan's unfinished night, or begin a new one [resume where it began less than 12 hours ago].",
 )
 @click.option(
-    "--directory", type=click.Path(path_type=Path), metavar="DIR", help="Where nights are kept [reports/nights]."
+    "--directory", type=click.Path(path_type=Path), metavar="DIR", help="The directory of nights [reports/nights]."
 )
 def nightly(plan: Path, dry_run: bool, resume: bool | None, directory: Path | None) -> NoReturn:
-    """Run the suites of PLAN, a TOML file, on its boards, and sum up what became of them.
+    """Run the suites of PLAN, a TOML file, on its boards, and print a summary.
 
-    The exit status is 0 where all is good, 1 where image or tests failed, else 2 where the plan or a board's
-    configuration is wrong, else 3 where the test bed failed or not all was run; 4 where another night is at
-    work; 130 or 143 when it was ended by a signal.
+    The exit status is 0 if all is good, 1 if image or tests failed, else 2 if the plan or a board's configuration is
+    wrong, else 3 if the test bed failed or something was not run; 4 if another night is running; 130 or 143 if a
+    signal ended it.
     """
     from hil.nightly import night, state
 
     root = directory or state.DIRECTORY
     if dry_run:
         _show(plan, root)
-    spent = night.spend(plan, root, resume=resume, tell=echo)
-    if spent.error:
-        tell(spent.error)
-    echo(f"\n{spent.text}", nl=False)
-    if spent.path:
-        echo(f"\nsummary: {spent.path / state.SUMMARY}")
-    raise SystemExit(spent.status)
+    result = night.run_night(plan, root, resume=resume, log=echo)
+    if result.error:
+        tell(result.error)
+    echo(f"\n{result.text}", nl=False)
+    if result.path:
+        echo(f"\nsummary: {result.path / state.SUMMARY}")
+    raise SystemExit(result.status)
 
 
 def _show(path: Path, root: Path) -> NoReturn:

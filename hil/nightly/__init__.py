@@ -1,1 +1,1 @@
-"""Nights: suites on boards without anyone there, from one plan; what became of them, kept night by night."""
+"""Nights: unattended runs of suites on boards by a plan, each night in a directory of its own."""

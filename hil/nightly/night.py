@@ -5,26 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.host.tools import disk
-from hil.nightly import keep, report, state, summary
-from hil.nightly.archive import NightHistory
-from hil.nightly.outcome import HELD, INTERRUPTED, earlier, outcome, status
-from hil.nightly.plan import Loaded, load
-from hil.nightly.state import Held, Night, NightState
-from hil.nightly.work import Tell, Work
+from hil.nightly import report, state, summary
+from hil.nightly.history_import import HistoryImport
+from hil.nightly.outcome import IN_USE, INTERRUPTED, run_outcome, status
+from hil.nightly.plan import LoadedPlan, load
+from hil.nightly.retention import remove_old_nights
+from hil.nightly.review import review_night
+from hil.nightly.scheduler import Log, Scheduler
+from hil.nightly.state import DirectoryInUse, Night, NightState
 
-LEAST_FREE = 512 << 20  # bytes: a night that fills the disk proves nothing
+LEAST_FREE = 512 << 20  # bytes; on a full disk all runs would fail
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What became of a night: its exit status, the summary's text, and where it is kept, if it could be.
+class NightResult:
+    """The exit status of a night, its summary, and its directory if there is one.
 
-    `error` is what kept it from running.
+    `error` is the reason why it could not run.
     """
 
     status: int
@@ -33,87 +35,69 @@ class Spent:
     error: HilError | None = None
 
 
-def spend(path: Path, root: Path = state.DIRECTORY, *, resume: bool | None = None, tell: Tell = print) -> Spent:
-    """Run the plan in `path` and keep all that comes of it in a night's directory in `root`.
+def run_night(path: Path, root: Path = state.DIRECTORY, *, resume: bool | None = None, log: Log = print) -> NightResult:
+    """Run the plan in `path` and store the results in a directory of the night in `root`.
 
-    Goes on with an unfinished night of today, with `resume` of any day, with False never. `tell` gets a
-    line as each run ends. Raises nothing of ours: a night that could not run leaves a summary, too.
+    An unfinished night of the last 12 hours is resumed; with `resume` one of any age, with False none. `log` is
+    called with a line at each run's end. Raises no error of this project: a night that could not run has a summary.
     """
     root = root.absolute()
     try:
         loaded = load(path)
         with state.lock(root, str(loaded.path)):
-            return _spend(loaded, root, resume, tell)
+            return _prepare(loaded, root, resume, log)
     except HilError as error:
         return _did_not_run(path, root, error)
-    except Exception as error:  # nobody is there to read a traceback, and a night leaves a summary
+    except Exception as error:  # an unattended night has to leave a summary
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        told = f"an error of the framework, {type(error).__name__} at {frame.filename}:{frame.lineno}: {error}"
-        return _did_not_run(path, root, InfrastructureError(told))
+        where = f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {error}"
+        return _did_not_run(path, root, InfrastructureError(f"an error of the framework, {where}"))
 
 
-def _spend(loaded: Loaded, root: Path, resume: bool | None, tell: Tell) -> Spent:
+def _prepare(loaded: LoadedPlan, root: Path, resume: bool | None, log: Log) -> NightResult:
     night = None if resume is False else state.to_resume(root, loaded, time.time(), asked=bool(resume))
-    notes = keep.clear(root, loaded.plan.keep, night.name if night else "").lines()  # makes room
+    notes = remove_old_nights(root, loaded.plan.keep, night.name if night else "").lines()
     with disk(root, LEAST_FREE, "--directory"):
-        return _work(loaded, root, night, notes, tell)
+        return _run(loaded, root, night, notes, log)
 
 
-def _work(loaded: Loaded, root: Path, night: Night | None, notes: list[str], tell: Tell) -> Spent:
+def _run(loaded: LoadedPlan, root: Path, night: Night | None, notes: list[str], log: Log) -> NightResult:
     if night:
-        begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(night.state.began))
-        tell(f"going on with the night {night.name}, which began {begun} and was not finished")
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(night.state.began))
+        log(f"resuming the unfinished night {night.name}, which began {began}")
         night.state.state = "running"
     else:
-        night = state.begin(root, state.fresh(loaded, time.time()))
+        night = state.begin(root, state.initial_state(loaded, time.time()))
     state.point_at(night)
-    tell(f"night {night.path}: {len(night.state.runs)} runs")
-    archive = NightHistory(root)
-    archive.take(root)  # what a night that was killed has left
-    work = Work(night, loaded, tell, archive)
-    asyncio.run(work.do())
-    night.state.state = "interrupted" if work.stopped else "done"
+    log(f"night {night.path}: {len(night.state.runs)} runs")
+    history = HistoryImport(root)
+    history.add(root)  # also runs of nights that were killed
+    scheduler = Scheduler(night, loaded, log, history)
+    asyncio.run(scheduler.run())
+    night.state.state = "interrupted" if scheduler.stopped else "done"
     night.state.ended = time.time()
-    before = earlier(night, list(state.nights(root)))
-    outcomes = [outcome(night, run, before) for run in night.state.runs]
-    night.state.status = INTERRUPTED + work.stopped if work.stopped else status(outcomes)
-    made = report.make(night)  # the overview links to it
-    notes = [*_review(archive.store, night), made, *archive.notes, *notes]
-    notes += keep.clear(root, loaded.plan.keep, night.name).lines()
-    text = summary.summary(night, outcomes, before, notes, loaded.plan.shift / 100)
+    outcomes = [run_outcome(night, run) for run in night.state.runs]
+    night.state.status = INTERRUPTED + scheduler.stopped if scheduler.stopped else status(outcomes)
+    report_note = report.make(night)  # first: the overview links to it
+    review = review_night(history.store, night, loaded.plan.min_effect / 100)
+    notes = [*review.notes, report_note, *history.notes, *notes]
+    notes += remove_old_nights(root, loaded.plan.keep, night.name).lines()
+    text = summary.summary(night, outcomes, review, notes)
     state.write(night.path / state.SUMMARY, text)
     night.save()
-    return Spent(night.state.status, text, night.path)
+    return NightResult(night.state.status, text, night.path)
 
 
-def _review(store: Path, night: Night) -> list[str]:
-    """Make the night's overview and trends; what to tell of them. A night without them is still a night."""
-    from hil.history.store import History
-    from hil.review.overview import review
-    from hil.review.window import ReviewWindow
-
-    if not store.exists():  # no run has told anything
-        return []
-    try:
-        with History(store) as history:
-            window = ReviewWindow.of(history, night.name)
-            left_out = [f"history: {why}" for why in history.left_out]
-        made = review(replace(window, idle=night.idle), night.path)
-    except Exception as error:  # whatever it is, the night has been
-        return [f"no overview: {error.message if isinstance(error, HilError) else f'{type(error).__name__}: {error}'}"]
-    return [f"overview: {made.overview} ({made.verdict})", *left_out]
-
-
-def _did_not_run(plan: Path, root: Path, error: HilError) -> Spent:
-    """Leave a trace of a night that did not run, where that can be."""
-    number = HELD if isinstance(error, Held) else 2 if isinstance(error, ConfigurationError) else 3
+def _did_not_run(plan: Path, root: Path, error: HilError) -> NightResult:
+    """Leave a directory and a summary of a night that did not run, if the disk permits."""
+    number = IN_USE if isinstance(error, DirectoryInUse) else 2 if isinstance(error, ConfigurationError) else 3
     now = time.time()
-    made = NightState(plan=plan.stem, began=now, ended=now, state="did not run", why=str(error), status=number)
+    failed = NightState(plan=plan.stem, began=now, ended=now, state="did not run", why=str(error), status=number)
     try:
-        night = state.begin(root, made)
+        night = state.begin(root, failed)
         state.point_at(night)
         text = summary.not_run(night)
         state.write(night.path / state.SUMMARY, text)
-    except InfrastructureError as again:
-        return Spent(number, f"no summary is kept: {again.message}\n", None, error)
-    return Spent(number, text, night.path, error)
+    except InfrastructureError as disk_error:
+        return NightResult(number, f"no summary is kept: {disk_error.message}\n", None, error)
+    return NightResult(number, text, night.path, error)

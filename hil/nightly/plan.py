@@ -1,4 +1,4 @@
-"""Plans of nights: which suites run on which boards. A plan is one TOML file; docs/nightly.md describes it."""
+"""Plans of nights, in TOML: which suites run on which boards. docs/nightly.md describes the format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 SUITES_DIR = ROOT / "suites"
 NAME_LENGTH = 100  # characters of a job's name, and of a board's, in the name of a run's directory
-OURS = {  # what a night tells pytest itself, by the key that a plan has for it
+RESERVED = {  # pytest's options that a night sets itself, with the plan's key for each
     "--board": "boards",
     "-m": "markers",
     "-n": "workers",
@@ -48,8 +48,8 @@ def _value(text: str) -> str:
 
 def _option(text: str) -> str:
     name = text.partition("=")[0]
-    if name in OURS or re.match(r"-[mn].", text):
-        key = OURS.get(name, OURS.get(text[:2]))
+    if name in RESERVED or re.match(r"-[mn].", text):
+        key = RESERVED.get(name, RESERVED.get(text[:2]))
         raise ValueError(f"{text!r} is set by the night itself" + (f"; use the key {key!r}" if key else ""))
     return text
 
@@ -57,7 +57,7 @@ def _option(text: str) -> str:
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     twice = [value for value, count in collections.Counter(values).items() if count > 1]
     if twice:
-        raise ValueError(f"{twice[0]!r} is there twice")
+        raise ValueError(f"{twice[0]!r} occurs twice")
     return values
 
 
@@ -77,8 +77,8 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Keep(_Model):
-    """How much is kept: `gib` and `nights` at most, but the newest `newest` whatever their size."""
+class RetentionLimits(_Model):
+    """The limits for old nights: at most `gib` GiB and `nights`, but the newest `newest` in any case."""
 
     gib: float = Field(default=20.0, gt=0)
     nights: int = Field(default=30, ge=1)
@@ -86,7 +86,7 @@ class Keep(_Model):
 
 
 class Job(_Model):
-    """Suites to run on each of some boards; None is what the plan says for all jobs."""
+    """Suites to run on each of some boards; None means the plan's value. `limit` is in minutes."""
 
     name: Name
     suites: Values
@@ -101,9 +101,9 @@ class Job(_Model):
 
 
 class NightPlan(_Model):
-    """A night: `limit` minutes at most, `parallel` boards at a time, `retries` of a job that the test bed failed.
+    """A night: at most `limit` minutes, `parallel` boards at a time, `retries` of a job that the test bed failed.
 
-    `shift` is the smallest change of a figure, in percent, that is told where its clock is not exact.
+    `min_effect` is the least change of a figure in percent that the summary reports, unless its clock is exact.
     """
 
     limit: Minutes
@@ -111,8 +111,8 @@ class NightPlan(_Model):
     retries: int = Field(default=1, ge=0, le=10)
     image: Value | None = None
     fresh: Literal["test", "module", "session"] | None = None
-    shift: float = Field(default=5.0, gt=0)
-    keep: Keep = Keep()
+    min_effect: float = Field(default=5.0, gt=0)
+    keep: RetentionLimits = RetentionLimits()
     job: Annotated[tuple[Job, ...], AfterValidator(_some)]
 
     @model_validator(mode="after")
@@ -123,10 +123,9 @@ class NightPlan(_Model):
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One job of a plan on one board: a pytest process. `name` is its directory in the night.
+    """One job of a plan on one board: a pytest process, started in `start`. `name` is its directory in the night.
 
-    It is started in `start`. `limit` is in seconds; None where only the night's counts. `problems` say why it cannot
-    even start.
+    `limit` is in seconds; None where only the night's applies. `problems` are the reasons why it cannot start.
     """
 
     name: str
@@ -139,7 +138,7 @@ class PlannedRun:
     start: Path = ROOT
 
     def command(self, directory: Path) -> list[str]:
-        """The process, whose results go to `directory`."""
+        """Return the command line; the results go to `directory`."""
         return [
             *(sys.executable, "-m", "pytest", *self.arguments, "-p", "no:cacheprovider"),
             *("--journal", str(directory / "journal.jsonl"), "--alluredir", str(directory / "allure")),
@@ -149,8 +148,8 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A plan with its file, the digest of that file's text, and the runs that it asks for."""
+class LoadedPlan:
+    """A plan with its file, the digest of the file's text, and the runs of its jobs."""
 
     path: Path
     digest: str
@@ -162,13 +161,13 @@ class Loaded:
         return self.path.stem
 
 
-def load(path: Path) -> Loaded:
-    """Read the plan in `path`. Raises `ConfigurationError` that names each wrong line and key."""
+def load(path: Path) -> LoadedPlan:
+    """Read the plan in `path`. Raises `ConfigurationError` with each wrong line and key."""
     plan = toml.load(path, NightPlan, "nightly plan", hint="docs/nightly.md has an example")
     path = path.resolve()
     taken: collections.Counter[str] = collections.Counter()
     runs = tuple(_run(path.parent, plan, job, board, taken) for job in plan.job for board in job.boards)
-    return Loaded(path, hashlib.sha256(path.read_bytes()).hexdigest(), plan, runs)
+    return LoadedPlan(path, hashlib.sha256(path.read_bytes()).hexdigest(), plan, runs)
 
 
 def _run(base: Path, plan: NightPlan, job: Job, board: str, taken: collections.Counter[str]) -> PlannedRun:
@@ -186,7 +185,7 @@ def _run(base: Path, plan: NightPlan, job: Job, board: str, taken: collections.C
     start, suites = _start(suites)
     image, fresh = job.image or plan.image, job.fresh or plan.fresh
     try:
-        _find(_file(board, base), image)
+        _check(_file(board, base), image)
     except ConfigurationError as error:
         problems.append(_line(error))
     arguments = [*suites, *_root([str(start / suite) for suite in suites]), f"--board={_file(board, base)}"]
@@ -197,12 +196,12 @@ def _run(base: Path, plan: NightPlan, job: Job, board: str, taken: collections.C
     retries = plan.retries if job.retries is None else job.retries
     limit = job.limit and 60 * job.limit
     if any("[" in suite.partition("::")[0] for suite in suites):
-        problems.append("pytest takes no suite with a [ in its path; rename it")
+        problems.append("a suite's path contains a [, which pytest does not accept; rename it")
     return PlannedRun(name, job.name, board, (*arguments, *job.options), retries, limit, tuple(problems), start)
 
 
 def _start(suites: list[str]) -> tuple[Path, list[str]]:
-    """Where to start pytest, and the suites from there: it takes a [ in a path that it is given for a parameter."""
+    """Return where to start pytest, and the suites relative to it: a [ in a path would begin a parameter."""
     if not any("[" in suite.partition("::")[0] for suite in suites):
         return ROOT, suites
     paths = [suite.partition("::") for suite in suites]
@@ -211,7 +210,7 @@ def _start(suites: list[str]) -> tuple[Path, list[str]]:
 
 
 def _root(suites: list[str]) -> list[str]:
-    """Where names of tests count from in suites outside the project; for pytest it hangs on where it is started."""
+    """Return --rootdir for suites outside the project; otherwise node ids would depend on where pytest starts."""
     paths = [Path(suite.partition("::")[0]) for suite in suites]
     if not paths or any(path.resolve().is_relative_to(ROOT) for path in paths):
         return []
@@ -223,9 +222,9 @@ def _line(error: ConfigurationError) -> str:
 
 
 def find_suite(suite: str, base: Path) -> Path:
-    """The suite of that name in suites/, else a path from `base` or the project on, pytest's `::` allowed.
+    """Return the suite of that name in suites/, else the path relative to `base` or the project; `::` is allowed.
 
-    Raises `ConfigurationError` with near names.
+    Raises `ConfigurationError` with similar names.
     """
     path, separator, node = suite.partition("::")
     places = (SUITES_DIR / path, base / path, ROOT / path)
@@ -238,17 +237,17 @@ def find_suite(suite: str, base: Path) -> Path:
 
 
 def _file(board: str, base: Path) -> str:
-    """A board's file counts from the plan's directory, as far as it is there."""
+    """Return the board; a file in the plan's directory with its path."""
     is_file = board.endswith((".yaml", ".yml")) and (base / board).is_file()
     return str(base / board) if is_file else board
 
 
-def _find(board: str, image: str | None) -> None:
-    """Raises `ConfigurationError` where there is no such board or image."""
+def _check(board: str, image: str | None) -> None:
+    """Raise `ConfigurationError` where the board or image does not exist."""
     from hil.board import boardfile
     from hil.image import manifest
 
-    if not is_place(board):  # which only their coordinator knows
+    if not is_place(board):  # only the coordinator has the list of places
         boardfile.find(board)
     if image is not None:
         manifest.find(image)

@@ -1,15 +1,15 @@
-"""One Allure report of a night: the results of all its runs, each with its tries."""
+"""The Allure report of a night: the results of all its runs, each with its tries."""
 
 from __future__ import annotations
 
-from hil.errors import HilError
 from hil.nightly.state import REPORT, Night
+from hil.nightly.summary import error_text
 from hil.report.build import HISTORY, Built, build
 from hil.report.merge import Part
 
 
 def make(night: Night) -> str:
-    """Write the night's report; what to tell of it. A night without one is still a night."""
+    """Write the report. Return a line for the summary, also where it fails."""
     directories = [
         (run.name, night.directory(run, number)) for run in night.state.runs for number in range(1, len(run.tries) + 1)
     ]
@@ -19,5 +19,5 @@ def make(night: Night) -> str:
         history = night.path.with_name(HISTORY)
         built: Built = build(parts, night.path / REPORT, title=title, history=history, night=night.name)
         return f"report: {built.path}"
-    except Exception as error:  # whatever it is, the night has been
-        return f"no report: {error.message if isinstance(error, HilError) else f'{type(error).__name__}: {error}'}"
+    except Exception as error:  # the night's results stand in any case
+        return f"no report: {error_text(error)}"

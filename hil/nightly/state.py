@@ -1,4 +1,4 @@
-"""Nights on disk: a directory each, its state written after each step, and the lock that lets in one at a time."""
+"""Nights on the disk: a directory each, its state, written after each step, and the lock of all nights."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pydantic import BaseModel, ConfigDict
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import foreign
-from hil.nightly.plan import ROOT, Loaded, PlannedRun
+from hil.nightly.plan import ROOT, LoadedPlan, PlannedRun
 from hil.text import storable
 
 DIRECTORY = ROOT / "reports" / "nights"
 STATE, SUMMARY, REPORT, LATEST = "state.json", "summary.md", "report.html", "latest"
-RESUMABLE = 12 * 3600.0  # seconds since its begin in which a night is taken up by itself
+RESUMABLE = 12 * 3600.0  # seconds after its begin in which a night is resumed without --resume
 NAME = re.compile(r"(\d{4}-\d\d-\d\d)(?:-(\d+))?")
 
 
-class Held(InfrastructureError):
-    """Another night is at work in the same directory."""
+class DirectoryInUse(InfrastructureError):
+    """Another night is running in the same directory."""
 
 
 class _Model(BaseModel):
@@ -36,7 +36,7 @@ class _Model(BaseModel):
 
 
 class Try(_Model):
-    """One process of a run. `status` is what it ended with, negative for a signal; `ended` why we ended it."""
+    """One process of a run. `status` is negative for a signal; `ended` is the reason if the night ended it."""
 
     began: float
     seconds: float = 0.0
@@ -45,7 +45,7 @@ class Try(_Model):
 
 
 class RunState(_Model):
-    """How far a run has come; `why` says what kept it from being run, or made it run again."""
+    """The progress of a run; `why` is the reason why it was not run to its end."""
 
     name: str
     job: str
@@ -56,7 +56,7 @@ class RunState(_Model):
 
 
 class NightState(_Model):
-    """A night. Times are in seconds since 1970; `plan` is the plan's name and `digest` that of its text."""
+    """The state of a night. Times are in seconds since 1970; `digest` is that of the plan's text."""
 
     plan: str
     digest: str = ""
@@ -85,21 +85,21 @@ class Night:
 
     @property
     def idle(self) -> dict[str, str]:
-        """The runs that are not at their end, with what kept them from it; empty where nothing did, as yet."""
+        """The runs that have not ended, each with the reason; without one it is still to come."""
         return {run.name: run.why for run in self.state.runs if run.state != "done"}
 
     def directory(self, run: RunState, number: int) -> Path:
-        """Where the try of that number, from 1, of a run keeps its results."""
+        """Return the directory of a run's try; `number` counts from 1."""
         return self.path / run.name / f"try-{number}"
 
     def save(self) -> None:
-        """Write the state, whole or not at all. Raises `InfrastructureError` where it cannot be."""
-        text = json.dumps(self.state.model_dump(), indent=1)  # ASCII: a path or a cause may hold anything
+        """Write the state, atomically. Raises `InfrastructureError` for disk errors."""
+        text = json.dumps(self.state.model_dump(), indent=1)  # ASCII: a path or a cause may contain anything
         write(self.path / STATE, text + "\n")
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file, whole or not at all, also when the power fails. Raises `InfrastructureError`."""
+    """Write a file, atomically and durably. Raises `InfrastructureError` for disk errors."""
     new = path.with_name(f".{path.name}.new")
     try:
         with new.open("w", encoding="utf-8") as file:
@@ -108,18 +108,18 @@ def write(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
-        raise InfrastructureError(f"cannot write {path}: {error.strerror}", hint="look at the disk") from error
+        raise InfrastructureError(f"cannot write {path}: {error.strerror}", hint="check the disk") from error
 
 
 def order(name: str) -> tuple[str, int]:
-    """By what nights are sorted, oldest first."""
+    """Return the sort key of a night's name, oldest first."""
     found = NAME.fullmatch(name)
     assert found
     return found[1], int(found[2] or 1)
 
 
 def directories(root: Path) -> list[Path]:
-    """The directories of nights in `root`, oldest first."""
+    """Return the directories of nights in `root`, oldest first."""
     with contextlib.suppress(OSError):
         found = [entry for entry in root.iterdir() if NAME.fullmatch(entry.name) and entry.is_dir()]
         return sorted(found, key=lambda entry: order(entry.name))
@@ -127,9 +127,9 @@ def directories(root: Path) -> list[Path]:
 
 
 def nights(root: Path) -> Iterator[Night]:
-    """The nights in `root`, newest first; those with a broken state are left out."""
+    """Yield the nights in `root`, newest first; those with a broken state are left out."""
     for path in reversed(directories(root)):
-        with contextlib.suppress(OSError, ValueError):  # pydantic's is one
+        with contextlib.suppress(OSError, ValueError):  # pydantic's error is a ValueError
             state = NightState.model_validate(foreign.decode(foreign.read(path / STATE, foreign.RESULT_LIMIT)))
             for at in (state.began, state.ended):
                 foreign.moment(at)
@@ -138,7 +138,7 @@ def nights(root: Path) -> Iterator[Night]:
 
 @contextlib.contextmanager
 def lock(root: Path, who: str) -> Iterator[None]:
-    """Keep others out of `root`. Raises `Held`, which says who is in it since when, `InfrastructureError` elsewhere."""
+    """Lock `root` for the plan `who`. Raises `DirectoryInUse`, and `InfrastructureError` for disk errors."""
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (root / ".lock").open("a+", encoding="utf-8")
@@ -151,10 +151,10 @@ def lock(root: Path, who: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "someone who has not said who"
-            raise Held(
-                f"another night is at work in {root}: {holder}",
-                hint="wait for its end, or end it with SIGTERM; a lower limit in its plan keeps nights apart",
+            holder = file.read().strip() or "unknown process"
+            raise DirectoryInUse(
+                f"another night is running in {root}: {holder}",
+                hint="wait for its end, or end it with SIGTERM; lower the `limit` in its plan to keep nights apart",
             ) from None
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         file.truncate(0)
@@ -167,7 +167,7 @@ def lock(root: Path, who: str) -> Iterator[None]:
 
 
 def begin(root: Path, state: NightState) -> Night:
-    """Make the directory of a new night, named by its date. Raises `InfrastructureError`."""
+    """Create the directory of a new night, named by its date. Raises `InfrastructureError` for disk errors."""
     date = time.strftime("%Y-%m-%d", time.localtime(state.began))
     number = max((order(path.name)[1] for path in directories(root) if path.name.startswith(date)), default=0)
     try:
@@ -175,18 +175,20 @@ def begin(root: Path, state: NightState) -> Night:
         while True:
             number += 1
             path = root / (date if number == 1 else f"{date}-{number}")
-            with contextlib.suppress(FileExistsError):  # another one's, who could not run either
+            with contextlib.suppress(FileExistsError):  # of another process, which could not run either
                 path.mkdir(mode=0o700)
                 break
     except OSError as error:
-        raise InfrastructureError(f"cannot make a night in {root}: {error.strerror}", hint="see the disk") from error
+        raise InfrastructureError(
+            f"cannot create a night in {root}: {error.strerror}", hint="check the disk"
+        ) from error
     night = Night(path, state)
     night.save()
     return night
 
 
 def point_at(night: Night) -> None:
-    """Let the link `latest` lead to `night`."""
+    """Let the link `latest` point to `night`."""
     new = night.path.with_name(f".{LATEST}.{os.getpid()}")
     with contextlib.suppress(OSError):  # a convenience
         new.unlink(missing_ok=True)
@@ -194,8 +196,8 @@ def point_at(night: Night) -> None:
         new.replace(night.path.with_name(LATEST))
 
 
-def fresh(loaded: Loaded, now: float) -> NightState:
-    """The state of a night that has still to begin."""
+def initial_state(loaded: LoadedPlan, now: float) -> NightState:
+    """Return the state of a night before its first run."""
     return NightState(plan=loaded.name, digest=loaded.digest, began=now, runs=[_waiting(run) for run in loaded.runs])
 
 
@@ -203,19 +205,19 @@ def _waiting(run: PlannedRun) -> RunState:
     return RunState(name=run.name, job=run.job, board=run.board)
 
 
-def to_resume(root: Path, loaded: Loaded, now: float, *, asked: bool) -> Night | None:
-    """The unfinished night to go on with: the plan's newest, of the same text, begun less than 12 hours ago.
+def to_resume(root: Path, loaded: LoadedPlan, now: float, *, asked: bool) -> Night | None:
+    """Return the night to resume: the plan's newest, if unfinished, of the same text and less than 12 hours old.
 
-    With `asked` its age does not matter, and `ConfigurationError` says why there is none.
+    With `asked` its age does not matter. Raises `ConfigurationError` with `asked` where there is none.
     """
-    newest = next((one for one in nights(root) if one.state.plan == loaded.name and one.state.runs), None)
-    why = ""
+    newest = next((night for night in nights(root) if night.state.plan == loaded.name and night.state.runs), None)
+    reason = ""
     if newest is None or not newest.unfinished:
-        why = f"there is no unfinished night of {loaded.path} in {root}"
+        reason = f"there is no unfinished night of {loaded.path} in {root}"
     elif newest.state.digest != loaded.digest:
-        why = f"the plan has changed since the night {newest.name}"
-    if why and asked:
-        raise ConfigurationError(why, hint="leave out --resume for a new night")
-    if why or newest is None:
+        reason = f"the plan has changed since the night {newest.name}"
+    if reason and asked:
+        raise ConfigurationError(reason, hint="leave out --resume for a new night")
+    if reason or newest is None:
         return None
     return newest if asked or now - newest.state.began < RESUMABLE else None

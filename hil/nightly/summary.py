@@ -1,4 +1,4 @@
-"""The summary of a night: one screen, as Markdown that reads well as it is."""
+"""The summary of a night: one screen of Markdown, readable as plain text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hil.errors import ORIGINS
+from hil.errors import ORIGINS, HilError
 from hil.history.journal import NOT_RUN
 from hil.measure.units import lasted
-from hil.nightly import figures
-from hil.nightly.outcome import RunOutcome, Trouble, outcome, states
+from hil.nightly.outcome import Failure, RunOutcome
 from hil.nightly.state import Night
+from hil.review.findings import Finding, Kind
 from hil.text import printable, printable_line
+
+if TYPE_CHECKING:
+    from hil.nightly.review import NightReview
 
 HEAD = ("run", "board", "passed", "image", "test", "configuration", "infrastructure", NOT_RUN, "skipped", "time")
 COUNTED = HEAD[2:-1]
@@ -22,59 +26,62 @@ MEANING = {
     1: "image or test failed",
     2: "the configuration is wrong",
     3: "the test bed failed, or not all was run",
-    4: "another night was at work",
+    4: "another night was running",
 }
-RUNS, FAILURES, DEAD, RETRIES, FIGURES, NOTES = 9, 9, 3, 3, 4, 6  # lines of each part at most
-WIDTH = 160  # characters of a cause
+RUNS, FAILURES, FINDINGS, RETRIES, NOTES = 9, 4, 9, 3, 6  # lines of each part at most
+WIDTH = 240  # characters of a finding or cause
 
 
-def summary(
-    night: Night, outcomes: Sequence[RunOutcome], before: Sequence[Night], notes: Sequence[str], shift: float
-) -> str:
-    """The summary's text: at most 40 lines. `shift` is the smallest change of a figure that is told, as a share."""
+def error_text(error: Exception) -> str:
+    """Return the error's message; for an error of another library with its class."""
+    return error.message if isinstance(error, HilError) else f"{type(error).__name__}: {error}"
+
+
+def summary(night: Night, outcomes: Sequence[RunOutcome], review: NightReview, notes: Sequence[str]) -> str:
+    """Return the summary's text of at most 40 lines."""
     parts = [
-        [_title(night, outcomes), _when(night, before)],
+        [_title(night, outcomes), _times(night), *_verdict(review)],
         _table(outcomes),
         [
-            *_most(
-                DEAD, [f"- **dead board** {_short(text)}" for one in outcomes for text in one.dead()], "dead boards"
-            ),
-            *_most(FAILURES, list(_failures(night, outcomes)), "failures"),
+            *_most(FAILURES, list(_failures(night, outcomes, review)), "failures"),
+            *_most(FINDINGS, list(_findings(night, review)), "findings"),
         ],
-        _most(RETRIES, list(_again(outcomes)), "runs and tests tried again"),
-        list(_figures(outcomes, before, shift)),
-        [f"- {note}" for note in [*_gone(outcomes, before), *notes][:NOTES]],
+        _most(RETRIES, list(_retries(outcomes)), "repeated runs and tests"),
+        [f"- {note}" for note in notes[:NOTES]],
     ]
     return "\n\n".join("\n".join(map(printable_line, part)) for part in parts if part) + "\n"
 
 
 def not_run(night: Night) -> str:
-    """The summary of a night that could not run at all."""
-    why = printable(night.state.why)  # of several lines
-    return f"{printable_line(_title(night, ()))}\n{printable_line(_when(night, ()))}\n\n- **it did not run** {why}\n"
+    """Return the summary of a night that could not run at all."""
+    reason = printable(night.state.why)  # several lines
+    return f"{printable_line(_title(night, ()))}\n{printable_line(_times(night))}\n\n- **it did not run** {reason}\n"
 
 
 def _title(night: Night, outcomes: Sequence[RunOutcome]) -> str:
     state = night.state
     if state.state == "did not run":
-        found = "did not run"
+        result = "did not run"
     else:
-        counts = {name: sum(one.account.counts()[name] for one in outcomes) for name in COUNTED}
-        new = sum(trouble.new for one in outcomes for trouble in one.troubles)
-        failed = sum(counts[fault] for fault in ORIGINS)
-        told = [f"{counts['passed']} passed", f"{failed} failed" + (f" ({new} new)" if new else "") if failed else ""]
-        told.append(f"{counts[NOT_RUN]} not run" if counts[NOT_RUN] else "")
-        found = ("interrupted; " if state.state == "interrupted" else "") + ", ".join(filter(None, told))
+        counts = {name: sum(outcome.account.counts()[name] for outcome in outcomes) for name in COUNTED}
+        failed = sum(counts[origin] for origin in ORIGINS)
+        words = [f"{counts['passed']} passed", f"{failed} failed" if failed else ""]
+        words.append(f"{counts[NOT_RUN]} not run" if counts[NOT_RUN] else "")
+        result = ("interrupted; " if state.state == "interrupted" else "") + ", ".join(filter(None, words))
     number = state.status or 0
-    return f"# Night {night.name}: {found} (status {number}: {MEANING.get(number, 'interrupted')})"
+    return f"# Night {night.name}: {result} (status {number}: {MEANING.get(number, 'interrupted')})"
 
 
-def _when(night: Night, before: Sequence[Night]) -> str:
+def _times(night: Night) -> str:
     state = night.state
     took = (state.ended or time.time()) - state.began
-    against = f"; before: {before[0].name}" + (", unfinished" if before[0].unfinished else "") if before else ""
     began, ended = (time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) for at in (state.began, state.ended))
-    return f"plan {state.plan}, {began} to {ended[11:]} ({lasted(took)}){against}"
+    return f"plan {state.plan}, {began} to {ended[11:]} ({lasted(took)})"
+
+
+def _verdict(review: NightReview) -> Iterator[str]:
+    if review.verdict:
+        yield review.verdict + (f" (the night before: {review.before})" if review.before else "")
 
 
 def _short(text: str) -> str:
@@ -82,101 +89,76 @@ def _short(text: str) -> str:
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
 
 
-def _most(count: int, lines: list[str], what: str) -> list[str]:
-    return lines if len(lines) <= count else [*lines[: count - 1], f"- and {len(lines) - count + 1} more {what}"]
+def _most(count: int, lines: list[str], noun: str) -> list[str]:
+    return lines if len(lines) <= count else [*lines[: count - 1], f"- and {len(lines) - count + 1} more {noun}"]
 
 
 def _table(outcomes: Sequence[RunOutcome]) -> list[str]:
-    """The runs, those with troubles first where they are too many."""
+    """Return the rows of the runs; those with failures first where there are too many."""
     if not outcomes:
         return []
     shown = list(outcomes)
     if len(shown) > RUNS:
-        shown = sorted(shown, key=lambda one: not one.statuses)[: RUNS - 1]
-    rows = [HEAD, *(_row(one) for one in shown)]
-    if rest := [one for one in outcomes if one not in shown]:
-        counts = [str(sum(one.account.counts()[name] for one in rest) or "-") for name in COUNTED]
-        rows.append((f"{len(rest)} more", "", *counts, lasted(sum(one.seconds for one in rest))))
+        shown = sorted(shown, key=lambda outcome: not outcome.statuses)[: RUNS - 1]
+    rows = [HEAD, *map(_row, shown)]
+    if rest := [outcome for outcome in outcomes if outcome not in shown]:
+        counts = [str(sum(outcome.account.counts()[name] for outcome in rest) or "-") for name in COUNTED]
+        rows.append((f"{len(rest)} more", "", *counts, lasted(sum(outcome.seconds for outcome in rest))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
-def _row(one: RunOutcome) -> tuple[str, ...]:
-    counts = one.account.counts()
-    known = one.account.collected
-    told = (str(counts[name] or "-") if known or name != NOT_RUN else "all" for name in COUNTED)
-    return (one.state.name, one.state.board, *told, lasted(one.seconds))
+def _row(outcome: RunOutcome) -> tuple[str, ...]:
+    counts = outcome.account.counts()
+    known = outcome.account.collected
+    cells = (str(counts[name] or "-") if known or name != NOT_RUN else "all" for name in COUNTED)
+    return outcome.state.name, outcome.state.board, *cells, lasted(outcome.seconds)
 
 
-def _failures(night: Night, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
-    """By fault, new ones first; those of one run with one cause in a line."""
-    grouped: dict[tuple[str, str, bool, str], list[Trouble]] = {}
-    for trouble in (trouble for one in outcomes for trouble in one.troubles):
-        grouped.setdefault((trouble.run, trouble.fault, trouble.new, trouble.cause), []).append(trouble)
-    several = len(outcomes) > 1
-    for (run, fault, new, _), same in sorted(
-        grouped.items(), key=lambda one: (ORIGINS.index(one[0][1]), not one[0][2])
-    ):
-        first = same[0]
-        yield "".join(
-            [
-                f"- **{fault}{', new' if new else ''}** ",
-                f"{run}: " if several or not first.test else "",
-                first.test,
-                f" at {first.place}" if first.place else "",
-                f" and {len(same) - 1} more" if len(same) > 1 else "",
-                f" ({'passed' if first.last[1] else 'failed'} on {first.last[0]})" if first.last else "",
-                ": " if first.test else "",
-                _short(first.cause),
-                f"; {_relative(first.transcript, night.path)}" if first.transcript else "",
-            ]
-        )
+def _failures(night: Night, outcomes: Sequence[RunOutcome], review: NightReview) -> Iterator[str]:
+    """Yield failed runs, with the night's own reason, and the failed tests of runs that were not reviewed.
+
+    A run that did not begin is a finding where there is a review.
+    """
+    for outcome in outcomes:
+        reviewed = outcome.state.name in review.runs
+        for failure in outcome.failures:
+            if (failure.test and reviewed) or (review.runs and outcome.state.name in night.idle):
+                continue
+            yield _failure(night, failure)
 
 
-def _relative(place: str, directory: Path) -> str:
-    return os.path.relpath(place, directory) if Path(place).is_relative_to(directory) else place
+def _failure(night: Night, failure: Failure) -> str:
+    where = f"{failure.run}: " + (f"{failure.test}: " if failure.test else "")
+    return f"- **{failure.origin}** {where}{_short(failure.cause)}{_link(night, failure.transcript)}"
 
 
-def _again(outcomes: Sequence[RunOutcome]) -> Iterator[str]:
-    for one in outcomes:
-        for why in one.retries:
-            yield f"- **tried again** {one.state.name}: {_short(why)}"
-        for test in one.account.tests.values():
+def _findings(night: Night, review: NightReview) -> Iterator[str]:
+    """Yield the review's findings but those on failed runs, of which the night has the exact reason."""
+    for finding in review.findings:
+        if finding.kind not in (Kind.KILLED, Kind.BROKEN):
+            yield _finding(night, finding)
+
+
+def _finding(night: Night, finding: Finding) -> str:
+    origin = f" ({finding.fault})" if finding.fault else ""
+    detail = f"; {finding.details[0]}" if finding.details else ""
+    return f"- **{finding.kind}**{origin} {_short(finding.text + detail)}{_link(night, finding.transcript)}"
+
+
+def _link(night: Night, transcript: str) -> str:
+    """Return the path of a transcript, relative to the night where it is in its directory."""
+    if not transcript:
+        return ""
+    inside = Path(transcript).is_relative_to(night.path)
+    return f"; {os.path.relpath(transcript, night.path) if inside else transcript}"
+
+
+def _retries(outcomes: Sequence[RunOutcome]) -> Iterator[str]:
+    for outcome in outcomes:
+        for reason in outcome.retries:
+            yield f"- **tried again** {outcome.state.name}: {_short(reason)}"
+        for test in outcome.account.tests.values():
             if test.retried:
                 yield f"- **tried again** {test.nodeid}, then {test.outcome}: {_short(test.retried[0])}"
-
-
-def _figures(outcomes: Sequence[RunOutcome], before: Sequence[Night], shift: float) -> Iterator[str]:
-    """What was measured in each run, beside the last night that measured it, too."""
-    changed: list[str] = []
-    told: dict[str, list[str]] = {}
-    for one in outcomes:
-        now = one.directory / "results.jsonl" if one.directory else None
-        past = (
-            (night, night.directory(state, len(state.tries)) / "results.jsonl")
-            for night, state in states(one.state.name, before)
-        )
-        night, then = next(((night, path) for night, path in past if path.exists()), (None, None))
-        if now is None or night is None or then is None or not now.exists():
-            continue
-        lines, counts = figures.compare(now, then, shift)
-        changed += [f"- **figure, changed since {night.name}** {_short(line)}" for line in lines]
-        if counts:
-            told.setdefault(counts, []).append(f"{one.state.name} to {night.name}")
-    yield from _most(FIGURES - 1, changed, "figures that changed")
-    if told:
-        yield _short("- figures: " + "; ".join(f"{', '.join(runs)}: {counts}" for counts, runs in told.items()))
-
-
-def _gone(outcomes: Sequence[RunOutcome], before: Sequence[Night]) -> Iterator[str]:
-    """Tests that nobody may miss: there the night before, and no more."""
-    for one in outcomes:
-        found = next(states(one.state.name, before), None)
-        if found is None or not one.account.collected:
-            continue
-        then = outcome(*found).account.tests
-        if gone := [nodeid for nodeid in then if nodeid not in one.account.tests]:
-            yield f"{one.state.name}: {len(gone)} tests of {found[0].name} are gone: {gone[0]}" + ", ..." * (
-                len(gone) > 1
-            )

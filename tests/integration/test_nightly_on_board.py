@@ -73,10 +73,9 @@ def test_a_regression_and_a_dead_board_are_told(tmp_path):
     done = night(tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     text = (tmp_path / "nights" / "latest" / "summary.md").read_text()
-    assert "5 passed, 6 failed (1 new)" in text
-    assert "- **dead board** dark.yaml: it never came up: InfrastructureError: QEMU did not start" in text
-    assert f"test_figures.py::test_x[qemu-reference] (passed on {first.name}): AssertionError: too slow" in text
-    assert "- **image, new** " in text
-    assert "response time of x.wasm, qemu-reference: median 10.02 ms -> 20.02 ms" in text
-    assert "[dark] and 4 more: InfrastructureError: QEMU did not start: " in text
+    assert "5 passed, 6 failed" in text
+    (dead,) = (line for line in text.splitlines() if line.startswith("- **dead board** (infrastructure) dark "))
+    assert "QEMU did not start" in dead
+    (failure,) = (line for line in text.splitlines() if line.startswith("- **new failure** (image) "))
+    assert f"test_figures.py::test_x[qemu-reference] (passed on {first.name}): AssertionError: too slow" in failure
     assert len(text.splitlines()) <= 40

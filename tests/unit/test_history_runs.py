@@ -25,7 +25,7 @@ from hil.history.journal import Head
 from hil.history.rows import Run, Test
 from hil.history.store import History
 from hil.measure import Clock, Series, results
-from hil.nightly.archive import NightHistory
+from hil.nightly.history_import import HistoryImport
 from hil.report.merge import Part, merge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -537,20 +537,20 @@ def test_a_failure_of_an_earlier_try_stands(tmp_path: Path, history: History) ->
 def test_a_night_s_runs_are_archived_and_no_night_fails_of_it(tmp_path: Path) -> None:
     directory = night(tmp_path, "2026-01-01") / "job-b" / "try-1"
     write(directory, head(**Head.here(), id="one"), {"collected": ["a"]}, end=False)
-    archive = NightHistory(tmp_path)
-    archive.take(tmp_path)
+    archive = HistoryImport(tmp_path)
+    archive.add(tmp_path)
     assert "still running" in archive.notes[0]
-    archive.take(directory, ended=True)
-    archive.take(tmp_path / "2026-01-01")
+    archive.add(directory, ended=True)
+    archive.add(tmp_path / "2026-01-01")
     assert len(archive.notes) == 1
     with History(archive.store) as history:
         assert [(run.night, run.state) for run in history.runs()] == [("2026-01-01", "killed")]
     archive.store.write_text("no database " * 500)
-    archive.take(directory)
-    archive.take(directory)
+    archive.add(directory)
+    archive.add(directory)
     assert len(archive.notes) == 2, "a trouble is told once"
     assert f"`hil history add {directory}`" in archive.notes[1]
-    archive.take(tmp_path / "nothing")
+    archive.add(tmp_path / "nothing")
 
 
 def test_boots_and_what_pytest_died_of_are_kept(tmp_path: Path, history: History) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from reviewed import BEGUN, REAL, Plan, history
 from support import UNUSED_BOARD
 
 from hil.nightly import report
-from hil.nightly.night import Spent, spend
+from hil.nightly.night import NightResult, run_night
+from hil.nightly.review import NightReview, review_night
+from hil.nightly.state import Night, NightState
 from hil.review import overview
 
 
@@ -26,8 +29,8 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def night(plan: Path) -> Spent:
-    return spend(plan, plan.parent / "nights", tell=lambda _: None)
+def night(plan: Path) -> NightResult:
+    return run_night(plan, plan.parent / "nights", log=lambda _: None)
 
 
 def test_a_night_has_an_overview_and_its_summary_leads_there(plan: Path) -> None:
@@ -51,3 +54,29 @@ def test_a_night_without_an_overview_is_still_a_night(
     spent = night(plan)
     assert (spent.status, spent.error) == (1, None)
     assert f"- no overview: {type(error).__name__}: {error}" in spent.text
+
+
+def reviewed(root: Path, plan: Plan, min_effect: float) -> NightReview:
+    with history(root, plan):
+        pass
+    night = Night(root / plan.name(plan.nights - 1), NightState(plan=plan.plan, began=BEGUN))
+    night.path.mkdir()
+    return review_night(root / "history.sqlite", night, min_effect)
+
+
+def test_any_change_of_an_exact_figure_is_in_the_summary(tmp_path: Path) -> None:
+    plan = Plan(nights=2, boards=("one",), level=lambda board, quantity, subject, night: 0.010 + 1e-6 * night)
+    review = reviewed(tmp_path, plan, 0.05)
+    (note,) = (note for note in review.notes if note.startswith("exact figures"))
+    assert all(datum in note for datum in ("5 of 5", plan.name(0), "hello.wasm", "one"))
+    assert review.findings == ()
+
+
+@pytest.mark.parametrize(("min_effect", "count"), [(0.05, 1), (0.9, 0)])
+def test_small_effects_are_not_in_the_summary(tmp_path: Path, min_effect: float, count: int) -> None:
+    plan = Plan(
+        boards=("one",),
+        measured=[("response time", "nbody-c.wasm 10", REAL)],
+        level=lambda board, quantity, subject, night: 0.010 if night < 20 else 0.015,
+    )
+    assert len(reviewed(tmp_path, plan, min_effect).findings) == count

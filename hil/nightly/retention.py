@@ -1,4 +1,4 @@
-"""What is kept of old nights: the oldest go first, until few and small enough are left."""
+"""Removal of old nights, the oldest first, until the plan's limits are kept."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import InfrastructureError
-from hil.nightly.plan import Keep
+from hil.nightly.plan import RetentionLimits
 from hil.nightly.state import directories
 
 GIB = 1 << 30
-GOING = ".removing-"  # what a night's directory is called while it goes
+REMOVING = ".removing-"  # prefix of a night's directory while it is removed
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What was removed, as (night, bytes), and how much is left; `limit` is what the plan allows, in bytes."""
+class Retained:
+    """The removed nights as (name, bytes), the number and `size` of those that stay, and the size `limit`, in bytes."""
 
     removed: tuple[tuple[str, int], ...]
     nights: int
@@ -26,44 +26,46 @@ class Kept:
     limit: int
 
     def lines(self) -> list[str]:
-        """For a summary: nothing where nothing was done and all is within its limits."""
-        told = []
+        """Return lines for the summary; none where nothing was removed and the limits are kept."""
+        lines = []
         if self.removed:
             names = ", ".join(name for name, _ in self.removed[:4]) + ", ..." * (len(self.removed) > 4)
             freed = sum(size for _, size in self.removed)
-            told.append(f"removed {_nights(len(self.removed))}, {_gib(freed)}, to keep within the limits: {names}")
+            lines.append(f"removed {_nights(len(self.removed))}, {_gib(freed)}, to keep the limits: {names}")
         if self.size > self.limit:
-            told.append(f"{_nights(self.nights)} that are never removed have {_gib(self.size)} of {_gib(self.limit)}")
-        return told
+            lines.append(
+                f"{_nights(self.nights)} that must stay take {_gib(self.size)}, the limit is {_gib(self.limit)}"
+            )
+        return lines
 
 
-def clear(root: Path, keep: Keep, current: str) -> Kept:
-    """Remove the oldest nights in `root` until they are within `keep`; never `current` nor the newest ones.
+def remove_old_nights(root: Path, limits: RetentionLimits, current: str) -> Retained:
+    """Remove the oldest nights in `root` until the limits are kept; never `current` nor the newest ones.
 
-    Raises `InfrastructureError` where one cannot be removed.
+    Raises `InfrastructureError` where a night cannot be removed.
     """
     _finish(root)
     found = directories(root)
     sizes = {path: size_of(path) for path in found}
-    spared = {*found[-keep.newest :], root / current}
+    spared = {*found[-limits.newest :], root / current}
     removed: list[tuple[str, int]] = []
     for path in found:
-        if len(sizes) <= keep.nights and sum(sizes.values()) <= keep.gib * GIB:
+        if len(sizes) <= limits.nights and sum(sizes.values()) <= limits.gib * GIB:
             break
         if path in spared:
             continue
         try:
-            path.rename(root / f"{GOING}{path.name}")
+            path.rename(root / f"{REMOVING}{path.name}")
         except OSError as error:
             raise InfrastructureError(f"cannot remove the night {path}: {error.strerror}") from error
         removed.append((path.name, sizes.pop(path)))
     _finish(root)
-    return Kept(tuple(removed), len(sizes), sum(sizes.values()), int(keep.gib * GIB))
+    return Retained(tuple(removed), len(sizes), sum(sizes.values()), int(limits.gib * GIB))
 
 
 def _finish(root: Path) -> None:
-    """Also what a removal that was cut short has left."""
-    for path in root.glob(f"{GOING}*"):
+    """Delete the renamed directories, also those of a removal that was cut short."""
+    for path in root.glob(f"{REMOVING}*"):
         try:
             shutil.rmtree(path)
         except OSError as error:
@@ -71,7 +73,7 @@ def _finish(root: Path) -> None:
 
 
 def size_of(path: Path) -> int:
-    """What the files below `path` take on the disk, in bytes, each once whatever its number of names."""
+    """Return the size on the disk of all files below `path` in bytes; a file with several names counts once."""
     seen: dict[tuple[int, int], int] = {}
     for directory, _, names in os.walk(path):
         for name in names:
