@@ -164,13 +164,13 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
     from hil.board import boardfile
     from hil.measure import Bounds
     from hil.measure.unmatched import unmatched
-    from hil.review.sides import side
+    from hil.review.comparison_sides import read_side
 
     if is_place(board):
         raise ConfigurationError(f"{board} is a place: bounds belong to a board", hint="name the place's board")
     path = find(board)
     name = name_of(path)
-    every: list[Series] = [one for given in measured for one in side(given, file).series.values()]
+    every: list[Series] = [one for given in measured for one in read_side(given, file).series.values()]
     series = [one for one in every if one.provenance.get("board", name) == name]
     read = Bounds(bounds or bounds_file(path))
     found = unmatched(read, series, whole=bool(measured), virtual=boardfile.emulated(path))

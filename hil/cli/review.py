@@ -37,7 +37,7 @@ def review(night: str | None, file: Path, output: Path | None, nights: int, json
     from hil.history.store import History
     from hil.nightly import state
     from hil.review.overview import review as make
-    from hil.review.window import ReviewWindow
+    from hil.review.review_window import ReviewWindow
 
     with History(file) as history:
         window = ReviewWindow.of(history, night, nights)
@@ -99,8 +99,8 @@ def compare(a: str, b: str, file: Path, output: Path | None, json_: bool) -> Non
     show([line for pair in made.pairs for line in pair.lines()], False)
     out.print(escape(made.counted))
     for pair in made.pairs:
-        if pair.told and not pair.why:
-            out.print(escape(f"{pair.title}: {pair.told}"))
+        if pair.summary and not pair.why:
+            out.print(escape(f"{pair.title}: {pair.summary}"))
     for name, keys in (("A", made.only_a), ("B", made.only_b)):
         for key in keys:
             clock = ", ".join(filter(None, (key.clock, f"seed {key.seed}" if key.seed else "")))

@@ -12,8 +12,8 @@ from hil.nightly.state import Night
 from hil.nightly.summary import error_text
 
 if TYPE_CHECKING:
-    from hil.review.findings import Finding
-    from hil.review.lines import TrendSeries
+    from hil.review.finding import Finding
+    from hil.review.trend_series import TrendSeries
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,20 @@ def review_night(history: Path, night: Night, min_effect: float) -> NightReview:
 
 def _review(file: Path, night: Night, min_effect: float) -> NightReview:
     from hil.history.store import History
-    from hil.review.lines import lines
-    from hil.review.moves import moves
+    from hil.review.level_changes import level_changes
     from hil.review.overview import review
-    from hil.review.window import ReviewWindow
+    from hil.review.review_window import ReviewWindow
+    from hil.review.trend_series import trend_series
 
     with History(file) as history:
         window = replace(ReviewWindow.of(history, night.name), idle=night.idle)
         left_out = [f"history: {reason}" for reason in history.left_out]
     made = review(window, night.path)
-    all_series = lines(window)
+    all_series = trend_series(window)
     small = {
-        change.line.key for change in moves(all_series) if not change.line.exact and abs(change.share) < min_effect
+        change.series.key
+        for change in level_changes(all_series)
+        if not change.series.exact and abs(change.share) < min_effect
     }
     return NightReview(
         made.verdict,

@@ -13,7 +13,7 @@ from hil.history.journal import NOT_RUN
 from hil.measure.units import lasted
 from hil.nightly.outcome import Failure, RunOutcome
 from hil.nightly.state import Night
-from hil.review.findings import Finding, Kind
+from hil.review.finding import Finding, FindingKind
 from hil.text import printable, printable_line
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _failure(night: Night, failure: Failure) -> str:
 def _findings(night: Night, review: NightReview) -> Iterator[str]:
     """Yield the review's findings but those on failed runs, of which the night has the exact reason."""
     for finding in review.findings:
-        if finding.kind not in (Kind.KILLED, Kind.BROKEN):
+        if finding.kind not in (FindingKind.KILLED, FindingKind.BROKEN):
             yield _finding(night, finding)
 
 

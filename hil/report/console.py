@@ -1,4 +1,4 @@
-"""The console of one test as a page: numbered, timed lines that say whose they are, to be searched."""
+"""The console of one test as rows: numbered, timed and classified lines, and what was typed between them."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from hil.console import Transcript
 from hil.console.recording import SENT, pieces, span
 from hil.console.transcript import printable
 from hil.image.manifest import AgentFacts, ConsoleFacts, Failures, Manifest, Stage
-from hil.report.markup import asset, escaped, page
 
-CONSOLE_LINES = 2000  # the last so many lines of a test's console go into its page; the file has them all
-CONSOLE_BYTES = 1 << 19  # and no more than so many bytes
+CONSOLE_LINES = 2000  # at the end of a test's console that its page shows; the transcript has them all
+CONSOLE_BYTES = 1 << 19  # at most
 LINE_CHARACTERS = 2000  # of one line
-NOTE_CHARACTERS = 300  # of what is put beside a line
+NOTE_CHARACTERS = 300  # of a note beside a line
 COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 SEAL = rb"hil-seal v=1 "
-WORDS = {
-    "typed": "what was typed",
-    "stage": "a stage of the boot",
-    "runner": "the runner's words",
-    "verdict": "what became of a module",
-    "other": "others than the shell, in the middle of its output",
-    "fatal": "a fatal message",
+KINDS = {
+    "typed": "sent to the board",
+    "stage": "marker of a boot stage",
+    "runner": "message of the runner",
+    "verdict": "end of a module's execution",
+    "other": "output of others amid the shell's",
+    "fatal": "fatal message",
     "fail": "where the test failed",
 }
-"""What a line is, in its margin, the later ones before the earlier where it is several things."""
+"""The kinds of lines, as shown in the margin. A line of several kinds has the last of them."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened once the byte before `offset` was there; `kind` is one of `WORDS`."""
+    """An event at the byte before `offset`; `kind` is one of `KINDS`."""
 
     offset: int
     kind: str
@@ -45,7 +44,7 @@ class Mark:
 class Span:
     """A part of a transcript, from `start` up to `end`; seconds count from the monotonic stamp `zero_ns`.
 
-    Where a boot is in it `power_on_ns` is its beginning. `marks` are in any order.
+    `power_on_ns` is the stamp of a power-on within it. `marks` are in any order.
     """
 
     transcript: Transcript
@@ -58,9 +57,9 @@ class Span:
 
 @dataclass(frozen=True)
 class ConsoleRow:
-    """A line that came, with its number and offsets, or that was sent, without; `foreign` is where others' text begins.
+    """A received line with its number and offsets, or a sent one without a number.
 
-    `virtual_ns` is there on a board in virtual time.
+    `foreign` is the index in `text` where other output begins. `virtual_ns` is the stamp of a board in virtual time.
     """
 
     number: int | None
@@ -76,7 +75,7 @@ class ConsoleRow:
 
 @dataclass(frozen=True)
 class Patterns:
-    """By which an image's lines are told apart, and the prompt that what is typed stands behind."""
+    """The patterns that classify an image's lines, and its prompt."""
 
     prompt: bytes
     fatal: re.Pattern[bytes]
@@ -90,7 +89,10 @@ class Patterns:
         return _patterns(manifest.console, manifest.agent, manifest.failures)
 
     def kind(self, line: bytes, alone: bool) -> tuple[str, int | None]:
-        """What the line is, and where in it others' text begins; `alone` where it ends as the shell's do not."""
+        """Return the kind of a line, and the index in it where other output begins.
+
+        `alone` is set for a line that ends as the shell's lines do not.
+        """
         foreign = self.foreign.search(line) if alone else None
         begins = foreign.start() if foreign else None
         if self.fatal.search(line) and not self.noise.search(line):
@@ -105,22 +107,22 @@ class Patterns:
 @functools.lru_cache(maxsize=16)
 def _patterns(console: ConsoleFacts, agent: AgentFacts | None, failures: Failures) -> Patterns:
     def any_of(*patterns: str, end: str = "") -> re.Pattern[bytes]:
-        text = "|".join(f"(?:{re.sub('[(][?]P<[^>]*>', '(?:', one)})" for one in patterns)
+        text = "|".join(f"(?:{re.sub('[(][?]P<[^>]*>', '(?:', pattern)})" for pattern in patterns)
         return re.compile((f"(?:{text}){end}" if patterns else "(?!)").encode())
 
-    told = (agent.success, agent.failed, SEAL.decode()) if agent else ()
+    verdicts = (agent.success, agent.failed, SEAL.decode()) if agent else ()
     return Patterns(
         prompt=console.prompt.encode(),
         fatal=any_of(*failures.fatal, *(agent.faults if agent else ())),
         noise=any_of(*console.noise),
-        verdict=any_of(*told),
+        verdict=any_of(*verdicts),
         runner=any_of(*console.runner, *((agent.executing,) if agent else ())),
         foreign=any_of(*console.foreign, end="$"),
     )
 
 
 def stages_of(data: bytes, start: int, stages: Sequence[Stage]) -> Iterator[Mark]:
-    """The stages whose markers are in `data`, which begins at the offset `start`, each behind the one before."""
+    """Yield a mark for each stage whose marker is in `data`, in their order; `data` begins at the offset `start`."""
     at = 0
     for stage in stages:
         found = data.find(stage.marker.encode(), at)
@@ -131,7 +133,7 @@ def stages_of(data: bytes, start: int, stages: Sequence[Stage]) -> Iterator[Mark
 
 
 def beginning(part: Span) -> int:
-    """Where of `part` its last `CONSOLE_LINES` begin, or its last `CONSOLE_BYTES` where these are fewer."""
+    """Return the offset of the part's last `CONSOLE_LINES`, or of its last `CONSOLE_BYTES` where these are fewer."""
     start = max(part.start, part.end - CONSOLE_BYTES)
     data = part.transcript.read(start, part.end)
     at = len(data) - data.endswith(b"\n")
@@ -143,15 +145,15 @@ def beginning(part: Span) -> int:
 
 
 def rows(part: Span, patterns: Patterns) -> list[ConsoleRow]:
-    """The lines of `part`, from its `beginning` on, and what was typed meanwhile."""
+    """Return the lines of `part` from its `beginning` on, received and typed."""
     start = beginning(part)
     virtual = _virtual(part.transcript)
     number = part.transcript.line_number(start)
     made: list[ConsoleRow] = []
     line, begin, since = bytearray(), start, 0
-    later: list[ConsoleRow] = []  # typed while a line was under way
+    later: list[ConsoleRow] = []  # typed within a line
 
-    def came(end: int) -> None:
+    def end_line(end: int) -> None:
         nonlocal number, begin
         made.append(_row(bytes(line), number, since, begin, end, patterns, virtual))
         made.extend(later)
@@ -172,9 +174,9 @@ def rows(part: Span, patterns: Patterns) -> list[ConsoleRow]:
             line += piece
             at += len(piece)
             if piece.endswith(b"\n"):
-                came(at)
+                end_line(at)
     if line:
-        came(part.end)
+        end_line(part.end)
     made.extend(later)
     return made
 
@@ -185,13 +187,13 @@ def _row(
     alone = line.endswith(b"\r\n")
     text = COLOURS.sub(b"", line.removesuffix(b"\n").rstrip(b"\r"))
     kind, foreign = patterns.kind(text[:LINE_CHARACTERS], alone)
-    if foreign is not None:  # in characters of what is shown
+    if foreign is not None:  # in characters as shown
         foreign = len(printable(text[:foreign]))
     return ConsoleRow(number, since, begin, end, _shown(text), kind, foreign, virtual.at(begin) if virtual else None)
 
 
 def _shown(text: bytes) -> str:
-    """Fit to be read: control characters as `\\xNN`, and no more of the line than anybody reads."""
+    """Return a line with control characters as `\\xNN`, cut to `LINE_CHARACTERS`."""
     shown = printable(text[: 4 * LINE_CHARACTERS])
     left = len(text) - LINE_CHARACTERS
     return shown if left <= 0 else f"{shown[:LINE_CHARACTERS]} ... and {left} bytes more, see the transcript"
@@ -199,7 +201,7 @@ def _shown(text: bytes) -> str:
 
 @dataclass(frozen=True)
 class VirtualStamps:
-    """The virtual stamps of a transcript, ns, and the offsets that they are for."""
+    """The virtual stamps of a transcript, in ns, with their offsets."""
 
     times: tuple[int, ...]
     offsets: tuple[int, ...]
@@ -212,18 +214,18 @@ class VirtualStamps:
 def _virtual(transcript: Transcript) -> VirtualStamps | None:
     try:
         data = transcript.path.with_suffix(".virtual.tsv").read_bytes()
-    except OSError:  # in real time there is none
+    except OSError:  # real time
         return None
     stamps = [record.split(b"\t") for record in data.split(b"\n")[:-1]]
     return VirtualStamps(tuple(int(time) for time, _ in stamps), tuple(int(offset) for _, offset in stamps))
 
 
 def marked(lines: Sequence[ConsoleRow], marks: Sequence[Mark]) -> list[ConsoleRow]:
-    """The lines with each of the `marks` on the one that holds the byte before it; on the last where none does yet."""
+    """Return the lines, each mark on the line that holds the byte before it; on the last where none does yet."""
     made = list(lines)
     places = [place for place, row in enumerate(lines) if row.number is not None]
     ends = [lines[place].end for place in places]
-    order = ["", *WORDS]
+    order = ["", *KINDS]
     for mark in marks:
         if not places or mark.offset <= lines[places[0]].start:
             continue
@@ -231,77 +233,3 @@ def marked(lines: Sequence[ConsoleRow], marks: Sequence[Mark]) -> list[ConsoleRo
         kind = max(made[at].kind, mark.kind, key=order.index)
         made[at] = replace(made[at], kind=kind, notes=(*made[at].notes, mark.text[:NOTE_CHARACTERS]))
     return made
-
-
-def render(part: Span, manifest: Manifest, *, failed: bool = False) -> str | None:
-    """The page of `part`; None where nothing was typed and nothing came, except of a test that `failed`."""
-    every = rows(part, Patterns.of(manifest))
-    if not every and not failed:
-        return None
-    shown = every[-CONSOLE_LINES:]
-    cut = len(shown) < len(every) or beginning(part) > part.start
-    begin = shown[0].start if shown else part.start
-    marks = [one if cut else replace(one, offset=max(one.offset, begin + 1)) for one in part.marks]
-    lines = marked(shown, marks)
-    body = [f"<p>{_head(part, lines, cut)}"]
-    for mark in marks if not any(row.kind == "fail" for row in lines) else ():
-        if mark.kind == "fail":
-            where = f"at line {part.transcript.line_number(mark.offset)}, which is not shown" if shown else "here"
-            body.append(f'<p id="fail" class="bad">The test failed {where}: {escaped(mark.text[:NOTE_CHARACTERS])}')
-    used = [word for word in WORDS if any(row.kind == word for row in lines)]
-    if used:
-        body.append(f'<p class="faint">{"; ".join(f"{word}: {WORDS[word]}" for word in used)}')
-    body.append(
-        '<p id="still" class="faint">To search it with / and n and N, download it and open it; Ctrl-F does here.'
-        '<div id="bar"><input id="find" type="search" placeholder="search ( / )" aria-label="search the console"> '
-        '<button id="back" title="N">back</button> <button id="next" title="n">next</button> '
-        '<label><input id="only" type="checkbox"> only these lines</label> <span id="told" role="status"></span></div>'
-    )
-    if any(row.kind == "fail" for row in lines):
-        body.append('<p><a href="#fail">where it failed</a>')
-    body.append(f'<div class="log{" end" if failed else ""}" tabindex="0"><table>{_table(part, lines)}</table></div>')
-    return page("console", "".join(body), styles=[asset("console.css")], script=asset("console.js"))
-
-
-def _head(part: Span, lines: Sequence[ConsoleRow], cut: bool) -> str:
-    path = escaped(part.transcript.path)
-    first, last = (part.transcript.line_number(at) for at in (part.start, max(part.start, part.end - 1)))
-    numbers = [row.number for row in lines if row.number is not None]
-    if not numbers:
-        return f"{path}, at line {first}: nothing came during this test"
-    text = f"{path}, lines {numbers[0]} to {numbers[-1]}"
-    if cut:
-        text += f"; the test began in line {first} and ended in line {last}, the transcript has them all"
-    return text
-
-
-def _table(part: Span, lines: Sequence[ConsoleRow]) -> str:
-    if not lines:
-        return ""
-    booted = part.power_on_ns is not None and any(row.kind == "stage" for row in lines)
-    virtual = any(row.virtual_ns is not None for row in lines)
-    columns = ["line", "seconds", *(["since power-on"] if booted else []), *(["virtual time"] if virtual else [])]
-    head = "".join(f'<th class="n">{name}' for name in columns) + "<th><th>text"
-    failed = False
-    made = [f"<thead><tr>{head}<tbody>"]
-    for row in lines:
-        times = [f"{(row.time_ns - part.zero_ns) / 1e9:.3f}"]
-        if booted:
-            times.append(f"{(row.time_ns - (part.power_on_ns or 0)) / 1e9:.3f}")
-        if virtual:
-            times.append("" if row.virtual_ns is None else f"{row.virtual_ns / 1e9:.6f}")
-        names = f' class="{row.kind}"' if row.kind else ""
-        if row.kind == "fail" and not failed:
-            failed, anchor = True, ' id="fail"'
-        else:
-            anchor = f' id="L{row.number}"' if row.number is not None else ""
-        cells = "".join(f'<td class="n">{text}' for text in ("" if row.number is None else row.number, *times))
-        made.append(f"<tr{anchor}{names}>{cells}<td>{row.kind}<td>{_text(row)}")
-    return "".join(made)
-
-
-def _text(row: ConsoleRow) -> str:
-    text = escaped(row.text)
-    if row.foreign is not None:
-        text = f"{escaped(row.text[: row.foreign])}<b>{escaped(row.text[row.foreign :])}</b>"
-    return text + "".join(f" <i>&larr; {escaped(note)}</i>" for note in row.notes)

@@ -1,4 +1,4 @@
-"""Evidence as Allure wants it: steps from labgrid's bus, attachments, the environment."""
+"""Attach evidence to Allure's results: labgrid's steps, consoles, figures, and the environment."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from labgrid.step import StepEvent, steps
 from hil.board.stages import BootReport
 from hil.errors import HilError
 from hil.measure.units import shown
-from hil.report import console, player
+from hil.report import environment, player
+from hil.report.console_page import console_page
 from hil.text import printable_line
 from hil.wasm import Execution
 
-if TYPE_CHECKING:  # numpy and scipy cost each start a second, and most tests do not measure
+if TYPE_CHECKING:  # numpy and scipy take a second to import, and most tests do not measure
     from hil.compare.baseline import Baselines
     from hil.image.manifest import Manifest
     from hil.measure.decision import Check
@@ -30,13 +31,13 @@ if TYPE_CHECKING:  # numpy and scipy cost each start a second, and most tests do
     from hil.report.figures import MeasuredSeries
     from hil.report.repeat import Ran
 
-SAMPLES = 20_000  # of a longer series the samples are in the results file alone
-PLAYERS = 25  # pages with a player of their own, in a process: each weighs 150 kB in a report
+SAMPLES = 20_000  # the samples of a longer series are only in the results file
+PLAYERS = 25  # pages with a player, in a process: each takes 150 kB of a report
 played = itertools.count()
 
 
 class Steps:
-    """Mirrors labgrid's steps as Allure steps while it is entered."""
+    """A context manager that mirrors labgrid's steps as Allure steps."""
 
     def __init__(self) -> None:
         self._open: dict[int, str] = {}
@@ -63,30 +64,30 @@ class Steps:
 
 
 def attach_rates(table: str, facts: str) -> None:
-    """Attach pass rates and boots of the whole run, to be read and as JSON."""
+    """Attach pass rates and boots of the whole run, as text and as JSON."""
     allure.global_attach(table, "pass rates and boots", allure.attachment_type.TEXT)
     allure.global_attach(facts, "rates.json", allure.attachment_type.JSON)
 
 
 def attach_finding(fault: str, text: str) -> None:
-    """Attach what was found after a fault that was made on purpose."""
+    """Attach the finding of an injected fault."""
     allure.attach(text, f"fault: {fault}", allure.attachment_type.TEXT)
 
 
 def attach_robustness(report: str, lines: str) -> None:
-    """Attach the findings of the whole run, to be read and as JSON lines."""
+    """Attach the findings of all injected faults, as text and as JSON lines."""
     allure.global_attach(report, "robustness.md", allure.attachment_type.TEXT)
     allure.global_attach(lines, "robustness.jsonl", allure.attachment_type.TEXT)
 
 
 def attach_repeat(ran: Ran) -> None:
-    """Attach the command that runs the test again, and what has to be the same for it."""
+    """Attach the command that repeats the test, and the digests and versions that must match."""
     allure.attach(str(ran), "repeat this test", allure.attachment_type.TEXT)
 
 
 def attach_console(part: Span, manifest: Manifest, *, failed: bool, title: str, name: str = "console") -> None:
-    """Attach a test's console as a page and as an asciicast; of a test that `failed` with a player, see `player`."""
-    found = console.render(part, manifest, failed=failed)
+    """Attach a test's console as a page and as an asciicast; for a `failed` test with a player."""
+    found = console_page(part, manifest, failed=failed)
     if found is None:
         return
     allure.attach(found, name, allure.attachment_type.HTML)
@@ -94,7 +95,7 @@ def attach_console(part: Span, manifest: Manifest, *, failed: bool, title: str, 
     if cast is None:
         return
     if failed and player.player() is not None and next(played) < PLAYERS:
-        allure.attach(player.render(cast, title), f"{name}, played", allure.attachment_type.HTML)
+        allure.attach(player.player_page(cast, title), f"{name}, played", allure.attachment_type.HTML)
     allure.attach(cast, f"{name}.cast", "application/x-asciicast", "cast")
 
 
@@ -103,15 +104,15 @@ def attach_boot(boot: BootReport) -> None:
     rows = "\n".join(f"{stage.seconds:9.3f} s  {stage.name}" for stage in boot.stages)
     text = f"board {boot.board}, image {boot.image}\nclock: {boot.clock}\ntranscript: {boot.transcript}\n\n{rows}\n"
     if boot.restored is not None:
-        text = f"restored and proven in {boot.restored:.3f} s, from a snapshot of this boot:\n{text}"
+        text = f"restored and checked in {boot.restored:.3f} s, from a snapshot of this boot:\n{text}"
     allure.attach(text, "boot stages", allure.attachment_type.TEXT)
 
 
-def attach_executions(runs: Sequence[Execution]) -> None:
-    """Attach what a test deployed: module, verdict, output's state and times of each."""
-    if runs:
-        text = json.dumps([_facts(run) for run in runs], indent=2)
-        allure.attach(text, f"executions ({len(runs)})", allure.attachment_type.JSON)
+def attach_executions(executions: Sequence[Execution]) -> None:
+    """Attach module, verdict, output state and times of each execution."""
+    if executions:
+        text = json.dumps([_facts(execution) for execution in executions], indent=2)
+        allure.attach(text, f"executions ({len(executions)})", allure.attachment_type.JSON)
 
 
 def _facts(run: Execution) -> dict[str, Any]:
@@ -136,28 +137,27 @@ def _facts(run: Execution) -> dict[str, Any]:
 
 
 def attach_figures(recorded: Sequence[tuple[Series, Sequence[Check]]], results: Path, baselines: Baselines) -> None:
-    """Attach what a test measured: one table, pictures of what was judged, the samples of each series.
+    """Attach a test's series: one table, pictures of those with bounds, and the samples.
 
-    `results` is the results file, which has all samples; each series is held against its own of the `baselines`.
+    `results` is the results file, which has all samples; each series is compared to its baseline.
     """
     if not recorded:
         return
     from hil.plots import series as plots
-    from hil.report import figures
+    from hil.report.figures import figures_page
 
-    taken = [_against(one, checks, baselines) for one, checks in recorded]
-    allure.attach(figures.render(taken), "figures", allure.attachment_type.HTML)
-    for one in taken:
+    measured = [_compared(series, checks, baselines) for series, checks in recorded]
+    allure.attach(figures_page(measured), "figures", allure.attachment_type.HTML)
+    for one in measured:
         if one.checks:
-            near = one.baseline
             pictures = {
-                "histogram": plots.histogram(one.series, one.checks, near),
-                "timeline": plots.timeline(one.series, one.checks, near),
+                "histogram": plots.histogram(one.series, one.checks, one.baseline),
+                "timeline": plots.timeline(one.series, one.checks, one.baseline),
                 "percentiles": plots.percentiles(one.series, one.checks),
             }
             for kind, picture in pictures.items():
                 allure.attach(picture, f"{kind}: {one.name}", allure.attachment_type.SVG)
-    for one in taken:
+    for one in measured:
         if len(one.series) > SAMPLES:
             text = f"{len(one.series)} samples, too many for a report; the results file has them:\n{results}\n"
             allure.attach(text, f"samples: {one.name}", allure.attachment_type.TEXT)
@@ -166,18 +166,18 @@ def attach_figures(recorded: Sequence[tuple[Series, Sequence[Check]]], results: 
         allure.attach(f"sample,{one.series.unit}\n{rows}\n", f"samples: {one.name}", allure.attachment_type.CSV)
 
 
-def _against(series: Series, checks: Sequence[Check], baselines: Baselines) -> MeasuredSeries:
+def _compared(series: Series, checks: Sequence[Check], baselines: Baselines) -> MeasuredSeries:
     from hil.report.figures import MeasuredSeries
 
     try:
         (compared,) = baselines.compare([series])
-    except HilError as error:  # a broken one must not hide the figures
+    except HilError as error:  # a broken baseline must not hide the figures
         return MeasuredSeries(series, tuple(checks), unread=error.message)
     return MeasuredSeries(series, tuple(checks), compared)
 
 
 def attach_comparison(several: Sequence[Series]) -> None:
-    """Attach series of one quantity in one picture."""
+    """Attach one picture of several series of a quantity."""
     from hil.plots import series as plots
 
     names = " | ".join(series.subject for series in several)
@@ -185,22 +185,21 @@ def attach_comparison(several: Sequence[Series]) -> None:
 
 
 def add_environment(results: Path, name: str, fact: str) -> None:
-    """Add one more fact to Allure's environment.properties, once all who write it have done so."""
+    """Add a fact of the whole run to Allure's environment.properties, beside those of others."""
     _write_environment(results, {name: fact}, keep=lambda _: True)
 
 
 def write_environment(results: Path, facts: dict[str, str]) -> None:
-    """Write what a reader must know of the whole run, as Allure's environment.properties."""
+    """Write the facts of the whole run to Allure's environment.properties, in place of earlier ones about links."""
     _write_environment(results, facts, keep=lambda name: not name.startswith("link"))
 
 
 def _write_environment(results: Path, facts: dict[str, str], keep: Callable[[str], bool]) -> None:
-    """Write `facts`, and `keep` the others that are there: other runs may write to the same directory at once."""
-    told = {key.replace(" ", "."): printable_line(value) for key, value in facts.items()}
+    """Write `facts`, and the existing ones that `keep` selects: runs in parallel may share the directory."""
     with (results / "environment.properties").open("a+", encoding="utf-8", errors="replace") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        there = dict(line.rstrip("\n").split(" = ", 1) for line in file if " = " in line)
+        old = environment.parse(file.read())
         file.truncate(0)
-        kept = {name: value for name, value in there.items() if keep(name)}
-        file.writelines(f"{name} = {value}\n" for name, value in (kept | told).items())
+        kept = {name: value for name, value in old.items() if keep(name)}
+        file.write(environment.text(kept | {name: printable_line(fact) for name, fact in facts.items()}))

@@ -1,4 +1,4 @@
-"""Who made a report's results: a job of a CI system, by the variables that it sets, or a night."""
+"""The executor of a run: a job of a CI system, recognised by its environment variables, or a night."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def executor(environment: Mapping[str, str], night: str = "") -> dict[str, Any] | None:
-    """What Allure's executor.json says of it; None where nobody but a person ran the tests."""
+    """Return the data of Allure's executor.json; None for a run by hand."""
 
     def of(*names: str) -> str:
         return next((environment[name] for name in names if environment.get(name)), "")

@@ -1,9 +1,10 @@
-"""The figures of one test as a page: each with limits, bound, margin and outcome, and what took it."""
+"""The page of a test's figures: each with its confidence interval, bound, margin and outcome."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hil.compare.baseline import BaselineComparison
 from hil.measure.decision import Check
@@ -11,10 +12,11 @@ from hil.measure.figure import Estimate, Figure
 from hil.measure.figures import FIGURES
 from hil.measure.series import Series
 from hil.measure.units import shown
-from hil.report.markup import escaped, page
+from hil.report.margins import margin
+from hil.report.templates import render
 
-ALWAYS = ("min", "p50", "p99", "max")  # shown where no bound speaks of them, too
-COLUMNS = ("figure", "value", "limits", "bound", "margin", "outcome", "why")
+ALWAYS = ("min", "p50", "p99", "max")  # shown without a bound, too
+COLUMNS = ("figure", "value", "confidence interval", "bound", "margin", "outcome", "why")
 COLOURS = {
     "pass": "good",
     "marginal": "warn",
@@ -24,7 +26,7 @@ COLOURS = {
     "better": "good",
     "different": "bad",
 }
-"""Of the outcomes of bounds and of comparisons."""
+"""Style classes of the outcomes of bounds and of comparisons."""
 STYLE = (
     "td,th{padding:2px 14px 2px 0}.figures td:nth-child(-n+5){white-space:nowrap}pre{margin:4px 0;white-space:pre-wrap}"
 )
@@ -32,9 +34,9 @@ STYLE = (
 
 @dataclass(frozen=True, eq=False)
 class MeasuredSeries:
-    """A series that a test took, what became of its bounds, and how it stands against its baseline.
+    """A series of a test, the outcomes of its bounds, and its comparison to the baseline.
 
-    `compared` is None where nobody asked; `unread` says why the baseline could not be read.
+    `compared` is None without a comparison; `unread` is the reason why the baseline could not be read.
     """
 
     series: Series
@@ -48,76 +50,79 @@ class MeasuredSeries:
 
     @property
     def baseline(self) -> Series | None:
-        """What the series can be drawn against: the same unit, whatever has changed in between."""
+        """The baseline, if the series can be drawn against it: it has the same unit."""
         found = self.compared.baseline if self.compared else None
         return found if found is not None and found.unit == self.series.unit else None
 
 
-def margin(value: float, limit: float) -> str:
-    """What is left of the bound, as a share of it: `38 % left`, `over by 12 %`."""
-    if limit == 0:
-        return "none left" if value <= 0 else "over"
-    share = (limit - value) / limit
-    return f"{100 * share:.3g} % left" if share >= 0 else f"over by {-100 * share:.3g} %"
-
-
-def render(several: Sequence[MeasuredSeries]) -> str:
-    """The page of all series of a test, those that were judged first."""
-    ordered = sorted(several, key=lambda one: not one.checks)
-    return page("figures", "".join(map(_section, ordered)), styles=[STYLE])
-
-
-def _section(taken: MeasuredSeries) -> str:
-    series = taken.series
-    clock = series.clock
-    floor = "not measured" if clock.floor is None else "none" if clock.floor == 0 else shown(clock.floor)
-    confidence = f"limits at {100 * series.confidence:.4g} %, one-sided"
-    told = "exact, it repeats to the bit: a figure is its own limits" if clock.exact else confidence
-    facts = f"n = {len(series)}; clock: {clock.name}, resolution {shown(clock.resolution)}, noise floor {floor}; {told}"
-    if clock.remark:
-        facts += f"; {clock.remark}"
-    judged = {check.bound.figure.name for check in taken.checks}
-    rows = [_judged(check, clock.exact) for check in taken.checks]
-    others = [FIGURES[name] for name in ALWAYS if name not in judged]
-    rows += [_row(one, one.estimate(series, series.confidence), clock.exact) for one in others]
-    head = "".join(f"<th>{name}" for name in COLUMNS)
-    return (
-        f'<h2>{escaped(taken.name)}</h2><p class="faint">{escaped(facts)}'
-        f'<table class="figures"><thead><tr>{head}<tbody>{"".join(rows)}</table>{_against(taken)}'
+def figures_page(several: Sequence[MeasuredSeries]) -> str:
+    """Return the page of all series of a test, those with bounds first."""
+    ordered = sorted(several, key=lambda measured: not measured.checks)
+    return render(
+        "figures.html",
+        title="figures",
+        name="figures",
+        styles=[STYLE],
+        columns=COLUMNS,
+        sections=[_section(measured) for measured in ordered],
     )
 
 
-def _judged(check: Check, exact: bool) -> str:
+def _section(measured: MeasuredSeries) -> dict[str, Any]:
+    series = measured.series
+    clock = series.clock
+    floor = "not measured" if clock.floor is None else "none" if clock.floor == 0 else shown(clock.floor)
+    facts = [
+        f"n = {len(series)}",
+        f"clock: {clock.name}, resolution {shown(clock.resolution)}, noise floor {floor}",
+        "exact, it repeats to the bit"
+        if clock.exact
+        else f"confidence intervals at {100 * series.confidence:.4g} %, one-sided",
+        clock.remark,
+    ]
+    bounded = {check.bound.figure.name for check in measured.checks}
+    others = [FIGURES[name] for name in ALWAYS if name not in bounded]
+    return {
+        "name": measured.name,
+        "facts": "; ".join(filter(None, facts)),
+        "rows": [
+            *(_bounded_row(check, clock.exact) for check in measured.checks),
+            *(_row(figure, figure.estimate(series, series.confidence), clock.exact) for figure in others),
+        ],
+        "unread": measured.unread,
+        "baseline": _baseline(measured.compared) if measured.compared and not measured.unread else None,
+    }
+
+
+def _bounded_row(check: Check, exact: bool) -> dict[str, str]:
     bound, estimate = check.bound, check.estimate
     why = [check.why, f"bound's reason: {bound.reason}" if bound.reason else ""]
-    outcome = f'<span class="{COLOURS[check.outcome]}">{check.outcome}</span>'
-    left = margin(estimate.value, bound.limit.value)
-    told = "; ".join(filter(None, why))
-    return _row(bound.figure, estimate, exact, f"at most {bound.limit}", left, outcome, told)
+    return _row(bound.figure, estimate, exact) | {
+        "bound": f"at most {bound.limit}",
+        "margin": margin(estimate.value, bound.limit.value),
+        "outcome": str(check.outcome),
+        "colour": COLOURS[check.outcome],
+        "why": "; ".join(filter(None, why)),
+    }
 
 
-def _row(
-    figure: Figure,
-    estimate: Estimate,
-    exact: bool,
-    bound: str = "",
-    left: str = "",
-    outcome: str = "no bound",
-    why: str = "",
-) -> str:
+def _row(figure: Figure, estimate: Estimate, exact: bool) -> dict[str, str]:
     lower, upper = ("?" if limit is None else shown(limit, estimate.unit) for limit in (estimate.lower, estimate.upper))
-    limits = "exact" if exact else f"{lower} .. {upper}" if figure.interval else "of these samples"
-    cells = [figure.name, shown(estimate.value, estimate.unit), limits, bound, left]
-    return "<tr>" + "".join(f"<td>{escaped(cell)}" for cell in cells) + f"<td>{outcome}<td>{escaped(why)}"
+    return {
+        "figure": figure.name,
+        "value": shown(estimate.value, estimate.unit),
+        "interval": "exact" if exact else f"{lower} .. {upper}" if figure.interval else "of these samples",
+        "bound": "",
+        "margin": "",
+        "outcome": "no bound",
+        "colour": "",
+        "why": "",
+    }
 
 
-def _against(taken: MeasuredSeries) -> str:
-    """How the series stands against its baseline, in words."""
-    if taken.unread:
-        return f'<p class="warn">baseline: {escaped(taken.unread)}'
-    if taken.compared is None:
-        return ""
-    first, _, rest = str(taken.compared).partition("\n")
-    colour = COLOURS.get(taken.compared.outcome, "faint")
-    word = first.partition(":")[0]
-    return f'<p>against the baseline: <span class="{colour}">{escaped(word)}</span><pre>{escaped(rest)}</pre>'
+def _baseline(compared: BaselineComparison) -> dict[str, str]:
+    return {
+        "outcome": str(compared.outcome),
+        "colour": COLOURS.get(compared.outcome, "faint"),
+        "text": str(compared).partition("\n")[2],
+    }

@@ -1,4 +1,4 @@
-"""The quality gate: rules that a report's results keep or not, as `reports/allurerc.mjs` has them."""
+"""The quality gate: the rules of `reports/allurerc.mjs`, and whether a report's results keep them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hil.errors import InfrastructureError
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of the gate, and whether it was kept."""
+    """One rule of the gate and its result."""
 
     name: str
     kept: bool
@@ -22,16 +22,18 @@ class Rule:
 
 
 def rules(text: str) -> tuple[Rule, ...]:
-    """What the generator has said of the gate. Raises `InfrastructureError` for anything else."""
+    """Parse the generator's output about the gate. Raises `InfrastructureError` for anything else."""
     try:
-        told = json.loads(text)
-        if not isinstance(told, list):
-            raise TypeError("it is no list")
-        return tuple(Rule(str(one["rule"]), one["success"] is True, str(one["message"])) for one in told)
+        results = json.loads(text)
+        if not isinstance(results, list):
+            raise TypeError("not a list")
+        return tuple(Rule(str(rule["rule"]), rule["success"] is True, str(rule["message"])) for rule in results)
     except (ValueError, LookupError, TypeError):
-        raise InfrastructureError(f"the report's generator did not tell of its gate: {text[:200]!r}") from None
+        raise InfrastructureError(
+            f"the report's generator did not return its quality gate, but {text[:200]!r}"
+        ) from None
 
 
 def kept(gate: Sequence[Rule]) -> bool:
-    """Whether all rules are kept; a gate without rules is none, and is not."""
+    """Check that all rules are kept, and that there are some."""
     return bool(gate) and all(rule.kept for rule in gate)

@@ -1,4 +1,4 @@
-"""What kind of failure a test has: one word for each, by which the report sorts failures into its categories."""
+"""The kinds of failures, by which the report sorts them into categories."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOOT, DIED, GUEST, RUNNER, FAULT_MADE, OUTPUT, EXPECTATION = (
     "output",
     "expectation",
 )
-GARBLED = "garbled"  # exited with 0, but the line did not bring what the module wrote
+GARBLED = "garbled"  # exited with 0, but the module's output was damaged on the line
 VERDICTS = ("exited", "failed", "faulted", "silent", "stuck", "no-agent")
 BOUND_FAILED, BOUND_INCONCLUSIVE, BOUND_MARGINAL = "bound-failed", "bound-inconclusive", "bound-marginal"
 KILLED, NOT_RUN = "killed", "not-run"
@@ -27,18 +27,18 @@ KINDS = (
     *(BOUND_FAILED, BOUND_INCONCLUSIVE, FAULT_MADE, EXPECTATION),
     *("test", "configuration", "infrastructure", KILLED, NOT_RUN, BOUND_MARGINAL),
 )
-"""All there are. `reports/allurerc.mjs` has a category for each."""
+"""All kinds. `reports/allurerc.mjs` has a category for each."""
 
 
 def kind_of(
     fault: str, error: BaseException, last: Execution | None = None, *, fatal: bool = False, made: bool = False
 ) -> str:
-    """The kind of a failure by `fault`, one of `hil.errors.ORIGINS`, with `error`.
+    """Return the kind of a failure of the origin `fault`, one of `hil.errors.ORIGINS`, with `error`.
 
-    `last` is the test's last deployment, `fatal` whether there was a fatal message on its console, `made` whether a
-    fault was made on purpose. What explains the others comes first.
+    `last` is the test's last execution, `fatal` is set for a fatal message on its console, `made` for an injected
+    fault. Of several kinds the one that explains the others counts.
     """
-    checks = getattr(error, "checks", ())  # of `BoundsNotKept`, whose module takes its time to load
+    checks = getattr(error, "checks", ())  # of `BoundsNotKept`, whose module is slow to import
     if fault == "test" and checks:
         return BOUND_INCONCLUSIVE
     if fault != "image":

@@ -1,14 +1,14 @@
-"""What a test is filed under in the report: labels, parameters, links and its identity. All of it is set here.
+"""Labels, parameters, links and identity of a test's result in the report.
 
-allure-pytest makes a result as it always does; just before it is written `Stamp` completes it. What a test has set by
-allure's own decorators and calls stands.
+`Stamp` completes each result of allure-pytest just before it is written. What a test set by allure's own decorators and
+calls takes precedence.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 BOARD_PARAMETER, REPETITION_PARAMETER = "hil_session_board", "hil_repetition"
 AUTOMATIC = (("host", str(host_tag())), ("thread", str(thread_tag())))  # type: ignore[no-untyped-call]
-# hidden in the report: for those who read results again
+# hidden in the report, for programs that read results
 NODE, CHOSEN, KNOWN_URL = "_node", "_chosen", "_known_url"
-RUN, NUMBER = "_run", "_number"  # which run a result is of, and the result's place among those of its process
+RUN, NUMBER = "_run", "_number"  # the run of a result, and its number in its process
 
 
 @dataclass(frozen=True)
 class Known:
-    """A known issue: its number, what is known, and whether it still excuses a failure."""
+    """A known issue: its number, its description, and whether it still excuses a failure."""
 
     issue: str
     text: str
@@ -40,7 +40,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Blame:
-    """Whose fault a failure was, its kind, and the stage of a boot that it was in."""
+    """The origin of a failure, its kind, and the boot stage in which it happened."""
 
     fault: str
     kind: str
@@ -49,10 +49,10 @@ class Blame:
 
 @dataclass
 class Sheet:
-    """What is known of one test. The first part holds for all its tries, the second is of one try.
+    """The data of one test for its result. The first part holds for all its tries, the second for one try.
 
-    `test` is its name that stays (`hil.history.identity`), `parameters` the names of pytest's parameters, which are
-    part of that name. `counted` are parameters that tell results of one name from each other.
+    `test` is its stable name (`hil.history.identity`), `parameters` the names of pytest's parameters, which are part of
+    that name. `counted` are parameters that distinguish results of one name.
     """
 
     nodeid: str
@@ -83,26 +83,26 @@ class Sheet:
     blames: tuple[Blame, ...] = ()
 
     def again(self) -> None:
-        """Forget a try."""
+        """Reset the data of one try."""
         self.executions, self.outcomes, self.blames = (), (), ()
 
     @property
     def last(self) -> Execution | None:
-        """The last deployment."""
+        """The last execution."""
         return self.executions[-1] if self.executions else None
 
     @property
     def blame(self) -> Blame | None:
-        """The failure that counts, of several by `ORIGINS`."""
-        return min(self.blames, key=lambda one: ORIGINS.index(one.fault), default=None)
+        """The failure that counts: of several the first in the order of `ORIGINS`."""
+        return min(self.blames, key=lambda blame: ORIGINS.index(blame.fault), default=None)
 
     def link(self, issue: str) -> str:
-        """Where the tracker has an issue; empty without a tracker."""
+        """Return the URL of an issue; empty without a tracker."""
         return self.tracker.format(issue) if self.tracker else ""
 
 
 class Stamp:
-    """Completes each result of a `run` with what `sheet` has, as it is written. A context manager."""
+    """A context manager that completes each result of a `run` from `sheet` as it is written."""
 
     def __init__(self, run: str = "") -> None:
         self.run = run
@@ -126,14 +126,14 @@ class Stamp:
 
 
 def stamp(result: Any, sheet: Sheet) -> None:
-    """Complete `result`, one of allure's, with what `sheet` has."""
+    """Complete `result`, one of allure's, from `sheet`."""
     result.labels = [*_kept(result.labels, sheet), *_labels(result, sheet)]
     _add_links(result, sheet)
     own = {BOARD_PARAMETER, REPETITION_PARAMETER}
     result.parameters = [
         *(Parameter(name, value) for name, value in variant(sheet).items()),
         *_shown(sheet),
-        *(_excluded(one, sheet) for one in result.parameters if one.name not in own),
+        *(_excluded(parameter, sheet) for parameter in result.parameters if parameter.name not in own),
     ]
     result.testCaseId = digest(sheet.test)
     result.historyId = history_id(result.testCaseId, [(p.name, p.value) for p in result.parameters if not p.excluded])
@@ -142,52 +142,58 @@ def stamp(result: Any, sheet: Sheet) -> None:
         result.statusDetails.known = True
 
 
+def label_of(result: Mapping[str, Any], name: str) -> str:
+    """Return the value of a label in a result's JSON data; empty without one."""
+    return next((str(label.get("value")) for label in result.get("labels") or () if label.get("name") == name), "")
+
+
 def digest(text: str) -> str:
+    """Return the MD5 that the generator uses for identities."""
     return hashlib.md5(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 
 
 def history_id(case: str, parameters: Iterable[tuple[str, str]]) -> str:
-    """By what the report knows a result again: the test and the parameters that count, as the generator reckons it."""
+    """Return the identity of a result in the report's history, computed as the generator does."""
     counted = ",".join(f"{name}:{value}" for name, value in sorted(parameters))
     return f"{digest(case)}.{digest(counted)}"
 
 
 def variant(sheet: Sheet) -> dict[str, str]:
-    """The parameters that count: each variant of a test has a history of its own."""
+    """Return the identifying parameters: each variant of a test has its own history."""
     found = {"board": sheet.board, "image": sheet.image, "clock": sheet.clock, **sheet.counted}
     return {name: value for name, value in found.items() if value}
 
 
 def _shown(sheet: Sheet) -> list[Parameter]:
-    """Parameters to be read: which module it was a failed test may not have come to, and any place will do."""
-    modules = ", ".join(dict.fromkeys(one.module.name for one in sheet.executions))
+    """Return parameters for readers only: a test may fail before it deploys, and any place serves."""
+    modules = ", ".join(dict.fromkeys(execution.module.name for execution in sheet.executions))
     found = {"module": modules, "place": sheet.place, "worker": sheet.worker if sheet.worker != "main" else ""}
     return [Parameter(name, value, excluded=True) for name, value in found.items() if value]
 
 
 def _excluded(parameter: Parameter, sheet: Sheet) -> Parameter:
-    if parameter.name in sheet.parameters:  # its value is in the test's name; its text may hold addresses and paths
+    if parameter.name in sheet.parameters:  # its value is in the test's name; the text may hold addresses and paths
         parameter.excluded = True
     return parameter
 
 
 def _kept(labels: Sequence[Label], sheet: Sheet) -> list[Label]:
-    """The result's labels but those that allure-pytest sets of itself and we know better."""
-    theirs = {
+    """Return the result's labels without those that allure-pytest sets by default."""
+    defaults = {
         ("parentSuite", sheet.package),
         ("suite", sheet.module),
         ("subSuite", " > ".join(sheet.classes)),
         *AUTOMATIC,
     }
-    return [one for one in labels if (one.name, one.value) not in theirs]
+    return [label for label in labels if (label.name, label.value) not in defaults]
 
 
 def _labels(result: Any, sheet: Sheet) -> list[Label]:
-    kept = {one.name for one in _kept(result.labels, sheet)}
+    kept = {label.name for label in _kept(result.labels, sheet)}
     blame = sheet.blame
     kind = blame.kind if blame else BOUND_MARGINAL if "marginal" in sheet.outcomes else ""
     board = sheet.board and (f"{sheet.board} ({sheet.place})" if sheet.place else sheet.board)
-    once = [  # unless the test has its own
+    defaults = [  # unless the test has its own
         ("epic", sheet.suite),
         *(("feature", name) for name in sheet.requirements or [sheet.title]),
         ("story", sheet.story),
@@ -213,7 +219,7 @@ def _labels(result: Any, sheet: Sheet) -> list[Label]:
         (NODE, sheet.nodeid),
         (CHOSEN, sheet.chosen),
     ]
-    pairs = [one for one in once if one[0] not in kept] + ours
+    pairs = [label for label in defaults if label[0] not in kept] + ours
     return [Label(name, value) for name, value in dict.fromkeys(pairs) if value]
 
 
@@ -222,13 +228,13 @@ def _known(sheet: Sheet) -> list[tuple[str, str]]:
         return []
     issue, text = sheet.known.issue, sheet.known.text
     if not sheet.known.holds:
-        return [("tag", f"known issue {issue}: its time is over")]
+        return [("tag", f"known issue {issue}: expired")]
     return [("known", issue), ("known-text", text), (KNOWN_URL, sheet.link(issue))]
 
 
 def _add_links(result: Any, sheet: Sheet) -> None:
-    there = {one.url for one in result.links}
+    existing = {link.url for link in result.links}
     for issue in dict.fromkeys((*sheet.issues, *([sheet.known.issue] if sheet.known else []))):
         url = sheet.link(issue)
-        if url and url not in there:
+        if url and url not in existing:
             result.links.append(Link("issue", url, issue))

@@ -1,6 +1,6 @@
-"""The results of one run or of several, brought together in one directory, from which a report is made.
+"""Merge the results of several runs into one directory, from which a report is made.
 
-They are data of others: only regular files of a bounded size are taken, and results only as far as they are valid.
+They are untrusted: only regular files of a bounded size and valid results are taken.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from uuid import uuid4
 from hil.errors import ConfigurationError
 from hil.history.journal import NAME
 from hil.host import foreign
-from hil.report import killed, shape
-from hil.report.labels import CHOSEN, KNOWN_URL, NUMBER, RUN, digest, history_id
+from hil.report import environment, incomplete_runs, shape
+from hil.report.labels import CHOSEN, KNOWN_URL, NUMBER, RUN, digest, history_id, label_of
 from hil.text import printable_line
 
-RESULT, ENVIRONMENT, EXECUTOR = "-result.json", "environment.properties", "executor.json"
-OTHERS = ("-container.json", "-globals.json")  # which the generator ends with where they are broken
+RESULT, EXECUTOR = "-result.json", "executor.json"
+OTHERS = ("-container.json", "-globals.json")  # broken ones end the generator
 ATTACHMENT_LIMIT, ALL_LIMIT = 64 << 20, 1 << 30  # bytes of one attachment, and of all in a report
-NAMED = 5  # files left out that are named
+NAMED = 5  # skipped files that are named
 
 
 @dataclass(frozen=True)
 class Part:
-    """The results of one run in `directory`, under its `name` where there are several; `journal` if not there."""
+    """The results of one run in `directory`; its `name` among several, and its `journal` where that is elsewhere."""
 
     directory: Path
     name: str = ""
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Issue:
-    """A known issue, the tests that it excuses, and where the tracker has it."""
+    """A known issue, its URL in the tracker, and the tests that it excuses."""
 
     number: str
     text: str
@@ -49,9 +49,9 @@ class Issue:
 
 @dataclass
 class Merged:
-    """What a report is made of. `ids` are the generator's names of the results that count, retries left out.
+    """The merged results. `ids` are the generator's names of the results that count, retries left out.
 
-    `began` and `ended` are in milliseconds since 1970, 0 without a result. `notes` are for whoever asked.
+    `began` and `ended` are in milliseconds since 1970, 0 without a result. `notes` are messages for the user.
     """
 
     count: int = 0
@@ -64,36 +64,36 @@ class Merged:
 
 
 class _Results:
-    """Adapts results one by one, and keeps what must be known of all."""
+    """Adapts results one by one, and collects data of all."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.last: dict[str, tuple[int, str]] = {}  # by history id: begin and name of the last try
+        self.last: dict[str, tuple[int, str]] = {}  # start and name of the last try, by history id
         self.variants: dict[str, dict[tuple[str, str], int]] = {}
         self.issues: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
         self.times: list[int] = []
-        self.starts: dict[tuple[str, str], int] = {}  # of the last try, by run and history id
+        self.starts: dict[tuple[str, str], int] = {}  # start of the last try, by run and history id
 
     def adapt(self, run: str, facts: dict[str, Any]) -> dict[str, Any]:
-        labels = [one for one in facts.get("labels") or () if isinstance(one, dict)]
-        named = {one.get("name"): one.get("value") for one in labels}
+        labels = [label for label in facts.get("labels") or () if isinstance(label, dict)]
+        named = {label.get("name"): label.get("value") for label in labels}
         if run:
             labels += [{"name": "run", "value": run}, {"name": "tag", "value": run}]
         facts["labels"] = labels
-        self._tell_apart(run, str(named.get(CHOSEN, "")), facts)
+        self._separate(run, str(named.get(CHOSEN, "")), facts)
         if facts.get("status") in ("failed", "broken") and "known" in named:
             texts, cases = self.issues.setdefault((str(named["known"]), str(named.get(KNOWN_URL, ""))), ({}, {}))
             texts[str(named.get("known-text", ""))] = None
             cases[str(facts.get("testCaseId"))] = None
             details = facts.get("statusDetails")
-            if isinstance(details, dict):  # the rules made of `issues` say it better
+            if isinstance(details, dict):  # Allure's rules, made of `issues`, replace it
                 details.pop("known", None)
         self._order(run or str(named.get(RUN, "")), facts)
         self._count(facts)
         return facts
 
     def _order(self, run: str, facts: dict[str, Any]) -> None:
-        """Let a later try of a run begin later, as the generator has it, also where the clock was set back."""
+        """Make a later try of a run begin later, as the generator requires, though the clock was set back."""
         history, start = _history_id(facts), facts.get("start")
         if not run or not history or start is None:
             return
@@ -102,8 +102,8 @@ class _Results:
             facts |= {name: facts[name] + late for name in ("start", "stop") if facts.get(name) is not None}
         self.starts[run, history] = facts["start"]
 
-    def _tell_apart(self, run: str, chosen: str, facts: dict[str, Any]) -> None:
-        """Let one test on two places of a kind, or in two runs, be two: the generator would take them for tries."""
+    def _separate(self, run: str, chosen: str, facts: dict[str, Any]) -> None:
+        """Give a test on two places of a kind, or in two runs, two identities: they are no tries of each other."""
         history = _history_id(facts)
         if not history:
             return
@@ -123,14 +123,14 @@ class _Results:
     def _count(self, facts: dict[str, Any]) -> None:
         self.count += 1
         start, stop = facts.get("start"), facts.get("stop")
-        self.times += [one for one in (start, stop) if isinstance(one, int)]
+        self.times += [moment for moment in (start, stop) if isinstance(moment, int)]
         name = digest(str(facts.get("uuid", "")))
         key = _history_id(facts) or name
         self.last[key] = max(self.last.get(key, (0, "")), (start if isinstance(start, int) else 0, name))
 
 
 def _history_id(facts: dict[str, Any]) -> str:
-    """What the generator knows the result by; empty where it does not know it again."""
+    """Return the identity of a result in the generator's history; empty without one."""
     case = facts.get("testCaseId") or facts.get("fullName")
     if not isinstance(case, str):
         return ""
@@ -139,43 +139,43 @@ def _history_id(facts: dict[str, Any]) -> str:
 
 
 class _Files:
-    """Takes files of others over into the directory `output`; `left_out` names those that are none to take."""
+    """Copies untrusted files into the directory `output`; `skipped` are those refused, with the reasons."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
-        self.left_out: list[str] = []
+        self.skipped: list[str] = []
         self._room = ALL_LIMIT
 
     def json(self, path: str) -> dict[str, Any] | None:
-        """A JSON object of Allure's; None where it is broken: its writer was killed, or it is another tool's."""
+        """Return one of Allure's JSON objects; None for a broken one, of a killed writer for example."""
         try:
             return shape.checked(foreign.decode(foreign.read(path, foreign.RESULT_LIMIT)))
         except (OSError, ValueError) as error:
-            self._leave(path, foreign.why(error))
+            self._skip(path, foreign.why(error))
             return None
 
     def text(self, path: str) -> str:
         try:
             return foreign.read(path, foreign.RESULT_LIMIT).decode("utf-8-sig", "replace")
         except OSError as error:
-            self._leave(path, foreign.why(error))
+            self._skip(path, foreign.why(error))
             return ""
 
     def put(self, name: str, facts: dict[str, Any]) -> None:
-        """Write a JSON object of the suffix that `name` has; results of others may be called the same in two runs."""
+        """Write a JSON object as `name`, or, where another run has that, under a new name with the same suffix."""
         path = self.output / name
         if path.exists():
             path = self.output / f"{uuid4()}-{name.rpartition('-')[2]}"
         path.write_text(json.dumps(facts, ensure_ascii=False), "utf-8")
 
     def attachment(self, path: str, name: str) -> None:
-        """Take a file as it is, by a hard link where that is possible; of the same name in two runs the first."""
+        """Copy a file, by a hard link if possible; of two runs with the same name the first counts."""
         try:
             status = os.lstat(path)
             if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "it is a link or no regular file")
+                raise OSError(errno.EINVAL, "not a regular file")
             if status.st_size > min(ATTACHMENT_LIMIT, self._room):
-                raise OSError(errno.EFBIG, f"it has {status.st_size >> 20} MiB")
+                raise OSError(errno.EFBIG, f"too large, {status.st_size >> 20} MiB")
             to = self.output / name
             try:
                 os.link(path, to, follow_symlinks=False)
@@ -187,19 +187,20 @@ class _Files:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            self._leave(path, foreign.why(error))
+            self._skip(path, foreign.why(error))
 
-    def _leave(self, path: str, why: str) -> None:
-        self.left_out.append(printable_line(f"{Path(path).name}: {why}"))
+    def _skip(self, path: str, why: str) -> None:
+        self.skipped.append(printable_line(f"{Path(path).name}: {why}"))
 
 
 def merge(parts: Sequence[Part], output: Path) -> Merged:
-    """Put the results of `parts` into the directory `output`. What is there already is never changed.
+    """Write the results of `parts` into the directory `output`, and leave `parts` unchanged.
 
-    A run that was cut short is completed from its journal (`hil.report.killed`). What is broken is named and left out.
+    A run that was cut short is completed from its journal. Broken files are skipped and named.
     Raises `ConfigurationError` for a directory that cannot be read.
     """
-    results, environment, merged, files = _Results(), [], Merged(), _Files(output)
+    results, merged, files = _Results(), Merged(), _Files(output)
+    environments: list[tuple[str, dict[str, str]]] = []
     for part in parts:
         found: list[tuple[str, dict[str, Any]]] = []
         for entry in _entries(part.directory):
@@ -209,30 +210,29 @@ def merge(parts: Sequence[Part], output: Path) -> Merged:
                     merged.broken += 1
                 else:
                     found.append((entry.name, facts))
-            elif entry.name == ENVIRONMENT:
-                prefix = f"{part.name}." if part.name else ""
-                environment += [prefix + line for line in files.text(entry.path).splitlines()]
+            elif entry.name == environment.NAME:
+                environments.append((part.name, environment.parse(files.text(entry.path))))
             elif entry.name.endswith(OTHERS):
                 if (facts := files.json(entry.path)) is not None:
                     files.put(entry.name, facts)
             elif not entry.is_dir(follow_symlinks=False) and not entry.name.endswith((".tmp", ".jsonl")):
                 files.attachment(entry.path, entry.name)
-        found.sort(key=lambda one: (_number(one[1]), one[0]))  # tries in their order
+        found.sort(key=lambda result: (_number(result[1]), result[0]))  # tries in their order
         for name, facts in found:
             files.put(name, results.adapt(part.name, facts))
         for journal in _journals(part):
-            told = killed.complete(journal, [facts for _, facts in found])
-            files.left_out += [printable_line(f"{journal.name}: {why}") for why in told.broken]
-            for facts in told.results:
+            missing = incomplete_runs.missing_from(journal, [facts for _, facts in found])
+            files.skipped += [printable_line(f"{journal.name}: {why}") for why in missing.broken]
+            for facts in missing.results:
                 files.put(f"{facts['uuid']}{RESULT}", results.adapt(part.name, facts))
-            if told.error:
-                named = f"{part.name}: {told.error}" if part.name else told.error
-                merged.notes.append(named)
-                errors = {"errors": [{"message": named, "timestamp": told.time}]}
-                files.put(f"{digest(told.id)}-globals.json", errors)
-    if environment:
-        (output / ENVIRONMENT).write_text("\n".join(dict.fromkeys(environment)) + "\n", "utf-8")
-    merged.notes += _notes(files.left_out)
+            if missing.error:
+                message = f"{part.name}: {missing.error}" if part.name else missing.error
+                merged.notes.append(message)
+                errors = {"errors": [{"message": message, "timestamp": missing.time}]}
+                files.put(f"{digest(missing.id)}-globals.json", errors)
+    if any(facts for _, facts in environments):
+        (output / environment.NAME).write_text(environment.combined(environments), "utf-8")
+    merged.notes += _notes(files.skipped)
     merged.count = results.count
     merged.ids = frozenset(name for _, name in results.last.values())
     merged.began, merged.ended = min(results.times, default=0), max(results.times, default=0)
@@ -245,25 +245,25 @@ def merge(parts: Sequence[Part], output: Path) -> Merged:
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
-            return sorted(entries, key=lambda one: one.name)
+            return sorted(entries, key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        hint = "name a directory that you may read"
+        hint = "name a directory that you have permission to read"
         raise ConfigurationError(f"cannot read the results in {directory}: {error.strerror}", hint=hint) from error
 
 
-def _notes(left_out: Sequence[str]) -> Iterator[str]:
-    """What was left out, named as far as that helps."""
-    yield from (f"left out: {why}" for why in left_out[:NAMED])
-    if len(left_out) > NAMED:
-        yield f"and {len(left_out) - NAMED} more left out"
+def _notes(skipped: Sequence[str]) -> Iterator[str]:
+    """Yield messages about the first `NAMED` skipped files, and the number of the others."""
+    yield from (f"skipped: {why}" for why in skipped[:NAMED])
+    if len(skipped) > NAMED:
+        yield f"skipped: {len(skipped) - NAMED} more"
 
 
 def _number(facts: dict[str, Any]) -> int:
-    """Which result of its process it is; 0 for results of others."""
-    told = next((str(one.get("value")) for one in facts.get("labels") or () if one.get("name") == NUMBER), "")
-    return int(told) if told.isdecimal() and len(told) < 20 else 0
+    """Return the number of a result in its process; 0 for those of other tools."""
+    number = label_of(facts, NUMBER)
+    return int(number) if number.isdecimal() and len(number) < 20 else 0
 
 
 def _journals(part: Part) -> Iterable[Path]:

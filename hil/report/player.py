@@ -1,7 +1,7 @@
 """The console of one test as an asciicast, and a page that plays it.
 
-The player is packed into the page, 115 kB of it: within a report of one file nothing can be loaded. So only what is
-looked at gets one, a test that failed, and of a run that fails all over not each.
+The player, 115 kB, is packed into each page, because a report of one file can load nothing. So only failed tests get
+one, up to a limit.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from hil.console import asciicast
 from hil.console.recording import span
 from hil.report.build import REPORTS_DIR
 from hil.report.console import Span
-from hil.report.markup import asset, digest, escaped, page
+from hil.report.templates import digest, render
 
-CAST_BYTES = 1 << 18  # of a console; of a longer one the cast has the end
-IDLE = 2.0  # seconds: longer pauses are cut short in the player
+CAST_BYTES = 1 << 18  # at the end of a console that a cast holds
+IDLE = 2.0  # seconds: longer pauses are shortened in the player
 STYLE = "#player{max-width:1000px;height:calc(100vh - 60px)}"
 PLAYER = REPORTS_DIR / "node_modules" / "asciinema-player" / "dist" / "bundle"
 
 
 def cast(part: Span, title: str) -> str | None:
-    """What came and was typed in `part` as an asciicast; None where nothing was."""
+    """Return the bytes received and typed in `part` as an asciicast; None where there are none."""
     start = max(part.start, part.end - CAST_BYTES)
     events = list(span(part.transcript, start, part.end))
     if not events:
@@ -44,7 +44,7 @@ def cast(part: Span, title: str) -> str | None:
 
 @dataclass(frozen=True)
 class Player:
-    """The player's script, packed, its digest for a policy, and its style."""
+    """The player's script, packed, its digest for a security policy, and its style."""
 
     packed: str
     digest: str
@@ -53,7 +53,7 @@ class Player:
 
 @functools.cache
 def player() -> Player | None:
-    """The player that ./bootstrap installs; None where it is not there."""
+    """Return the player that `./bootstrap` installs; None where it is missing."""
     try:
         script = (PLAYER / "asciinema-player.min.js").read_text("utf-8")
         style = (PLAYER / "asciinema-player.css").read_text("utf-8")
@@ -63,19 +63,18 @@ def player() -> Player | None:
     return Player(packed, digest(script), style)
 
 
-def render(cast: str, title: str) -> str | None:
-    """A page that plays `cast`; None where there is no player. It needs a script: Allure shows it without."""
+def player_page(cast: str, title: str) -> str | None:
+    """Return a page that plays `cast`; None without a player. It needs scripts, which Allure blocks."""
     found = player()
     if found is None:
         return None
-    told = json.dumps(cast).replace("<", "\\u003c")
-    body = (
-        f"<p>{escaped(title)}"
-        '<p id="still">To play it, download it and open it: Space starts and stops, the arrows go back and forth.'
-        '<div id="player"></div>'
-        f'<script type="application/json" id="cast">{told}</script>'
-        f'<script type="text/plain" id="packed">{found.packed}</script>'
+    return render(
+        "player.html",
+        title=title,
+        name="player",
+        scripted=True,
+        styles=[found.style, STYLE],
+        allowed=[found.digest, "'wasm-unsafe-eval'"],  # the player's terminal is compiled WebAssembly
+        cast=json.dumps(cast).replace("<", "\\u003c"),
+        packed=found.packed,
     )
-    # the player's terminal is compiled WebAssembly; its style is there for a terminal alone
-    allowed = [found.digest, "'wasm-unsafe-eval'"]
-    return page("console, played", body, styles=[found.style, STYLE], script=asset("player.js"), allowed=allowed)

@@ -1,4 +1,4 @@
-"""The writer of Allure's result files: any text can be stored, and a full disk does not end the run."""
+"""Write Allure's result files, also with text that is not valid UTF-8, and without ending the run on a full disk."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hil.text import storable_data
 
 
 class Writer(AllureFileLogger):
-    """Allure's own writer, for text that UTF-8 cannot hold, too.
+    """Allure's own writer, extended to text that UTF-8 cannot encode.
 
-    `problem` is the first error of the disk; empty where all was written.
+    `problem` is the first disk error; empty without one.
     """
 
     def __init__(self, original: AllureFileLogger) -> None:
@@ -47,15 +47,15 @@ class Writer(AllureFileLogger):
 
 
 def replace_writer() -> tuple[Writer, Callable[[], None]] | None:
-    """Put a `Writer` in the place of Allure's own; return it and what undoes it. None where there is none."""
-    original = next((one for one in plugin_manager.get_plugins() if type(one) is AllureFileLogger), None)
+    """Replace Allure's own writer; return the new one and a function to undo it. None where Allure is inactive."""
+    original = next((plugin for plugin in plugin_manager.get_plugins() if type(plugin) is AllureFileLogger), None)
     if original is None:
         return None
     writer = Writer(original)
     plugin_manager.unregister(original)
     plugin_manager.register(writer)
     digest = utils.md5
-    utils.md5 = lambda *parts: digest(*storable_data(parts))  # of parameters, which may not be UTF-8
+    utils.md5 = lambda *parts: digest(*storable_data(parts))  # parameters may not be UTF-8
 
     def undo() -> None:
         utils.md5 = digest

@@ -1,4 +1,4 @@
-"""Two sides beside each other: nights, images or boards, series by series. It compares, it does not judge."""
+"""Compare nights, images or boards, series by series. A comparison does not judge."""
 
 from __future__ import annotations
 
@@ -13,25 +13,31 @@ from hil.measure.figures import FIGURES
 from hil.measure.units import shown
 from hil.plots import series as plots
 from hil.review import pages
-from hil.review.sides import SeriesKey, Side, side
+from hil.review.comparison_sides import ComparisonSide, SeriesKey, read_side
 
 if TYPE_CHECKING:
     from hil.measure.series import Series
 
 PAGE = "compare.html"
 SHOWN = ("p50", "p99", "max")
-EQUAL, DIFFERS = "equal", "differs"  # by an exact clock
-WORDS = {  # by others
+EQUAL, DIFFERS = "equal", "differs"  # verdicts of exact clocks
+VERDICTS = {  # of other clocks
     BaselineOutcome.SAME: "same",
     BaselineOutcome.DIFFERENT: "B is larger",
     BaselineOutcome.BETTER: "B is smaller",
-    BaselineOutcome.INCONCLUSIVE: "cannot be told",
+    BaselineOutcome.INCONCLUSIVE: "inconclusive",
 }
+ORDER = (
+    VERDICTS[BaselineOutcome.DIFFERENT],
+    VERDICTS[BaselineOutcome.BETTER],
+    DIFFERS,
+    VERDICTS[BaselineOutcome.INCONCLUSIVE],
+)
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """A figure of both: values in the series' unit; `shift` from A to B with its limits where there are some."""
+    """One figure of both sides, in the series' unit, and the `shift` from A to B, where it was estimated."""
 
     figure: str
     a: float
@@ -41,13 +47,16 @@ class ComparisonRow:
 
     @property
     def share(self) -> str:
-        """By how much of A B is more."""
+        """The difference as a percentage of A."""
         return f"{(self.b - self.a) / abs(self.a):+.1%}".replace("%", " %") if self.a else ""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A series of A and the one of B. `why` tells why they are not compared; `first` what differs by an exact clock."""
+    """A series of A and its counterpart of B.
+
+    `why` is the reason why they are not compared; `first` is the first difference by an exact clock.
+    """
 
     key: SeriesKey
     a: Series
@@ -64,9 +73,9 @@ class Pair:
 
     @property
     def boards(self) -> str:
-        """The board of both, or A's and B's."""
-        a, b = (one.provenance.get("board", "") for one in (self.a, self.b))
-        return a if a == b else f"{a or '(not told)'} and {b or '(not told)'}"
+        """The board of both, or those of A and B."""
+        a, b = (series.provenance.get("board", "") for series in (self.a, self.b))
+        return a if a == b else f"{a or '(unknown)'} and {b or '(unknown)'}"
 
     @property
     def drawable(self) -> bool:
@@ -74,20 +83,22 @@ class Pair:
         return self.a.unit == self.b.unit and max(len(self.a), len(self.b)) > 1
 
     @property
-    def told(self) -> str:
-        """What there is to say of the pair as a whole."""
+    def summary(self) -> str:
+        """The result for the pair as a whole; empty where the rows say it all."""
         if self.why:
             return f"not compared: {self.why}"
         if not self.a.clock.exact:
             return ""
         if self.first is None:
             return "equal to the bit"
-        old, new = ("none" if one is None else shown(one, self.a.unit) for one in (self.first.old, self.first.new))
+        old, new = (
+            "none" if value is None else shown(value, self.a.unit) for value in (self.first.old, self.first.new)
+        )
         count, most = self.first.count, max(len(self.a), len(self.b))
         return f"{count} of {most} values differ, the first is #{self.first.repetition}: {old}, {new}"
 
     def lines(self) -> Iterator[dict[str, str]]:
-        """The rows of a table."""
+        """Yield the rows of a table."""
         unit = self.a.unit
         for row in self.rows:
             yield {
@@ -99,7 +110,7 @@ class Pair:
                 "A": shown(row.a, unit),
                 "B": shown(row.b, self.b.unit),
                 "B - A": _shift(row, unit) if not self.why else "",
-                "verdict": row.verdict if not self.why else self.told,
+                "verdict": row.verdict if not self.why else self.summary,
             }
 
     @property
@@ -109,7 +120,7 @@ class Pair:
             "unit": self.a.unit,
             "clock": [self.a.clock.name, self.b.clock.name],
             "n": [len(self.a), len(self.b)],
-            "told": self.told,
+            "told": self.summary,
             "figures": [
                 {
                     "figure": row.figure,
@@ -129,46 +140,40 @@ def _shift(row: ComparisonRow, unit: str) -> str:
     shift = row.shift
     if shift is None:
         return row.share
-    told = shown(shift.value, unit) + (f" ({shift.value / abs(row.a):+.1%})".replace("%", " %") if row.a else "")
+    text = shown(shift.value, unit) + (f" ({shift.value / abs(row.a):+.1%})".replace("%", " %") if row.a else "")
     if shift.lower is None or shift.upper is None:
-        return f"{told}, too few samples for limits"
-    return f"{told}, {shown(shift.lower, unit)} .. {shown(shift.upper, unit)}"
+        return f"{text}, too few samples for a confidence interval"
+    return f"{text}, {shown(shift.lower, unit)} .. {shown(shift.upper, unit)}"
 
 
 @dataclass(frozen=True)
 class Comparison:
     """All pairs, and the series that only one of the sides has."""
 
-    a: Side
-    b: Side
+    a: ComparisonSide
+    b: ComparisonSide
     pairs: tuple[Pair, ...]
     only_a: tuple[SeriesKey, ...]
     only_b: tuple[SeriesKey, ...]
 
     @property
     def counted(self) -> str:
-        """How many series' medians differ, in words."""
+        """The number of series by the verdict on their medians."""
         verdicts = Counter(pair.rows[0].verdict or "not compared" for pair in self.pairs)
-        told = ", ".join(f"{verdict}: {count}" for verdict, count in verdicts.most_common())
-        return f"{len(self.pairs)} series; by their medians {told}" if told else "no series of A has its like in B"
+        text = ", ".join(f"{verdict}: {count}" for verdict, count in verdicts.most_common())
+        return f"{len(self.pairs)} series; by their medians {text}" if text else "no series of A has a counterpart in B"
 
     @property
     def ranked(self) -> list[tuple[int, Pair]]:
         """The pairs with their numbers, those whose medians differ first."""
-        order = [
-            WORDS[BaselineOutcome.DIFFERENT],
-            WORDS[BaselineOutcome.BETTER],
-            DIFFERS,
-            WORDS[BaselineOutcome.INCONCLUSIVE],
-        ]
-        places = {verdict: place for place, verdict in enumerate(order)}
-        return sorted(enumerate(self.pairs, 1), key=lambda one: places.get(one[1].rows[0].verdict, len(order)))
+        places = {verdict: place for place, verdict in enumerate(ORDER)}
+        return sorted(enumerate(self.pairs, 1), key=lambda pair: places.get(pair[1].rows[0].verdict, len(ORDER)))
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All of it but the samples, as JSON has it."""
+        """The comparison as JSON data, without the samples."""
         return {
-            **{side: {"name": one.name, "found": one.found} for side, one in (("A", self.a), ("B", self.b))},
+            **{name: {"name": side.name, "found": side.found} for name, side in (("A", self.a), ("B", self.b))},
             "pairs": [pair.facts for pair in self.pairs],
             "only A": [asdict(key) for key in self.only_a],
             "only B": [asdict(key) for key in self.only_b],
@@ -176,57 +181,48 @@ class Comparison:
 
 
 def compare(a: str, b: str, history: Path) -> Comparison:
-    """Hold `a` against `b`: nights, files, directories, images or boards. Raises `ConfigurationError`."""
-    one, other = side(a, history), side(b, history)
-    matches = dict(_matches(one, other))
-    pairs = tuple(_pair(key, one.series[key], other.series[match]) for key, match in matches.items())
-    taken = set(matches.values())
+    """Compare nights, files, directories, images or boards. Raises `ConfigurationError` for a wrong name."""
+    left, right = read_side(a, history), read_side(b, history)
+    counterparts = dict(_counterparts(left, right))
+    taken = set(counterparts.values())
     return Comparison(
-        one,
-        other,
-        pairs,
-        tuple(key for key in one.series if key not in matches),
-        tuple(key for key in other.series if key not in taken),
+        left,
+        right,
+        tuple(_pair(key, left.series[key], right.series[other]) for key, other in counterparts.items()),
+        tuple(key for key in left.series if key not in counterparts),
+        tuple(key for key in right.series if key not in taken),
     )
 
 
-def _matches(one: Side, other: Side) -> Iterator[tuple[SeriesKey, SeriesKey]]:
-    """Yield each series of A with its like in B: of the same board, else test, else the only one."""
-    left, right = list(one.series), list(other.series)
-    for way in range(len(left[0].ways)):
-        ours, theirs = ({key: key.ways[way] for key in keys} for keys in (left, right))
-        counts, others = Counter(ours.values()), {like: key for key, like in theirs.items()}
-        single = Counter(theirs.values())
-        for key, like in ours.items():
-            if counts[like] == 1 and single[like] == 1:
+def _counterparts(a: ComparisonSide, b: ComparisonSide) -> Iterator[tuple[SeriesKey, SeriesKey]]:
+    """Yield each series of A with the one of B that alone has the same pairing key, the strictest key first."""
+    left, right = list(a.series), list(b.series)
+    for way in range(len(left[0].pairings)):
+        ours, theirs = ({key: key.pairings[way] for key in keys} for keys in (left, right))
+        our_counts, their_counts = Counter(ours.values()), Counter(theirs.values())
+        others = {pairing: key for key, pairing in theirs.items()}
+        for key, pairing in ours.items():
+            if our_counts[pairing] == 1 and their_counts[pairing] == 1:
                 left.remove(key)
-                right.remove(others[like])
-                yield key, others[like]
+                right.remove(others[pairing])
+                yield key, others[pairing]
 
 
 def _pair(key: SeriesKey, a: Series, b: Series) -> Pair:
     why = _obstacle(a, b)
-    values = {name: (float(FIGURES[name].value(a)), float(FIGURES[name].value(b))) for name in SHOWN}
-    if why or a.clock.exact:
-        exact = not why
-        rows = [
-            ComparisonRow(name, *both, None, (EQUAL if both[0] == both[1] else DIFFERS) if exact else "")
-            for name, both in values.items()
-        ]
-        return Pair(key, a, b, tuple(rows), why, None if why else difference(a, b))
-    if difference(a, b) is None:  # the same samples, by whichever clock and however few
-        return Pair(
-            key,
-            a,
-            b,
-            tuple(ComparisonRow(name, *both, None, WORDS[BaselineOutcome.SAME]) for name, both in values.items()),
-        )
-    shifts = {"p50": median_shift(a, b), "p99": p99_shift(a, b)}
-    rows = [
-        ComparisonRow(name, *both, shift := shifts.get(name), WORDS[shift.outcome] if shift else "")
-        for name, both in values.items()
-    ]
-    return Pair(key, a, b, tuple(rows))
+    exact = a.clock.exact and not why
+    first = difference(a, b) if not why else None
+    same = not why and first is None  # the same samples, by whichever clock and however few
+    shifts = {} if why or exact or same else {"p50": median_shift(a, b), "p99": p99_shift(a, b)}
+    rows = []
+    for name in SHOWN:
+        values = float(FIGURES[name].value(a)), float(FIGURES[name].value(b))
+        shift = shifts.get(name)
+        verdict = VERDICTS[shift.outcome] if shift else VERDICTS[BaselineOutcome.SAME] if same else ""
+        if exact:
+            verdict = EQUAL if values[0] == values[1] else DIFFERS
+        rows.append(ComparisonRow(name, *values, shift, verdict))
+    return Pair(key, a, b, tuple(rows), why, first if exact else None)
 
 
 def _obstacle(a: Series, b: Series) -> str:
@@ -240,7 +236,7 @@ def _obstacle(a: Series, b: Series) -> str:
 
 
 def write(made: Comparison, directory: Path) -> Path:
-    """Make the page of a comparison, with pictures where there are samples. Raises `InfrastructureError`."""
+    """Write the page of a comparison, with pictures. Raises `InfrastructureError` for disk errors."""
     drawn = [
         (number, pair, plots.compare([pair.a, pair.b]) if pair.drawable else "")
         for number, pair in enumerate(made.pairs, 1)

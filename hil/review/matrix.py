@@ -1,4 +1,4 @@
-"""Boards and suites of a night as a table: what came out, how near the worst bound is, what has changed."""
+"""Boards and suites of a night as a table: outcomes, the nearest bound, and changes since the night before."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hil.measure.units import shown
-from hil.review.window import ReviewedNight, ReviewWindow
+from hil.report.margins import margin
+from hil.review.review_window import ReviewedNight, ReviewWindow
 
 if TYPE_CHECKING:
     from hil.history.rows import StoredFigure, Test
 
-STRIP = 14  # nights of a cell's strip
-NEAR = 0.9  # of a bound: what is used up beyond it is marked
+STRIP = 14  # nights in a cell's strip
+NEAR = 0.9  # share of a bound; a value beyond it is marked
 ORDER = ("failed", "not run", "passed", "skipped")
 SIGNS = {
     "failed": "\N{MULTIPLICATION X}",
@@ -28,17 +29,19 @@ SIGNS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A board and a suite. `state` is the worst outcome, `strip` that of each of the last nights, oldest first."""
+    """The tests of one suite on one board.
+
+    `state` is the worst outcome, `strip` that of each of the last nights, oldest first. `nearest` is the figure that is
+    nearest to its bound, None without bounds; `tests` are those that failed or were not run.
+    """
 
     board: str
     suite: str
     counts: Counter[str]
     faults: Counter[str]
     state: str
-    then: str
     strip: tuple[tuple[str, str], ...]
-    margin: float | None
-    worst: str
+    nearest: StoredFigure | None
     changed: str
     tests: tuple[Test, ...]
 
@@ -53,19 +56,30 @@ class Cell:
     @property
     def strip_text(self) -> str:
         """The strip in words."""
-        told = Counter(state or "nothing run" for _, state in self.strip)
+        counts = Counter(state or "nothing run" for _, state in self.strip)
         bad = [night for night, state in self.strip if state == "failed"]
         last = f"; last failed on {bad[-1]}" if bad else ""
-        return f"last {len(self.strip)} nights: {', '.join(f'{count} {name}' for name, count in told.items())}{last}"
+        return f"last {len(self.strip)} nights: {', '.join(f'{count} {name}' for name, count in counts.items())}{last}"
+
+    @property
+    def margin(self) -> float | None:
+        """The share of the nearest bound that is left; negative beyond it."""
+        return None if self.nearest is None else _margin(self.nearest)
 
     @property
     def margin_text(self) -> str:
-        """How much of the nearest bound is left."""
-        if self.margin is None:
+        """The margin in words."""
+        if self.nearest is None:
             return ""
-        if not math.isfinite(self.margin):
-            return "beyond a bound of 0"
-        return f"{-self.margin:.1%} beyond a bound" if self.margin < 0 else f"{self.margin:.1%} left"
+        return margin(self.nearest.value, self.nearest.bound or 0.0)
+
+    @property
+    def worst(self) -> str:
+        """The figure that is nearest to its bound, in words."""
+        if (figure := self.nearest) is None:
+            return ""
+        values = f"{shown(figure.value, figure.unit)} of {shown(figure.bound or 0.0, figure.unit)}"
+        return f"{figure.name} of {figure.quantity}, {figure.subject}: {values}"
 
     @property
     def near(self) -> bool:
@@ -74,7 +88,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Cells by board and suite; None where a board has nothing of a suite, in this night and the one before."""
+    """Cells by board and suite; None where neither this night nor the one before has tests."""
 
     boards: tuple[str, ...]
     suites: tuple[str, ...]
@@ -86,40 +100,34 @@ class Matrix:
 
 
 def matrix(window: ReviewWindow) -> Matrix:
-    """The matrix of the window's last night."""
-    night, before = window.night, window.before
-    by_night = [_tests(one) for one in window.nights[-STRIP:]]
-    now = by_night[-1]
-    then = by_night[-2] if before else {}
-    places = dict.fromkeys([*sorted(now), *sorted(then)])
+    """Return the matrix of the window's last night."""
+    nights = window.nights[-STRIP:]
+    by_night = [_tests(night) for night in nights]
+    now, then = by_night[-1], by_night[-2] if window.before else {}
+    places = {*now, *then}
     boards = sorted({board for board, _ in places})
     suites = sorted({suite for _, suite in places})
     figures: dict[tuple[str, str], list[StoredFigure]] = {}
-    for figure in night.figures:
-        figures.setdefault((night.board(figure), figure.suite), []).append(figure)
+    for figure in window.night.figures:
+        figures.setdefault((window.night.board(figure), figure.suite), []).append(figure)
 
     def cell(board: str, suite: str) -> Cell | None:
         place = board, suite
         if place not in places:
             return None
         tests = now.get(place, [])
-        margin, worst = _worst(figures.get(place, []))
-        state, last = _state(tests), _state(then.get(place, []))
-        strip = tuple(
-            (one.name, _state(found.get(place, [])))
-            for one, found in zip(window.nights[-STRIP:], by_night, strict=True)
-        )
+        bounded = [figure for figure in figures.get(place, []) if figure.bound is not None]
         return Cell(
             board=board,
             suite=suite,
             counts=Counter(test.outcome for test in tests),
-            faults=Counter(test.fault or "not told" for test in tests if test.outcome == "failed"),
-            state=state,
-            then=last,
-            strip=strip,
-            margin=margin,
-            worst=worst,
-            changed=_changed(tests, then.get(place, []), night, before) if before else "",
+            faults=Counter(test.fault or "unknown" for test in tests if test.outcome == "failed"),
+            state=_state(tests),
+            strip=tuple(
+                (night.name, _state(found.get(place, []))) for night, found in zip(nights, by_night, strict=True)
+            ),
+            nearest=min(bounded, key=_margin, default=None),
+            changed=_changed(tests, then.get(place, []), window.night, window.before) if window.before else "",
             tests=tuple(test for test in tests if test.outcome in ("failed", "not run")),
         )
 
@@ -135,27 +143,32 @@ def _tests(night: ReviewedNight) -> dict[tuple[str, str], list[Test]]:
 
 
 def _state(tests: Sequence[Test]) -> str:
-    """The worst outcome; empty where there are no tests."""
+    """Return the worst outcome; empty without tests."""
     return next((name for name in ORDER if any(test.outcome == name for test in tests)), "")
 
 
 def _changed(tests: Sequence[Test], then: Sequence[Test], night: ReviewedNight, before: ReviewedNight) -> str:
-    """What is not as it was the night before, in words."""
-    now_out, then_out = _outcomes(tests, night), _outcomes(then, before)
-    if not then_out:
+    """Return the differences to the night before, in words."""
+    now_outcomes, then_outcomes = _outcomes(tests, night), _outcomes(then, before)
+    if not then_outcomes:
         return "new"
-    if not now_out:
+    if not now_outcomes:
         return "gone"
-    other = [key for key, outcome in now_out.items() if then_out.get(key, outcome) != outcome]
-    worse = sum(now_out[key] in ("failed", "not run") for key in other)
-    better = sum(now_out[key] == "passed" for key in other)
-    added, gone = len(now_out.keys() - then_out.keys()), len(then_out.keys() - now_out.keys())
-    told = {"worse": worse, "better": better, "other": len(other) - worse - better, "new": added, "gone": gone}
-    return ", ".join(f"{count} {what}" for what, count in told.items() if count)
+    differ = [key for key, outcome in now_outcomes.items() if then_outcomes.get(key, outcome) != outcome]
+    worse = sum(now_outcomes[key] in ("failed", "not run") for key in differ)
+    better = sum(now_outcomes[key] == "passed" for key in differ)
+    counts = {
+        "worse": worse,
+        "better": better,
+        "other": len(differ) - worse - better,
+        "new": len(now_outcomes.keys() - then_outcomes.keys()),
+        "gone": len(then_outcomes.keys() - now_outcomes.keys()),
+    }
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 def _outcomes(tests: Sequence[Test], night: ReviewedNight) -> dict[tuple[str, str], str]:
-    """By test; of one that was repeated the worst."""
+    """Return the outcome of each test; of a repeated one the worst."""
     found: dict[tuple[str, str], str] = {}
     for test in tests:
         key = night.key(test)
@@ -163,20 +176,7 @@ def _outcomes(tests: Sequence[Test], night: ReviewedNight) -> dict[tuple[str, st
     return found
 
 
-def _worst(figures: Sequence[StoredFigure]) -> tuple[float | None, str]:
-    """The smallest share of a bound that is left, and of which figure; less than 0 where one is broken."""
-    left: list[tuple[float, str]] = []
-    for figure in figures:
-        if figure.bound is None:
-            continue
-        margin = _margin(figure.value, figure.bound)
-        told = f"{figure.name} of {figure.quantity}, {figure.subject}"
-        told += f": {shown(figure.value, figure.unit)} of {shown(figure.bound, figure.unit)}"
-        left.append((margin, told))
-    return min(left, default=(None, ""))
-
-
-def _margin(value: float, bound: float) -> float:
-    if bound:
-        return 1 - value / bound
-    return -math.inf if value > 0 else 0.0
+def _margin(figure: StoredFigure) -> float:
+    if figure.bound:
+        return 1 - figure.value / figure.bound
+    return -math.inf if figure.value > 0 else 0.0

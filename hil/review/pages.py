@@ -1,4 +1,4 @@
-"""Pages out of templates: one file each, whole or not at all, that opens from a disk and asks nobody for anything."""
+"""Pages out of templates, each complete in one file that opens from a disk and requests nothing."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Environment
 
 from hil.errors import InfrastructureError
 from hil.measure.units import lasted
 from hil.plots.picture import FAINT, INK, LINES, OPEN, OUTCOMES, PAPER
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from hil.report.templates import environment
 
 COLOURS = {
     "paper": PAPER,
@@ -34,15 +32,7 @@ COLOURS = {
 
 @functools.cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("hil.review"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = environment("hil.review")
     made.globals["colours"] = COLOURS
     made.filters["day"] = lambda at: time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
     made.filters["lasted"] = lasted
@@ -50,33 +40,26 @@ def _environment() -> Environment:
 
 
 def write(path: Path, template: str, **facts: Any) -> Path:
-    """Make the page at `path`. Raises `InfrastructureError` where it cannot be written."""
+    """Write the page to `path`, whole or not at all. Raises `InfrastructureError` where that fails."""
     text = _environment().get_template(template).render(**facts)
-    with writable(path):
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.{os.getpid()}.new")
         try:
             new.write_text(text, "utf-8", "replace")
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)
+    except OSError as error:
+        hint = "free disk space, or name another directory"
+        raise InfrastructureError(f"cannot write the page {path}: {error.strerror}", hint=hint) from error
     return path
 
 
-@contextmanager
-def writable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InfrastructureError(
-            f"cannot write the page {path}: {error.strerror}", hint="look at the disk, or name another directory"
-        ) from error
-
-
 def name_of(*parts: str) -> str:
-    """A name for a file or an anchor out of any text, of small letters, digits and dashes, and no text's but its own.
+    """Return a unique name for a file or an anchor, of small letters, digits and dashes only.
 
-    What that loses, or what is long, is stood for by a digest.
+    A digest stands for the characters that this loses, and for the end of a long text.
     """
     text = "\n".join(parts)
     plain = "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)

@@ -10,8 +10,8 @@ from pathlib import Path
 from hil.measure.units import shown
 from hil.plots.trend import TrendPoint, trend
 from hil.review import pages
-from hil.review.lines import PERSISTENCE, FigureKey, TrendSeries
-from hil.review.window import ReviewWindow
+from hil.review.review_window import ReviewWindow
+from hil.review.trend_series import PERSISTENCE, FigureKey, TrendSeries
 from hil.stats.change import Change, needed
 
 DIRECTORY = "trends"
@@ -33,31 +33,46 @@ class TrendRow:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One figure over nights. `svg` is empty where there is a single night."""
+class Remark:
+    """A sentence about a figure's trend; `change` marks a change of its level."""
+
+    text: str
+    change: bool = False
+
+
+@dataclass(frozen=True)
+class FigureTrend:
+    """One figure over nights. `svg` is empty for a single night."""
 
     name: str
     svg: str
-    told: tuple[str, ...]
+    remarks: tuple[Remark, ...]
     rows: tuple[TrendRow, ...]
+
+    @property
+    def changes(self) -> list[Remark]:
+        return [remark for remark in self.remarks if remark.change]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A series over nights: its figures that are worth a picture."""
+    """A series over nights: those of its figures that are drawn."""
 
     anchor: str
     title: str
     board: str
     test: str
     clock: str
-    figures: tuple[Drawn, ...]
-    changed: bool
+    figures: tuple[FigureTrend, ...]
+
+    @property
+    def changed(self) -> bool:
+        return any(figure.changes for figure in self.figures)
 
 
 @dataclass(frozen=True)
-class Page:
-    """A quantity's page."""
+class TrendPage:
+    """The page of a quantity."""
 
     quantity: str
     name: str
@@ -69,40 +84,43 @@ def anchor(key: FigureKey) -> str:
 
 
 def file_of(quantity: str) -> str:
-    """The name of a quantity's page."""
+    """Return the file name of a quantity's page."""
     name = pages.name_of(quantity)
     return f"{f'quantity-{name}' if name == 'index' else name}.html"
 
 
-def write(directory: Path, window: ReviewWindow, pictured: dict[tuple[str, ...], list[TrendSeries]]) -> list[Path]:
-    """Make the pages below `directory`; the first is their index. Raises `InfrastructureError`."""
+def write(directory: Path, window: ReviewWindow, drawn: dict[tuple[str, ...], list[TrendSeries]]) -> list[Path]:
+    """Write the pages into `directory`, their index first. Raises `InfrastructureError` for disk errors."""
     quantities: dict[str, list[list[TrendSeries]]] = {}
-    for of_series in pictured.values():
-        quantities.setdefault(of_series[0].key.quantity, []).append(of_series)
+    for figures in drawn.values():
+        quantities.setdefault(figures[0].key.quantity, []).append(figures)
     made = [
-        Page(quantity, file_of(quantity), tuple(_sections(window, sorted(all_of, key=_order))))
-        for quantity, all_of in sorted(quantities.items())
+        TrendPage(quantity, file_of(quantity), tuple(_sections(window, sorted(several, key=_order))))
+        for quantity, several in sorted(quantities.items())
     ]
     index = pages.write(directory / "index.html", "trends.html", window=window, pages=made)
     return [index, *(pages.write(directory / page.name, "trend.html", window=window, page=page) for page in made)]
 
 
-def _order(of_series: Sequence[TrendSeries]) -> tuple[str, ...]:
-    key = of_series[0].key
+def _order(figures: Sequence[TrendSeries]) -> tuple[str, ...]:
+    key = figures[0].key
     return (key.board, key.subject, key.test, *key.series)
 
 
-def _sections(window: ReviewWindow, all_of: Sequence[Sequence[TrendSeries]]) -> Iterator[Section]:
-    """The sections of a page, each with a title of its own."""
-    titles = [_titles(of_series[0].key) for of_series in all_of]
-    taken = [Counter(several) for several in zip(*titles, strict=True)]
-    for of_series, several in zip(all_of, titles, strict=True):
-        single = (title for title, counts in zip(several, taken, strict=True) if counts[title] == 1)
-        yield _section(window, of_series, next(single, several[-1]))
+def _sections(window: ReviewWindow, several: Sequence[Sequence[TrendSeries]]) -> Iterator[Section]:
+    """Yield the sections of a page, each with a different title."""
+    titles = [_titles(figures[0].key) for figures in several]
+    counts = [Counter(of_length) for of_length in zip(*titles, strict=True)]
+    for figures, candidates in zip(several, titles, strict=True):
+        unique = (title for title, count in zip(candidates, counts, strict=True) if count[title] == 1)
+        title = next(unique, candidates[-1])
+        key = figures[0].key
+        drawn = tuple(_drawn(window, series, title) for series in figures)
+        yield Section(anchor(key), title, key.board, key.test, key.clock, drawn)
 
 
 def _titles(key: FigureKey) -> tuple[str, ...]:
-    """Titles, from the shortest to one that no other series has."""
+    """Return possible titles, from the shortest to one that no other series has."""
     seed = f", seed {key.seed}" if key.seed else ""
     short = f"{key.subject or '(no subject)'} on {key.board}{seed}"
     return (
@@ -113,26 +131,13 @@ def _titles(key: FigureKey) -> tuple[str, ...]:
     )
 
 
-def _section(window: ReviewWindow, of_series: Sequence[TrendSeries], title: str) -> Section:
-    key = of_series[0].key
-    return Section(
-        anchor(key),
-        title,
-        key.board,
-        key.test,
-        key.clock,
-        tuple(_drawn(window, line, title) for line in of_series),
-        any(line.changes for line in of_series),
-    )
-
-
-def _drawn(window: ReviewWindow, line: TrendSeries, title: str) -> Drawn:
-    key = line.key
+def _drawn(window: ReviewWindow, series: TrendSeries, title: str) -> FigureTrend:
+    key = series.key
     svg = ""
-    if len(line.values) > 1:
+    if len(series.values) > 1:
         svg = trend(
-            [_point(line, number) for number in range(len(line.values))],
-            line.changes,
+            [_point(series, number) for number in range(len(series.values))],
+            series.changes,
             [(note.night, note.text) for note in window.notes],
             quantity=key.quantity,
             subject=title,
@@ -140,55 +145,53 @@ def _drawn(window: ReviewWindow, line: TrendSeries, title: str) -> Drawn:
             unit=key.unit,
             clock=key.clock,
         )
-    return Drawn(key.name, svg, tuple(_told(line)), tuple(_rows(line)))
+    return FigureTrend(key.name, svg, tuple(_remarks(series)), tuple(_rows(series)))
 
 
-def _point(line: TrendSeries, number: int) -> TrendPoint:
-    one = line.taken[number]
-    digest = one.image_sha256
-    return TrendPoint(line.night(number), one.value, one.lower, one.upper, one.bound, one.outcome, digest)
+def _point(series: TrendSeries, number: int) -> TrendPoint:
+    figure = series.taken[number]
+    limits = figure.lower, figure.upper
+    return TrendPoint(series.night(number), figure.value, *limits, figure.bound, figure.outcome, figure.image_sha256)
 
 
-def _told(line: TrendSeries) -> Iterator[str]:
-    """The changes in words, or why there can be none."""
-    unit, count = line.key.unit, len(line.values)
-    for change in line.changes:
+def _remarks(series: TrendSeries) -> Iterator[Remark]:
+    """Yield the changes in words, or why there are none."""
+    unit, count = series.key.unit, len(series.values)
+    for change in series.changes:
         sizes = f"{shown(change.old, unit)} -> {shown(change.new, unit)}"
-        until = f" to {line.night(change.until)}" if change.kind == "drift" else ""
-        digests = _digests(line, change)
-        yield f"{line.night(change.at)}{until}: {change}, {sizes}{digests}"
-    least = needed(persistence=PERSISTENCE, exact=line.exact)
+        until = f" to {series.night(change.until)}" if change.kind == "drift" else ""
+        yield Remark(f"{series.night(change.at)}{until}: {change}, {sizes}{_digests(series, change)}", change=True)
+    least = needed(persistence=PERSISTENCE, exact=series.exact)
     if count < least:
-        yield f"{count} night{'s' * (count > 1)}; a change can be told from {least} nights on"
-    elif not line.changes:
-        yield "no change"
-    if line.inexact:
-        yield f"left out, not exact in that night: {', '.join(line.inexact)}"
+        yield Remark(f"{count} night{'s' * (count > 1)}; changes are looked for from {least} nights on")
+    elif not series.changes:
+        yield Remark("no change")
+    if series.inexact:
+        yield Remark(f"left out, not exact in that night: {', '.join(series.inexact)}")
 
 
-def _digests(line: TrendSeries, change: Change) -> str:
-    old, new = line.taken[change.at - 1], line.taken[change.at]
+def _digests(series: TrendSeries, change: Change) -> str:
+    old, new = series.taken[change.at - 1], series.taken[change.at]
     if old.image_sha256 == new.image_sha256:
         return ""
-    return f", image {new.image} {old.image_sha256[:8] or '(not told)'} -> {new.image_sha256[:8] or '(not told)'}"
+    return f", image {new.image} {old.image_sha256[:8] or '(unknown)'} -> {new.image_sha256[:8] or '(unknown)'}"
 
 
-def _rows(line: TrendSeries) -> Iterator[TrendRow]:
-    """The nights, newest first."""
-    unit = line.key.unit
-    changed = {change.at: str(change) for change in line.changes}
-    for number in range(len(line.values) - 1, -1, -1):
-        one = line.taken[number]
-        limits = [shown(limit, unit) if limit is not None else "?" for limit in (one.lower, one.upper)]
-        sure = one.lower == one.upper
+def _rows(series: TrendSeries) -> Iterator[TrendRow]:
+    """Yield the nights, newest first."""
+    unit = series.key.unit
+    changed = {change.at: str(change) for change in series.changes}
+    for number in range(len(series.values) - 1, -1, -1):
+        figure = series.taken[number]
+        limits = [shown(limit, unit) if limit is not None else "?" for limit in (figure.lower, figure.upper)]
         yield TrendRow(
-            line.night(number),
-            shown(one.value, unit),
-            "" if sure else " .. ".join(limits),
-            "" if one.bound is None else shown(one.bound, unit),
-            one.outcome or "",
-            f"{one.image} {one.image_sha256[:8]}".strip(),
-            f"{one.module} {one.module_sha256[:8]}".strip(),
-            one.n,
+            series.night(number),
+            shown(figure.value, unit),
+            "" if figure.lower == figure.upper else " .. ".join(limits),
+            "" if figure.bound is None else shown(figure.bound, unit),
+            figure.outcome or "",
+            f"{figure.image} {figure.image_sha256[:8]}".strip(),
+            f"{figure.module} {figure.module_sha256[:8]}".strip(),
+            figure.n,
             changed.get(number, ""),
         )

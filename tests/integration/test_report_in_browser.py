@@ -240,7 +240,7 @@ def test_the_console_page_is_searched_with_the_keyboard(look: Open, nights: Nigh
     expect(alone.locator("#fail")).to_be_in_viewport()
     alone.keyboard.press("/")
     alone.keyboard.type("hello")
-    told, first = alone.locator("#told"), alone.locator("tr.now")
+    told, first = alone.locator("#matches"), alone.locator("tr.now")
     count = alone.locator("tr.hit").count()
     assert count > 1
     expect(told).to_have_text(f"1 of {count}")
@@ -290,9 +290,27 @@ def test_a_finding_leads_to_its_test_in_the_report(look: Open, nights: Nights) -
     page = look(nights.overview)
     finding = page.locator("ol.findings > li", has_text="test_silence")
     finding.get_by_role("link", name="in the report").click()
-    leaves = page.get_by_test_id("tree-leaf")
-    expect(leaves).to_have_count(1)
-    expect(leaves).to_contain_text("silence")
+    expect(page.get_by_test_id("test-result-info-title")).to_contain_text("test_silence")
+    assert page.evaluate("window.scrollY") == 0
+
+
+def test_a_finding_leads_to_its_console(look: Open, nights: Nights) -> None:
+    page = look(nights.overview)
+    page.locator("ol.findings > li", has_text="test_words").get_by_role("link", name="console", exact=True).click()
+    expect(page.locator("#fail")).to_be_in_viewport()
+    expect(page.locator("#fail")).to_contain_text("hello, moon")
+
+
+def test_a_bound_that_was_tightened_is_named(look: Open, nights: Nights) -> None:
+    finding = look(nights.overview).locator("ol.findings > li", has_text="test_response")
+    for fact in (
+        "run: morning-qemu-reference",
+        "clock: ",
+        "times the limit",
+        "failure origin: test",
+        "bound 10 s -> 100 us",
+    ):
+        expect(finding).to_contain_text(fact)
 
 
 def test_the_overview_is_walked_with_the_keyboard(look: Open, nights: Nights) -> None:

@@ -19,7 +19,7 @@ from reviewed import VIRTUAL, Plan, history
 from hil.history.rows import Test
 from hil.review.comparison import compare, write
 from hil.review.overview import review
-from hil.review.window import ReviewWindow
+from hil.review.review_window import ReviewWindow
 
 RESULTS, BOARDS, SUITES = 5000, 10, 5
 OPENS = 2.0  # seconds that a page of so many results may take
@@ -99,7 +99,7 @@ def test_keys_go_through_findings_and_filter_them(browser: Browser, pages: Path)
         shown = page.locator("ol.findings > li:visible")
         assert shown.count() == 1
         assert "board 1: response time of hello.wasm" in shown.inner_text()
-        assert page.locator("#told").inner_text().startswith("1 of ")
+        assert page.locator("#matches").inner_text().startswith("1 of ")
         page.keyboard.press("Escape")
         assert shown.count() > 1
         page.keyboard.press("j")

@@ -33,7 +33,7 @@ from hil.nightly.scheduler import Scheduler
 from hil.nightly.state import DirectoryInUse, Night, NightState, RunState, Try
 from hil.nightly.tries import exit_reason, retry_reason
 from hil.report.build import Built
-from hil.review.findings import Finding, Kind
+from hil.review.finding import Finding, FindingKind
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "nightly"
@@ -406,7 +406,7 @@ def test_a_summary_is_one_screen_whatever_happened(tmp_path: Path) -> None:
     failures = [failure("image"), *(failure("image", test=name) for name in many)]
     outcomes = [of(GOOD, name=f"good{n}") for n in range(20)]
     outcomes += [of(Account(many), *failures, name=f"bad{n}", retries=("it died",)) for n in range(20)]
-    found = tuple(Finding(Kind.FAILURE, f"finding {n} " + "long " * 99, details=("more",)) for n in range(50))
+    found = tuple(Finding(FindingKind.FAILURE, f"finding {n} " + "long " * 99, details=("more",)) for n in range(50))
     review = NightReview("worse", "2026-11-23", found, frozenset(outcome.state.name for outcome in outcomes))
     text = summary.summary(one, outcomes, review, [f"note {n}" for n in range(99)])
     lines = text.splitlines()
@@ -427,7 +427,7 @@ def test_failures_of_tests_are_those_of_the_review_or_else_of_the_journal(tmp_pa
     outcomes = [of(GOOD, Failure("r", "infrastructure", "it died"), inside)]
     text = summary.summary(one, outcomes, NightReview(), [])
     assert "- **image** r: t: dark; r/try-1/transcripts/a.raw:7" in text
-    findings = (Finding(Kind.KILLED, "r was cut short"), Finding(Kind.STILL, "r: t: dark", fault="image"))
+    findings = (Finding(FindingKind.KILLED, "r was cut short"), Finding(FindingKind.STILL, "r: t: dark", fault="image"))
     text = summary.summary(one, outcomes, NightReview("worse", "", findings, frozenset({"r"})), [])
     assert text.count("dark") == 1
     assert "- **still failing** (image) r: t: dark" in text

@@ -147,7 +147,7 @@ def test_known_issues_are_known_until_their_day(pytester: pytest.Pytester) -> No
     assert "links" not in known, "there is no tracker"
     assert labels(over, "known") == []
     assert "known" not in over["statusDetails"]
-    assert labels(over, "tag") == ["known issue 78: its time is over"]
+    assert ["78" in tag for tag in labels(over, "tag")] == [True]
     assert "statusDetails" not in good
 
 

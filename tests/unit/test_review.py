@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html.parser
 import json
 import math
@@ -20,11 +21,12 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.history.rows import Boot, Run, StoredFigure, Test
 from hil.measure import Series
 from hil.review import pages, trends
-from hil.review.findings import Finding, Kind, findings, verdict
-from hil.review.lines import lines
+from hil.review.finding import Finding, FindingKind
+from hil.review.findings import findings, verdict
 from hil.review.matrix import Cell, matrix
 from hil.review.overview import review
-from hil.review.window import ReviewedNight, ReviewWindow, streak
+from hil.review.review_window import ReviewedNight, ReviewWindow, streak
+from hil.review.trend_series import trend_series
 
 SMALL = 6  # nights, where it does not take more
 BOOT = "stage login: nothing was heard"
@@ -38,7 +40,7 @@ def window(tmp_path: Path, *plans: Plan, night: str | None = None, count: int = 
 
 def found(tmp_path: Path, *plans: Plan, **more: Any) -> list[Finding]:
     seen = window(tmp_path, *plans, **more)
-    return findings(seen, lines(seen))
+    return findings(seen, trend_series(seen))
 
 
 def failing(which: str, nights: Sequence[int], fault: str = "image", cause: str = "") -> Callable[[int, Test], Test]:
@@ -102,7 +104,7 @@ def regressed(tmp_path_factory: pytest.TempPathFactory) -> ReviewWindow:
 
 def test_the_four_things_that_are_planted_are_named_and_nothing_else(regressed: ReviewWindow) -> None:
     seen = regressed
-    dead, step, drift, flaky = every = findings(seen, lines(seen))
+    dead, step, drift, flaky = every = findings(seen, trend_series(seen))
     assert [str(one.kind) for one in every] == ["dead board", "step", "drift", "flaky boot"]
     assert [one.board for one in every] == ["four", "one", "two", "three"]
     assert not any(one.new for one in every)
@@ -122,7 +124,7 @@ def test_quiet_nights_have_no_findings(tmp_path: Path) -> None:
     quantities = [("response time", f"{n}.wasm", clock) for n in range(6) for clock in (VIRTUAL, REAL)]
     plan = Plan(boards=("one",), suites=("smoke",), tests=1, measured=quantities)
     seen = window(tmp_path, plan)
-    assert findings(seen, lines(seen)) == []
+    assert findings(seen, trend_series(seen)) == []
     assert verdict([], seen) == "good: nothing to look at"
 
 
@@ -133,12 +135,12 @@ def test_a_failure_is_new_then_known_then_fixed(tmp_path: Path) -> None:
     plan = measured(nights=SMALL, test=failing("test_smoke.py", [3, 4]))
     with history(tmp_path, plan) as store:
         by_night = [ReviewWindow.of(store, plan.name(night)) for night in range(SMALL)]
-    good, good_again, new, still, fixed = (findings(one, lines(one)) for one in by_night[1:])
+    good, good_again, new, still, fixed = (findings(one, trend_series(one)) for one in by_night[1:])
     assert good == good_again == []
-    assert [(one.kind, one.new, one.fault) for one in new] == [(Kind.FAILURE, True, "image")]
+    assert [(one.kind, one.new, one.fault) for one in new] == [(FindingKind.FAILURE, True, "image")]
     assert "test_smoke.py::test_0[one] (passed on 2026-01-03): AssertionError: moon" in new[0].text
-    assert [(one.kind, one.new, one.since) for one in still] == [(Kind.STILL, False, "2026-01-04")]
-    assert [(one.kind, one.bad) for one in fixed] == [(Kind.FIXED, False)]
+    assert [(one.kind, one.new, one.since) for one in still] == [(FindingKind.STILL, False, "2026-01-04")]
+    assert [(one.kind, one.bad) for one in fixed] == [(FindingKind.FIXED, False)]
     assert [verdict(one, seen) for one, seen in zip((new, still, fixed), by_night[3:], strict=False)] == [
         "worse than the night before: 1 thing",
         "as the night before: 1 thing known",
@@ -148,7 +150,7 @@ def test_a_failure_is_new_then_known_then_fixed(tmp_path: Path) -> None:
 
 def test_a_failure_without_a_night_before_says_so(tmp_path: Path) -> None:
     seen = window(tmp_path, measured(nights=1, test=failing("test_smoke.py", [0])))
-    (one,) = findings(seen, lines(seen))
+    (one,) = findings(seen, trend_series(seen))
     assert one.new
     assert "(no verdict on it before)" in one.text
     assert verdict([one], seen) == "first night of its plan: 1 thing to look at"
@@ -171,7 +173,7 @@ def test_failures_of_one_cause_on_several_boards_are_one_finding(tmp_path: Path)
 
 def test_a_failure_of_the_test_bed_is_no_failure_of_a_test(tmp_path: Path) -> None:
     (one,) = found(tmp_path, measured(nights=3, test=failing("test_smoke.py", [2], "infrastructure", "lost")))
-    assert (one.kind, one.fault) == (Kind.BED, "infrastructure")
+    assert (one.kind, one.fault) == (FindingKind.BED, "infrastructure")
 
 
 def test_tests_and_runs_that_are_gone_are_missed(tmp_path: Path) -> None:
@@ -183,8 +185,10 @@ def test_tests_and_runs_that_are_gone_are_missed(tmp_path: Path) -> None:
     fewer = [replace(one, tests=one.tests[1:]) if one.run.night == plan.name(2) else one for one in made]
     plan.make = lambda: fewer  # type: ignore[method-assign]
     missing, gone_tests = found(tmp_path, plan)
-    assert (missing.kind, missing.text) == (Kind.MISSING, "job-two was there on 2026-01-02 and is not any more")
-    assert gone_tests.text == "job-one: 1 test of 2026-01-02 is gone"
+    assert (missing.kind, missing.run) == (FindingKind.MISSING, "job-two")
+    assert "2026-01-02" in missing.text
+    assert (gone_tests.kind, gone_tests.run) == (FindingKind.GONE, "job-one")
+    assert "1 test of 2026-01-02" in gone_tests.text
     assert gone_tests.details == ("suites/smoke/test_smoke.py::test_0[one]",)
 
 
@@ -194,11 +198,15 @@ def test_a_night_that_goes_on_misses_no_run_and_one_that_has_ended_says_what_kep
 
     seen = window(tmp_path, Plan(nights=3, run=gone))
     goes_on = replace(seen, idle={"job-two": ""})
-    assert findings(goes_on, lines(goes_on)) == []
-    assert verdict([], goes_on) == "not at its end yet; so far good: nothing to look at"
+    assert findings(goes_on, trend_series(goes_on)) == []
+    assert "so far good" in verdict([], goes_on)
     ended = replace(seen, idle={"job-two": "the night's limit of 25 min was reached"})
-    (one,) = findings(ended, lines(ended))
-    assert (one.kind, one.text, one.new) == (Kind.NOT_RUN, "job-two: the night's limit of 25 min was reached", True)
+    (one,) = findings(ended, trend_series(ended))
+    assert (one.kind, one.text, one.new) == (
+        FindingKind.NOT_RUN,
+        "job-two: the night's limit of 25 min was reached",
+        True,
+    )
 
 
 def test_runs_that_were_cut_short_or_broke_are_told(tmp_path: Path) -> None:
@@ -213,9 +221,9 @@ def test_runs_that_were_cut_short_or_broke_are_told(tmp_path: Path) -> None:
         return replace(one, outcome="not run") if night == 2 and one.board == "one" and "deploy" in one.test else one
 
     killed, broken = found(tmp_path, Plan(nights=3, run=run, test=test))
-    assert (killed.kind, killed.text) == (Kind.KILLED, "job-one was cut short; 3 of its 8 tests were not run")
-    assert broken.kind is Kind.BROKEN
-    assert "could not be collected: suites/x.py: SyntaxError" in broken.text
+    assert (killed.kind, killed.text) == (FindingKind.KILLED, "job-one was cut short; 3 of its 8 tests were not run")
+    assert broken.kind is FindingKind.BROKEN
+    assert "suites/x.py: SyntaxError" in broken.text
 
 
 def test_tests_that_a_run_left_out_are_told(tmp_path: Path) -> None:
@@ -223,7 +231,7 @@ def test_tests_that_a_run_left_out_are_told(tmp_path: Path) -> None:
         return replace(one, outcome="not run", cause="the limit") if night == 2 and "deploy" in one.test else one
 
     (one,) = found(tmp_path, Plan(boards=("one",), nights=3, test=test))
-    assert (one.kind, one.text) == (Kind.NOT_RUN, "job-one: 3 tests were not run: the limit")
+    assert (one.kind, one.text) == (FindingKind.NOT_RUN, "job-one: 3 tests were not run: the limit")
 
 
 # boards
@@ -237,11 +245,11 @@ def test_a_dead_board_tells_its_tests_failures_and_that_it_is_back(tmp_path: Pat
     )
     with history(tmp_path, plan) as store:
         by_night = [ReviewWindow.of(store, plan.name(night)) for night in range(3, SMALL)]
-    first, second, back = (findings(one, lines(one)) for one in by_night)
-    assert [(one.kind, one.new, one.fault) for one in first] == [(Kind.DEAD, True, "infrastructure")]
+    first, second, back = (findings(one, trend_series(one)) for one in by_night)
+    assert [(one.kind, one.new, one.fault) for one in first] == [(FindingKind.DEAD, True, "infrastructure")]
     assert "for the first time" in first[0].text
-    assert [(one.kind, one.new, one.since) for one in second] == [(Kind.DEAD, False, "2026-01-04")]
-    assert [(one.kind, one.text) for one in back] == [(Kind.FIXED, "one comes up again")]
+    assert [(one.kind, one.new, one.since) for one in second] == [(FindingKind.DEAD, False, "2026-01-04")]
+    assert [(one.kind, one.text) for one in back] == [(FindingKind.FIXED, "one comes up again")]
 
 
 def test_a_board_that_nobody_could_have_is_dead_without_a_boot(tmp_path: Path) -> None:
@@ -251,13 +259,13 @@ def test_a_board_that_nobody_could_have_is_dead_without_a_boot(tmp_path: Path) -
         test=failing("[one]", [2], "infrastructure", "InfrastructureError: no place is free"),
     )
     (one,) = found(tmp_path, plan)
-    assert (one.kind, one.board, one.details) == (Kind.DEAD, "one", ("InfrastructureError: no place is free",))
+    assert (one.kind, one.board, one.details) == (FindingKind.DEAD, "one", ("InfrastructureError: no place is free",))
 
 
 def test_a_board_whose_options_are_wrong_is_not_dead(tmp_path: Path) -> None:
     plan = Plan(nights=3, boots=lambda *_: (), test=failing("[one]", [2], "configuration", "no such board"))
     (one,) = found(tmp_path, plan)
-    assert (one.kind, one.fault) == (Kind.BED, "configuration")
+    assert (one.kind, one.fault) == (FindingKind.BED, "configuration")
 
 
 def test_a_boot_that_failed_once_tells_its_tests_failures(tmp_path: Path) -> None:
@@ -267,10 +275,10 @@ def test_a_boot_that_failed_once_tells_its_tests_failures(tmp_path: Path) -> Non
         test=failing("smoke.py::test_0[one]", [7], "image", f"BootError: {BOOT}"),
     )
     (one,) = found(tmp_path, plan)
-    assert (one.kind, one.new, one.board) == (Kind.FLAKY, True, "one")
+    assert (one.kind, one.new, one.board) == (FindingKind.FLAKY, True, "one")
     assert "failed with it: suites/smoke/test_smoke.py::test_0[one]" in one.details
     plan.nights = 9  # the night after: nothing is "fixed", for nothing was wrong with the test
-    assert [(one.kind, one.new) for one in found(tmp_path / "after", plan)] == [(Kind.FLAKY, False)]
+    assert [(one.kind, one.new) for one in found(tmp_path / "after", plan)] == [(FindingKind.FLAKY, False)]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +295,7 @@ def test_which_boots_make_a_flaky_board(
     tmp_path: Path, nights: Sequence[int], fault: str, good: int, named: bool
 ) -> None:
     plan = Plan(boards=("one",), measured=(), boots=dying("one", nights, fault, good))
-    assert [one.kind for one in found(tmp_path, plan)] == [Kind.FLAKY] * named
+    assert [one.kind for one in found(tmp_path, plan)] == [FindingKind.FLAKY] * named
 
 
 def test_a_dead_place_of_a_lab_tells_the_failures_of_whatever_was_to_be_run_on_it(tmp_path: Path) -> None:
@@ -302,7 +310,7 @@ def test_a_dead_place_of_a_lab_tells_the_failures_of_whatever_was_to_be_run_on_i
         return replace(one, outcome="failed", fault="infrastructure", cause=cause)
 
     (one,) = found(tmp_path, Plan(boards=("kind",), measured=(), nights=3, boots=boots, test=test))
-    assert (one.kind, one.board, one.details) == (Kind.DEAD, "box-7", ("no power",))
+    assert (one.kind, one.board, one.details) == (FindingKind.DEAD, "box-7", ("no power",))
 
 
 def test_a_repeated_test_fails_when_one_repetition_does(tmp_path: Path) -> None:
@@ -313,7 +321,7 @@ def test_a_repeated_test_fails_when_one_repetition_does(tmp_path: Path) -> None:
         made[night] = replace(made[night], tests=[first, *made[night].tests[1:]])
     plan.make = lambda: made  # type: ignore[method-assign]
     (still,) = found(tmp_path, plan)
-    assert (still.kind, still.since) == (Kind.STILL, "2026-01-03")
+    assert (still.kind, still.since) == (FindingKind.STILL, "2026-01-03")
     assert {cell.changed for cell in matrix(window(tmp_path / "again", plan)).cells} == {""}
 
 
@@ -332,20 +340,20 @@ NOISY = (("response time", "hello.wasm", REAL),)
 @pytest.mark.parametrize(
     ("parts", "kinds", "since"),
     [
-        ([(0, 1), (9, 1.3)], [(Kind.STEP, True)], "2026-01-10"),  # this night alone
-        ([(0, 1), (8, 1.3)], [(Kind.STEP, False)], "2026-01-09"),  # too few to persist, but told before
-        ([(0, 1), (5, 1.3)], [(Kind.STEP, False)], "2026-01-06"),
+        ([(0, 1), (9, 1.3)], [(FindingKind.STEP, True)], "2026-01-10"),  # this night alone
+        ([(0, 1), (8, 1.3)], [(FindingKind.STEP, False)], "2026-01-09"),  # too few to persist, but told before
+        ([(0, 1), (5, 1.3)], [(FindingKind.STEP, False)], "2026-01-06"),
         ([(0, 1), (9, 1.04)], [], ""),  # below the least effect
         ([(0, 1), (4, 1.3), (5, 1)], [], ""),  # one bad night
         ([(0, 1), (3, 1.3), (7, 1)], [], ""),  # back again
-        ([(0, 1), (3, 1.5), (6, 1.2)], [(Kind.STEP, False)], "2026-01-04"),  # half of the way back
-        ([(0, 1.5), (3, 1), (6, 1.5)], [(Kind.STEP, False)], "2026-01-07"),  # it was better in between
-        ([(0, 1), (9, 0.7)], [(Kind.BETTER, True)], "2026-01-10"),
+        ([(0, 1), (3, 1.5), (6, 1.2)], [(FindingKind.STEP, False)], "2026-01-04"),  # half of the way back
+        ([(0, 1.5), (3, 1), (6, 1.5)], [(FindingKind.STEP, False)], "2026-01-07"),  # it was better in between
+        ([(0, 1), (9, 0.7)], [(FindingKind.BETTER, True)], "2026-01-10"),
         ([(0, 1), (3, 0.7)], [], ""),  # better for long: that is what is usual
     ],
 )
 def test_what_an_exact_figure_s_levels_come_to(
-    tmp_path: Path, parts: Any, kinds: list[tuple[Kind, bool]], since: str
+    tmp_path: Path, parts: Any, kinds: list[tuple[FindingKind, bool]], since: str
 ) -> None:
     every = found(tmp_path, measured(measured=EXACT, level=levels(*parts), nights=10))
     assert [(one.kind, one.new) for one in every] == kinds
@@ -370,7 +378,7 @@ def test_a_night_that_lost_exactness_is_left_out_of_the_figures_and_told(tmp_pat
         return replace(series, samples=series.samples * 1.5, clock=replace(series.clock, exact=False))
 
     seen = window(tmp_path, altered(measured(measured=EXACT, nights=8), [4], lost))
-    every = lines(seen)
+    every = trend_series(seen)
     assert findings(seen, every) == []
     assert {line.inexact for line in every} == {("2026-01-05",)}
     made = review(seen, tmp_path / "night")
@@ -380,8 +388,10 @@ def test_a_night_that_lost_exactness_is_left_out_of_the_figures_and_told(tmp_pat
     )
 
 
-@pytest.mark.parametrize(("nights", "kinds"), [([9], []), ([7, 8, 9], [Kind.STEP])])
-def test_an_extreme_that_moves_alone_has_to_persist(tmp_path: Path, nights: list[int], kinds: list[Kind]) -> None:
+@pytest.mark.parametrize(("nights", "kinds"), [([9], []), ([7, 8, 9], [FindingKind.STEP])])
+def test_an_extreme_that_moves_alone_has_to_persist(
+    tmp_path: Path, nights: list[int], kinds: list[FindingKind]
+) -> None:
     def spiked(series: Series) -> Series:
         samples = series.samples.copy()
         samples[samples.argmax()] *= 1.3
@@ -397,28 +407,29 @@ def test_a_noisy_figure_s_step_is_told_after_some_nights_once_as_new(tmp_path: P
     with history(tmp_path, plan) as store:
         for night in range(20, 28):
             seen = ReviewWindow.of(store, plan.name(night))
-            told.append([(one.kind, one.new) for one in findings(seen, lines(seen))])
+            told.append([(one.kind, one.new) for one in findings(seen, trend_series(seen))])
     assert told[0] == told[1] == []  # no night alone says anything
     named = [one for one in told if one]
-    assert named[0] == [(Kind.STEP, True)]
-    assert named[1:] == [[(Kind.STEP, False)]] * (len(named) - 1)
+    assert named[0] == [(FindingKind.STEP, True)]
+    assert named[1:] == [[(FindingKind.STEP, False)]] * (len(named) - 1)
     assert len(named) >= 5
 
 
 def test_a_bound_that_is_not_kept_is_one_finding_with_its_test(tmp_path: Path) -> None:
     plan = measured(measured=EXACT, bound=0.001, nights=3)
     (one,) = found(tmp_path, plan)
-    assert (one.kind, one.new) == (Kind.BOUND, False)
+    assert (one.kind, one.new) == (FindingKind.BOUND, False)
     assert (
-        "max of response time, hello.wasm: 12.52 ms, bound 1 ms: fail since 2026-01-01 or earlier, 3 nights" in one.text
+        "FAIL: max of response time of hello.wasm is 12.52 ms, limit 1 ms (12.5 times the limit) since 2026-01-01"
+        in one.text
     )
 
 
 def test_a_step_beyond_the_bound_is_one_finding(tmp_path: Path) -> None:
     plan = measured(measured=EXACT, bound=0.014, level=levels((0, 1), (9, 2)), nights=10)
     (one,) = found(tmp_path, plan)
-    assert (one.kind, one.new) == (Kind.STEP, True)
-    assert any("bound not kept" in text for text in one.details)
+    assert (one.kind, one.new) == (FindingKind.STEP, True)
+    assert any(text.startswith("FAIL: ") for text in one.details)
 
 
 def test_a_note_stands_beside_what_it_may_explain(tmp_path: Path) -> None:
@@ -430,8 +441,47 @@ def test_a_note_stands_beside_what_it_may_explain(tmp_path: Path) -> None:
     with History(tmp_path / "history.sqlite", write=True) as store:
         store.note(plan.name(5), "the runner waits for the watchdog now")
         seen = ReviewWindow.of(store)
-    (one,) = findings(seen, lines(seen))
+    (one,) = findings(seen, trend_series(seen))
     assert "note of 2026-01-06: the runner waits for the watchdog now" in one.details
+
+
+def test_a_finding_names_its_run_and_its_clock(tmp_path: Path) -> None:
+    plan = measured(measured=EXACT, bound=0.001, nights=3, test=failing("test_smoke.py", [2]))
+    failure, bound = found(tmp_path, plan)
+    assert (failure.run, failure.clock) == ("job-one", "real time")
+    assert (bound.run, bound.clock) == ("job-one", "virtual time, seed 1")
+    assert {"run", "clock"} <= failure.facts.keys()
+
+
+def bounded(plan: Plan, *bounds: float) -> Plan:
+    """The plan with another bound in each night."""
+    made = []
+    for plan.nights, plan.bound in enumerate(bounds, 1):
+        made.append(plan.make()[-1])
+    plan.make = lambda: made  # type: ignore[method-assign]
+    return plan
+
+
+def test_a_tightened_bound_is_not_the_image_s_fault(tmp_path: Path) -> None:
+    (one,) = found(tmp_path / "bound", bounded(measured(measured=EXACT), 0.8, 0.8, 0.002))
+    assert (one.kind, one.new, one.fault) == (FindingKind.BOUND, True, "test")
+    assert any("bound 800 ms -> 2 ms" in text for text in one.details)
+    plan = bounded(measured(measured=EXACT, level=levels((0, 1), (2, 1.04))), 0.013, 0.013, 0.0129)
+    (one,) = found(tmp_path / "value", plan)
+    assert one.fault == "image", "the value of the night before keeps the new bound"
+
+
+def test_a_new_failure_names_what_changed_since_it_passed(tmp_path: Path) -> None:
+    def run(night: int, one: Run) -> Run:
+        return replace(one, host="old" if night < 2 else "new", facts={"framework": f"1.{night}"})
+
+    plan = measured(nights=3, test=failing("test_smoke.py", [2]), run=run, image=lambda night: "ab"[night // 2])
+    (one,) = found(tmp_path, plan)
+    (changed,) = (text for text in one.details if "2026-01-02" in text)
+    for fact in ("host old -> new", "framework 1.1 -> 1.2", f"{digest('a')[:8]} -> {digest('b')[:8]}"):
+        assert fact in changed
+    (same,) = found(tmp_path / "same", measured(nights=3, test=failing("test_smoke.py", [2])))
+    assert "image unchanged since 2026-01-02" in same.details[0]
 
 
 # windows
@@ -450,7 +500,7 @@ def test_a_window_has_one_plan_s_nights_and_says_that_there_are_others(tmp_path:
 
 
 def test_an_empty_history_and_an_unknown_night_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="there are no nights"):
+    with pytest.raises(ConfigurationError, match="night"):
         window(tmp_path, Plan(nights=0))
     with pytest.raises(ConfigurationError, match="did you mean '2026-01-01'"):
         window(tmp_path, measured(nights=1), night="2026-01-0")
@@ -481,7 +531,7 @@ def cells(tmp_path: Path, plan: Plan) -> list[Cell]:
 def test_a_cell_tells_counts_change_margin_and_its_last_nights(tmp_path: Path) -> None:
     plan = measured(measured=EXACT, bound=0.0130, nights=3, test=failing("smoke", [2]))
     realtime, smoke = cells(tmp_path, plan)
-    assert (realtime.text, realtime.changed, realtime.margin_text) == ("1 passed", "", "3.7% left")
+    assert (realtime.text, realtime.changed, realtime.margin_text) == ("1 passed", "", "3.72 % left")
     assert realtime.near
     assert realtime.worst == "max of response time, hello.wasm: 12.52 ms of 13 ms"
     assert (smoke.text, smoke.changed, smoke.state) == ("1 failed", "1 worse", "failed")
@@ -618,15 +668,16 @@ def test_a_night_without_any_test_has_pages(tmp_path: Path, state: str) -> None:
     bare = [replace(one, tests=(), boots=(), records=()) for one in plan.make()]
     plan.make = lambda: bare  # type: ignore[method-assign]
     made = review(window(tmp_path, plan), tmp_path / "night")
-    assert {one.kind for one in made.findings} == {Kind.KILLED if state == "killed" else Kind.BROKEN}
-    assert "No test has told anything" in made.overview.read_text()
+    assert {one.kind for one in made.findings} == {FindingKind.KILLED if state == "killed" else FindingKind.BROKEN}
+    assert "No test has a result" in made.overview.read_text()
     assert "Nothing was measured" in (tmp_path / "night" / "trends" / "index.html").read_text()
 
 
 def test_a_single_night_says_from_when_on_changes_can_be_told(tmp_path: Path) -> None:
     review(window(tmp_path, measured(nights=1)), tmp_path / "night")
     text = (tmp_path / "night" / "trends" / "response-time.html").read_text()
-    assert "1 night; a change can be told from 6 nights on" in text
+    assert "1 night;" in text
+    assert "6 nights" in text
     assert "<svg" not in text
 
 
@@ -641,13 +692,44 @@ def test_transcripts_in_the_night_s_directory_are_linked_and_no_others(tmp_path:
         return replace(one, outcome="failed", fault="image", cause=one.test, transcript=place and f"{place}:310")
 
     text = review(window(tmp_path, Plan(boards=("one",), nights=1, test=test)), directory).overview.read_text()
-    assert '<a href="run%20one/one.raw">transcript, line 310</a>' in text
+    assert "transcript run one/one.raw, line 310" in text
+    assert ".raw" not in "".join(Reader(text).links), "no download"
     assert "passwd" not in text
+
+
+def test_a_failure_leads_to_its_console_and_its_result(tmp_path: Path) -> None:
+    plan = Plan(boards=("one",), nights=1, test=failing("test_smoke.py::test_0", [0]))
+    made = [replace(one, tests=[replace(test, nodeid=test.test) for test in one.tests]) for one in plan.make()]
+    plan.make = lambda: made  # type: ignore[method-assign]
+    directory = tmp_path / "night"
+    allure = directory / "job-one" / "try-1" / "allure"
+    allure.mkdir(parents=True)
+    (directory / "report.html").write_text("")
+    for number, page in enumerate(("<p>", '<p id="fail">')):
+        (allure / f"{number}-attachment.html").write_text(page)
+    attachments = [
+        {"name": name, "source": f"{number}-attachment.html", "type": "text/html"}
+        for number, name in enumerate(("console", "console 2"))
+    ]
+    (allure / "link-attachment.html").symlink_to(allure / "1-attachment.html")
+    attachments.insert(0, {"name": "console", "source": "link-attachment.html", "type": "text/html"})
+    failed = next(test for test in made[0].tests if test.outcome == "failed")
+    result = {
+        "uuid": "u",
+        "start": 1,
+        "labels": [{"name": "_node", "value": failed.nodeid}],
+        "attachments": attachments,
+    }
+    (allure / "u-result.json").write_text(json.dumps(result))
+    (allure / "broken-result.json").write_text("{")
+    links = Reader(review(window(tmp_path, plan), directory).overview.read_text()).links
+    assert links.count("job-one/try-1/allure/1-attachment.html#fail") == 2
+    assert f"report.html#{hashlib.md5(b'u').hexdigest()}" in links
 
 
 def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InfrastructureError, match="cannot write the page"):
+    with pytest.raises(InfrastructureError, match="file"):
         review(window(tmp_path, measured(nights=1)), tmp_path / "file" / "night")
 
 

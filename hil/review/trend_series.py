@@ -1,4 +1,4 @@
-"""Figures over nights: one line for each figure of each series, and where its level changed."""
+"""Figures over nights: one `TrendSeries` for each figure of each series, and where its level changed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hil.stats.change import Change, changes
 
 if TYPE_CHECKING:
     from hil.history.rows import StoredFigure
-    from hil.review.window import ReviewWindow
+    from hil.review.review_window import ReviewWindow
 
-MINIMUM = 0.05  # share of the old level: smaller changes are none
-PERSISTENCE = 3  # nights that a change has to hold before it is told
+MINIMUM = 0.05  # share of the old level: smaller changes are ignored
+PERSISTENCE = 3  # nights that a change must hold before it is reported
 MEDIAN = ("p50", "median")
 
 
 @dataclass(frozen=True)
 class FigureKey:
-    """What a figure is known by from night to night."""
+    """The identity of a figure from night to night."""
 
     run: str
     test: str
@@ -35,16 +35,16 @@ class FigureKey:
 
     @property
     def series(self) -> tuple[str, ...]:
-        """What figures of one series have in common."""
+        """The part that all figures of one series share."""
         return (self.run, self.test, self.board, self.quantity, self.subject, self.unit, self.clock, self.seed)
 
 
 @dataclass(frozen=True)
 class TrendSeries:
-    """A figure over `nights`, oldest first, of which each has its place in `points`; None where it was not taken.
+    """One figure over `nights`, oldest first, each with its place in `points`; None where it was not measured.
 
-    `level` is the usual size of the series' samples, by which a change of their spread is small or not. `inexact` are
-    nights left out: they lost exactness, which the others have.
+    `level` is the typical magnitude of the series' samples; changes of their spread are weighed against it. `inexact`
+    are nights left out because they lost the exactness that the others have.
     """
 
     key: FigureKey
@@ -55,7 +55,7 @@ class TrendSeries:
 
     @functools.cached_property
     def known(self) -> tuple[int, ...]:
-        """The places of nights that have a value."""
+        """The indices of the nights that have a value."""
         return tuple(index for index, point in enumerate(self.points) if point is not None)
 
     @functools.cached_property
@@ -68,7 +68,7 @@ class TrendSeries:
 
     @property
     def now(self) -> StoredFigure | None:
-        """The one of the night under review."""
+        """The figure of the night under review."""
         return self.points[-1]
 
     @property
@@ -85,9 +85,9 @@ class TrendSeries:
 
     @property
     def least(self) -> float:
-        """The smallest change that counts: what the clock can tell, and a share of what the samples are in size.
+        """The smallest change that counts: the clock's noise floor, or a share of the samples' magnitude.
 
-        A jitter of 0.2 ms among samples of 25 ms that becomes 0.3 ms is no news: each new image moves extremes by so
+        A jitter of 0.2 ms among samples of 25 ms that becomes 0.3 ms is ignored: each new image moves extremes by as
         much.
         """
         floor = max((point.floor or 0.0 for point in self.taken), default=0.0) if self.key.unit == "s" else 0.0
@@ -95,45 +95,41 @@ class TrendSeries:
 
     @functools.cached_property
     def changes(self) -> tuple[Change, ...]:
-        """Where the level changed; `at` counts in `taken`."""
+        """Changes of the level; `at` is an index into `taken`."""
         return self.changes_until(len(self.values))
 
     def changes_until(self, count: int) -> tuple[Change, ...]:
-        """The changes that the first `count` values show."""
+        """Return the changes that the first `count` values show."""
         return tuple(
             changes(self.values[:count], minimum=MINIMUM, persistence=PERSISTENCE, exact=self.exact, least=self.least)
         )
 
     def night(self, at: int) -> str:
-        """The name of the night of the value number `at` among those taken, from 0."""
+        """Return the name of the night of `taken[at]`."""
         return self.nights[self.known[at]]
 
 
-def lines(window: ReviewWindow) -> list[TrendSeries]:
-    """All lines of the window, in the order of the newest night that has them.
+def trend_series(window: ReviewWindow) -> list[TrendSeries]:
+    """Return all series of the window, in the order of the newest night that has them.
 
-    Of several series of the same name in one run the last counts: of a test that was tried again.
+    Of several series with one key in one run the last counts: it is the last try of the test.
     """
     found: dict[FigureKey, list[StoredFigure | None]] = {}
     count = len(window.nights)
     for index in range(count - 1, -1, -1):
         night = window.nights[index]
         for figure in night.figures:
-            run, test = night.key(figure)
-            board = night.board(figure)
-            where = (run, test, board, figure.quantity, figure.subject, figure.unit, figure.clock)
-            key = FigureKey(*where, figure.seed, figure.name)
-            found.setdefault(key, [None] * count)[index] = figure
+            found.setdefault(night.figure_key(figure), [None] * count)[index] = figure
     levels = {
         key.series: statistics.median(abs(point.value) for point in points if point is not None)
         for key, points in found.items()
         if key.name in MEDIAN
     }
-    return [_line(key, window.names, points, levels.get(key.series, 0.0)) for key, points in found.items()]
+    return [_series(key, window.names, points, levels.get(key.series, 0.0)) for key, points in found.items()]
 
 
-def _line(key: FigureKey, names: tuple[str, ...], points: Sequence[StoredFigure | None], level: float) -> TrendSeries:
-    """The line of those points; without the few of an exact clock that were not exact in their night."""
+def _series(key: FigureKey, names: tuple[str, ...], points: Sequence[StoredFigure | None], level: float) -> TrendSeries:
+    """Make a series; where most points are exact, leave out the few that are not."""
     exact = [point.exact for point in points if point is not None]
     if all(exact) or 2 * sum(exact) < len(exact):
         return TrendSeries(key, names, tuple(points), level)
@@ -142,25 +138,27 @@ def _line(key: FigureKey, names: tuple[str, ...], points: Sequence[StoredFigure 
     return TrendSeries(key, names, kept, level, lost)
 
 
-def judged(every: Sequence[TrendSeries]) -> Iterator[TrendSeries]:
-    """Those in which changes are looked for: bounded ones and medians. A new image always moves some extreme."""
-    return (line for line in every if line.bounded or line.key.name in MEDIAN)
+def watched(all_series: Sequence[TrendSeries]) -> Iterator[TrendSeries]:
+    """Yield the series in which changes count: bounded ones and medians. A new image always moves some extreme."""
+    return (series for series in all_series if series.bounded or series.key.name in MEDIAN)
 
 
-def pictured(every: Sequence[TrendSeries]) -> dict[tuple[str, ...], list[TrendSeries]]:
-    """By series the lines that a reader sees: bounded ones, else the median, else the first; and those that changed.
+def pictured(all_series: Sequence[TrendSeries]) -> dict[tuple[str, ...], list[TrendSeries]]:
+    """Select the figures to draw, by series: bounded ones, else the median, else the first; and those that changed.
 
-    The median stands first.
+    The median comes first.
     """
-    series: dict[tuple[str, ...], list[TrendSeries]] = {}
-    for line in every:
-        series.setdefault(line.key.series, []).append(line)
-    watched = set(map(id, judged(every)))
+    by_series: dict[tuple[str, ...], list[TrendSeries]] = {}
+    for series in all_series:
+        by_series.setdefault(series.key.series, []).append(series)
+    may_change = {id(series) for series in watched(all_series)}
     found = {}
-    for key, of_series in series.items():
-        main = [one for one in of_series if one.bounded] or [one for one in of_series if one.key.name in MEDIAN]
-        main = main or of_series[:1]
-        shown = set(map(id, main))
-        more = [one for one in of_series if id(one) in watched - shown and one.changes]
-        found[key] = sorted([*main, *more], key=lambda one: one.key.name not in MEDIAN)
+    for key, figures in by_series.items():
+        main = [figure for figure in figures if figure.bounded] or [
+            figure for figure in figures if figure.key.name in MEDIAN
+        ]
+        main = main or figures[:1]
+        drawn = {id(figure) for figure in main}
+        more = [figure for figure in figures if id(figure) in may_change - drawn and figure.changes]
+        found[key] = sorted([*main, *more], key=lambda figure: figure.key.name not in MEDIAN)
     return found

@@ -1,4 +1,4 @@
-"""The nights that a review looks at: those of one plan, the one under review the last."""
+"""The nights that a review covers: those of one plan, the one under review last."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from hil.board.selection import is_place, name_of
 from hil.errors import ConfigurationError
 from hil.host.toml import near
+from hil.review.trend_series import FigureKey
 
 if TYPE_CHECKING:
     from hil.history.rows import Boot, Note, Run, StoredFigure, Test
@@ -28,7 +29,7 @@ T = TypeVar("T", bound=_OfRun)
 
 @dataclass(frozen=True)
 class ReviewedNight:
-    """All that is known of one night."""
+    """The recorded runs, tests, boots and figures of one night."""
 
     name: str
     runs: tuple[Run, ...] = ()
@@ -49,31 +50,36 @@ class ReviewedNight:
                 found.setdefault(boot.run, []).append((boot.cause, boot.board))
         return found
 
-    def board(self, one: Test | StoredFigure) -> str:
-        """The board of a test or figure; where a test never had one, as its run had it."""
-        return one.board or board_of(self.by_id[one.run])
+    def board(self, row: Test | StoredFigure) -> str:
+        """Return the board of a test or figure; for a test that never had one, that of its run."""
+        return row.board or board_of(self.by_id[row.run])
 
-    def key(self, one: Test | StoredFigure) -> tuple[str, str]:
-        """What a test is known by in other nights: its run's name and its own."""
-        return self.by_id[one.run].name, one.test
+    def key(self, row: Test | StoredFigure) -> tuple[str, str]:
+        """Return the identity of a test in all nights: the names of its run and of itself."""
+        return self.by_id[row.run].name, row.test
+
+    def figure_key(self, figure: StoredFigure) -> FigureKey:
+        """Return the identity of a figure in all nights."""
+        series = (self.board(figure), figure.quantity, figure.subject, figure.unit, figure.clock, figure.seed)
+        return FigureKey(*self.key(figure), *series, figure.name)
 
     def down(self, test: Test) -> str:
-        """The board, or place, that did not come up for a test, and so failed it; empty where that is not why."""
+        """Return the board or place whose failed boot made the test fail; empty for any other reason."""
         if test.outcome != "failed":
             return ""
         boards = [board for cause, board in self._causes.get(test.run, ()) if cause in test.cause]
         return next((board for board in boards if board in (test.board, test.place)), boards[0] if boards else "")
 
     def verdict(self, test: Test) -> bool | None:
-        """Whether the test passed; None where it says nothing of itself: its board was not up, or nobody ran it."""
+        """Return whether the test passed; None without a verdict: its board was not up, or it was not run."""
         if test.outcome == "passed":
             return True
-        blamed = test.outcome == "failed" and test.fault in ("image", "test")
-        return False if blamed and not self.down(test) else None
+        failed = test.outcome == "failed" and test.fault in ("image", "test")
+        return False if failed and not self.down(test) else None
 
     @functools.cached_property
     def verdicts(self) -> Mapping[tuple[str, str], bool]:
-        """Whether each test passed, by `key`; a test that was repeated when it always did."""
+        """Whether each test passed, by `key`; a repeated test passes when all repetitions do."""
         found: dict[tuple[str, str], bool] = {}
         for test in self.tests:
             if (passed := self.verdict(test)) is not None:
@@ -84,9 +90,9 @@ class ReviewedNight:
 
 @dataclass(frozen=True)
 class ReviewWindow:
-    """The last nights of a plan, oldest first; there is one at least. `others` are plans with nights of their own.
+    """The last nights of a plan, at least one, oldest first. `others` are plans with nights of their own.
 
-    `idle` are runs of the last night that are not at their end, and why; without a reason they are still to come.
+    `idle` are runs of the last night that are not finished, each with the reason; without one it is still to come.
     """
 
     plan: str
@@ -97,46 +103,49 @@ class ReviewWindow:
 
     @classmethod
     def of(cls, history: History, night: str | None = None, count: int = NIGHTS) -> ReviewWindow:
-        """The window of up to `count` nights that ends with `night`, by default the newest.
+        """Return the window of up to `count` nights that ends with `night`, by default the newest.
 
-        Raises `ConfigurationError` where there are no nights, or none of that name.
+        Raises `ConfigurationError` without any night, or for an unknown one.
         """
-        every = [run for run in history.runs() if run.night]
-        names = list(dict.fromkeys(run.night for run in every))
+        all_runs = [run for run in history.runs() if run.night]
+        names = list(dict.fromkeys(run.night for run in all_runs))
         if not names:
             raise ConfigurationError(
                 "there are no nights in this history",
-                hint="run `hil nightly`, or take in old ones with `hil history add`",
+                hint="run `hil nightly`, or import old nights with `hil history add`",
             )
         last = night or names[-1]
         if last not in names:
             raise ConfigurationError(
                 f"there is no night {last!r} in this history; {near(last, names)}the newest is {names[-1]}",
-                hint="`hil history list` lists them",
+                hint="list the nights with `hil history list`",
             )
-        plan = next(run.plan for run in every if run.night == last)
-        chosen = list(dict.fromkeys(run.night for run in every if run.plan == plan))
+        plan = next(run.plan for run in all_runs if run.night == last)
+        chosen = list(dict.fromkeys(run.night for run in all_runs if run.plan == plan))
         chosen = chosen[: chosen.index(last) + 1][-count:]
-        runs = [run for run in every if run.plan == plan and run.night in chosen]
+        runs = [run for run in all_runs if run.plan == plan and run.night in chosen]
         place = {run.id: run.night for run in runs}
-        of_night: dict[str, list[Run]] = {name: [] for name in chosen}
-        for run in runs:
-            of_night[run.night].append(run)
         tests, boots, figures = (
-            _split(history.tests(runs), place),
-            _split(history.boots(runs), place),
-            _split(history.figures(runs), place),
+            _by_night(history.tests(runs), place),
+            _by_night(history.boots(runs), place),
+            _by_night(history.figures(runs), place),
         )
         nights = tuple(
-            ReviewedNight(name, tuple(of_night[name]), tests.get(name, ()), boots.get(name, ()), figures.get(name, ()))
+            ReviewedNight(
+                name,
+                tuple(run for run in runs if run.night == name),
+                tests.get(name, ()),
+                boots.get(name, ()),
+                figures.get(name, ()),
+            )
             for name in chosen
         )
         notes = tuple(note for note in history.notes() if note.night in chosen)
-        return cls(plan, nights, notes, tuple(sorted({run.plan for run in every} - {plan})))
+        return cls(plan, nights, notes, tuple(sorted({run.plan for run in all_runs} - {plan})))
 
     @property
     def night(self) -> ReviewedNight:
-        """The one under review."""
+        """The night under review."""
         return self.nights[-1]
 
     @property
@@ -145,7 +154,7 @@ class ReviewWindow:
 
     @property
     def ended(self) -> bool:
-        """Whether the night has come to its end, as far as that is known."""
+        """Whether no run of the night is still to come."""
         return all(self.idle.values())
 
     @property
@@ -154,12 +163,11 @@ class ReviewWindow:
 
 
 def board_of(run: Run) -> str:
-    """A run's board, without the path of its file."""
+    """Return a run's board, without the path of its file."""
     return run.board if is_place(run.board) else name_of(run.board)
 
 
-def _split(rows: Sequence[T], place: Mapping[str, str]) -> dict[str, tuple[T, ...]]:
-    """Rows by the night of their run."""
+def _by_night(rows: Sequence[T], place: Mapping[str, str]) -> dict[str, tuple[T, ...]]:
     found: dict[str, list[T]] = {}
     for row in rows:
         found.setdefault(place[row.run], []).append(row)
@@ -167,7 +175,7 @@ def _split(rows: Sequence[T], place: Mapping[str, str]) -> dict[str, tuple[T, ..
 
 
 def streak(flags: Sequence[bool | None]) -> int:
-    """Where the unbroken row that ends with the last of `flags` begins; gaps (None) do not break it."""
+    """Return the index where the unbroken row of true flags at the end begins; gaps (None) do not break it."""
     begin = len(flags) - 1
     for index in range(len(flags) - 1, -1, -1):
         if flags[index] is False:

@@ -1,7 +1,7 @@
-"""The history of reports: a file of Allure's with a line for each, by which failures are new, flaky or fixed.
+"""The history of reports, an Allure file with a line for each, by which failures are new, flaky or fixed.
 
-Allure writes the lines. What it would not do: a report that is made again is no second night, one of an older night is
-not held against later ones, and a line has no more than is needed, for all of them go into each report.
+Allure writes the lines. This module adds what Allure lacks: a report that is made again replaces its first making, a
+report of an older night is not compared to later ones, and a line is kept small, because all lines go into each report.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hil.host import foreign
 
 LIMIT = 60  # reports
 FILE_LIMIT = 1 << 30  # bytes
-MOST = 100_000  # results of earlier reports that go into one
+MOST = 100_000  # results of earlier reports in one
 KEPT = ("id", "name", "environment", "status", "start", "stop", "duration", "url", "historyId", "reportLinks")
 
 
@@ -33,7 +33,7 @@ class AllureHistory:
 
     @classmethod
     def read(cls, path: Path) -> AllureHistory:
-        """What is in the file; nothing where there is none. Broken lines are left out."""
+        """Read the file, which may be missing. Broken lines are skipped."""
         try:
             lines = foreign.read(path, FILE_LIMIT, links=True).split(b"\n")
         except (FileNotFoundError, NotADirectoryError):
@@ -41,27 +41,27 @@ class AllureHistory:
         except OSError as error:
             raise InfrastructureError(f"cannot read the reports' history {path}: {foreign.why(error)}") from error
         found = [point for line in lines if (point := _point(line)) is not None]
-        return cls(path, tuple(sorted(found, key=lambda one: one["timestamp"])))
+        return cls(path, tuple(sorted(found, key=lambda point: point["timestamp"])))
 
     def before(self, ids: frozenset[str], ended: int, count: int, output: Path) -> None:
-        """Write to `output` what was before a report with the results `ids`, whose last one of `count` ended then."""
-        ours = [one for one in self.points if one["timestamp"] < ended and not _repeated(one, ids)]
+        """Write to `output` the history before a report with `count` results, those of `ids`, the last `ended` then."""
+        earlier = [point for point in self.points if point["timestamp"] < ended and not _is_repeated(point, ids)]
         limit = max(1, min(LIMIT, MOST // max(1, count)))
-        output.write_text("".join(map(_line, ours[-limit:])), "utf-8")
+        output.write_text("".join(map(_line, earlier[-limit:])), "utf-8")
 
     def add(self, made: Path, ids: frozenset[str], ended: int) -> None:
-        """Add the report that Allure has put at the end of the file `made`, in place of what it repeats."""
+        """Add the report at the end of Allure's file `made`, and remove reports that it repeats."""
         last = made.read_bytes().rstrip(b"\n").rpartition(b"\n")[2]
         point = _point(last) if last else None
         if point is None or not point["testResults"]:
             return
         point["timestamp"] = ended
-        point["testResults"] = {key: _slim(one) for key, one in point["testResults"].items()}
+        point["testResults"] = {key: _slim(result) for key, result in point["testResults"].items()}
         point.pop("knownTestCaseIds", None)
-        with _alone(self.path):
-            now = AllureHistory.read(self.path)  # another report may have been made meanwhile
-            others = [one for one in now.points if not _repeated(one, ids)]
-            kept = sorted([*others, point], key=lambda one: one["timestamp"])[-LIMIT:]
+        with _locked(self.path):
+            now = AllureHistory.read(self.path)  # another report may have been added meanwhile
+            others = [other for other in now.points if not _is_repeated(other, ids)]
+            kept = sorted([*others, point], key=lambda point: point["timestamp"])[-LIMIT:]
             self._write(kept)
 
     def _write(self, points: Sequence[dict[str, Any]]) -> None:
@@ -77,19 +77,19 @@ class AllureHistory:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep others from writing the file at `path`: they wait, for the moment that it takes."""
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock for writing the file at `path`, if its file system has locks."""
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # a file system without locks, or a directory that is not there yet
+        with contextlib.suppress(OSError):  # no locks, or no such directory yet
             descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
 
 
-def _repeated(point: dict[str, Any], ids: frozenset[str]) -> bool:
-    """Whether all results of a report are those of another: it was made again, or before the run went on."""
-    return all(one.get("id") in ids for one in point["testResults"].values())
+def _is_repeated(point: dict[str, Any], ids: frozenset[str]) -> bool:
+    """Check whether all results of a report are in `ids`: it was made again, or before its run was continued."""
+    return all(result.get("id") in ids for result in point["testResults"].values())
 
 
 def _point(line: bytes) -> dict[str, Any] | None:
@@ -100,7 +100,7 @@ def _point(line: bytes) -> dict[str, Any] | None:
         return None
     good = isinstance(point, dict)
     results = point.get("testResults") if good else None
-    good = isinstance(results, dict) and all(isinstance(one, dict) for one in results.values())
+    good = isinstance(results, dict) and all(isinstance(result, dict) for result in results.values())
     return point if good else None
 
 

@@ -1,17 +1,19 @@
 (() => {
-// runs where the page is opened by itself only: Allure shows it without scripts
-const get = id => document.getElementById(id), find = get("find"), only = get("only"), told = get("told");
-const rows = [...document.querySelectorAll(".log tbody tr")];
+// runs only in a page opened by itself: Allure blocks scripts
+const get = id => document.getElementById(id), find = get("find"), only = get("only"), matches = get("matches");
+const rows = [...document.querySelectorAll(".log tbody tr:not(.fold)")];
 let hits = [], at = -1;
 document.documentElement.className = "live";
-const tell = () => {told.textContent = !find.value ? "" : hits.length ? `${at + 1} of ${hits.length}` : "no line holds it";};
+const report = () => {matches.textContent = !find.value ? "" : hits.length ? `${at + 1} of ${hits.length}` : "no line matches";};
 const go = place => {
 if (!hits.length) return;
 if (hits[at]) hits[at].classList.remove("now");
 at = (place + hits.length) % hits.length;
 hits[at].classList.add("now");
+const fold = hits[at].closest("tbody").querySelector(".fold input");
+if (fold) fold.checked = true;
 hits[at].scrollIntoView({block: "center"});
-tell();
+report();
 };
 const search = () => {
 const wanted = find.value.toLowerCase();
@@ -25,7 +27,7 @@ row.classList.toggle("hit", hit);
 row.hidden = only.checked && wanted !== "" && !hit;
 if (hit) hits.push(row);
 }
-tell();
+report();
 go(0);
 };
 find.addEventListener("input", search);

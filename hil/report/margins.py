@@ -1,0 +1,22 @@
+"""A measured value relative to its limit, in words."""
+
+from __future__ import annotations
+
+FAR = 2.0  # times the limit, from which on a factor reads better than a percentage
+
+
+def margin(value: float, limit: float) -> str:
+    """Return what is left of the limit, or the excess: `38 % left`, `12 % over the limit`."""
+    if value > limit:
+        return excess(value, limit)
+    return f"{100 * (limit - value) / limit:.3g} % left" if limit else "nothing left"
+
+
+def excess(value: float, limit: float) -> str:
+    """Return by how much a value exceeds its limit: `12 % over the limit`, `216 times the limit`."""
+    if limit == 0:
+        return "over a limit of 0"
+    ratio = value / limit
+    if ratio >= FAR:
+        return f"{round(ratio):,} times the limit" if ratio >= 100 else f"{ratio:.3g} times the limit"
+    return f"{100 * (ratio - 1):.3g} % over the limit"

@@ -1,0 +1,128 @@
+"""A finding of a review: one thing to look at, and how it is worded."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hil.history.rows import Test
+    from hil.review.review_window import ReviewedNight, ReviewWindow
+    from hil.review.trend_series import FigureKey
+
+WIDTH = 300  # characters of a cause
+NAMED = 5  # tests that a finding names
+NOT_RUN = "not run"
+
+
+class FindingKind(enum.StrEnum):
+    """The kinds of findings, the worst first."""
+
+    DEAD = "dead board"
+    KILLED = "killed run"
+    BROKEN = "broken run"
+    MISSING = "missing run"
+    FAILURE = "new failure"
+    BOUND = "bound not kept"
+    STEP = "step"
+    DRIFT = "drift"
+    FLAKY = "flaky boot"
+    STILL = "still failing"
+    BED = "test bed"
+    NOT_RUN = NOT_RUN
+    GONE = "tests gone"
+    FIXED = "fixed"
+    BETTER = "better"
+
+
+GOOD = (FindingKind.FIXED, FindingKind.BETTER)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to look at. `text` is a sentence, `details` are more of them.
+
+    `run` and `clock` are those of the tests; empty where there are none, or several. `since` is the night in which it
+    began, empty where that is before the window; `new` means that no earlier night had it. `fault` is the failure
+    origin, where it is known. `example` is a test whose console shows it. `keys` are the figures concerned.
+    """
+
+    kind: FindingKind
+    text: str
+    board: str = ""
+    test: str = ""
+    run: str = ""
+    clock: str = ""
+    since: str = ""
+    new: bool = False
+    fault: str = ""
+    details: tuple[str, ...] = ()
+    example: Test | None = None
+    keys: tuple[FigureKey, ...] = ()
+
+    @property
+    def bad(self) -> bool:
+        return self.kind not in GOOD
+
+    @property
+    def transcript(self) -> str:
+        """The transcript of the example, as PATH or PATH:LINE; empty without one."""
+        return self.example.transcript if self.example else ""
+
+    @property
+    def source(self) -> str:
+        """The run and the clock, as far as the text does not name them."""
+        run = f"run {self.run}" if self.run and not self.text.startswith(self.run) else ""
+        return ", ".join(filter(None, (run, self.clock)))
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The finding as JSON data."""
+        names = ("text", "board", "test", "run", "clock", "since", "new", "fault")
+        return {
+            "kind": str(self.kind),
+            **{name: getattr(self, name) for name in names},
+            "details": list(self.details),
+        }
+
+
+def common(values: Iterable[str]) -> str:
+    """Return the value that all have in common; empty where they differ."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else ""
+
+
+def short(text: str) -> str:
+    """Return the text as one line of at most `WIDTH` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
+
+
+def named(names: Sequence[str]) -> str:
+    """Return the first `NAMED` different names, and how many more there are."""
+    names = list(dict.fromkeys(names))
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def and_more(tests: Sequence[object]) -> str:
+    return f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+
+
+def since_text(window: ReviewWindow, begin: int) -> str:
+    """Return for how long it has been so, for the end of a sentence; `begin` is an index into the nights."""
+    if begin == len(window.nights) - 1:
+        return ", for the first time" if begin else ""
+    count = len(window.nights) - begin
+    return f" since {window.names[begin]}{' or earlier' * (begin == 0)}, {count} nights"
+
+
+def run_names(night: ReviewedNight, tests: Sequence[Test]) -> str:
+    return named([night.by_id[test.run].name for test in tests])
+
+
+def board_names(night: ReviewedNight, tests: Sequence[Test]) -> str:
+    """Return the board of all tests; empty where they ran on several."""
+    return common(night.board(test) for test in tests)
