@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.stats import change
+from hil.stats import change, energy
 
 Floats = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Floats]
@@ -83,9 +83,9 @@ def divisive(values: Floats, begin: int = 0) -> list[int]:
     """E-divisive with 199 permutations at a p of 0.05, parts of two values at least."""
     if len(values) < 4:
         return []
-    found, at, _ = change._energy(values[:, None], 2)
+    found, at, _ = energy.largest_energies(values[:, None], 2)
     orders = np.random.default_rng(0).random((len(values), 199)).argsort(axis=0)
-    if (1 + int((change._energy(values[orders], 2)[0][1] >= found[1]).sum())) / 200 > 0.05:
+    if (1 + int((energy.largest_energies(values[orders], 2)[0][1] >= found[1]).sum())) / 200 > 0.05:
         return []
     place = int(at[1, 0])
     return [*divisive(values[:place], begin), begin + place, *divisive(values[place:], begin + place)]

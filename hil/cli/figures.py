@@ -77,9 +77,9 @@ def plot(paths: tuple[Path, ...], output: Path, kinds: tuple[str, ...]) -> None:
     A histogram, percentiles and a timeline of each series; a comparison for each quantity that
     several series measured, with several RESULTS for each quantity of the same subject.
     """
-    from hil.plots import series as plots
+    from hil.plots.files import write
 
-    for made in plots.write(output, [_load(path) for path in paths], kinds or KINDS):
+    for made in write(output, [_load(path) for path in paths], kinds or KINDS):
         out.print(escape(str(made)))
 
 
@@ -121,7 +121,7 @@ def baseline_compare(path: Path, baselines: Path | None, minimum: float, json_: 
     """
     from hil.compare.baseline import Baselines, exit_status, summary
 
-    comparisons = Baselines(baselines).compare(_load(path).series, minimum=minimum / 100)
+    comparisons = Baselines(baselines).compare(_load(path).series, min_effect=minimum / 100)
     if json_:
         as_json([comparison.facts for comparison in comparisons])
     else:

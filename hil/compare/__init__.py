@@ -1,1 +1,1 @@
-"""Comparisons of what was measured with what was measured before."""
+"""Comparisons of series with earlier ones."""

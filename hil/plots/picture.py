@@ -1,4 +1,4 @@
-"""What all pictures share: colours in pairs for light and dark, axes whose units suit, and the finished element."""
+"""The common parts of all pictures: colours in pairs for light and dark, axes with suitable units, the SVG element."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     V = TypeVar("V", float, Floats)
 
-# light, dark: each at least 4.5 to 1 on its paper
+# light, dark: each with a contrast of at least 4.5 to 1 on its paper
 PAPER = ("#ffffff", "#1a1a1a")
 INK = ("#24292f", "#e6e6e6")
-FAINT = ("#d8dee4", "#3d444d")  # the grid's: on both papers just visible
+FAINT = ("#d8dee4", "#3d444d")  # of the grid: just visible on both papers
 LINES = (
     ("#0969da", "#58a6ff"),
     ("#bc4c00", "#f0883e"),
@@ -28,7 +28,7 @@ LINES = (
 OUTCOMES = {"pass": ("#1a7f37", "#3fb950"), "fail": ("#cf222e", "#ff7b72")}
 OPEN = ("#9a6700", "#d29922")  # of marginal and inconclusive bounds
 
-FAR = 4.0  # times the samples' extent: a bound beyond it would leave them no room
+FAR = 4.0  # extents of the samples; a bound beyond would leave them no room
 NARROW = 2e-3  # of the largest value
 
 
@@ -43,7 +43,7 @@ class Axis:
 
     @classmethod
     def over(cls, low: float, high: float, middle: float, unit: str) -> Axis:
-        """One for values from `low` to `high`. Where they differ in their last digits only it counts from `middle`."""
+        """Return an axis for values from `low` to `high`; if only their last digits differ, it counts from `middle`."""
         size = max(abs(low), abs(high))
         narrow = 0 < high - low < NARROW * size
         return cls(unit, *suitable(high - low if narrow else size, unit), middle if narrow else 0.0)
@@ -56,7 +56,7 @@ class Axis:
         return f"{quantity}{about}" + (f" [{self.name}]" if self.name else "")
 
     def text(self, value: float) -> str:
-        """`value` with so many digits that neighbours on this axis differ."""
+        """Return `value` with so many digits that neighbours on this axis differ."""
         if not self.origin:
             return shown(value, self.unit)
         name, factor = suitable(abs(value), self.unit)
@@ -64,7 +64,7 @@ class Axis:
 
 
 def suitable(size: float, unit: str) -> tuple[str, float]:
-    """The name and the size of the unit in which `size` is neither long nor below 1."""
+    """Return the name and the size of the unit in which `size` is short but not below 1."""
     if unit == "1":
         return "", 1.0
     names = ("MiB", "KiB", "B") if unit == "B" else ("s", "ms", "us", "ns")
@@ -73,7 +73,7 @@ def suitable(size: float, unit: str) -> tuple[str, float]:
 
 
 def finished(svg: str, mark: str, title: str, text: str, role: str = "img") -> str:
-    """The bare element, with what a screen reader says of it and the colours for a dark page."""
+    """Return the bare SVG element with a title and description for screen readers and colours for dark pages."""
     pairs = (PAPER, INK, FAINT, *LINES, *OUTCOMES.values(), OPEN)
     rules = [
         f'[style*="{key}: {light}"]{{{key}:{dark}!important}}' for light, dark in pairs for key in ("fill", "stroke")

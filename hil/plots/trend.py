@@ -1,6 +1,6 @@
-"""A figure over nights as SVG text: its values, limits, bounds and outcomes, where it changed, and what a person wrote.
+"""Pictures of a figure over nights, as SVG text: values, limits, bounds, outcomes, changes and notes.
 
-Written by hand: a trend page has many of these, and a picture made by matplotlib takes tens of milliseconds.
+Made without matplotlib, which takes tens of milliseconds for each of the many pictures of a trend page.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from hil.errors import ConfigurationError
 from hil.plots.picture import FAINT, FAR, INK, LINES, OPEN, OUTCOMES, PAPER, Axis, finished
 from hil.stats.change import Change
 
-WIDTH, HEIGHT = 648.0, 180.0  # points; the height is that of the axes alone
-LEFT, RIGHT = 64.0, 16.0  # of the axes' frame
+WIDTH, HEIGHT = 648.0, 180.0  # points; the height of the axes alone
+LEFT, RIGHT = 64.0, 16.0  # margins of the axes
 TOP, LANE = 54.0, 12.0  # above the axes: titles, then a lane for each row of labels
-EACH = 5.3  # the width of a letter of 9 points, at most
-LABELS = 16  # nights that are named at the axis
-DIGESTS = 8  # more images than that are only marked
-NAME, NOTE = 13, 110  # letters of a night's name at its axis, of a note below
+EACH = 5.3  # maximum width of a letter of 9 points
+LABELS = 16  # named nights at the axis, at most
+DIGESTS = 8  # images with a digest; more are only marked
+NAME, NOTE = 13, 110  # letters in the name of a night, in a note
 CHANGED = LINES[2][0]
 ORDER = ("pass", "marginal", "inconclusive", "fail")
 
 
 @dataclass(frozen=True)
 class TrendPoint:
-    """A figure's value in one night, in the series' unit.
+    """The value of a figure in one night, in the unit of its series.
 
-    `lower` and `upper` are its limits, `bound` what it had to keep, `outcome` what became of that, each None where
-    there was none. `image` is the image's digest, or empty; `href` where the point leads to, or empty.
+    `lower` and `upper` are its limits, `bound` the limit of its bound, `outcome` the outcome of that; None if missing.
+    `image` is the digest of the image, `href` the target of a link; empty if missing.
     """
 
     night: str
@@ -56,23 +56,22 @@ def trend(
     unit: str = "s",
     clock: str = "",
 ) -> str:
-    """The picture of `points`, one a night, oldest first.
+    """Return the picture of `points`, one a night, oldest first.
 
-    `changes` are those of the points' values, and count them. `notes` are nights and what was written of them; those
-    of other nights are left out. Points that lead somewhere are links, but not on the tabulator's way through a page:
-    have a table with the same links beside the picture.
-    Raises `ConfigurationError` where there are no points, one is not finite, or a change is not among them.
+    `changes` refer to the points by index. `notes` are pairs of a night and a text; those of other nights are left out.
+    Points with a `href` are links without a tab stop: put a table with the same links beside the picture. Raises
+    `ConfigurationError` for no points, a number that is not finite, and a change outside the points.
     """
     if not points:
         raise ConfigurationError(f"the trend of {quantity} has no nights")
     for p in points:
-        if not all(math.isfinite(one) for one in (p.value, p.lower, p.upper, p.bound) if one is not None):
+        if not all(math.isfinite(number) for number in (p.value, p.lower, p.upper, p.bound) if number is not None):
             raise ConfigurationError(
                 f"the trend of {quantity}: a number of {p.night} is not finite",
-                hint="leave out nights without a figure",
+                hint="Leave out nights without a figure.",
             )
     if not all(0 <= change.at <= change.until < len(points) for change in changes):
-        raise ConfigurationError(f"the trend of {quantity} has a change outside of its {len(points)} nights")
+        raise ConfigurationError(f"the trend of {quantity} has a change outside its {len(points)} nights")
     what = " of ".join(part for part in (figure, quantity, subject) if part)
     nights = "1 night" if len(points) == 1 else f"{len(points)} nights"
     title = "\n".join((what, ", ".join(part for part in (nights, clock) if part)))
@@ -80,12 +79,14 @@ def trend(
 
 
 def _numbered(points: Sequence[TrendPoint], notes: Sequence[tuple[str, str]]) -> list[tuple[int, str]]:
-    """The notes with the places of their nights."""
+    """Return the notes with the places of their nights."""
     places = {p.night: place for place, p in reversed(list(enumerate(points)))}
     return sorted((places[night], text) for night, text in notes if night in places)
 
 
 class _Drawing:
+    """The picture of a trend: its scales, and methods that yield its SVG elements."""
+
     def __init__(
         self,
         points: Sequence[TrendPoint],
@@ -111,7 +112,7 @@ class _Drawing:
         margin = 0.06 * (high - low)
         if not margin or not math.isfinite(1 / margin):
             margin = max(0.1 * abs(high), 1e-9)
-        # as in the other pictures: an axis from 0 where that costs no detail
+        # like other pictures: start at 0 if that costs no detail
         return (0.0 if not self.axis.origin and 0 <= low < high / 2 else low - margin), high + margin
 
     def x(self, place: float) -> float:
@@ -121,11 +122,11 @@ class _Drawing:
         return self.bottom - (self.axis.place(value) - self.low) / (self.high - self.low) * HEIGHT
 
     def _in_lanes(self) -> Iterator[tuple[float, float, str, str, int]]:
-        """What is written above the axes: where it points to, where its middle is, colour, text, row from the top."""
-        wanted = [(self._edge(c), str(c), CHANGED) for c in self.changes]
-        wanted += [(self.x(place), f"({number})", INK[0]) for number, (place, _) in enumerate(self.notes, 1)]
+        """Yield the labels above the axes: place pointed to, middle, colour, text, lane from the top."""
+        labels = [(self._edge(c), str(c), CHANGED) for c in self.changes]
+        labels += [(self.x(place), f"({number})", INK[0]) for number, (place, _) in enumerate(self.notes, 1)]
         ends: list[float] = []  # of each lane
-        for place, text, colour in sorted(wanted):
+        for place, text, colour in sorted(labels):
             half = EACH * len(text) / 2 + 3
             middle = min(max(place, LEFT + half), WIDTH - half)
             lane = next((lane for lane, end in enumerate(ends) if middle - half >= end), len(ends))
@@ -136,7 +137,7 @@ class _Drawing:
         return self.x(change.at - 0.5) if change.kind == "step" else self.x((change.at - 1 + change.until) / 2)
 
     def svg(self, title: str) -> str:
-        text = self._told()
+        text = self._description()
         mark = hashlib.sha256(f"{title}{text}".encode()).hexdigest()[:12]
         body = [*self._frame(title), *self._nights(), *self._images(), *self._bounds(), *self._limits()]
         body += [*self._line(), *self._changes(), *self._outcomes()]
@@ -154,22 +155,22 @@ class _Drawing:
             + "\n".join(body)
             + "\n</g>\n</svg>\n"
         )
-        # a link within an image would be none to a screen reader
+        # screen readers ignore links within an image
         return finished(made, mark, title, text, "group" if any(p.href for p in self.points) else "img")
 
-    def _told(self) -> str:
-        """The picture in words."""
+    def _description(self) -> str:
+        """Return the picture in words."""
         values = [p.value for p in self.points]
         first, last = self.points[0], self.points[-1]
-        counts = {one: sum(p.outcome == one for p in self.points) for one in _outcomes(self.points)}
-        said = [
+        counts = {name: sum(p.outcome == name for p in self.points) for name in _outcomes(self.points)}
+        lines = [
             f"{first.night} to {last.night}: first {self.value(first.value)}, last {self.value(last.value)}, "
             f"least {self.value(min(values))}, most {self.value(max(values))}",
-            *([", ".join(f"{one} {count}" for one, count in counts.items())] if counts else []),
+            *([", ".join(f"{name} {count}" for name, count in counts.items())] if counts else []),
             *(f"{change}, {self._when(change)}" for change in self.changes),
             *(f"{self.points[place].night}: {text}" for place, text in self.notes),
         ]
-        return "\n".join(said)
+        return "\n".join(lines)
 
     def value(self, value: float) -> str:
         return self.axis.text(value)
@@ -204,12 +205,12 @@ class _Drawing:
             yield _text(x + 3, below, _cut(self.points[place].night, NAME), turned)
 
     def _marks(self) -> list[int]:
-        """The nights that had another image than the night before."""
+        """Return the nights with another image than the night before."""
         known = [(place, p.image) for place, p in enumerate(self.points) if p.image]
         return [place for (_, before), (place, image) in itertools.pairwise(known) if image != before]
 
     def _images(self) -> Iterator[str]:
-        """A triangle where the image changed, with its digest where there is room for it."""
+        """Yield a triangle at each change of the image, with its digest if there is room."""
         marks = self._marks()
         end = -math.inf
         for place in marks:
@@ -224,7 +225,7 @@ class _Drawing:
                 end = x + 5 + EACH * 8 + 2
 
     def _bounds(self) -> Iterator[str]:
-        """A dashed line, in steps where the bound changed; one that lies far from all values is told in the key."""
+        """Yield a dashed line with steps where the bound changed; the key names a bound far from all values."""
         path, before = "", None
         for place, p in enumerate(self.points):
             bound = p.bound if p.bound in self.near else None
@@ -250,14 +251,14 @@ class _Drawing:
 
     def _changes(self) -> Iterator[str]:
         for change in self.changes:
-            way = 'stroke-width="1.6"' if change.kind == "step" else 'stroke-width="10" stroke-opacity="0.35"'
+            stroke = 'stroke-width="1.6"' if change.kind == "step" else 'stroke-width="10" stroke-opacity="0.35"'
             title = f"<title>{html.escape(f'{change}, {self._when(change)}')}</title>"
             if change.kind == "step":
                 path = f"M{self.x(change.at - 0.5):.1f} {self.top - 1:g}V{self.bottom:g}"
             else:
                 old, new = (min(max(self.y(end), self.top), self.bottom) for end in (change.old, change.new))
                 path = f"M{self.x(change.at - 1):.1f} {old:.1f}L{self.x(change.until):.1f} {new:.1f}"
-            yield f'<path d="{path}" style="fill: none; stroke: {CHANGED}" {way}>{title}</path>'
+            yield f'<path d="{path}" style="fill: none; stroke: {CHANGED}" {stroke}>{title}</path>'
         for place, middle, colour, text, lane in self.labels:
             at = TOP + LANE * (lane + 1) - 3
             yield _text(middle, at, text, f'text-anchor="middle" style="fill: {colour}"')
@@ -266,7 +267,7 @@ class _Drawing:
                 yield f'<path d="{note}" style="fill: none; stroke: {INK[0]}"/>'
 
     def _outcomes(self) -> Iterator[str]:
-        """The points by their outcomes, each with its numbers."""
+        """Yield the points by outcome, each with its numbers."""
         for outcome in (None, *_outcomes(self.points)):
             points = [(place, p) for place, p in enumerate(self.points) if p.outcome == outcome]
             if points:
@@ -275,15 +276,15 @@ class _Drawing:
                 yield f'<g style="{colour}" stroke-width="1.8">{drawn}</g>'
 
     def _point(self, place: int, p: TrendPoint, shape: Callable[[float, float], str]) -> str:
-        limits = [self.value(one) if one is not None else "?" for one in (p.lower, p.upper)]
-        said = f"{p.night}: {self.value(p.value)}" + (f" ({' .. '.join(limits)})" if limits != ["?", "?"] else "")
-        said += f", bound {self.value(p.bound)}" if p.bound is not None else ""
-        said += f": {p.outcome}" if p.outcome else ""
-        inside = f"<title>{html.escape(said)}</title>{shape(self.x(place), self.y(p.value))}"
+        limits = [self.value(limit) if limit is not None else "?" for limit in (p.lower, p.upper)]
+        text = f"{p.night}: {self.value(p.value)}" + (f" ({' .. '.join(limits)})" if limits != ["?", "?"] else "")
+        text += f", bound {self.value(p.bound)}" if p.bound is not None else ""
+        text += f": {p.outcome}" if p.outcome else ""
+        inside = f"<title>{html.escape(text)}</title>{shape(self.x(place), self.y(p.value))}"
         return f'<a href="{html.escape(p.href)}" tabindex="-1">{inside}</a>' if p.href else f"<g>{inside}</g>"
 
     def _key(self, y: float) -> Iterator[str]:
-        """What the signs mean, from left to right."""
+        """Yield the key of the signs, from left to right."""
         x = 12.0
         for outcome in _outcomes(self.points):
             colour, shape = _shape(outcome)
@@ -309,13 +310,13 @@ class _Drawing:
 
 def _outcomes(points: Sequence[TrendPoint]) -> list[str]:
     known = {p.outcome: None for p in points if p.outcome}
-    return [one for one in ORDER if one in known] + sorted(one for one in known if one not in ORDER)
+    return [name for name in ORDER if name in known] + sorted(name for name in known if name not in ORDER)
 
 
 def _shape(outcome: str | None) -> tuple[str, Callable[[float, float], str]]:
-    """Colour and form of a point: a disc passes, a cross fails, a rhomb hardly passes, a square is neither.
+    """Return colour and shape of a point: disc for pass, cross for fail, rhomb for marginal, square for inconclusive.
 
-    A small disc had no bound.
+    A small disc has no bound.
     """
     if outcome is None:
         return f"fill: {LINES[0][0]}", lambda x, y: f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4"/>'
@@ -341,7 +342,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from `low` to `high`: at least 3, at most 7."""
+    """Return 3 to 7 round numbers from `low` to `high`."""
     raw = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hil.compare.baseline import BaselineOutcome, RepetitionChange, Shift, difference, median_shift, p99_shift
+from hil.compare.shifts import BaselineOutcome, RepetitionChange, Shift, difference, median_shift, p99_shift
 from hil.measure.figures import FIGURES
 from hil.measure.units import shown
 from hil.plots import series as plots

@@ -101,7 +101,13 @@ class TrendSeries:
     def changes_until(self, count: int) -> tuple[Change, ...]:
         """Return the changes that the first `count` values show."""
         return tuple(
-            changes(self.values[:count], minimum=MINIMUM, persistence=PERSISTENCE, exact=self.exact, least=self.least)
+            changes(
+                self.values[:count],
+                min_effect=MINIMUM,
+                persistence=PERSISTENCE,
+                exact=self.exact,
+                least=self.least,
+            )
         )
 
     def night(self, at: int) -> str:

@@ -12,7 +12,7 @@ from hil.plots.trend import TrendPoint, trend
 from hil.review import pages
 from hil.review.review_window import ReviewWindow
 from hil.review.trend_series import PERSISTENCE, FigureKey, TrendSeries
-from hil.stats.change import Change, needed
+from hil.stats.change import Change, nights_needed
 
 DIRECTORY = "trends"
 
@@ -161,7 +161,7 @@ def _remarks(series: TrendSeries) -> Iterator[Remark]:
         sizes = f"{shown(change.old, unit)} -> {shown(change.new, unit)}"
         until = f" to {series.night(change.until)}" if change.kind == "drift" else ""
         yield Remark(f"{series.night(change.at)}{until}: {change}, {sizes}{_digests(series, change)}", change=True)
-    least = needed(persistence=PERSISTENCE, exact=series.exact)
+    least = nights_needed(persistence=PERSISTENCE, exact=series.exact)
     if count < least:
         yield Remark(f"{count} night{'s' * (count > 1)}; changes are looked for from {least} nights on")
     elif not series.changes:

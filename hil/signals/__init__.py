@@ -1,1 +1,1 @@
-"""Digital signals: captures, edges, and the series that they give."""
+"""Digital signals: captures, edges, and series derived from them."""

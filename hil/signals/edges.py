@@ -1,7 +1,7 @@
-"""Edges of digital signals, from a logic analyser's capture, and the series that they give.
+"""Edges of digital signals from a capture of a logic analyser, and series derived from them.
 
-A capture is a VCD file (IEEE 1364, clause 18) of any instrument, or sigrok's raw samples. An edge is a
-change straight from 0 to 1 or back; where a level is unknown (`x` or `z`) no edge and no interval is.
+A capture is a VCD file (IEEE 1364, clause 18) of any instrument, or raw samples of sigrok. An edge is a direct change
+from 0 to 1 or back; an unknown level (`x` or `z`) makes no edge and ends an interval.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hil.board.analyser import Instant
 from hil.errors import ConfigurationError
-from hil.measure.clock import Clock
+from hil.measure.clock import ANALYSER, Clock
 from hil.measure.series import Series
 from hil.measure.units import Amount, amount, shown
 from hil.signals import vcd
@@ -29,18 +29,17 @@ if TYPE_CHECKING:
     Ticks = NDArray[np.int64]
     Levels = NDArray[np.uint8]
 
-CLOCK = "logic analyser"
-DRIFT = 100e-6  # two ordinary crystals, 50 ppm each
+DRIFT = 100e-6  # between two ordinary crystals of 50 ppm
 _CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, eq=False)
 class Edges:
-    """What one channel did: at `ticks[i]` its level became `levels[i]` (0, 1, or 2 for unknown) until the next.
+    """The changes of one channel: at `ticks[i]` its level became `levels[i]` (0, 1, or 2 for unknown).
 
-    The first entry is the level at the start. There are `rate` ticks in a second; the capture ended at tick
-    `end`. Each series raises `ConfigurationError` where the channel has too few edges for it. Intervals are
-    subtracted in ticks, so equal intervals give equal samples.
+    The first entry is the level at the start. `rate` is the number of ticks per second, `end` the last tick of the
+    capture. Methods that return a series raise `ConfigurationError` for too few edges. Intervals are subtracted in
+    ticks, so that equal intervals give equal samples.
     """
 
     channel: str
@@ -53,31 +52,31 @@ class Edges:
 
     @property
     def rising(self) -> Floats:
-        """Times of the changes from 0 to 1, in seconds by the capture's clock."""
+        """The times of changes from 0 to 1, in seconds by the clock of the capture."""
         return self._seconds(self.ticks[self._begins(0, 1)])
 
     @property
     def falling(self) -> Floats:
-        """Times of the changes from 1 to 0, in seconds by the capture's clock."""
+        """The times of changes from 1 to 0, in seconds by the clock of the capture."""
         return self._seconds(self.ticks[self._begins(1, 0)])
 
     def period(self) -> Series:
-        """From each rising edge to the next."""
+        """Return the times from each rising edge to the next."""
         at = self._begins(0, 1, 0, 1)
         return self._series("period", self.ticks[at + 2] - self.ticks[at], at)
 
     def high_time(self) -> Series:
-        """From each rising edge to the falling one after it."""
+        """Return the times from each rising edge to the next falling edge."""
         at = self._begins(0, 1, 0)
         return self._series("high time", self.ticks[at + 1] - self.ticks[at], at)
 
     def low_time(self) -> Series:
-        """From each falling edge to the rising one after it."""
+        """Return the times from each falling edge to the next rising edge."""
         at = self._begins(1, 0, 1)
         return self._series("low time", self.ticks[at + 1] - self.ticks[at], at)
 
     def duty_cycle(self) -> Series:
-        """The high part of each period, a ratio."""
+        """Return the high share of each period, a ratio."""
         at = self._begins(0, 1, 0, 1)
         self._enough("duty cycle", at)
         high, whole = self.ticks[at + 1] - self.ticks[at], self.ticks[at + 2] - self.ticks[at]
@@ -86,34 +85,33 @@ class Edges:
         return self._of("duty cycle", high / whole, self._seconds(self.ticks[at]), clock, unit="1")
 
     def period_jitter(self, nominal: Amount | None = None) -> Series:
-        """Each period less `nominal`, a time, or less their mean where none is given."""
+        """Return the difference of each period from `nominal`, by default from the mean period."""
         periods = self.period()
         ideal = float(periods.samples.mean()) if nominal is None else amount(nominal, "s", "the nominal period")
-        said = {"nominal period": f"{shown(ideal)}{' (mean)' if nominal is None else ''}"}
+        facts = {"nominal period": f"{shown(ideal)}{' (mean)' if nominal is None else ''}"}
         return replace(
             periods,
             quantity="period jitter",
             samples=periods.samples - ideal,
-            provenance={**periods.provenance, **said},
+            provenance={**periods.provenance, **facts},
         )
 
     def cycle_to_cycle_jitter(self) -> Series:
-        """Each period less the one before it."""
+        """Return the difference of each period from the previous one."""
         at = self._begins(0, 1, 0, 1, 0, 1)
         first, second, third = (self.ticks[at + step] for step in (0, 2, 4))
         return self._series("cycle-to-cycle jitter", third - 2 * second + first, at, edges=3)
 
     def latency_to(self, other: Edges, edge: str = "rising", answer: str = "rising") -> Series:
-        """From each edge here to the first one of `other`, of the same capture, before the next edge here.
+        """Return the times from each edge to the first edge of `other`, of the same capture, before the next edge.
 
-        `edge` and `answer` are `"rising"`, `"falling"` or `"any"`. How many edges had no answer is in the
-        provenance.
+        `edge` and `answer` are `"rising"`, `"falling"` or `"any"`. The provenance has the count of unanswered edges.
         """
         if other.rate != self.rate:
             raise ConfigurationError(
                 f"the channels {self.channel} and {other.channel} are of different captures: "
                 f"{self.rate:g} and {other.rate:g} ticks a second",
-                hint="capture both channels at once",
+                hint="Capture both channels at once.",
             )
         asked, answered = self._chosen(edge), other._chosen(answer)
         self._enough("latency", asked)
@@ -121,12 +119,12 @@ class Edges:
         return self._latency(subject, self._seconds(asked), self._seconds(answered), self.clock)
 
     def latency_to_console(self, stamps_ns: Sequence[int], began: Instant, host: Clock, edge: str = "rising") -> Series:
-        """From each edge to the first console line after it, before the next edge.
+        """Return the times from each edge to the first console line after it, before the next edge.
 
-        `stamps_ns` are the lines' host monotonic stamps, ascending, `host` is the clock that took them, and
-        `began` the instant of the capture's start on it. The floor of the series' clock adds up what each is
-        uncertain by: the start, which shifts all samples alike, the drift between the two clocks, and theirs.
-        Raises `ConfigurationError` where edges follow each other too fast for such a floor.
+        `stamps_ns` are the ascending host monotonic stamps of the lines, taken with the clock `host`, and `began` is
+        the start of the capture on that clock. The noise floor of the series is the sum of four uncertainties: the
+        start, which shifts all samples alike, the drift between the clocks, and both clocks. Raises
+        `ConfigurationError` if edges come too fast for this floor.
         """
         import numpy as np
 
@@ -136,32 +134,32 @@ class Edges:
         slack = began.uncertainty + DRIFT * float(times[-1]) + host.uncertainty + self.clock.uncertainty
         if len(times) > 1 and (closest := float(np.diff(times).min())) <= 2 * slack:
             raise ConfigurationError(
-                f"edges of {self.channel} come {shown(closest)} apart, but the console's stamps are only known "
-                f"to {shown(slack)} on the analyser's clock: a line may belong to either edge",
-                hint="put the console's line on the analyser, too, or let the edges come slower",
+                f"edges of {self.channel} are {shown(closest)} apart, but the console's stamps are uncertain by "
+                f"{shown(slack)} on the analyser's clock: a line may belong to either edge",
+                hint="Connect the console's line to the analyser too, or slow the edges down.",
             )
         remark = (
-            f"against {host.name}; the capture's start is known to {shown(began.uncertainty)}, and shifts all "
-            f"samples alike; the clocks may drift apart by {DRIFT * 1e6:.0f} ppm"
+            f"against {host.name}; the start of the capture is uncertain by {shown(began.uncertainty)}, the same shift "
+            f"for all samples; the clocks may drift apart by {DRIFT * 1e6:.0f} ppm"
         )
         clock = Clock(self.clock.name, max(self.clock.resolution, host.resolution), remark, floor=slack)
         lines = (np.asarray(stamps_ns, dtype=np.int64) - began.ns) / 1e9
         return self._latency(f"{self.channel} {edge} to the console", times, lines, clock, slack)
 
     def without_glitches(self, width: Amount) -> Edges:
-        """The channel without pulses, high or low, shorter than `width`.
+        """Return the channel without pulses, high or low, shorter than `width`.
 
-        A level counts from where it stays for `width`, so a contact that bounces has its edge at the last
-        bounce. How many pulses went is in the provenance.
+        A level counts once it lasts for `width`, so the edge of a bouncing contact is at the last bounce. The
+        provenance has the count of removed pulses.
         """
         import numpy as np
 
         least = amount(width, "s", "the width of a glitch")
         kept = (np.diff(self.ticks, append=self.end) / self.rate >= least) | (self.levels == UNKNOWN)
-        kept[[0, -1]] = True  # cut by the capture: how long they were is not known
+        kept[[0, -1]] = True  # cut by the capture, so their length is unknown
         ticks, levels = _changes(self.ticks[kept], self.levels[kept])
-        said = {"glitches removed": f"{int((~kept).sum())} shorter than {width}"}
-        return replace(self, ticks=ticks, levels=levels, provenance={**self.provenance, **said})
+        facts = {"glitches removed": f"{int((~kept).sum())} shorter than {width}"}
+        return replace(self, ticks=ticks, levels=levels, provenance={**self.provenance, **facts})
 
     def __str__(self) -> str:
         return (
@@ -170,7 +168,7 @@ class Edges:
         )
 
     def _begins(self, first: int, *pattern: int) -> NDArray[np.intp]:
-        """The indices of the edges from `first` after which the levels follow `pattern`."""
+        """Return the indices of the edges from `first` after which the levels follow `pattern`."""
         import numpy as np
 
         levels = self.levels
@@ -185,7 +183,7 @@ class Edges:
 
         patterns = {"rising": ((0, 1),), "falling": ((1, 0),), "any": ((0, 1), (1, 0))}
         if edge not in patterns:
-            raise ConfigurationError(f"there is no edge {edge!r}", hint=f"the edges are: {', '.join(patterns)}")
+            raise ConfigurationError(f"there is no edge {edge!r}", hint=f"Give one of: {', '.join(patterns)}.")
         at = np.sort(np.concatenate([self._begins(*pattern) for pattern in patterns[edge]]))
         chosen: Ticks = self.ticks[at]
         return chosen
@@ -197,13 +195,13 @@ class Edges:
         if not len(found):
             raise ConfigurationError(
                 f"too few edges for a {quantity}: {self}",
-                hint="is the probe on the pin, does it toggle, and is the capture long enough?",
+                hint="Check that the probe is on the pin, that the pin toggles, and that the capture is long enough.",
             )
 
     def _series(self, quantity: str, ticks: Ticks, at: NDArray[np.intp], edges: int = 2) -> Series:
         self._enough(quantity, at)
         clock = self.clock
-        if clock.floor:  # each edge adds up to one sample of error, less the one that all have
+        if clock.floor:  # each edge adds up to one sample of error, except for a common one
             clock = replace(clock, floor=clock.floor * (edges - 1))
         return self._of(quantity, self._seconds(ticks), self._seconds(self.ticks[at]), clock)
 
@@ -211,7 +209,7 @@ class Edges:
         return Series(quantity, self.channel, samples, clock, unit, times=times, provenance=self.provenance)
 
     def _latency(self, subject: str, asked: Floats, answers: Floats, clock: Clock, slack: float = 0.0) -> Series:
-        """From each of `asked` to the first of `answers` before the next; `slack` earlier counts, too."""
+        """Return the times from each of `asked` to the first of `answers`, up to `slack` earlier, before the next."""
         import numpy as np
 
         place = np.searchsorted(answers, asked - slack)
@@ -219,36 +217,35 @@ class Edges:
         answered = first < np.append(asked[1:] - slack, np.inf)
         if not answered.any():
             raise ConfigurationError(
-                f"none of the {len(asked)} edges was answered: {subject}",
-                hint="was the right edge chosen, and did both run at the same time?",
+                f"none of {len(asked)} edges was answered: {subject}",
+                hint="Check that the right edge was chosen and that both ran at the same time.",
             )
-        said = {"unanswered": f"{int((~answered).sum())} of {len(asked)}"}
+        facts = {"unanswered": f"{int((~answered).sum())} of {len(asked)}"}
         return Series(
             "latency",
             subject,
             first[answered] - asked[answered],
             clock,
             times=asked[answered],
-            provenance={**self.provenance, **said},
+            provenance={**self.provenance, **facts},
         )
 
 
 def read_vcd(path: Path, channels: Sequence[str] = (), *, samplerate: float | None = None) -> dict[str, Edges]:
-    """The edges of `channels`, by their names or with their scopes (`top.clk`).
+    """Return the edges of `channels`, named with or without their scopes (`top.clk`), by default all one-bit signals.
 
-    Where none is named these are all signals of one bit. A bit of a vector is named with its index: `data[3]`.
-
-    `samplerate`, in Hz, is that of the instrument: a VCD file tells only its own time scale, except
-    sigrok's. Where it is known the edges are put on the samples; where it is not, the clock has no floor.
-
-    Raises `ConfigurationError` for a file that is no whole VCD, a channel that is not there or is not of one bit, and
-    edges that do not lie on samples of `samplerate`.
+    Name a bit of a vector by its index: `data[3]`. `samplerate` is that of the instrument in Hz: VCD files have only a
+    time scale, except those of sigrok. With a sample rate edges are placed on samples; without one the clock has no
+    floor. Raises `ConfigurationError` for an incomplete VCD file, a channel that is missing or not of one bit, and
+    edges off the samples of `samplerate`.
     """
     dump = vcd.read(path, channels)
     rate = dump.rate if samplerate is None else _samplerate(samplerate)
     per_second = float(dump.per_second if rate is None else rate)
     if rate is None:
-        clock = Clock(CLOCK, 1 / per_second, "the file's time scale; it does not tell the instrument's sample rate")
+        clock = Clock(
+            ANALYSER, 1 / per_second, "the time scale of the file; the sample rate of the instrument is unknown"
+        )
     else:
         clock = _sampled(rate)
 
@@ -257,7 +254,7 @@ def read_vcd(path: Path, channels: Sequence[str] = (), *, samplerate: float | No
 
         packed = np.frombuffer(dump.changes[name], dtype=np.int64)
         ticks, levels = packed >> 2, (packed & 3).astype(np.uint8)
-        last = np.append(ticks[1:] != ticks[:-1], True)  # of several values at one time the last one holds
+        last = np.append(ticks[1:] != ticks[:-1], True)  # of several values at one time the last counts
         ticks, levels = _changes(ticks[last], levels[last])
         if rate is not None:
             ticks = _on_samples(f"{path}: {name}", ticks, rate, float(dump.per_second))
@@ -268,16 +265,16 @@ def read_vcd(path: Path, channels: Sequence[str] = (), *, samplerate: float | No
 
 
 def read_samples(path: Path, channels: Mapping[str, int], samplerate: float, *, unitsize: int = 1) -> dict[str, Edges]:
-    """The edges in raw samples, as `sigrok-cli -O binary` writes them: `unitsize` bytes each, bit 0 first.
+    """Return the edges in raw samples of `unitsize` bytes, bit 0 first, as `sigrok-cli -O binary` writes them.
 
-    `channels` maps names to bits; `samplerate` is in Hz. Raises `ConfigurationError` for an empty file, one
-    that ends within a sample, a bit that is not there, and a sample rate that is none.
+    `channels` maps names to bits; `samplerate` is in Hz. Raises `ConfigurationError` for an empty file, one that ends
+    within a sample, a bit out of range, and a sample rate of 0 or less.
     """
     import numpy as np
 
     rate = _samplerate(samplerate)
     if unitsize < 1 or not channels:
-        raise ConfigurationError(f"{path}: raw samples need a unit size of 1 or more, and the bits of channels")
+        raise ConfigurationError(f"{path}: raw samples need a unit size of 1 or more and channels")
     for name, bit in channels.items():
         if not 0 <= bit < 8 * unitsize:
             raise ConfigurationError(f"{path}: {name} is bit {bit}, but samples have bits 0 to {8 * unitsize - 1}")
@@ -290,7 +287,7 @@ def read_samples(path: Path, channels: Mapping[str, int], samplerate: float, *, 
             if len(block) % unitsize:
                 raise ConfigurationError(
                     f"{path} ends within a sample of {unitsize} bytes",
-                    hint="is the unit size right, and the file whole?",
+                    hint="Check that the unit size is right and the file complete.",
                 )
             rows = np.frombuffer(block, np.uint8).reshape(-1, unitsize)
             for name, bit in channels.items():
@@ -316,7 +313,7 @@ def read_samples(path: Path, channels: Mapping[str, int], samplerate: float, *, 
 
 
 def _changes(ticks: Ticks, levels: Levels) -> tuple[Ticks, Levels]:
-    """Without the entries that repeat the level before them."""
+    """Return the entries that change the level."""
     import numpy as np
 
     new = np.append(True, levels[1:] != levels[:-1])
@@ -324,7 +321,7 @@ def _changes(ticks: Ticks, levels: Levels) -> tuple[Ticks, Levels]:
 
 
 def _on_samples(what: str, ticks: Ticks, rate: float, per_second: float) -> Ticks:
-    """The numbers of the samples, at `rate`, that the times `ticks` stand for."""
+    """Return the numbers of the samples, at `rate`, at the times `ticks`."""
     import numpy as np
 
     exact = ticks * (rate / per_second)
@@ -332,17 +329,18 @@ def _on_samples(what: str, ticks: Ticks, rate: float, per_second: float) -> Tick
     # a time is rounded to a tick, a number of samples to 53 bits
     if rate > per_second or (np.abs(exact - samples) > 0.51 * rate / per_second + 1e-15 * exact).any():
         raise ConfigurationError(
-            f"{what} has edges that do not lie on samples at {rate:g} Hz", hint="is this the instrument's sample rate?"
+            f"{what} has edges that do not lie on samples at {rate:g} Hz",
+            hint="Check the sample rate of the instrument.",
         )
     return samples
 
 
 def _samplerate(rate: float) -> float:
     if not 0 < rate < math.inf:
-        raise ConfigurationError(f"a sample rate is more than 0 Hz, not {rate!r}", hint="it is given in Hz: 24e6")
+        raise ConfigurationError(f"the sample rate {rate!r} is not above 0 Hz", hint="Give it in Hz, such as 24e6.")
     return float(rate)
 
 
 def _sampled(rate: float) -> Clock:
-    remark = "an edge is between two samples; the accuracy of the instrument's crystal comes on top"
-    return Clock(CLOCK, 1 / rate, remark, floor=1 / rate)
+    remark = "an edge is between two samples; the error of the instrument's crystal comes on top"
+    return Clock(ANALYSER, 1 / rate, remark, floor=1 / rate)

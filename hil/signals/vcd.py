@@ -1,11 +1,11 @@
-"""VCD files, IEEE 1364 clause 18, extended ones too, as instruments and simulators write them."""
+"""VCD files (IEEE 1364 clause 18), including extended ones, of instruments and simulators."""
 
 from __future__ import annotations
 
 import codecs
-import difflib
 import re
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,16 +15,17 @@ from typing import BinaryIO, cast
 
 from hil.board.analyser import stated_rate
 from hil.errors import ConfigurationError
+from hil.host.toml import near
 
 LOW, HIGH, UNKNOWN = 0, 1, 2
 _CHUNK = 1 << 20  # bytes
-# beside the four states of the standard the nine of VHDL, as GHDL writes them
+# the four states of the standard and the nine of VHDL, as GHDL writes them
 _LEVELS = dict.fromkeys(b"0lL", LOW) | dict.fromkeys(b"1hH", HIGH) | dict.fromkeys(b"xXzZuUwW-", UNKNOWN)
 # of a port: driven by the test fixture, by the device, by both
 _PORT_LEVELS = dict.fromkeys(b"DdLl0", LOW) | dict.fromkeys(b"UuHh1", HIGH) | dict.fromkeys(b"NZXTFABCabcf?", UNKNOWN)
 _TIMESCALE = re.compile(r"(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)(s|ms|us|ns|ps|fs|as)")
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9, "ps": 10**12, "fs": 10**15, "as": 10**18}
-_LATEST = 1 << 63  # what fits into 64 bits, with two for the level
+_LATEST = 1 << 63  # of a time shifted by the two bits of the level
 _MARKS = frozenset((b"$dumpvars", b"$dumpall", b"$dumpon", b"$dumpoff", b"$end")) | frozenset(
     b"$dumpports" + kind for kind in (b"", b"all", b"on", b"off")
 )
@@ -36,10 +37,10 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass(frozen=True)
 class Dump:
-    """What a VCD file holds of some channels.
+    """The changes of some channels in a VCD file.
 
-    There are `per_second` ticks in a second, and the file ends at tick `end`. `changes` has for each channel its
-    changes as tick << 2 | level, in order, from tick 0 on. `rate` is the sample rate in Hz that sigrok states.
+    `per_second` is the number of ticks per second, `end` the last tick of the file. `changes` holds, by channel, the
+    changes from tick 0 on as tick << 2 | level. `rate` is the sample rate in Hz if sigrok states it.
     """
 
     per_second: Fraction
@@ -49,15 +50,15 @@ class Dump:
 
 
 def read(path: Path, channels: Sequence[str]) -> Dump:
-    """Read `channels`, or all signals of one bit where none is named.
+    """Read `channels`, by default all one-bit signals.
 
-    Raises `ConfigurationError` for a file that is no whole VCD file, and for a channel that is not in it.
+    Raises `ConfigurationError` for an incomplete VCD file and for a channel that is not in it.
     """
     with opened(path) as file:
         strings: set[bytes] = set()
         words = _words(path, _text(file), strings)
         header = _Header(path, words)
-        strings.update(one.code for one in header.variables if not one.width)
+        strings.update(variable.code for variable in header.variables if not variable.width)
         chosen = header.choose(channels)
         events = _Events(path, header, chosen.values())
         events.read(words)
@@ -67,10 +68,10 @@ def read(path: Path, channels: Sequence[str]) -> Dump:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a capture. Raises `ConfigurationError` for one that is empty or cannot be read."""
+    """Open a capture. Raises `ConfigurationError` for a file that is empty or cannot be read."""
     try:
         if not path.stat().st_size:
-            raise ConfigurationError(f"the capture {path} is empty", hint="did the instrument write it?")
+            raise ConfigurationError(f"the capture {path} is empty", hint="Check that the instrument wrote it.")
         with path.open("rb") as file:
             yield file
     except OSError as error:
@@ -79,7 +80,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 @dataclass(frozen=True)
 class _Variable:
-    """A `$var`: `width` in bits, 0 for what has none; its bits are `left` to `right`."""
+    """A `$var`: `width` in bits, 0 for strings and numbers; its bits are `left` to `right`."""
 
     scopes: tuple[str, ...]
     name: str
@@ -95,7 +96,7 @@ class _Variable:
 
     @property
     def place(self) -> tuple[bytes, int]:
-        """Code and bit of a signal of one bit."""
+        """The code and bit of a one-bit signal."""
         return self.code, 0
 
     @property
@@ -103,7 +104,7 @@ class _Variable:
         return f"{self.kind} of {self.width} bits" if self.width else self.kind
 
     def spellings(self) -> Iterator[str]:
-        """Yield the names by which it may be named, beside its own."""
+        """Yield all accepted names."""
         plain = self.name.removeprefix("\\")
         for name in (self.name, plain, _RANGE.sub("", plain), plain.replace(" ", "")):
             yield name
@@ -111,7 +112,7 @@ class _Variable:
                 yield ".".join([*self.scopes[start:], name])
 
     def bit(self, channel: str) -> _Bit | None:
-        """Return the bit that `channel`, a name with an index, names in this vector."""
+        """Return the bit of this vector that `channel`, a name with an index, refers to."""
         name, bracket, index = channel.rpartition("[")
         match = _RANGE.fullmatch(bracket + index)
         if match is None or match[2] is not None or self.width < 2 or name not in self.spellings():
@@ -124,14 +125,14 @@ class _Variable:
 
 @dataclass(frozen=True)
 class _Bit:
-    """A signal of one bit: `place` is its code and the number of bits to the right of it."""
+    """A one-bit signal: `place` is its code and the number of bits to its right."""
 
     full: str
     place: tuple[bytes, int]
 
 
 class _Header:
-    """What a VCD file declares: its time scale in ticks per second, sigrok's sample rate, its variables."""
+    """The header of a VCD file: time scale in ticks per second, sample rate stated by sigrok, variables."""
 
     def __init__(self, path: Path, words: Iterator[bytes]) -> None:
         self.path = path
@@ -145,97 +146,93 @@ class _Header:
                 continue
             if word.startswith(b"$enddefinitions"):
                 break
-            said = [one.decode("utf-8", "replace") for one in _section(words)]
+            section = [each.decode("utf-8", "replace") for each in _section(words)]
             match word:
                 case b"$comment":
-                    self.rate = stated_rate(" ".join(said)) or self.rate
+                    self.rate = stated_rate(" ".join(section)) or self.rate
                 case b"$timescale":
-                    timescale = "".join(said)
+                    timescale = "".join(section)
                 case b"$scope":
-                    scopes.append(" ".join(said[1:]) or "".join(said))
+                    scopes.append(" ".join(section[1:]) or "".join(section))
                 case b"$upscope" if scopes:
                     scopes.pop()
                 case b"$var":
-                    self.variables.append(self._variable(tuple(scopes), said))
+                    self.variables.append(self._variable(tuple(scopes), section))
         else:
-            raise ConfigurationError(
-                f"{path} has no $enddefinitions", hint="is it a VCD file, and was it written to its end?"
-            )
+            raise ConfigurationError(f"{path} has no $enddefinitions", hint="Check that it is a complete VCD file.")
         scale = _TIMESCALE.fullmatch(timescale.lower().replace("µ", "u").replace("μ", "u"))
         if scale is None or not Fraction(scale[1]):
             raise ConfigurationError(
-                f"{path}: the time scale {timescale!r} is none" if timescale else f"{path} tells no time scale",
-                hint="a VCD file has, for example, `$timescale 10 ns $end`: a number of s, ms, us, ns, ps or fs",
+                f"{path}: the time scale {timescale!r} is invalid" if timescale else f"{path} has no time scale",
+                hint="Give one in s, ms, us, ns, ps or fs, such as `$timescale 10 ns $end`.",
             )
         self.per_second = _PER_SECOND[scale[2]] / Fraction(scale[1])
 
-    def _variable(self, scopes: tuple[str, ...], said: Sequence[str]) -> _Variable:
-        if len(said) < 4:
-            raise ConfigurationError(f"{self.path}: `$var {' '.join(said)}` lacks a type, size, code or name")
-        kind, size, code, *words = said
+    def _variable(self, scopes: tuple[str, ...], section: Sequence[str]) -> _Variable:
+        if len(section) < 4:
+            raise ConfigurationError(f"{self.path}: `$var {' '.join(section)}` lacks a type, size, code or name")
+        kind, size, code, *words = section
         name = re.sub(r" (?=\[)", "", " ".join(words))
         bits = _RANGE.fullmatch(size)  # of a port
         if bits is None and not size.isdecimal():
-            raise ConfigurationError(f"{self.path}: `$var {' '.join(said)}` has no size: {size!r}")
+            raise ConfigurationError(f"{self.path}: `$var {' '.join(section)}` has the invalid size {size!r}")
         ranges = bits or next((found for found in _RANGE.finditer(name) if found[2] and found.end() == len(name)), None)
         left, right = (int(ranges[1]), int(ranges[2] or ranges[1])) if ranges else (max(0, int(size) - 1), 0)
         width = abs(left - right) + 1 if bits else int(size)
         return _Variable(scopes, name, kind, code.encode(), 0 if kind in _NO_BITS else width, left, right)
 
     def choose(self, channels: Sequence[str]) -> dict[str, _Bit]:
-        """The bits of `channels`. Raises `ConfigurationError` unless each is there, once, and of one bit."""
-        single = [one for one in self.variables if one.width == 1]
+        """Return the bits of `channels`. Raises `ConfigurationError` unless each exists, once, with one bit."""
+        single = [variable for variable in self.variables if variable.width == 1]
         if not channels:
             if not single:
                 raise ConfigurationError(
-                    f"{self.path} has no signal of one bit",
-                    hint=f"name a bit of a vector, as data[0]: {self._names(self.variables)}",
+                    f"{self.path} has no one-bit signal",
+                    hint=f"Name a bit of a vector, such as data[0]: {self._names(self.variables)}",
                 )
-            short = [one.name for one in single]
-            channels = [one.full if short.count(one.name) > 1 else one.name for one in single]
+            names = Counter(variable.name for variable in single)
+            channels = [variable.full if names[variable.name] > 1 else variable.name for variable in single]
         return {channel: self._chosen(channel, single) for channel in channels}
 
     def _chosen(self, channel: str, single: Sequence[_Variable]) -> _Bit:
-        exact = [one for one in self.variables if channel in (one.full, one.name)]
-        named = exact or [one for one in self.variables if channel in one.spellings()]
-        bits = [_Bit(one.full, one.place) for one in named if one.width == 1]
-        bits = bits or [bit for one in self.variables if not named and (bit := one.bit(channel))]
+        exact = [variable for variable in self.variables if channel in (variable.full, variable.name)]
+        named = exact or [variable for variable in self.variables if channel in variable.spellings()]
+        bits = [_Bit(variable.full, variable.place) for variable in named if variable.width == 1]
+        bits = bits or [bit for variable in self.variables if not named and (bit := variable.bit(channel))]
         if named and not bits:
             raise ConfigurationError(
-                f"{self.path}: {channel!r} is a {named[0].about}: only a signal of one bit has edges",
-                hint=f"of one bit are: {self._names(single)}; a bit of a vector is named as data[0]",
+                f"{self.path}: {channel!r} is a {named[0].about}; only a one-bit signal has edges",
+                hint=f"Give one of {self._names(single)}, or a bit of a vector such as data[0].",
             )
         if not bits:
-            known = [name for one in self.variables for name in (one.name, one.full)]
-            near = difflib.get_close_matches(channel, known, n=1)
+            known = [name for variable in self.variables for name in (variable.name, variable.full)]
             raise ConfigurationError(
                 f"{self.path} has no channel {channel!r}",
-                hint=(f"did you mean {near[0]!r}? " if near else "")
-                + (f"the channels are: {self._names(single)}" if single else "it has none of one bit"),
+                hint=f"{near(channel, known)}The one-bit channels are: {self._names(single)}.",
             )
         if len({bit.place for bit in bits}) > 1:
-            raise ConfigurationError(f"{self.path}: {channel!r} may be any of {', '.join(bit.full for bit in bits)}")
+            raise ConfigurationError(f"{self.path}: {channel!r} is ambiguous: {', '.join(bit.full for bit in bits)}")
         return bits[0]
 
     @staticmethod
     def _names(variables: Sequence[_Variable]) -> str:
-        return ", ".join(one.full for one in variables) or "none"
+        return ", ".join(variable.full for variable in variables) or "none"
 
 
 class _Events:
-    """The changes of some bits, as tick << 2 | level, and the time that has come."""
+    """The changes of some bits as tick << 2 | level, and the present time, shifted likewise."""
 
     def __init__(self, path: Path, header: _Header, bits: Iterable[_Bit]) -> None:
         self.now = 0
         self.changes = {bit.place: array("q", [UNKNOWN]) for bit in bits}
         self._path = path
-        self._known = {one.code for one in header.variables}
+        self._known = {variable.code for variable in header.variables}
         self._bits: dict[bytes, list[tuple[int, Callable[[int], None]]]] = {}
         for (code, place), changes in self.changes.items():
             self._bits.setdefault(code, []).append((place, changes.append))
 
     def read(self, words: Iterator[bytes]) -> None:
-        # one look-up in most cases: a file has millions of these
+        # a single look-up for most of the millions of changes
         takers = {
             bytes([value]) + code: (bits[0][1], level)
             for value, level in _LEVELS.items()
@@ -249,53 +246,53 @@ class _Events:
                 self._advance(word if len(word) > 1 else word + next(words, b""))
             elif word[0] in b"bB":
                 self._take(word, next(words, b""), _LEVELS)
-            elif word[0] in b"rRsS":  # of no bits, so never chosen
+            elif word[0] in b"rRsS":  # no bits, so never chosen
                 self._take(word, next(words, b""), None)
             elif word[0] == ord("p"):
                 next(words, b""), next(words, b"")  # the strengths of 0 and 1
                 self._take(word, next(words, b""), _PORT_LEVELS)
             elif word[0] == ord("$"):
                 if word not in _MARKS:
-                    said = list(_section(words))
-                    if word == b"$vcdclose" and said:
-                        self._advance(said[0])
+                    section = list(_section(words))
+                    if word == b"$vcdclose" and section:
+                        self._advance(section[0])
             elif word[0] in _LEVELS:
                 code = word[1:] or next(words, b"")
                 if code not in self._known:
-                    raise self._broken(word, "changes no channel of the file")
+                    raise self._broken(word, "changes an unknown channel")
                 self._take(b"b" + word[:1], code, _LEVELS)
             else:
-                raise self._broken(word, "changes no channel of the file")
+                raise self._broken(word, "changes an unknown channel")
 
     def _advance(self, word: bytes) -> None:
         then = int(word[1:]) << 2 if word[1:].isdigit() else -1
         if not self.now <= then < _LATEST:
-            raise self._broken(word, "is no later time")
+            raise self._broken(word, "is not a later time")
         self.now = then
 
     def _take(self, value: bytes, code: bytes, levels: dict[int, int] | None) -> None:
-        """Note what a value, its bits behind a letter, does to the chosen bits of `code`."""
+        """Record a value, a letter and its bits, for the chosen bits of `code`."""
         if code not in self._known:
-            raise self._broken(value + b" " + code, "changes no channel of the file")
+            raise self._broken(value + b" " + code, "changes an unknown channel")
         for place, append in self._bits.get(code, ()) if levels else ():
             assert levels is not None
-            if len(value) < 2 or any(one not in levels for one in value[1:]):
-                raise self._broken(value + b" " + code, "is no value")
+            if len(value) < 2 or any(state not in levels for state in value[1:]):
+                raise self._broken(value + b" " + code, "is not a value")
             if place < len(value) - 1:
                 level = levels[value[-1 - place]]
-            else:  # left out on the left: zeros, or what is unknown goes on
+            else:  # omitted on the left: zeros, or unknown like the first bit
                 level = UNKNOWN if levels[value[1]] == UNKNOWN else LOW
             append(self.now | level)
 
     def _broken(self, word: bytes, what: str) -> ConfigurationError:
         return ConfigurationError(
             f"{self._path}: after #{self.now >> 2}: {word[:40].decode('utf-8', 'replace')!r} {what}",
-            hint="was the file cut short, or changed?",
+            hint="Check that the file is complete and unchanged.",
         )
 
 
 def _section(words: Iterator[bytes]) -> Iterator[bytes]:
-    """The words up to `$end`, which may be glued to the last."""
+    """Yield the words up to `$end`, which may be attached to the last one."""
     for word in words:
         if word.endswith(b"$end"):
             if word != b"$end":
@@ -305,7 +302,7 @@ def _section(words: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _text(file: BinaryIO) -> BinaryIO:
-    """The file behind its byte order mark, in UTF-8."""
+    """Return the file after its byte order mark, converted to UTF-8."""
     head = file.read(len(codecs.BOM_UTF8))
     file.seek(len(head) if head == codecs.BOM_UTF8 else 0)
     if head[:2] in _UTF16:
@@ -314,21 +311,21 @@ def _text(file: BinaryIO) -> BinaryIO:
 
 
 def _words(path: Path, file: BinaryIO, strings: Set[bytes]) -> Iterator[bytes]:
-    """The words of the file; behind the header without values of `strings`, their codes, that hold blanks."""
+    """Yield the words of the file; after the header without string values with blanks, by the codes `strings`."""
     in_header, rest = True, b""
     while block := file.readline(_CHUNK) if in_header else file.read(_CHUNK):
         text = rest + block
         cut = text.rfind(b"\n") + 1 or max(text.rfind(b" "), text.rfind(b"\t")) + 1
         whole, rest = text[:cut], text[cut:]
         if len(rest) >= 2 * _CHUNK or (len(rest) >= _CHUNK and not cut):
-            raise ConfigurationError(f"{path} is no VCD file: it has a word of {len(rest)} bytes or more")
+            raise ConfigurationError(f"{path} is not a VCD file: it has a word of {len(rest)} bytes or more")
         yield from (whole if in_header else _without_blanks(whole, strings)).split()
         in_header = in_header and b"$enddefinitions" not in text
     yield from (rest if in_header else _without_blanks(rest, strings)).split()
 
 
 def _without_blanks(lines: bytes, strings: Set[bytes]) -> bytes:
-    """Leave out the lines that are a string of several words, which look like changes of channels."""
+    """Remove strings of several words, which look like changes of channels."""
 
     def kept(line: re.Match[bytes]) -> bytes:
         words = line[0].split()

@@ -1,4 +1,4 @@
-"""How often something failed, with the interval in which its true rate lies."""
+"""Failure rates with confidence intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hil.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Rate:
-    """`failed` of `total` tries, and the two-sided limits, 0 to 1, of the true rate at `confidence`."""
+    """`failed` of `total` tries, with two-sided limits, 0 to 1, of the true rate at `confidence`."""
 
     failed: int
     total: int
@@ -28,19 +28,18 @@ class Rate:
 
 
 def rate(failed: int, total: int, confidence: float = 0.95) -> Rate:
-    """The rate of failures with Clopper and Pearson's interval (Biometrika 26, 1934), the exact one.
+    """Return the failure rate with the exact interval of Clopper and Pearson (Biometrika 26, 1934).
 
-    The lower limit is the rate at which `failed` or more of `total` have the probability (1 - confidence) / 2, the
-    upper one that at which `failed` or fewer have it; both are quantiles of beta distributions. It holds its
-    confidence for every true rate, if the tries are independent. Raises `ConfigurationError` unless
-    0 <= failed <= total, 1 <= total and 0.5 <= confidence < 1.
+    At the lower limit `failed` or more of `total` have the probability (1 - confidence) / 2, at the upper limit
+    `failed` or fewer; both are quantiles of beta distributions. For independent tries the interval holds its confidence
+    at every true rate. Raises `ConfigurationError` unless 0 <= failed <= total, 1 <= total and 0.5 <= confidence < 1.
     """
     from scipy.special import betaincinv
 
     if not (0 <= failed <= total and total >= 1):
-        raise ConfigurationError(f"a rate of {failed} failures in {total} tries", hint="give 0 <= failed <= total")
+        raise ConfigurationError(f"no rate of {failed} failures in {total} tries", hint="Give 0 <= failed <= total.")
     if not 0.5 <= confidence < 1:
-        raise ConfigurationError(f"a confidence of {confidence} is not one", hint="give 0.95, say")
+        raise ConfigurationError(f"the confidence {confidence} is not within 0.5 to 1", hint="Give 0.95, for example.")
     tail = (1 - confidence) / 2
     lower = float(betaincinv(failed, total - failed + 1, tail)) if failed else 0.0
     upper = float(betaincinv(failed + 1, total - failed, 1 - tail)) if failed < total else 1.0

@@ -1,9 +1,7 @@
-"""A probabilistic worst case from peaks over a threshold, only where the samples allow one.
+"""The tail of a distribution: acceptance tests for samples, and a generalised Pareto fit of peaks over a threshold.
 
-The excesses over a high threshold are fitted by a generalised Pareto distribution with
-probability-weighted moments (Hosking and Wallis 1987). Limits, and the p value of the fit's
-Kolmogorov-Smirnov distance, come from a parametric bootstrap: tables for a known distribution would be
-too lenient towards a fitted one.
+The fit uses probability-weighted moments (Hosking and Wallis 1987). Limits, and the p value of the Kolmogorov-Smirnov
+distance of the fit, come from a parametric bootstrap: tables for a known distribution are too lenient for a fitted one.
 """
 
 from __future__ import annotations
@@ -29,14 +27,14 @@ class Fit:
     scale: float
 
     def quantile(self, exceedance: float) -> float:
-        """The value that a sample exceeds with probability `exceedance`, at most `share`."""
+        """Return the value that a sample exceeds with probability `exceedance`, which is at most `share`."""
         from scipy.special import boxcox
 
         return float(self.threshold + self.scale * boxcox(self.share / exceedance, self.shape))
 
 
 def ljung_box(samples: Floats, lags: int = LAGS) -> float:
-    """The p value of no correlation up to `lags` (Ljung and Box 1978), of ranks: a heavy tail does not blind it."""
+    """Return the p value of no correlation up to `lags` (Ljung and Box 1978), of ranks because of heavy tails."""
     import numpy as np
     from scipy.special import chdtrc
     from scipy.stats import rankdata
@@ -45,13 +43,13 @@ def ljung_box(samples: Floats, lags: int = LAGS) -> float:
     lags = min(lags, n // 5)
     ranks = rankdata(samples) - (n + 1) / 2
     if not lags or not ranks.any():
-        return 0.0  # a constant says nothing of independence
+        return 0.0  # a constant proves no independence
     correlations = np.array([ranks[lag:] @ ranks[:-lag] for lag in range(1, lags + 1)]) / (ranks @ ranks)
     return float(chdtrc(lags, n * (n + 2) * (correlations**2 / (n - np.arange(1, lags + 1))).sum()))
 
 
 def runs(samples: Floats) -> float:
-    """The p value of as many runs above and below the median as chance gives (Wald and Wolfowitz 1940)."""
+    """Return the p value of the number of runs above and below the median (Wald and Wolfowitz 1940)."""
     import numpy as np
     from scipy.special import ndtr
 
@@ -67,7 +65,7 @@ def runs(samples: Floats) -> float:
 
 
 def halves(samples: Floats) -> float:
-    """The p value of both halves having one distribution (Kolmogorov and Smirnov)."""
+    """Return the p value of one distribution for both halves (Kolmogorov and Smirnov)."""
     from scipy.stats import ks_2samp
 
     middle = len(samples) // 2
@@ -75,7 +73,7 @@ def halves(samples: Floats) -> float:
 
 
 def fitted(excesses: Floats) -> tuple[Floats, Floats]:
-    """Shapes and scales, one of each row of excesses in any order."""
+    """Return the shape and the scale fitted to each row of excesses."""
     import numpy as np
 
     ordered = np.sort(excesses, axis=1)
@@ -87,6 +85,7 @@ def fitted(excesses: Floats) -> tuple[Floats, Floats]:
 
 
 def drawn(random: np.random.Generator, shape: float, scale: float, size: tuple[int, int]) -> Floats:
+    """Return random excesses in an array of `size`."""
     import numpy as np
     from scipy.special import boxcox
 
@@ -94,7 +93,7 @@ def drawn(random: np.random.Generator, shape: float, scale: float, size: tuple[i
 
 
 def distances(excesses: Floats, shapes: Floats, scales: Floats) -> Floats:
-    """The Kolmogorov-Smirnov distance of each row from its distribution."""
+    """Return the Kolmogorov-Smirnov distance of each row from its distribution."""
     import numpy as np
     from scipy.special import inv_boxcox
 

@@ -1,24 +1,21 @@
-"""Whether a quantity grows from one deployment to the next: its slope, with limits.
+"""The slope of a quantity over deployments, with confidence limits.
 
-The points are cut into at most `BATCHES` batches of equal size, the points left over at the start being left
-out, and a line is laid through the batches' means. Means of batches longer than the noise's memory are nearly
-independent (Law and Kelton, Simulation Modeling and Analysis, 9.5.3). What a system does after its start is no
-growth: as many first batches are left out, at most half of them, as make the mean of the others surest, the d with
-the least sum of squares about the mean over (m - d)^2 (MSER; White 1997). Of a steady slope that leaves half.
-The slope is the median of the slopes of all pairs of batches (Theil 1950, Sen 1968): up to 29 % of the batches may be
-anything.
+Points are averaged in at most `BATCHES` batches of equal size; the remainder at the start is left out. Means of batches
+longer than the memory of the noise are nearly independent (Law and Kelton, Simulation Modeling and Analysis, 9.5.3).
+The transient at the start is left out, at most half of the batches: the number d that minimises the sum of squares
+about the mean of the m - d others over (m - d)^2 (MSER; White 1997). Of a steady slope that leaves half. The slope is
+the median of the slopes of all pairs of batches (Theil 1950, Sen 1968): up to 29 % of the batches may be anything.
 
-With N = m (m - 1) / 2 pairs of m batches the slope's limits are order statistics of the pairs' slopes: the lower one
-is number (N - C) / 2 from below, the upper one from above, with C = z sqrt(Var S) for a one-sided confidence and
-Var S = m (m - 1) (2 m + 5) / 18, the variance of Kendall's S without ties (Sen, J. Am. Stat. Assoc. 63, 1379; with
-ties it is smaller, so that counters that stand still are judged with care). What memory the batches have left
-makes Var S too small: it is multiplied by (1 + r) / (1 - r), what an autoregressive process of lag-one correlation r
-does to the variance of a sum (Bayley and Hammersley 1946). r is that of the residuals, corrected for the
-bias that fitting a line gives it, E r = rho - (2 + 4 rho) / m (Kendall 1954, Marriott and Pope 1954); never below 0.
-Where it leaves no rank, the limits are the extremes of all slopes.
+With N = m (m - 1) / 2 pairs of m batches the limits are order statistics of the slopes of the pairs: number (N - C) / 2
+from below and from above, with C = z sqrt(Var S) for a one-sided confidence and Var S = m (m - 1) (2 m + 5) / 18, the
+variance of Kendall's S without ties (Sen, J. Am. Stat. Assoc. 63, 1379; ties make it smaller, so that counters at rest
+are judged cautiously). The remaining correlation of the batches makes Var S too small: it is multiplied by
+(1 + r) / (1 - r), the factor for the variance of a sum of an autoregressive process with lag-one correlation r (Bayley
+and Hammersley 1946). r is that of the residuals, corrected for the bias of a fitted line, E r = rho - (2 + 4 rho) / m
+(Kendall 1954, Marriott and Pope 1954), and never below 0. If that leaves no rank, the limits are the extreme slopes.
 
 A counter in steps of `quantum` can hide a step at each end: both limits are moved outwards by that. No method
-tells a slope from noise whose memory is as long as the whole series, such as a random walk.
+distinguishes a slope from noise whose memory is as long as the series, such as a random walk.
 """
 
 from __future__ import annotations
@@ -36,17 +33,17 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95  # one-sided
 BATCHES = 50
-LEAST = 10  # batches: with fewer the normal approximation of S is poor
-MOST = 0.999  # correlation that can be allowed for
-PER = 1000  # a slope is given per so many deployments
+LEAST = 10  # batches; below, the normal approximation of S is poor
+MOST = 0.999  # correlation
+PER = 1000  # deployments per unit of a slope
 
 
 @dataclass(frozen=True)
 class Trend:
     """A slope per 1,000 deployments with its lower and upper limit, each one-sided at `confidence`.
 
-    A limit is None where there are too few points to give one. `correlation` is the lag-one correlation of the means
-    of the `batches` beside the line, as it was allowed for; `start` is how many points at the start were left out.
+    A limit is None for too few points. `correlation` is the lag-one correlation of the residuals of the `batches`;
+    `start` is the number of points left out at the start.
     """
 
     slope: float
@@ -58,29 +55,29 @@ class Trend:
     confidence: float
 
     def grows(self, allowance: float = 0.0) -> bool:
-        """Whether it surely grows, and by more than `allowance` per 1,000 deployments."""
+        """Return whether the quantity surely grows, and by more than `allowance` per 1,000 deployments."""
         return self.lower is not None and self.lower > 0 and self.slope > allowance
 
 
 def trend(
     samples: Floats | Sequence[float], *, every: int = 1, quantum: float = 0.0, confidence: float = CONFIDENCE
 ) -> Trend:
-    """The slope of `samples`, one each `every` deployments, read off a counter with steps of `quantum`.
+    """Return the slope of `samples`, one each `every` deployments, of a counter with steps of `quantum`.
 
     Raises `ConfigurationError` for fewer than two samples, `every` below 1, a negative `quantum`, and a confidence
-    that is not within 0.5 to 1.
+    outside 0.5 to 1.
     """
     import numpy as np
     from scipy.special import ndtri
 
     if every < 1 or quantum < 0 or not 0.5 <= confidence < 1:
         raise ConfigurationError(
-            f"a trend of samples each {every} deployments in steps of {quantum:g} at a confidence of {confidence}",
-            hint="give every >= 1, quantum >= 0 and 0.5 <= confidence < 1",
+            f"no trend of samples each {every} deployments in steps of {quantum:g} at confidence {confidence}",
+            hint="Give every >= 1, quantum >= 0 and 0.5 <= confidence < 1.",
         )
     points = np.asarray(samples, dtype=np.float64)
     if len(points) < 2:
-        raise ConfigurationError(f"{len(points)} samples have no trend", hint="take at least two")
+        raise ConfigurationError(f"{len(points)} samples have no trend", hint="Take at least two.")
     size = -(-len(points) // BATCHES)
     count = len(points) // size
     means = points[len(points) - count * size :].reshape(count, size).mean(axis=1)
@@ -101,7 +98,7 @@ def trend(
 
 
 def _transient(means: Any) -> int:
-    """How many of the first means are the start's; none where too few would be left."""
+    """Return the number of first means to leave out; 0 if too few would be left."""
     import numpy as np
 
     most = len(means) // 2
@@ -114,10 +111,10 @@ def _transient(means: Any) -> int:
 
 
 def _correlation(residuals: Any) -> float:
-    """Lag-one correlation, freed of its bias; 0 where there is none, or no noise."""
+    """Return the lag-one correlation, corrected for its bias; 0 for no correlation and no noise."""
     count, centred = len(residuals), residuals - residuals.mean()
     power = float((centred**2).sum())
-    if count < LEAST or power <= 1e-20 * float((residuals**2).sum()):  # of a perfect line rounding is left
+    if count < LEAST or power <= 1e-20 * float((residuals**2).sum()):  # a perfect line leaves rounding only
         return 0.0
     found = float((centred[1:] * centred[:-1]).sum()) / power
     return min(max(0.0, (count * found + 2) / (count - 4)), MOST)

@@ -10,15 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hil.compare.baseline import (
-    BaselineComparison,
-    BaselineOutcome,
-    Baselines,
-    exit_status,
-    median_shift,
-    p99_shift,
-    summary,
-)
+from hil.compare.baseline import BaselineComparison, Baselines, exit_status, summary
+from hil.compare.shifts import BaselineOutcome, median_shift, p99_shift
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure import Clock, Series
 
@@ -32,7 +25,7 @@ TICKS = [0.2517 + n * 16e-9 for n in range(50)]
 def series(
     samples: object = TICKS, clock: Clock = VIRTUAL, quantity: str = "run time", unit: str = "s", **provenance: str
 ) -> Series:
-    told = {
+    origin = {
         "board": "qemu-reference",
         "image": "reference " + "1" * 64,
         "module": "nbody-c.wasm " + "a" * 64,
@@ -40,7 +33,7 @@ def series(
         "seed": "7",
         "mode": "lock-step",
     }
-    return Series(quantity, "nbody-c.wasm 10", samples, clock, unit, provenance=told | provenance)  # type: ignore[arg-type]
+    return Series(quantity, "nbody-c.wasm 10", samples, clock, unit, provenance=origin | provenance)  # type: ignore[arg-type]
 
 
 def changed(samples: list[float], **at: float) -> list[float]:
@@ -177,9 +170,9 @@ def test_distributions_are_compared_by_effect(kept: Baselines, factor: float, ou
 def test_the_smallest_effect_is_the_user_s(kept: Baselines) -> None:
     kept.record([series(NOISE, COUNTER)])
     one = series(NOISE * 1.1, COUNTER)
-    assert kept.compare([one], minimum=0.2)[0].outcome is BaselineOutcome.SAME
-    assert kept.compare([one], minimum=0.05)[0].outcome is BaselineOutcome.DIFFERENT
-    assert kept.compare([one], minimum=0.1)[0].outcome is BaselineOutcome.INCONCLUSIVE
+    assert kept.compare([one], min_effect=0.2)[0].outcome is BaselineOutcome.SAME
+    assert kept.compare([one], min_effect=0.05)[0].outcome is BaselineOutcome.DIFFERENT
+    assert kept.compare([one], min_effect=0.1)[0].outcome is BaselineOutcome.INCONCLUSIVE
 
 
 def test_a_tail_that_grew_is_found_though_the_median_stood(kept: Baselines) -> None:
@@ -268,7 +261,7 @@ def test_a_file_is_the_same_as_itself(kept: Baselines, clock: Clock, number: int
 def test_a_smallest_effect_that_is_no_number_is_refused(kept: Baselines) -> None:
     kept.record([series()])
     with pytest.raises(ConfigurationError, match="nan"):
-        kept.compare([series()], minimum=math.nan)
+        kept.compare([series()], min_effect=math.nan)
 
 
 def test_nothing_is_neither_recorded_nor_the_same(kept: Baselines) -> None:

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from hil.errors import ConfigurationError
-from hil.stats import change
-from hil.stats.change import Change, changes, needed
+from hil.stats import change, energy
+from hil.stats.change import Change, changes, nights_needed
+from hil.stats.ramp import best_ramp
 
 Floats = NDArray[np.float64]
 SPREAD = 0.03
@@ -181,7 +182,7 @@ def test_weekends_are_no_change() -> None:
 
 def test_the_confidence_is_that_of_the_test() -> None:
     (one,) = changes(noisy(levels((20, 1.0), (10, 1.3)), 1))
-    assert 1 - change.SIGNIFICANT <= one.confidence <= 1 - 1 / (change.PERMUTATIONS + 1)
+    assert 1 - change.SIGNIFICANT <= one.confidence <= 1 - 1 / (energy.PERMUTATIONS + 1)
 
 
 def test_the_same_values_give_the_same_changes() -> None:
@@ -197,8 +198,8 @@ def test_the_same_values_give_the_same_changes() -> None:
 
 def test_the_least_effect_is_a_share_or_an_amount() -> None:
     values = levels((20, 1.0), (10, 1.08))
-    assert told(values, exact=True, minimum=0.1) == []
-    assert told(values, exact=True, minimum=0.0) == [("step", 20)]
+    assert told(values, exact=True, min_effect=0.1) == []
+    assert told(values, exact=True, min_effect=0.0) == [("step", 20)]
     assert told(values, exact=True, least=0.1) == []
     assert told(values, exact=True, least=0.07) == [("step", 20)]
 
@@ -224,7 +225,7 @@ def test_a_change_counts_once_it_has_persisted(persistence: int) -> None:
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_with_fewer_values_than_needed_nothing_is_reported(exact: bool) -> None:
-    count = needed(exact=exact)
+    count = nights_needed(exact=exact)
     assert count == (6 if exact else 15)
     values = levels((count - 3, 1.0), (3, 9.0))
     if not exact:
@@ -240,7 +241,9 @@ def test_what_is_no_series_of_numbers_is_refused(values: list[float]) -> None:
         changes(values)
 
 
-@pytest.mark.parametrize("wrong", [{"minimum": -0.1}, {"minimum": math.nan}, {"least": math.inf}, {"persistence": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"min_effect": -0.1}, {"min_effect": math.nan}, {"least": math.inf}, {"persistence": 0}]
+)
 def test_what_cannot_be_looked_for_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError):
         changes([1.0] * 30, **wrong)  # type: ignore[arg-type]
@@ -280,14 +283,14 @@ def test_the_energy_statistic_is_the_one_of_its_definition() -> None:
     def mean(a: Floats, b: Floats) -> float:
         return float(np.mean([abs(x - y) for x in a for y in b]))
 
-    def energy(split: int, end: int) -> float:
+    def statistic(split: int, end: int) -> float:
         before, after = values[:split], values[split:end]
         weight = len(before) * len(after) / (len(before) + len(after))
         return weight * (2 * mean(before, after) - mean(before, before) - mean(after, after))
 
-    found, splits, ends = change._energy(values[:, None], 3)
-    whole = {split: energy(split, 11) for split in range(3, 9)}
-    every = {(split, end): energy(split, end) for split in range(3, 9) for end in range(split + 3, 12)}
+    found, splits, ends = energy.largest_energies(values[:, None], 3)
+    whole = {split: statistic(split, 11) for split in range(3, 9)}
+    every = {(split, end): statistic(split, end) for split in range(3, 9) for end in range(split + 3, 12)}
     assert found[:, 0] == pytest.approx([max(whole.values()), max(every.values())])
     assert splits[0, 0] == max(whole, key=whole.__getitem__)
     assert (splits[1, 0], ends[1, 0]) == max(every, key=every.__getitem__)
@@ -295,12 +298,12 @@ def test_the_energy_statistic_is_the_one_of_its_definition() -> None:
 
 def test_the_p_values_are_shares_of_random_orders(monkeypatch: pytest.MonkeyPatch) -> None:
     """In noise a p value is below x in x of all cases."""
-    monkeypatch.setattr(change, "PERMUTATIONS", 99)
+    monkeypatch.setattr(energy, "PERMUTATIONS", 99)
     low = 0
     for seed in range(200):
         values = np.random.default_rng(seed).normal(size=16)
-        found, _, _ = change._energy(values[:, None], 3)
-        low += np.array(change._chances(values, found, 3, (0.2, 0.2))) <= 0.2
+        found, _, _ = energy.largest_energies(values[:, None], 3)
+        low += np.array(energy.p_values(values, found, 3, (0.2, 0.2))) <= 0.2
     assert all(20 <= one <= 60 for one in low), "P(Bin(200, 0.2) outside of it) is 0.001"  # type: ignore[attr-defined]
 
 
@@ -312,7 +315,7 @@ def test_the_best_slope_is_the_one_of_least_squares(shortest: int, longest: int 
         if shortest <= end - begin <= (longest or 12):
             shape = np.clip((np.arange(12) - begin) / (end - begin), 0, 1)
             best = min(best, float(np.linalg.lstsq(np.stack([np.ones(12), shape], 1), values)[1][0]))
-    found = change._best_ramp(values, shortest, longest)
+    found = best_ramp(values, shortest, longest)
     assert found is not None
     assert found.cost == pytest.approx(best)
-    assert change._best_ramp(values, 12) is None
+    assert best_ramp(values, 12) is None

@@ -16,15 +16,17 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure import Clock, Series, max, misses, ms, p99, percent, us
 from hil.measure.decision import decide
 from hil.measure.results import CheckResult, load, write
+from hil.plots import files, picture
 from hil.plots import series as plots
+from hil.plots import trend as trends
 from hil.stats.change import changes
 
 COUNTER = Clock("guest counter", 16e-9, floor=1.2e-5)
 VIRTUAL = Clock("virtual time", 16e-9, floor=0.0, exact=True)
 RANDOM = np.random.default_rng(3)
 TIMES = RANDOM.lognormal(-7, 0.5, 800)
-KINDS = list(plots.ONE.values())
-PASS = plots.OUTCOMES["pass"][0]
+KINDS = list(files.SINGLE.values())
+PASS = picture.OUTCOMES["pass"][0]
 
 
 def series(samples: object = TIMES, clock: Clock = COUNTER, **more: object) -> Series:
@@ -150,7 +152,7 @@ def test_a_figure_that_is_no_sample_s_value_is_in_the_text_only(figure: str) -> 
 def test_outcomes_differ_in_words_and_colours() -> None:
     marks = [CheckResult("p50", 1 * ms, outcome, "") for outcome in ("pass", "marginal", "fail", "inconclusive")]
     svg = plots.percentiles(series(), marks)
-    for colour in (PASS, plots.OUTCOMES["fail"][0], plots.OPEN[0]):
+    for colour in (PASS, picture.OUTCOMES["fail"][0], picture.OPEN[0]):
         assert strokes(svg, colour)
     assert {word.rpartition(" ")[2] for word in words(svg) if word.startswith("p50")} == {
         *("pass", "marginal", "fail", "inconclusive")
@@ -188,8 +190,8 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_every_colour_stands_out_from_its_paper(theme: int) -> None:
-    for pair in (plots.INK, *plots.LINES, *plots.OUTCOMES.values(), plots.OPEN):
-        lighter, darker = sorted(map(luminance, (pair[theme], plots.PAPER[theme])), reverse=True)
+    for pair in (picture.INK, *picture.LINES, *picture.OUTCOMES.values(), picture.OPEN):
+        lighter, darker = sorted(map(luminance, (pair[theme], picture.PAPER[theme])), reverse=True)
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5, pair[theme]
 
 
@@ -208,13 +210,13 @@ def test_odd_names_are_texts() -> None:
 
 
 def test_a_comparison_names_what_sets_the_series_apart() -> None:
-    told = {"board": "b", "image": "reference " + "1" * 64}
-    idle, busy = (series(TIMES * k, provenance=told | {"seed": seed}) for k, seed in ((1, "7"), (2, "8")))
+    origin = {"board": "b", "image": "reference " + "1" * 64}
+    idle, busy = (series(TIMES * k, provenance=origin | {"seed": seed}) for k, seed in ((1, "7"), (2, "8")))
     drawn = words(plots.compare([idle, busy]))
     assert "response time of nbody-c.wasm 10" in drawn
     assert {"seed 7, n = 800", "seed 8, n = 800"} <= set(drawn)
     drawn = words(
-        plots.compare([idle, series(subject="hello.wasm", provenance=told | {"image": "reference " + "2" * 64})])
+        plots.compare([idle, series(subject="hello.wasm", provenance=origin | {"image": "reference " + "2" * 64})])
     )
     assert "hello.wasm image reference 22222222 no seed, n = 800" in drawn
     assert {"1, n = 800", "2, n = 800"} <= set(words(plots.compare([idle, idle])))
@@ -237,7 +239,7 @@ def test_files_are_named_after_what_they_show(tmp_path: Path) -> None:
     for file in ("a", "b"):
         write(tmp_path / file, series([1e-3, 2e-3]))
     loaded = [load(tmp_path / file) for file in ("a", "b")]
-    made = list(plots.write(tmp_path / "new", loaded, ["histogram", "comparison"]))
+    made = list(files.write(tmp_path / "new", loaded, ["histogram", "comparison"]))
     assert [path.name for path in made] == [
         "response-time-nbody-c.wasm-10-histogram.svg",
         "response-time-nbody-c.wasm-10-histogram-2.svg",
@@ -251,8 +253,8 @@ def test_one_file_is_compared_across_subjects_several_by_subject(tmp_path: Path)
         write(tmp_path / "a", series([1e-3, 2e-3], subject=subject))
         write(tmp_path / "b", series([1e-3, 3e-3], subject=subject))
     a, b = load(tmp_path / "a"), load(tmp_path / "b")
-    assert [path.name for path in plots.write(tmp_path, [a], ["comparison"])] == ["response-time-comparison.svg"]
-    assert [path.name for path in plots.write(tmp_path, [a, b], ["comparison"])] == [
+    assert [path.name for path in files.write(tmp_path, [a], ["comparison"])] == ["response-time-comparison.svg"]
+    assert [path.name for path in files.write(tmp_path, [a, b], ["comparison"])] == [
         "response-time-idle-comparison.svg",
         "response-time-stressed-comparison.svg",
     ]
@@ -261,9 +263,9 @@ def test_one_file_is_compared_across_subjects_several_by_subject(tmp_path: Path)
 def test_nothing_to_draw_and_nowhere_to_put_it(tmp_path: Path) -> None:
     write(tmp_path / "a", series())
     with pytest.raises(ConfigurationError):
-        list(plots.write(tmp_path, [], ["histogram"]))
+        list(files.write(tmp_path, [], ["histogram"]))
     with pytest.raises(InfrastructureError, match=str(tmp_path)):
-        list(plots.write(tmp_path / "a", [load(tmp_path / "a")], ["histogram"]))
+        list(files.write(tmp_path / "a", [load(tmp_path / "a")], ["histogram"]))
 
 
 # trends
@@ -272,13 +274,13 @@ NIGHTS = [f"2026-10-{day:02}" for day in range(1, 31)]
 LEVELS = [2e-3] * 20 + [2.2e-3] * 10
 
 
-def night(number: int, value: float, **more: object) -> plots.TrendPoint:
-    return plots.TrendPoint(NIGHTS[number] if number < 30 else f"night {number}", value, **more)  # type: ignore[arg-type]
+def night(number: int, value: float, **more: object) -> trends.TrendPoint:
+    return trends.TrendPoint(NIGHTS[number] if number < 30 else f"night {number}", value, **more)  # type: ignore[arg-type]
 
 
-def trend(values: Sequence[float], *more: Any, **told: Any) -> str:
+def trend(values: Sequence[float], *more: Any, **labels: Any) -> str:
     points = [night(number, value) for number, value in enumerate(values)]
-    return plots.trend(points, *more, **({"quantity": "response time"} | told))
+    return trends.trend(points, *more, **({"quantity": "response time"} | labels))
 
 
 def tips(svg: str) -> list[str]:
@@ -287,8 +289,8 @@ def tips(svg: str) -> list[str]:
 
 
 def test_a_trend_says_what_and_how_it_changed() -> None:
-    told = changes(LEVELS, exact=True)
-    svg = trend(LEVELS, told, subject="nbody-c.wasm 10", figure="p99", clock="virtual time")
+    found = changes(LEVELS, exact=True)
+    svg = trend(LEVELS, found, subject="nbody-c.wasm 10", figure="p99", clock="virtual time")
     drawn = words(svg)
     assert {"p99 of response time of nbody-c.wasm 10", "30 nights, virtual time", "response time [ms]"} <= set(drawn)
     assert "+10.0 % step" in drawn
@@ -298,14 +300,14 @@ def test_a_trend_says_what_and_how_it_changed() -> None:
     assert (root.get("role"), title.text) == ("img", "p99 of response time of nbody-c.wasm 10\n30 nights, virtual time")
     assert "+10.0 % step, 2026-10-21: 2 ms to 2.2 ms" in (description.text or "")
     assert {title.get("id"), description.get("id")} == set(root.get("aria-labelledby", "").split())
-    assert svg == trend(LEVELS, told, subject="nbody-c.wasm 10", figure="p99", clock="virtual time")
+    assert svg == trend(LEVELS, found, subject="nbody-c.wasm 10", figure="p99", clock="virtual time")
 
 
 def test_a_drift_is_a_slope_from_its_begin_to_its_end() -> None:
     values = [1.0] * 18 + [1 + 0.01 * number for number in range(1, 13)]
     svg = trend(values, changes(values, exact=True))
     assert "+12.0 % drift over 12 nights" in words(svg)
-    (path,) = re.findall(rf'<path d="M(\S+) (\S+)L(\S+) (\S+)" style="fill: none; stroke: {plots.LINES[2][0]}"', svg)
+    (path,) = re.findall(rf'<path d="M(\S+) (\S+)L(\S+) (\S+)" style="fill: none; stroke: {picture.LINES[2][0]}"', svg)
     line = re.findall(
         r"[ML]?(\d+\.\d) (\d+\.\d)", re.findall(r'<path d="(M[^"]*L[^"]*)" style="fill: none; stroke: #0969da"', svg)[0]
     )
@@ -318,7 +320,7 @@ def test_every_point_tells_its_numbers_and_leads_to_its_night() -> None:
         night(1, 3e-3, bound=2e-3, outcome="fail"),
         night(2, 2e-3, upper=2.5e-3),
     ]
-    svg = plots.trend(points, quantity="response time")
+    svg = trends.trend(points, quantity="response time")
     assert sorted(tips(svg)) == [
         "2026-10-01: 1 ms (900 us .. 1.1 ms), bound 2 ms: pass",
         "2026-10-02: 3 ms, bound 2 ms: fail",
@@ -332,31 +334,31 @@ def test_every_point_tells_its_numbers_and_leads_to_its_night() -> None:
 
 def test_outcomes_of_a_trend_differ_in_shape_and_colour() -> None:
     names = ("pass", "marginal", "inconclusive", "fail")
-    svg = plots.trend([night(n, 1.0 + n, bound=9.0, outcome=name) for n, name in enumerate(names)], quantity="q")
+    svg = trends.trend([night(n, 1.0 + n, bound=9.0, outcome=name) for n, name in enumerate(names)], quantity="q")
     assert set(names) <= set(words(svg))
     shapes = {re.sub(r"[\d.]+ [\d.]+|\"\d+\.\d\"", "", shape) for shape in re.findall(r"</title>(<\w+ [^>]*>)", svg)}
     assert len(shapes) == 4, "by shape alone"
-    for colour in (PASS, plots.OUTCOMES["fail"][0], plots.OPEN[0]):
+    for colour in (PASS, picture.OUTCOMES["fail"][0], picture.OPEN[0]):
         assert colour in svg.partition("</style>")[2]
 
 
 def test_a_bound_of_a_trend_may_change_and_may_be_far() -> None:
-    svg = plots.trend([night(n, 1e-3, bound=2e-3 if n < 5 else 1.5e-3) for n in range(9)], quantity="q")
+    svg = trends.trend([night(n, 1e-3, bound=2e-3 if n < 5 else 1.5e-3) for n in range(9)], quantity="q")
     assert "bound 1.5 ms" in words(svg)
     assert len(re.findall(r'd="M[^"]*H[^"]*V[^"]*H[^"]*"[^>]*dasharray', svg)) == 1, "one line with a step"
-    svg = plots.trend([night(n, 1e-3, bound=None if n == 4 else 2e-3) for n in range(9)], quantity="q")
+    svg = trends.trend([night(n, 1e-3, bound=None if n == 4 else 2e-3) for n in range(9)], quantity="q")
     assert len(re.findall(r'd="(M[^"]*M[^"]*)"[^>]*dasharray', svg)) == 1, "with a gap"
-    svg = plots.trend([night(n, 1e-3, bound=2.0) for n in range(9)], quantity="q")
+    svg = trends.trend([night(n, 1e-3, bound=2.0) for n in range(9)], quantity="q")
     assert "bound 2 s (beyond the axis)" in words(svg)
 
 
 def test_images_and_notes_are_marked_where_they_changed() -> None:
     points = [night(n, 1.0, image="" if n == 3 else ("ab" if n < 10 else "cd") * 32) for n in range(20)]
-    svg = plots.trend(points, (), [("2026-10-06", "host <moved>"), ("2025-01-01", "gone")], quantity="q")
+    svg = trends.trend(points, (), [("2026-10-06", "host <moved>"), ("2025-01-01", "gone")], quantity="q")
     assert {"cdcdcdcd", "(1)", "(1) 2026-10-06: host <moved>"} <= set(words(svg))
     assert "abababab" not in words(svg), "the first image is no change"
     assert "gone" not in svg
-    many = plots.trend([night(n, 1.0, image=f"{n:064x}") for n in range(20)], quantity="q")
+    many = trends.trend([night(n, 1.0, image=f"{n:064x}") for n in range(20)], quantity="q")
     assert len([tip for tip in tips(many) if ": image 0" in tip]) == 19
     assert "00000000" not in words(many), "too many to name"
 
@@ -367,7 +369,7 @@ def test_a_trend_is_small_and_its_labels_do_not_meet(count: int) -> None:
         night(n % 300, 1e-3 + n * 1e-6, lower=1e-3, upper=2e-3, bound=3e-3, outcome="pass", image="ab" * 32)
         for n in range(count)
     ]
-    svg = plots.trend(points, quantity="response time")
+    svg = trends.trend(points, quantity="response time")
     assert len(svg) < 30_000 or count > 90
     turned = [float(x) for x in re.findall(r"rotate\(-40 (\S+) ", svg)]
     assert 1 <= len(turned) <= 16
@@ -395,13 +397,13 @@ def test_any_trend_can_be_drawn(values: list[float], unit: str) -> None:
 
 
 def test_two_nights_of_one_name_are_two_points() -> None:
-    svg = plots.trend([night(0, 1.0), night(0, 2.0)], (), [(NIGHTS[0], "note")], quantity="q")
+    svg = trends.trend([night(0, 1.0), night(0, 2.0)], (), [(NIGHTS[0], "note")], quantity="q")
     assert tips(svg) == ["2026-10-01: 1 s", "2026-10-01: 2 s"]
 
 
 def test_a_trend_has_its_dark_partners() -> None:
     points = [night(n, 1.0 + n, bound=3.5, outcome=name) for n, name in enumerate(("pass", "fail", "marginal", None))]
-    style, _, drawn = plots.trend(points, (), [(NIGHTS[0], "note")], quantity="q").partition("</style>")
+    style, _, drawn = trends.trend(points, (), [(NIGHTS[0], "note")], quantity="q").partition("</style>")
     used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]+)", drawn))
     assert used <= set(re.findall(r": (#[0-9a-f]+)\"", style))
     assert not re.search(r"(?:fill|stroke)=", drawn), "a colour that is an attribute has no partner"

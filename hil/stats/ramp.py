@@ -1,0 +1,65 @@
+"""The best flat-slope-flat line through a series, and the slope of a line with its limits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hil.stats.arrays import Floats
+
+Z95 = 1.6449  # of the normal distribution, one-sided
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A flat line to `begin`, a slope to `end`, a flat line; `cost` is the sum of squared residuals."""
+
+    begin: int
+    end: int
+    old: float
+    new: float
+    cost: float
+
+
+def best_ramp(values: Floats, shortest: int, longest: int | None = None) -> Ramp | None:
+    """Return the ramp of `shortest` to `longest` nights with the least squares; None for too few values.
+
+    The shape of a ramp rises from 0 at its begin to 1 at its end; height and rise come from a regression on it, whose
+    sums are differences of cumulative sums.
+    """
+    import numpy as np
+
+    count = len(values)
+    if count <= shortest:
+        return None
+    mean = values.mean()
+    centred = values - mean
+    sums, moments = np.cumsum(centred), np.cumsum(centred * np.arange(count))
+    begin, end = np.triu_indices(count, shortest)
+    if longest is not None:
+        begin, end = (ends[end - begin <= longest] for ends in (begin, end))
+    length, after = end - begin, count - 1 - end
+    shape = (length + 1) / 2 + after
+    square = (length + 1) * (2 * length + 1) / (6 * length) + after
+    product = (moments[end] - moments[begin] - begin * (sums[end] - sums[begin])) / length - sums[end]
+    power = square - shape**2 / count
+    best = int(np.argmax(product**2 / power))
+    rise = float(product[best] / power[best])
+    old = float(mean - rise * shape[best] / count)
+    place = int(begin[best]), int(end[best])
+    fitted = old + rise * np.clip((np.arange(count) - place[0]) / (place[1] - place[0]), 0, 1)
+    return Ramp(*place, old, old + rise, float(((values - fitted) ** 2).sum()))
+
+
+def median_slope(values: Floats) -> tuple[float, float, float]:
+    """Return the median slope of all pairs with its limits, as in hil/stats/trend.py but without correlation."""
+    import numpy as np
+
+    count = len(values)
+    before, after = np.triu_indices(count, 1)
+    slopes = np.sort((values[after] - values[before]) / (after - before))
+    variance = count * (count - 1) * (2 * count + 5) / 18
+    rank = max(1, math.floor((len(slopes) - Z95 * math.sqrt(variance)) / 2))
+    return float(np.median(slopes)), float(slopes[rank - 1]), float(slopes[-rank])
