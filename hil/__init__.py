@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hil.measure.series import Series
     from hil.measure.units import B, KiB, MiB, ms, ns, percent, ratio, s, us
     from hil.measure.worst_case import pwcet
-    from hil.signals.edges import read_vcd
+    from hil.signals.captures import read_vcd
     from hil.wasm.catalogue import sample_cases
     from hil.wasm.module import Module
     from hil.wasm.runner import Execution, Runner
@@ -55,7 +55,7 @@ else:
             "hil.measure.series": "Series",
             "hil.measure.units": "B KiB MiB ms ns percent ratio s us",
             "hil.measure.worst_case": "pwcet",
-            "hil.signals.edges": "read_vcd",
+            "hil.signals.captures": "read_vcd",
         },
     )
 

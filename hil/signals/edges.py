@@ -6,31 +6,27 @@ from 0 to 1 or back; an unknown level (`x` or `z`) makes no edge and ends an int
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hil.board.analyser import Instant
 from hil.errors import ConfigurationError
-from hil.measure.clock import ANALYSER, Clock
+from hil.measure.clock import Clock
 from hil.measure.series import Series
 from hil.measure.units import Amount, amount, shown
-from hil.signals import vcd
 from hil.signals.vcd import UNKNOWN
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from hil.stats.arrays import Floats
 
-    Ticks = NDArray[np.int64]
-    Levels = NDArray[np.uint8]
+Ticks = NDArray[np.int64]
+Levels = NDArray[np.uint8]
 
 DRIFT = 100e-6  # between two ordinary crystals of 50 ppm
-_CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +122,6 @@ class Edges:
         start, which shifts all samples alike, the drift between the clocks, and both clocks. Raises
         `ConfigurationError` if edges come too fast for this floor.
         """
-        import numpy as np
-
         asked = self._chosen(edge)
         self._enough("latency", asked)
         times = self._seconds(asked)
@@ -152,12 +146,10 @@ class Edges:
         A level counts once it lasts for `width`, so the edge of a bouncing contact is at the last bounce. The
         provenance has the count of removed pulses.
         """
-        import numpy as np
-
         least = amount(width, "s", "the width of a glitch")
         kept = (np.diff(self.ticks, append=self.end) / self.rate >= least) | (self.levels == UNKNOWN)
         kept[[0, -1]] = True  # cut by the capture, so their length is unknown
-        ticks, levels = _changes(self.ticks[kept], self.levels[kept])
+        ticks, levels = changes_only(self.ticks[kept], self.levels[kept])
         facts = {"glitches removed": f"{int((~kept).sum())} shorter than {width}"}
         return replace(self, ticks=ticks, levels=levels, provenance={**self.provenance, **facts})
 
@@ -169,8 +161,6 @@ class Edges:
 
     def _begins(self, first: int, *pattern: int) -> NDArray[np.intp]:
         """Return the indices of the edges from `first` after which the levels follow `pattern`."""
-        import numpy as np
-
         levels = self.levels
         last = max(0, len(levels) - len(pattern))
         found = levels[:last] == first
@@ -179,8 +169,6 @@ class Edges:
         return np.flatnonzero(found) + 1
 
     def _chosen(self, edge: str) -> Ticks:
-        import numpy as np
-
         patterns = {"rising": ((0, 1),), "falling": ((1, 0),), "any": ((0, 1), (1, 0))}
         if edge not in patterns:
             raise ConfigurationError(f"there is no edge {edge!r}", hint=f"Give one of: {', '.join(patterns)}.")
@@ -210,8 +198,6 @@ class Edges:
 
     def _latency(self, subject: str, asked: Floats, answers: Floats, clock: Clock, slack: float = 0.0) -> Series:
         """Return the times from each of `asked` to the first of `answers`, up to `slack` earlier, before the next."""
-        import numpy as np
-
         place = np.searchsorted(answers, asked - slack)
         first = np.append(answers, np.inf)[place]
         answered = first < np.append(asked[1:] - slack, np.inf)
@@ -231,116 +217,7 @@ class Edges:
         )
 
 
-def read_vcd(path: Path, channels: Sequence[str] = (), *, samplerate: float | None = None) -> dict[str, Edges]:
-    """Return the edges of `channels`, named with or without their scopes (`top.clk`), by default all one-bit signals.
-
-    Name a bit of a vector by its index: `data[3]`. `samplerate` is that of the instrument in Hz: VCD files have only a
-    time scale, except those of sigrok. With a sample rate edges are placed on samples; without one the clock has no
-    floor. Raises `ConfigurationError` for an incomplete VCD file, a channel that is missing or not of one bit, and
-    edges off the samples of `samplerate`.
-    """
-    dump = vcd.read(path, channels)
-    rate = dump.rate if samplerate is None else _samplerate(samplerate)
-    per_second = float(dump.per_second if rate is None else rate)
-    if rate is None:
-        clock = Clock(
-            ANALYSER, 1 / per_second, "the time scale of the file; the sample rate of the instrument is unknown"
-        )
-    else:
-        clock = _sampled(rate)
-
-    def edges(name: str) -> Edges:
-        import numpy as np
-
-        packed = np.frombuffer(dump.changes[name], dtype=np.int64)
-        ticks, levels = packed >> 2, (packed & 3).astype(np.uint8)
-        last = np.append(ticks[1:] != ticks[:-1], True)  # of several values at one time the last counts
-        ticks, levels = _changes(ticks[last], levels[last])
-        if rate is not None:
-            ticks = _on_samples(f"{path}: {name}", ticks, rate, float(dump.per_second))
-        stop = dump.end if rate is None else round(dump.end * rate / float(dump.per_second))
-        return Edges(name, ticks, levels, stop, per_second, clock, {"capture": str(path)})
-
-    return {name: edges(name) for name in dump.changes}
-
-
-def read_samples(path: Path, channels: Mapping[str, int], samplerate: float, *, unitsize: int = 1) -> dict[str, Edges]:
-    """Return the edges in raw samples of `unitsize` bytes, bit 0 first, as `sigrok-cli -O binary` writes them.
-
-    `channels` maps names to bits; `samplerate` is in Hz. Raises `ConfigurationError` for an empty file, one that ends
-    within a sample, a bit out of range, and a sample rate of 0 or less.
-    """
-    import numpy as np
-
-    rate = _samplerate(samplerate)
-    if unitsize < 1 or not channels:
-        raise ConfigurationError(f"{path}: raw samples need a unit size of 1 or more and channels")
-    for name, bit in channels.items():
-        if not 0 <= bit < 8 * unitsize:
-            raise ConfigurationError(f"{path}: {name} is bit {bit}, but samples have bits 0 to {8 * unitsize - 1}")
-    found: dict[str, list[Ticks]] = {name: [] for name in channels}
-    first: dict[str, int] = {}
-    level: dict[str, int] = {}
-    count = 0
-    with vcd.opened(path) as file:
-        while block := file.read(_CHUNK * unitsize):
-            if len(block) % unitsize:
-                raise ConfigurationError(
-                    f"{path} ends within a sample of {unitsize} bytes",
-                    hint="Check that the unit size is right and the file complete.",
-                )
-            rows = np.frombuffer(block, np.uint8).reshape(-1, unitsize)
-            for name, bit in channels.items():
-                bits = rows[:, bit // 8] & (1 << bit % 8) != 0
-                before = level.get(name, bits[0])
-                first.setdefault(name, int(bits[0]))
-                changed = np.flatnonzero(np.diff(bits, prepend=before))
-                found[name].append(changed + count)
-                level[name] = bits[-1]
-            count += len(rows)
-    return {
-        name: Edges(
-            name,
-            np.concatenate([[0], *found[name]]).astype(np.int64),
-            ((np.arange(1 + sum(map(len, found[name]))) + first[name]) % 2).astype(np.uint8),
-            count,
-            rate,
-            _sampled(rate),
-            {"capture": str(path)},
-        )
-        for name in channels
-    }
-
-
-def _changes(ticks: Ticks, levels: Levels) -> tuple[Ticks, Levels]:
+def changes_only(ticks: Ticks, levels: Levels) -> tuple[Ticks, Levels]:
     """Return the entries that change the level."""
-    import numpy as np
-
     new = np.append(True, levels[1:] != levels[:-1])
     return ticks[new], levels[new]
-
-
-def _on_samples(what: str, ticks: Ticks, rate: float, per_second: float) -> Ticks:
-    """Return the numbers of the samples, at `rate`, at the times `ticks`."""
-    import numpy as np
-
-    exact = ticks * (rate / per_second)
-    samples: Ticks = np.rint(exact).astype(np.int64)
-    # a time is rounded to a tick, a number of samples to 53 bits
-    if rate > per_second or (np.abs(exact - samples) > 0.51 * rate / per_second + 1e-15 * exact).any():
-        raise ConfigurationError(
-            f"{what} has edges that do not lie on samples at {rate:g} Hz",
-            hint="Check the sample rate of the instrument.",
-        )
-    return samples
-
-
-def _samplerate(rate: float) -> float:
-    if not 0 < rate < math.inf:
-        raise ConfigurationError(f"the sample rate {rate!r} is not above 0 Hz", hint="Give it in Hz, such as 24e6.")
-    return float(rate)
-
-
-def _sampled(rate: float) -> Clock:
-    remark = "an edge is between two samples; the error of the instrument's crystal comes on top"
-    return Clock(ANALYSER, 1 / rate, remark, floor=1 / rate)

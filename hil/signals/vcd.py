@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import re
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from hil.board.analyser import stated_rate
 from hil.errors import ConfigurationError
-from hil.host.toml import near
+from hil.signals.vcd_header import Bit, Header, section_words
 
 LOW, HIGH, UNKNOWN = 0, 1, 2
 _CHUNK = 1 << 20  # bytes
@@ -23,14 +21,10 @@ _CHUNK = 1 << 20  # bytes
 _LEVELS = dict.fromkeys(b"0lL", LOW) | dict.fromkeys(b"1hH", HIGH) | dict.fromkeys(b"xXzZuUwW-", UNKNOWN)
 # of a port: driven by the test fixture, by the device, by both
 _PORT_LEVELS = dict.fromkeys(b"DdLl0", LOW) | dict.fromkeys(b"UuHh1", HIGH) | dict.fromkeys(b"NZXTFABCabcf?", UNKNOWN)
-_TIMESCALE = re.compile(r"(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)(s|ms|us|ns|ps|fs|as)")
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9, "ps": 10**12, "fs": 10**15, "as": 10**18}
 _LATEST = 1 << 63  # of a time shifted by the two bits of the level
 _MARKS = frozenset((b"$dumpvars", b"$dumpall", b"$dumpon", b"$dumpoff", b"$end")) | frozenset(
     b"$dumpports" + kind for kind in (b"", b"all", b"on", b"off")
 )
-_NO_BITS = ("real", "realtime", "real_parameter", "shortreal", "event", "string")
-_RANGE = re.compile(r"\[(-?\d+)(?::(-?\d+))?\]")
 _STRING = re.compile(rb"^[ \t]*[sS][^\n]*", re.MULTILINE)  # a line that begins with the value of a string
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -57,7 +51,7 @@ def read(path: Path, channels: Sequence[str]) -> Dump:
     with opened(path) as file:
         strings: set[bytes] = set()
         words = _words(path, _text(file), strings)
-        header = _Header(path, words)
+        header = Header(path, words)
         strings.update(variable.code for variable in header.variables if not variable.width)
         chosen = header.choose(channels)
         events = _Events(path, header, chosen.values())
@@ -78,151 +72,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise ConfigurationError(f"cannot read the capture {path}: {error.strerror}") from error
 
 
-@dataclass(frozen=True)
-class _Variable:
-    """A `$var`: `width` in bits, 0 for strings and numbers; its bits are `left` to `right`."""
-
-    scopes: tuple[str, ...]
-    name: str
-    kind: str
-    code: bytes
-    width: int
-    left: int
-    right: int
-
-    @property
-    def full(self) -> str:
-        return ".".join([*self.scopes, self.name])
-
-    @property
-    def place(self) -> tuple[bytes, int]:
-        """The code and bit of a one-bit signal."""
-        return self.code, 0
-
-    @property
-    def about(self) -> str:
-        return f"{self.kind} of {self.width} bits" if self.width else self.kind
-
-    def spellings(self) -> Iterator[str]:
-        """Yield all accepted names."""
-        plain = self.name.removeprefix("\\")
-        for name in (self.name, plain, _RANGE.sub("", plain), plain.replace(" ", "")):
-            yield name
-            for start in range(len(self.scopes)):
-                yield ".".join([*self.scopes[start:], name])
-
-    def bit(self, channel: str) -> _Bit | None:
-        """Return the bit of this vector that `channel`, a name with an index, refers to."""
-        name, bracket, index = channel.rpartition("[")
-        match = _RANGE.fullmatch(bracket + index)
-        if match is None or match[2] is not None or self.width < 2 or name not in self.spellings():
-            return None
-        at = int(match[1])
-        if not min(self.left, self.right) <= at <= max(self.left, self.right):
-            return None
-        return _Bit(self.full, (self.code, abs(at - self.right)))
-
-
-@dataclass(frozen=True)
-class _Bit:
-    """A one-bit signal: `place` is its code and the number of bits to its right."""
-
-    full: str
-    place: tuple[bytes, int]
-
-
-class _Header:
-    """The header of a VCD file: time scale in ticks per second, sample rate stated by sigrok, variables."""
-
-    def __init__(self, path: Path, words: Iterator[bytes]) -> None:
-        self.path = path
-        self.rate: float | None = None
-        self.variables: list[_Variable] = []
-        timescale = ""
-        scopes: list[str] = []
-        for word in words:
-            # sigrok-cli may put a line of its own before the first section
-            if not word.startswith(b"$"):
-                continue
-            if word.startswith(b"$enddefinitions"):
-                break
-            section = [each.decode("utf-8", "replace") for each in _section(words)]
-            match word:
-                case b"$comment":
-                    self.rate = stated_rate(" ".join(section)) or self.rate
-                case b"$timescale":
-                    timescale = "".join(section)
-                case b"$scope":
-                    scopes.append(" ".join(section[1:]) or "".join(section))
-                case b"$upscope" if scopes:
-                    scopes.pop()
-                case b"$var":
-                    self.variables.append(self._variable(tuple(scopes), section))
-        else:
-            raise ConfigurationError(f"{path} has no $enddefinitions", hint="Check that it is a complete VCD file.")
-        scale = _TIMESCALE.fullmatch(timescale.lower().replace("µ", "u").replace("μ", "u"))
-        if scale is None or not Fraction(scale[1]):
-            raise ConfigurationError(
-                f"{path}: the time scale {timescale!r} is invalid" if timescale else f"{path} has no time scale",
-                hint="Give one in s, ms, us, ns, ps or fs, such as `$timescale 10 ns $end`.",
-            )
-        self.per_second = _PER_SECOND[scale[2]] / Fraction(scale[1])
-
-    def _variable(self, scopes: tuple[str, ...], section: Sequence[str]) -> _Variable:
-        if len(section) < 4:
-            raise ConfigurationError(f"{self.path}: `$var {' '.join(section)}` lacks a type, size, code or name")
-        kind, size, code, *words = section
-        name = re.sub(r" (?=\[)", "", " ".join(words))
-        bits = _RANGE.fullmatch(size)  # of a port
-        if bits is None and not size.isdecimal():
-            raise ConfigurationError(f"{self.path}: `$var {' '.join(section)}` has the invalid size {size!r}")
-        ranges = bits or next((found for found in _RANGE.finditer(name) if found[2] and found.end() == len(name)), None)
-        left, right = (int(ranges[1]), int(ranges[2] or ranges[1])) if ranges else (max(0, int(size) - 1), 0)
-        width = abs(left - right) + 1 if bits else int(size)
-        return _Variable(scopes, name, kind, code.encode(), 0 if kind in _NO_BITS else width, left, right)
-
-    def choose(self, channels: Sequence[str]) -> dict[str, _Bit]:
-        """Return the bits of `channels`. Raises `ConfigurationError` unless each exists, once, with one bit."""
-        single = [variable for variable in self.variables if variable.width == 1]
-        if not channels:
-            if not single:
-                raise ConfigurationError(
-                    f"{self.path} has no one-bit signal",
-                    hint=f"Name a bit of a vector, such as data[0]: {self._names(self.variables)}",
-                )
-            names = Counter(variable.name for variable in single)
-            channels = [variable.full if names[variable.name] > 1 else variable.name for variable in single]
-        return {channel: self._chosen(channel, single) for channel in channels}
-
-    def _chosen(self, channel: str, single: Sequence[_Variable]) -> _Bit:
-        exact = [variable for variable in self.variables if channel in (variable.full, variable.name)]
-        named = exact or [variable for variable in self.variables if channel in variable.spellings()]
-        bits = [_Bit(variable.full, variable.place) for variable in named if variable.width == 1]
-        bits = bits or [bit for variable in self.variables if not named and (bit := variable.bit(channel))]
-        if named and not bits:
-            raise ConfigurationError(
-                f"{self.path}: {channel!r} is a {named[0].about}; only a one-bit signal has edges",
-                hint=f"Give one of {self._names(single)}, or a bit of a vector such as data[0].",
-            )
-        if not bits:
-            known = [name for variable in self.variables for name in (variable.name, variable.full)]
-            raise ConfigurationError(
-                f"{self.path} has no channel {channel!r}",
-                hint=f"{near(channel, known)}The one-bit channels are: {self._names(single)}.",
-            )
-        if len({bit.place for bit in bits}) > 1:
-            raise ConfigurationError(f"{self.path}: {channel!r} is ambiguous: {', '.join(bit.full for bit in bits)}")
-        return bits[0]
-
-    @staticmethod
-    def _names(variables: Sequence[_Variable]) -> str:
-        return ", ".join(variable.full for variable in variables) or "none"
-
-
 class _Events:
     """The changes of some bits as tick << 2 | level, and the present time, shifted likewise."""
 
-    def __init__(self, path: Path, header: _Header, bits: Iterable[_Bit]) -> None:
+    def __init__(self, path: Path, header: Header, bits: Iterable[Bit]) -> None:
         self.now = 0
         self.changes = {bit.place: array("q", [UNKNOWN]) for bit in bits}
         self._path = path
@@ -253,7 +106,7 @@ class _Events:
                 self._take(word, next(words, b""), _PORT_LEVELS)
             elif word[0] == ord("$"):
                 if word not in _MARKS:
-                    section = list(_section(words))
+                    section = list(section_words(words))
                     if word == b"$vcdclose" and section:
                         self._advance(section[0])
             elif word[0] in _LEVELS:
@@ -289,16 +142,6 @@ class _Events:
             f"{self._path}: after #{self.now >> 2}: {word[:40].decode('utf-8', 'replace')!r} {what}",
             hint="Check that the file is complete and unchanged.",
         )
-
-
-def _section(words: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the words up to `$end`, which may be attached to the last one."""
-    for word in words:
-        if word.endswith(b"$end"):
-            if word != b"$end":
-                yield word[:-4]
-            return
-        yield word
 
 
 def _text(file: BinaryIO) -> BinaryIO:

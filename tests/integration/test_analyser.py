@@ -14,7 +14,7 @@ from labgrid import Environment
 from hil.board.analyser import HilAnalyserDriver
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure.clock import Clock
-from hil.signals.edges import read_samples, read_vcd
+from hil.signals.captures import read_samples, read_vcd
 
 RATE = 1_000_000  # Hz
 PATTERN = 64  # samples after which the demo device's picture comes again

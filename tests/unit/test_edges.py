@@ -15,7 +15,8 @@ from hil.board.analyser import Instant, capture
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure.clock import Clock
 from hil.measure.units import ratio, us
-from hil.signals.edges import Edges, read_samples, read_vcd
+from hil.signals.captures import read_samples, read_vcd
+from hil.signals.edges import Edges
 
 HEADER = """\
 $date today $end
