@@ -38,7 +38,7 @@ class Tail:
     def __str__(self) -> str:
         if self.value is None or self.lower is None or self.upper is None:
             return f"no pWCET at {self.exceedance:g}: {'; '.join(self.reasons)}"
-        value, lower, upper = (shown(one, self.unit) for one in (self.value, self.lower, self.upper))
+        value, lower, upper = (shown(number, self.unit) for number in (self.value, self.lower, self.upper))
         return f"pWCET at {self.exceedance:g}: {value} (95 % limits {lower} .. {upper})"
 
 
@@ -79,7 +79,7 @@ def pwcet(series: SeriesData, exceedance: float = 1e-6) -> Tail:
         "two halves": tails.halves(series.samples),
     }
     random = np.random.default_rng(1)  # the same answer each time
-    shape, scale = (float(one[0]) for one in tails.fitted(excesses[np.newaxis]))
+    shape, scale = (float(fitted[0]) for fitted in tails.fitted(excesses[np.newaxis]))
     fit = Fit(float(series.ordered[n - taken - 1]), taken / n, shape, scale)
     if shape >= HEAVIEST:
         reasons.append(f"the tail is too heavy: shape {shape:.2f} is not below {HEAVIEST}")
