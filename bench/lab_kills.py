@@ -56,7 +56,7 @@ TELL = f"""
 import os, socket
 from contextlib import suppress
 import pytest
-from hil.plugin import flakes
+from hil.plugin.record import record_of
 from hil.plugin.session import Session
 
 def tell(*words):
@@ -75,11 +75,11 @@ def first_tell(owner, name, words):
 def pytest_sessionstart(session):
     from hil.board.uboot import Loader
     first_tell(Loader, "load", lambda loader, parcel, name: ("tftp", os.getpid(), parcel.name))
-    first_tell(Session, "_tell", lambda session, message: ("wait", os.getpid()))
+    first_tell(Session, "_report", lambda session, message: ("wait", os.getpid()))
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item):
-    if flakes.BOARD in item.stash:
+    if record_of(item).board is not None:
         tell("test", os.getpid(), item.name)
 """
 ALL = ("exporter", "one exporter", "coordinator", "ser2net", "QEMU", "pytest", "worker", "supervisor", "link")

@@ -1,4 +1,4 @@
-"""A journal of a run: a JSON line for whatever happens, as it happens, so that a run that is cut short has told.
+"""The journal of a run: a JSON line for each event when it happens, complete up to the point where a run is killed.
 
 Written with --journal, --alluredir or --history; `hil.history.journal` reads it. With xdist the controller writes.
 """
@@ -26,33 +26,18 @@ if TYPE_CHECKING:
     from hil.plugin.session import Session
 
 TRANSCRIPT = re.compile(r"^transcript: (.+)$", re.M)
-TOLD = ("board", "place", "image", "image_sha256", "transcript")  # what fixtures say of a test, by user_properties
-
-
-def add_options(group: pytest.OptionGroup) -> None:
-    group.addoption(
-        "--journal",
-        type=Path,
-        metavar="FILE",
-        help="write a JSON line for each thing that happens to FILE instead of journal.jsonl in Allure's directory",
-    )
-    group.addoption(
-        "--history",
-        type=Path,
-        metavar="FILE",
-        help="take the run into the history store FILE at its end; `hil history` reads it",
-    )
+PROPERTIES = ("board", "place", "image", "image_sha256", "transcript")  # set by the fixtures
 
 
 def register(config: pytest.Config, session: Session) -> None:
-    """Begin to write, where somebody wants a journal; a worker of xdist leaves it to the controller."""
+    """Register the journal where the options request one; a worker of xdist leaves it to the controller."""
     path = path_of(config, session)
     if path is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Journal(config, session, path), "hil-journal")
 
 
 def spare_others(config: pytest.Config) -> None:
-    """Keep `--clean-alluredir` from removing the results of a run that is still at work in the same directory."""
+    """Ignore `--clean-alluredir` while another run writes its results to the same directory."""
     option = config.option
     directory = getattr(option, "allure_report_dir", None)
     if directory and getattr(option, "clean_alluredir", False) and at_work(Path(directory)):
@@ -62,44 +47,45 @@ def spare_others(config: pytest.Config) -> None:
 
 
 def path_of(config: pytest.Config, session: Session) -> Path | None:
+    """Return the file of the journal, None without one."""
     option = config.option
     if option.journal is not None:
         return Path(option.journal)
     if option.collectonly:
         return None
-    if session.results is not None:
-        return session.results / NAME
-    return session.directory / NAME if option.history is not None else None
+    if session.facts.allure is not None:
+        return session.facts.allure / NAME
+    return session.facts.directory / NAME if option.history is not None else None
 
 
 def transcript_of(report: pytest.TestReport) -> str:
-    """The transcript of the boot that the report's failure speaks of; empty where it speaks of none."""
+    """Return the transcript that the text of a failed boot names; empty without one."""
     found = TRANSCRIPT.search(report.longreprtext)
     return found[1] if found else ""
 
 
 class Journal:
-    """The hooks that write. What cannot be written ends the run: it would be worth nothing."""
+    """Writes the journal. An error of the disk ends the run: without a journal its results are incomplete."""
 
     def __init__(self, config: pytest.Config, session: Session, path: Path) -> None:
         self._option = config.option
         self._begun = {
-            "id": session.run,
-            "command": [str(one) for one in config.invocation_params.args],
+            "id": session.facts.run,
+            "command": [str(argument) for argument in config.invocation_params.args],
             "root": str(config.rootpath),
-            "choices": {str(chosen): chosen.expected for chosen in session.chosen},
+            "choices": {str(selection): selection.expected for selection in session.selections.selected},
             "repeat": config.option.repeat or 1,
             "clock": "auto" if config.option.clock == "auto" else f"{config.option.clock} time",
-            "results": str(session.results_file.absolute()),
-            "transcripts": str(session.directory.absolute()),
+            "results": str(session.facts.results_file.absolute()),
+            "transcripts": str(session.facts.directory.absolute()),
         }
         self.path = path.absolute()
         self._file: Any = None
         self._collected = False
-        self._told: list[str] = []
+        self._lines: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:  # by now Allure's plugin has cleaned its directory, where it was asked to
+    def pytest_sessionstart(self) -> None:  # Allure's plugin has cleaned its directory by now
         try:
             self._file, self.path = _claim(self.path)
         except OSError as error:
@@ -115,7 +101,7 @@ class Journal:
                 line = line[self._file.write(line) :]
         except OSError as error:
             self._file.close()
-            self._file = None  # nothing comes behind half a line
+            self._file = None  # no line may follow half a line
             pytest.exit(f"cannot write the journal {self.path}: {error.strerror}: make room on its disk", returncode=3)
 
     def _collect(self, tests: list[str]) -> None:
@@ -140,14 +126,14 @@ class Journal:
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._write(begin=nodeid, time=time.time())
 
-    @pytest.hookimpl(trylast=True)  # when the others have said whose fault it is
+    @pytest.hookimpl(trylast=True)  # after the failure origin is added
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         properties: list[tuple[str, Any]] = report.user_properties
         boots = [value for name, value in properties if name == "boot"]
-        told = {name: value for name, value in properties if name != "boot" and isinstance(value, str)}
-        facts: dict[str, Any] = {name: told.get(name) for name in TOLD} | {"boots": boots}
+        given = {name: value for name, value in properties if name != "boot" and isinstance(value, str)}
+        facts: dict[str, Any] = {name: given.get(name) for name in PROPERTIES} | {"boots": boots}
         if report.failed or str(report.outcome) == "rerun":  # of a try that another one follows
-            facts |= {"fault": told.get("fault", "test"), "cause": told.get("cause", "")}
+            facts |= {"fault": given.get("fault", "test"), "cause": given.get("cause", "")}
             facts["transcript"] = facts["transcript"] or transcript_of(report)
         facts = {name: value for name, value in facts.items() if value}
         self._write(test=report.nodeid, when=report.when, outcome=report.outcome, seconds=report.duration, **facts)
@@ -165,7 +151,7 @@ class Journal:
             self._archive()
 
     def _put_back(self) -> None:
-        """Write the journal again where another run, which began at the same moment, has removed it."""
+        """Write the journal again where another run, started at the same moment, has removed it."""
         status = os.fstat(self._file.fileno())
         if status.st_nlink == 0:
             with suppress(OSError):
@@ -174,25 +160,25 @@ class Journal:
                     file.write(os.pread(self._file.fileno(), status.st_size, 0))
 
     def _archive(self) -> None:
-        """Take the run into the store that --history names."""
+        """Add the run to the store of --history."""
         store = self._option.history
         if store is None:
             return
         from hil.history.ingest import add_run
 
         try:
-            self._told = add_run(store, self.path)
-        except HilError as error:  # the journal is there: nothing is lost
-            later = f"`hil history add {self.path.parent} --history {store}` does it later"
-            self._told = [f"not taken into the history: {error.message}", later]
+            self._lines = add_run(store, self.path)
+        except HilError as error:  # the journal still holds everything
+            later = f"add it later: `hil history add {self.path.parent} --history {store}`"
+            self._lines = [f"not added to the history: {error.message}", later]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        for line in self._told:
+        for line in self._lines:
             terminalreporter.write_line(printable_line(line))
 
 
 def at_work(directory: Path) -> bool:
-    """Check whether another run is still writing a journal in `directory`."""
+    """Return whether another run is writing a journal in `directory`."""
     stem, _, suffix = NAME.partition(".")
     return any(_is_locked(path) for path in directory.glob(f"{stem}*.{suffix}"))
 
@@ -207,10 +193,10 @@ def _is_locked(path: Path) -> bool:
 
 
 def _claim(path: Path) -> tuple[Any, Path]:
-    """Open a journal for this run alone: `path`, or, while another run writes that one, `path` with a number.
+    """Open a journal for this run alone: `path`, or, while another run writes to it, `path` with a number.
 
-    The journal of an earlier run gets a number: its results are still there. Whoever writes a journal holds the lock
-    on its file, and only the holder gives it another name. Raises `OSError`.
+    The journal of an earlier run at `path` is renamed with a number: its results are still there. The writer of a
+    journal holds the lock on its file, and only the holder renames it. Raises `OSError`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -253,7 +239,7 @@ def _new(path: Path) -> tuple[Any, Path]:
 
 
 def _move(path: Path) -> None:
-    """Give the journal at `path` the first free number, and never the name of another one."""
+    """Rename the journal at `path` with the first free number, without replacing another one."""
     for name in _numbered(path):
         try:
             os.link(path, name)

@@ -1,4 +1,4 @@
-"""Clashes between other plugins of pytest that our users have side by side."""
+"""Clashes between other plugins of pytest, resolved."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from types import ModuleType
 import pytest
 
 from hil.board.selection import select
-from hil.plugin.options import of_others
+from hil.plugin.checks import of_others
 
 NAME = "hil-target"
 
 
 def resolve(config: pytest.Config) -> None:
-    """Give pytest-embedded its fixture `target` back, where labgrid's of the same name has no environment.
+    """Restore the fixture `target` of pytest-embedded where labgrid's of the same name has no environment.
 
-    pytest-embedded requests `target` for every test, and labgrid's then skips every test.
+    pytest-embedded requests `target` for every test, and labgrid's would skip them all.
     """
     embedded = config.pluginmanager.getplugin("pytest_embedded")
     by_labgrid = select((), of_others(config, "lg_env")).names
@@ -27,7 +27,7 @@ def resolve(config: pytest.Config) -> None:
 
 
 def report_header(config: pytest.Config) -> list[str]:
-    """Return what was resolved, in a line for the head of the run."""
+    """Return a line on the resolved clash for the header of the run."""
     if not config.pluginmanager.hasplugin(NAME):
         return []
-    return ["hil: the fixture `target` is pytest-embedded's; labgrid's takes its place with --lg-env or LG_ENV"]
+    return ["hil: the fixture `target` is pytest-embedded's; pass --lg-env or set LG_ENV for labgrid's"]

@@ -1,157 +1,164 @@
-"""Checks of the options of a run, before the first test: each wrong one is a usage error."""
+"""The options of the plugin, and the checks of their values."""
 
 from __future__ import annotations
 
-import os
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from hil.board.selection import Selection, find, from_ini, is_path, is_place, select
-from hil.errors import ConfigurationError
-
-# name in pytest's configuration: the option
-FILES = {"results": "--results", "journal": "--journal", "history": "--history"}
-DIRECTORIES = {"transcripts": "--transcripts", "allure_report_dir": "--alluredir"}
-READ = {"bounds": "--bounds", "baselines": "--baselines"}
+SOAK_DEPLOYMENTS = 20  # the least number
 
 
-def of_others(config: pytest.Config, name: str) -> Any:
-    """Return the option `name` of another plugin; None where that plugin is switched off."""
-    return getattr(config.option, name, None)
+def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options and the ini options."""
+    if pluginmanager.is_blocked("terminal"):  # labgrid's plugin reads this option of the terminal's plugin
+        parser.addoption("--verbose", action="count", default=0, help=argparse.SUPPRESS)
+    group = parser.getgroup("hil", "hardware in the loop")
+    _add_board_options(group)
+    _add_file_options(group)
+    _add_time_options(group)
+    _add_try_options(group)
+    parser.addini("hil_board", "the board to test on without --board", default="")
+    parser.addini(
+        "hil_tracker", "URL of an issue, with {} for its number: https://tracker.example/issues/{}", default=""
+    )
 
 
-def selection(config: pytest.Config) -> Selection:
-    """Return the boards to test on: by --board, else --lg-env, else LG_ENV, else the ini file's `hil_board`."""
-    found = select(config.option.board or (), of_others(config, "lg_env"))
-    return found if found.names else from_ini(config.getini("hil_board"), config.inipath)
+def _add_board_options(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--board",
+        action="append",
+        metavar="NAME",
+        help="board to test on: a name of `hil board list`, a path, place:NAME of a lab, or +TAG=VALUE (repeatable)",
+    )
+    group.addoption("--image", metavar="NAME", help="image to boot instead of the board's own: a name in images/")
+    group.addoption(
+        "--fresh",
+        choices=("test", "module", "session"),
+        help="use a fresh board for each test, each module or the whole session: restored from a snapshot where "
+        "possible, else booted; default: `test` where it is restored, else `session` (a dirty board never stays)",
+    )
+    group.addoption("--no-snapshots", action="store_true", help="boot emulated boards instead of restoring them")
+    group.addoption(
+        "--place-wait",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="time limit for the acquisition of a place of a lab; 0: do not wait (default: 600)",
+    )
+    group.addoption(
+        "--keep-going-on-dead-board",
+        action="store_true",
+        help="boot a dead board again for every test instead of failing the remaining tests at once",
+    )
 
 
-def make_paths_absolute(config: pytest.Config) -> None:
-    """Replace relative paths among the options, so that a test may change the current directory."""
-    option, start = config.option, config.invocation_params.dir
-    for name in (*FILES, *DIRECTORIES, *READ):
-        if given := of_others(config, name):
-            setattr(option, name, type(given)(start / given))
-    if option.image and option.image.endswith(".toml"):
-        option.image = str(start / option.image)
+def _add_time_options(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--clock",
+        choices=("auto", "real", "virtual"),
+        default="auto",
+        help="auto: on emulated boards run tests that judge time (marker `timing`, fixture `measure`) in virtual time, "
+        "in which figures repeat to the bit, and all others in real time; virtual: run all in virtual time "
+        "(default: auto)",
+    )
+    group.addoption("--seed", type=int, default=1, metavar="K", help="seed of virtual time (default: 1)")
+    group.addoption(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="run every test with the seeds 1 to N, in as many workers as there are processors, and pool the figures",
+    )
+    group.addoption(
+        "--soak-deployments",
+        type=int,
+        default=200,
+        metavar="N",
+        help="deployments of a soak, 20 or more (default: 200)",
+    )
+    group.addoption("--soak-hours", type=float, metavar="H", help="length of a soak, in place of its deployments")
+    group.addoption(
+        "--soak-boots", type=int, default=3, metavar="N", help="cold boots of the soak of boots (default: 3)"
+    )
 
 
-def absolute_boards(config: pytest.Config, names: tuple[str, ...]) -> list[str]:
-    """Return the boards with absolute paths for those that are given by a path."""
-    return [str(config.invocation_params.dir / name) if is_path(name) else name for name in names]
+def _add_try_options(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--infra-retries",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run a test again, on a fresh board, up to N times after a failure of the infrastructure; "
+        "failures of image and test are never retried (default: 1)",
+    )
+    group.addoption(
+        "--repeat", type=int, metavar="N", help="run each test N times and show pass rates with 95 %% intervals"
+    )
+    group.addoption(
+        "--fault-seed", type=int, default=1, metavar="N", help="seed of the faults of the fixture `faults` (default: 1)"
+    )
 
 
-def check(config: pytest.Config, chosen: Selection) -> None:
-    """Check boards, image, bounds and the paths that the run writes to. Raises `UsageError`.
-
-    Board files, the image and bounds that an option or LG_ENV names are read, too: they are meant for this run.
-    """
-    problems: list[str] = []
-    try:
-        _check_boards(config, chosen)
-        if not config.option.collectonly:
-            problems += _path_problems(config)
-            _check_image(config.option.image)
-            _check_bounds(config.option.bounds)
-    except ConfigurationError as error:
-        problems.append(str(error))
-    if problems:
-        raise pytest.UsageError("\n".join(problems))
-
-
-def _check_boards(config: pytest.Config, chosen: Selection) -> None:
-    paths = []
-    for name in absolute_boards(config, chosen.names):
-        if is_place(name):
-            from hil.places.selector import parse
-
-            parse(name)
-        else:
-            paths.append(_found(name, chosen.source))
-    if chosen.source.startswith("hil_board") or config.option.collectonly:  # perhaps no test needs a board
-        return
-    from hil.board import boardfile
-
-    for path in paths:
-        boardfile.environment(path)
-        boardfile.forget_classes(path)  # labgrid's own plugin may be about to read the file
+def _add_file_options(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="results file instead of results.jsonl beside the transcripts; an existing one is replaced",
+    )
+    group.addoption(
+        "--transcripts", type=Path, metavar="DIR", help="directory for transcripts instead of reports/transcripts"
+    )
+    group.addoption(
+        "--baselines",
+        type=Path,
+        metavar="DIR",
+        help="directory with the baselines of the report's figures, see `hil baseline`",
+    )
+    group.addoption("--bounds", type=Path, metavar="FILE", help="bounds file instead of boards/NAME.bounds.toml")
+    group.addoption(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="write the journal of the run to FILE instead of journal.jsonl in Allure's directory",
+    )
+    group.addoption(
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="add the run to the history store FILE at its end; `hil history` reads it",
+    )
 
 
-def _found(name: str, source: str) -> Path:
-    try:
-        return find(name)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{error.message} (chosen by {source})", hint=error.hint) from None
+def check_values(option: argparse.Namespace) -> None:
+    """Raise `UsageError` for a value out of range and for options that exclude each other."""
+    problem = next(_problems(option), None)
+    if problem is not None:
+        raise pytest.UsageError(problem)
 
 
-def _check_image(image: str | None) -> None:
-    if image is None:
-        return
-    from hil.image import manifest
-
-    if image.endswith(".toml"):
-        manifest.load(Path(image))
-    else:
-        manifest.find(image)
-
-
-def _check_bounds(path: Path | None) -> None:
-    if path is None:
-        return
-    from hil.measure import Bounds
-
-    Bounds(path)
-
-
-def check_labgrid_environment(config: pytest.Config, chosen: Selection) -> None:
-    """Check the environment that labgrid's own plugin is about to load. Raises `UsageError`."""
-    given = of_others(config, "lg_env")
-    source, path = ("--lg-env", given) if given is not None else ("LG_ENV", os.environ.get("LG_ENV"))
-    if path is None or chosen.source == source or not config.pluginmanager.hasplugin("labgrid"):
-        return
-    from labgrid import Environment
-
-    from hil.board import boardfile
-
-    try:
-        Environment(path)
-        boardfile.forget_classes(Path(path))
-    except Exception as error:  # whatever the environment's own imports raise
-        hint = f"labgrid's plugin reads it, though the board is chosen by {chosen.source or 'nothing else'}"
-        raise pytest.UsageError(f"{source}={path}: {type(error).__name__}: {error}\n{hint}") from error
-
-
-def _path_problems(config: pytest.Config) -> Iterator[str]:
-    for name, option in FILES.items():
-        if path := of_others(config, name):
-            yield from _file_problems(option, Path(path))
-    for name, option in DIRECTORIES.items():
-        if path := of_others(config, name):
-            yield from _directory_problems(option, Path(path))
-    if (baselines := config.option.baselines) is not None and not baselines.is_dir():
-        yield f"--baselines {baselines}: it is not a directory"
-
-
-def _file_problems(option: str, path: Path) -> Iterator[str]:
-    if path.is_dir():
-        yield f"{option} {path}: it is a directory; name a file"
-    elif path.exists() and not path.is_file():
-        yield f"{option} {path}: it is not a regular file"
-    elif path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        yield f"{option} {path}: it cannot be written"
-    else:
-        yield from _directory_problems(option, path.parent)
-
-
-def _directory_problems(option: str, path: Path) -> Iterator[str]:
-    """Make the directory `path` where there is none, and report why it cannot be written to."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        yield f"{option} {path}: cannot make the directory: {error.strerror}"
-        return
-    if not os.access(path, os.W_OK | os.X_OK):
-        yield f"{option} {path}: the directory cannot be written"
+def _problems(option: argparse.Namespace) -> Iterator[str]:
+    if not option.place_wait >= 0:
+        yield f"--place-wait {option.place_wait:g}: give 0 or more"
+    if option.seeds is not None and option.clock != "virtual":
+        yield "--seeds is for tests in virtual time: add --clock virtual"
+    if option.seed != 1 and option.clock == "real":
+        yield "--seed is for tests in virtual time: leave --clock real out"
+    if option.soak_deployments < SOAK_DEPLOYMENTS:
+        yield f"--soak-deployments {option.soak_deployments}: give at least {SOAK_DEPLOYMENTS}"
+    if option.soak_hours is not None and not option.soak_hours > 0:
+        yield f"--soak-hours {option.soak_hours:g}: give more than 0"
+    if option.soak_boots < 1:
+        yield f"--soak-boots {option.soak_boots}: give at least 1"
+    if option.seeds is not None and option.seeds < 1:
+        yield f"--seeds {option.seeds}: give at least 1"
+    if option.seeds is not None and option.seed != 1:
+        yield "--seeds runs the seeds from 1 on: leave --seed out"
+    if option.infra_retries < 0:
+        yield f"--infra-retries {option.infra_retries}: give 0 or more"
+    if option.repeat is not None and option.repeat < 1:
+        yield f"--repeat {option.repeat}: give at least 1"
+    if option.repeat is not None and option.seeds is not None:
+        yield "--repeat and --seeds would pool the figures of a seed more than once: choose one"

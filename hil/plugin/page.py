@@ -1,10 +1,9 @@
-"""What is on a test's page in the report: gathered here when a test ends, made in `hil.report`."""
+"""The page of a test in Allure's report: its data, collected when the test ends; `hil.report` renders them."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,117 +11,104 @@ import pytest
 
 from hil.errors import Evidence, HilError
 from hil.history.identity import stable_test
-from hil.plugin import flakes
-from hil.plugin.options import selection
-from hil.plugin.session import BoardSelection, Session, choice
+from hil.plugin import checks
+from hil.plugin.origins import cause_of, hil_error
+from hil.plugin.record import TestRecord, record_of
+from hil.plugin.repetitions import repetition_of
+from hil.plugin.selection import BoardSelection
+from hil.plugin.session import Session
 
-if TYPE_CHECKING:  # at run time only where a board is used: a collection must stay quick
+if TYPE_CHECKING:  # at run time only where a board is used: collecting tests must stay quick
     from hil.board.board import Board
-    from hil.console import Console, Transcript
-    from hil.measure import Measure
+    from hil.console import Transcript
     from hil.report.console import Span
     from hil.report.repeat import Ran
     from hil.wasm import Execution
 
-PATHS = ("--image", "--bounds", "--baselines")  # may be named by a path
-AS_GIVEN = {  # options that change what a test does, by their name in pytest's configuration
-    "--image": "image",
-    "--fresh": "fresh",
-    "--bounds": "bounds",
-    "--baselines": "baselines",
-    "--lg-coordinator": "lg_coordinator",
-    "--soak-hours": "soak_hours",
+OPTIONS = {  # those that change a test, by their name in pytest's configuration: the option, its default
+    "image": ("--image", None),
+    "fresh": ("--fresh", None),
+    "bounds": ("--bounds", None),
+    "baselines": ("--baselines", None),
+    "lg_coordinator": ("--lg-coordinator", None),
+    "soak_hours": ("--soak-hours", None),
+    "fault_seed": ("--fault-seed", 1),
+    "soak_deployments": ("--soak-deployments", 200),
+    "soak_boots": ("--soak-boots", 3),
 }
-UNLESS = {  # the same, with what they are unless somebody gives them
-    "--fault-seed": ("fault_seed", 1),
-    "--soak-deployments": ("soak_deployments", 200),
-    "--soak-boots": ("soak_boots", 3),
-}
-
-
-@dataclass
-class Seen:
-    """What a test saw: its console from `start` on, the consoles of boots within the test, its executions."""
-
-    board: Board
-    console: Console
-    start: int
-    executions: list[Execution] = field(default_factory=list)
-    measure: Measure | None = None
-    began_ns: int = field(default_factory=time.monotonic_ns)
-
-    def spans(self) -> Iterator[tuple[Transcript, int]]:
-        """The transcripts of the test, each with the offset where its part of it begins."""
-        yield self.console.transcript, self.start
-        if self.board.report is not None and self.board.console is not self.console:
-            yield self.board.console.transcript, 0
-
-
-SEEN = pytest.StashKey[Seen]()
+PATHS = ("--image", "--bounds", "--baselines")  # their values may be paths
 
 
 class Pages:
-    """Puts on the page of each test of a board what a reviewer needs, the first things first."""
+    """Attaches the data of a test to its page, the most important first."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, config: pytest.Config, session: Session) -> None:
+        self._config = config
         self._session = session
-        self._shown: set[Evidence] = set()  # each test that a dead board fails tells of the same
+        self._shown: set[Evidence] = set()  # every test that a dead board fails has the same
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        chosen = choice(item)
-        if chosen is None:
+        selection = self._session.selections.of(item)
+        if selection is None:
             return report
         try:
-            self._attach_all(item, call, chosen, report.failed)
-        except Exception as error:  # the tests and what is known of them must outlive a page that cannot be made
-            told = f"its page in the report is not complete: {type(error).__name__}: {error}"
-            report.sections.append(("report", told))
-            item.warn(pytest.PytestWarning(f"{item.nodeid}: {told}"))
+            self._attach_all(item, call, selection, report.failed)
+        except Exception as error:  # an incomplete page must not fail the test
+            text = f"the page in the report is incomplete: {type(error).__name__}: {error}"
+            report.sections.append(("report", text))
+            item.warn(pytest.PytestWarning(f"{item.nodeid}: {text}"))
         return report
 
-    def _attach_all(self, item: pytest.Item, call: pytest.CallInfo[None], chosen: BoardSelection, failed: bool) -> None:
-        seen = item.stash.get(SEEN, None)
-        if call.when == "call" and seen is not None:
-            self._attach(item, call, chosen, seen, failed)
+    def _attach_all(
+        self, item: pytest.Item, call: pytest.CallInfo[None], selection: BoardSelection, failed: bool
+    ) -> None:
+        record = record_of(item)
+        if call.when == "call" and record.board is not None:
+            self._attach(item, call, selection, record, record.board, failed)
         elif call.when == "setup" and failed:
-            self._attach_setup(item, call, chosen)
+            self._attach_setup(item, call, selection)
         elif call.when == "teardown":
             self._attach_figures()
 
     def _attach(
-        self, item: pytest.Item, call: pytest.CallInfo[None], chosen: BoardSelection, seen: Seen, failed: bool
+        self,
+        item: pytest.Item,
+        call: pytest.CallInfo[None],
+        selection: BoardSelection,
+        record: TestRecord,
+        board: Board,
+        failed: bool,
     ) -> None:
         from hil.report import evidence
 
-        ran = self._ran(item, chosen, seen.board, seen.executions)
-        evidence.attach_repeat(ran)
-        parts = [self._span(seen, transcript, start) for transcript, start in seen.spans()]
+        evidence.attach_repeat(self._ran(item, selection, board, record.executions))
+        parts = [_span(record, board, transcript, start) for transcript, start in record.spans()]
         if failed and call.excinfo is not None:
-            parts = _with_failure(parts, call.excinfo.value, seen.executions)
+            parts = _mark_failure(parts, call.excinfo.value, record.executions)
         for number, part in enumerate(parts, 1):
             name = "console" if number == 1 else f"console {number}"
-            evidence.attach_console(part, seen.board.manifest, failed=failed, name=name, title=item.nodeid)
+            evidence.attach_console(part, board.manifest, failed=failed, name=name, title=item.nodeid)
         self._attach_figures()
-        evidence.attach_executions(seen.executions)
+        evidence.attach_executions(record.executions)
 
-    def _attach_setup(self, item: pytest.Item, call: pytest.CallInfo[None], chosen: BoardSelection) -> None:
-        """Of a test whose board did not come up: how to try again, and the console of that boot where there is one."""
+    def _attach_setup(self, item: pytest.Item, call: pytest.CallInfo[None], selection: BoardSelection) -> None:
+        """Attach the command that repeats a test whose board did not come up, and the console of that boot."""
         from hil.report import evidence
 
-        board = self._session.opened(chosen)
-        evidence.attach_repeat(self._ran(item, chosen, board, ()))
-        error = call.excinfo and flakes.known(call.excinfo.value)
-        told = error.evidence if error else None
-        if board is None or error is None or told is None or told.transcript is None or told in self._shown:
+        board = self._session.opened(selection)
+        evidence.attach_repeat(self._ran(item, selection, board, ()))
+        error = call.excinfo and hil_error(call.excinfo.value)
+        seen = error.evidence if error else None
+        if board is None or error is None or seen is None or seen.transcript is None or seen in self._shown:
             return
-        self._shown.add(told)
+        self._shown.add(seen)
         try:
-            part = boot_span(told, board, error)
-        except HilError:  # deleted since: the failure's text has the last lines
+            part = boot_span(seen, board, error)
+        except HilError:  # deleted since; the failure's text has its last lines
             return
         evidence.attach_console(part, board.manifest, failed=True, title=item.nodeid)
         part.transcript.close()
@@ -130,120 +116,116 @@ class Pages:
     def _attach_figures(self) -> None:
         from hil.report import evidence
 
-        taken, compared = self._session.take_figures()
-        if taken:
+        pending, compared = self._session.measurements.take_pending()
+        if pending:
             from hil.compare.baseline import Baselines
 
-            baselines = Baselines(self._session.config.option.baselines)
-            evidence.attach_figures(taken, self._session.results_file, baselines)
+            baselines = Baselines(self._config.option.baselines)
+            evidence.attach_figures(pending, self._session.facts.results_file, baselines)
         for several in compared:
             evidence.attach_comparison(several)
 
-    def _span(self, seen: Seen, transcript: Transcript, start: int) -> Span:
-        from hil.report.console import Mark, Span
-
-        transcript.refresh()
-        marks = [Mark(run.end, "verdict", _became(run)) for run in seen.executions if run.transcript == transcript.path]
-        boot, power_on = seen.board.report, None
-        if start == 0 and boot is not None and boot.transcript == transcript.path:
-            power_on = boot.power_on_ns
-            marks += [
-                Mark(one.offset, "stage", f"stage {one.name}, {one.seconds:.3f} s after power-on")
-                for one in boot.stages
-                if one.offset > 0
-            ]
-        return Span(transcript, start, transcript.size, seen.began_ns, power_on, tuple(marks))
-
     def _ran(
-        self, item: pytest.Item, chosen: BoardSelection, board: Board | None, executions: Sequence[Execution]
+        self, item: pytest.Item, selection: BoardSelection, board: Board | None, executions: Sequence[Execution]
     ) -> Ran:
         from hil.report.repeat import Deployed, Ran
 
-        session, root = self._session, item.config.rootpath
-        name = f"place:{board.place.name}" if board and board.place else chosen.name
-        again = BoardSelection(name if chosen.place else _path(item.config, name), chosen.seed)
+        run = self._session.facts
+        name = f"place:{board.place.name}" if board and board.place else selection.name
+        again = BoardSelection(name if selection.place else _path(self._config, name), selection.seed)
         facts: dict[str, str] = {}
         if board is not None:
             facts = {"board": board.name, **({"place": board.place.name} if board.place else {})}
-            if session.facts.get("board") == board.name:  # they are those of the board that came up last
-                facts |= {key: fact for key, fact in session.facts.items() if key in ("QEMU", "snapshots")}
+            if run.facts.get("board") == board.name:  # they are those of the board that came up last
+                facts |= {key: fact for key, fact in run.facts.items() if key in ("QEMU", "snapshots")}
                 facts["clock"] = board.clock
-            modules = {(one.module.name, one.arguments, one.module.sha256): one.module for one in executions}
-            deployed = tuple(Deployed(key[0], key[2], module.source, key[1]) for key, module in modules.items())
+        modules = {(done.module.name, done.arguments, done.module.sha256): done.module for done in executions}
         return Ran(
-            test=stable_test(item.nodeid, str(chosen), str(again), flakes.repetition_of(item)),
-            options=tuple(options(item.config, again)),
-            root=root,
+            test=stable_test(item.nodeid, str(selection), str(again), repetition_of(item)),
+            options=tuple(repeat_options(self._config, again)),
+            root=self._config.rootpath,
             board=again.name,
             image=board.manifest.name if board else "",
-            image_sha256=session.digests.get(board, "") if board else "",
-            seed=chosen.seed,
-            deployed=deployed if board else (),
+            image_sha256=run.digests.get(board, "") if board else "",
+            seed=selection.seed,
+            deployed=tuple(Deployed(key[0], key[2], module.source, key[1]) for key, module in modules.items()),
             facts=facts,
         )
 
 
-def options(config: pytest.Config, chosen: BoardSelection) -> Iterator[str]:
-    """The options with which a test of `config` runs again on the board `chosen`, alone."""
+def repeat_options(config: pytest.Config, selection: BoardSelection) -> Iterator[str]:
+    """Yield the options with which a test of `config` runs again, alone, on the board of `selection`."""
     option = config.option
-    by_labgrid = selection(config).source in ("--lg-env", "LG_ENV") and config.pluginmanager.hasplugin("labgrid")
-    yield from ("--lg-env" if by_labgrid else "--board", chosen.name)
-    if chosen.seed is not None:
-        yield from ("--clock", "virtual", "--seed", str(chosen.seed))
+    by_labgrid = checks.selection(config).source in ("--lg-env", "LG_ENV") and config.pluginmanager.hasplugin("labgrid")
+    yield from ("--lg-env" if by_labgrid else "--board", selection.name)
+    if selection.seed is not None:
+        yield from ("--clock", "virtual", "--seed", str(selection.seed))
     elif option.clock == "real":
         yield from ("--clock", "real")
-    for name, place in AS_GIVEN.items():
-        if (given := getattr(option, place, None)) is not None:
-            yield from (name, _path(config, str(given)) if name in PATHS else str(given))
     if option.no_snapshots:
         yield "--no-snapshots"
-    for name, (place, usual) in UNLESS.items():
-        if (given := getattr(option, place)) != usual:
-            yield from (name, str(given))
+    for key, (name, default) in OPTIONS.items():
+        if (value := getattr(option, key, default)) != default:
+            yield from (name, _path(config, str(value)) if name in PATHS else str(value))
 
 
-def _path(config: pytest.Config, given: str) -> str:
-    """A path as it is from the root directory; a name stays one."""
-    path = config.invocation_params.dir / given
-    if not (path.exists() and ("/" in given or Path(given).suffix in (".yaml", ".yml", ".toml"))):
-        return given
+def _path(config: pytest.Config, value: str) -> str:
+    """Return the path `value` relative to the root directory; a name stays as it is."""
+    path = config.invocation_params.dir / value
+    if not (path.exists() and ("/" in value or Path(value).suffix in (".yaml", ".yml", ".toml"))):
+        return value
     return str(path.relative_to(config.rootpath)) if path.is_relative_to(config.rootpath) else str(path)
 
 
-def _became(run: Execution) -> str:
+def _span(record: TestRecord, board: Board, transcript: Transcript, start: int) -> Span:
+    """Return the part of `transcript` from `start` on, with marks for verdicts and the stages of a boot."""
+    from hil.report.console import Mark, Span
+
+    transcript.refresh()
+    marks = [Mark(run.end, "verdict", _outcome(run)) for run in record.executions if run.transcript == transcript.path]
+    boot, power_on = board.report, None
+    if start == 0 and boot is not None and boot.transcript == transcript.path:
+        power_on = boot.power_on_ns
+        marks += [
+            Mark(stage.offset, "stage", f"stage {stage.name}, {stage.seconds:.3f} s after power-on")
+            for stage in boot.stages
+            if stage.offset > 0
+        ]
+    return Span(transcript, start, transcript.size, record.began_ns, power_on, tuple(marks))
+
+
+def _outcome(run: Execution) -> str:
     state = {True: "output proven", None: "output not provable", False: "output GARBLED"}[run.intact]
     return f"{run.call}: {run.verdict}, {len(run.output)} bytes, {state}"
 
 
-def _with_failure(parts: list[Span], error: BaseException, executions: Sequence[Execution]) -> list[Span]:
-    """The parts with the failure where the error saw it, else behind the last deployment that went wrong, else last."""
-    from dataclasses import replace
-
+def _mark_failure(parts: list[Span], error: BaseException, executions: Sequence[Execution]) -> list[Span]:
+    """Mark the failure at the position in its evidence, else behind the last bad deployment, else at the end."""
     from hil.report.console import Mark
 
-    known = flakes.known(error)
-    told = known.evidence if known else None
-    path, offset = (told.transcript, told.position) if told else (None, None)
+    known = hil_error(error)
+    seen = known.evidence if known else None
+    path, offset = (seen.transcript, seen.position) if seen else (None, None)
     bad = next((run for run in reversed(executions) if not run.good), None)
     if offset is None and bad is not None:
         path, offset = bad.transcript, bad.end
     place = next((number for number, part in enumerate(parts) if part.transcript.path == path), None)
     if place is None or offset is None:
         place, offset = len(parts) - 1, parts[-1].end
-    mark = Mark(offset, "fail", flakes.cause_of(error))
+    mark = Mark(offset, "fail", cause_of(error))
     return [replace(part, marks=(*part.marks, mark)) if number == place else part for number, part in enumerate(parts)]
 
 
-def boot_span(told: Evidence, board: Board, error: HilError) -> Span:
-    """The console of a boot that failed, with the stages that it reached. Raises `ConfigurationError`."""
+def boot_span(seen: Evidence, board: Board, error: HilError) -> Span:
+    """Return the console of a failed boot, with the stages that it reached. Raises `ConfigurationError`."""
     from hil.console import Transcript
     from hil.report.console import Mark, Span, stages_of
 
-    assert told.transcript is not None
-    transcript = Transcript(told.transcript)
+    assert seen.transcript is not None
+    transcript = Transcript(seen.transcript)
     transcript.refresh()
     zero = transcript.time_at(0) if transcript.size else 0
     marks = [*stages_of(transcript.read(0, transcript.size), 0, board.manifest.stages)]
-    end = transcript.size if told.position is None else min(told.position, transcript.size)
-    marks.append(Mark(end, "fail", flakes.cause_of(error)))
+    end = transcript.size if seen.position is None else min(seen.position, transcript.size)
+    marks.append(Mark(end, "fail", cause_of(error)))
     return Span(transcript, 0, transcript.size, zero, None, tuple(marks))

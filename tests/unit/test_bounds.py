@@ -36,7 +36,7 @@ from hil.measure import (
 )
 from hil.measure.checking import check
 from hil.measure.decision import decide
-from hil.plugin.flakes import cause_of
+from hil.plugin.origins import cause_of
 
 CLOCK = Clock("guest counter", 16e-9)
 EXACT = Clock("virtual time", 16e-9, floor=0.0, exact=True)

@@ -24,8 +24,9 @@ import hil.stats.rates
 import hil.wasm  # noqa: F401
 from hil.console import LineClosed, LineTimeout
 from hil.errors import BootError, ConfigurationError, GuestError, InfrastructureError, RunnerError
+from hil.history.identity import unnumbered
 from hil.plugin.accounts import BootCounts, PassRate, TestRun, table
-from hil.plugin.flakes import Refused, cause_of, origin_of, unnumbered
+from hil.plugin.origins import Refused, cause_of, origin_of
 
 pytest_plugins = ["pytester"]
 BOOTED = ("--no-snapshots", "--fresh", "session")  # so that a board is fresh only where it must be
@@ -298,11 +299,11 @@ def test_second_tries_have_a_limit(run) -> None:  # type: ignore[no-untyped-def]
 def test_a_dead_board_is_not_tried_again(run) -> None:  # type: ignore[no-untyped-def]
     code = """
         from hil.errors import InfrastructureError
-        from hil.plugin.flakes import BOOTS
+        from hil.plugin.session import SESSION
         def test_x(board, request):
             error = InfrastructureError("no power")
             for _ in range(2):
-                request.config.stash[BOOTS].failed(board.name, error)
+                request.config.stash[SESSION].boots.failed(board.name, error)
             raise error
     """
     result = run(code, "--infra-retries", "5")
@@ -377,13 +378,13 @@ def test_allure_has_retries_and_faults(run, pytester) -> None:  # type: ignore[n
 REPEATED = """
 import os, pytest
 from hil.errors import BootError, InfrastructureError
-from hil.plugin.flakes import BOOTS
+from hil.plugin.session import SESSION
 tries = []
 
 @pytest.fixture
 def number(request):
     found = request.node.callspec.params["hil_repetition"]
-    boots = request.config.stash[BOOTS]
+    boots = request.config.stash[SESSION].boots
     if found == 3:
         boots.failed("other", BootError("no", stage="kernel", cause="a flood"), "trial")
     else:

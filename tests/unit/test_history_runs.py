@@ -76,9 +76,9 @@ def test_a_run_is_in_the_history_at_its_end(tmp_path: Path) -> None:
         from pathlib import Path
         from hil.measure import Clock, Series, results
         def test_good(request):
-            from hil.plugin import SESSION
+            from hil.plugin.session import SESSION
             series = Series("q", "x.wasm", [1.0, 2.0], Clock("c", 1e-9), provenance={"test": request.node.nodeid})
-            request.config.stash[SESSION]._record(series, ())
+            request.config.stash[SESSION].measurements.record(series, ())
         def test_bad(): assert 1 == 2
         @pytest.mark.skip
         def test_skipped(): pass
@@ -142,8 +142,8 @@ def test_workers_are_one_run_with_one_results_file(tmp_path: Path) -> None:
         from hil.measure import Clock, Series
         @pytest.mark.parametrize("number", range(4))
         def test_x(request, number):
-            from hil.plugin import SESSION
-            request.config.stash[SESSION]._record(Series("q", f"{number}", [1.0], Clock("c", 1e-9)), ())
+            from hil.plugin.session import SESSION
+            request.config.stash[SESSION].measurements.record(Series("q", f"{number}", [1.0], Clock("c", 1e-9)), ())
             time.sleep(0.1)
     """
     told = finish(begin(tmp_path, code, "--history", "h.sqlite", "-p", "xdist", "-n", "2"))

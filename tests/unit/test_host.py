@@ -33,7 +33,7 @@ from hil.measure import (
 from hil.measure.clock import VIRTUAL
 from hil.measure.decision import decide
 from hil.measure.host import EMULATOR, OWN, READER, HostLoad, HostWindow, Watch, total
-from hil.plugin.flakes import origin_of
+from hil.plugin.origins import origin_of
 
 COUNTER = Clock("guest counter", 16e-9, floor=1e-6)
 

@@ -659,8 +659,8 @@ def test_a_board_that_is_not_there_is_told_with_the_command(run, pytester) -> No
 
 
 SEEDS = """
-from hil.plugin.page import options
-from hil.plugin.session import BoardSelection
+from hil.plugin.page import repeat_options as options
+from hil.plugin.selection import BoardSelection
 def test_x(request):
     config = request.config
     assert list(options(config, BoardSelection("b", 3, 5))) == ["--board", "b", "--clock", "virtual", "--seed", "3"]
@@ -677,11 +677,12 @@ def test_a_seed_and_a_place_are_named(run, pytester) -> None:  # type: ignore[no
 MEASURES = """
 import pytest
 from hil.measure import Clock, Series, p50, ms
-from hil.plugin import SEEN, SESSION
+from hil.plugin.record import record_of
+from hil.plugin.session import SESSION
 @pytest.fixture
 def measured(request, board):
     measure = request.config.stash[SESSION].measure(board)
-    request.node.stash[SEEN].measure = measure
+    record_of(request.node).measure = measure
     return measure
 def test_kept(measured):
     measured.derived(Series("a", "b", [1e-3] * 20, Clock("guest counter", 1e-9, floor=0.0)))

@@ -21,7 +21,7 @@ from support import QUICK, Wire, stub_board
 from hil.board.board import Board
 from hil.console import LineClosed, LineTimeout
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.plugin.flakes import origin_of
+from hil.plugin.origins import origin_of
 
 BOARD = """\
 targets:

@@ -14,7 +14,7 @@ from support import stub_board
 from hil.board.selection import Selection, bounds_file, find, from_ini, ini_selection, name_of, select
 from hil.cli import main
 from hil.errors import ConfigurationError
-from hil.plugin.session import BoardSelection
+from hil.plugin.selection import BoardSelection
 
 ROOT = Path(__file__).resolve().parents[2]
 

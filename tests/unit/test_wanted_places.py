@@ -18,7 +18,7 @@ from hil.places import lease as leases
 from hil.places import selector as places
 from hil.places.search import Search, _locked, _ordinal
 from hil.places.selector import PlaceSelector, Terms
-from hil.plugin.session import BoardSelection
+from hil.plugin.selection import BoardSelection
 
 
 @pytest.mark.parametrize(
@@ -174,15 +174,16 @@ def test_a_board_file_s_place_is_known_and_can_be_another(tmp_path: Path, resour
 def test_a_worker_without_a_place_leaves_its_tests_to_the_others() -> None:
     from xdist.scheduler import WorkStealingScheduling
 
-    from hil import plugin
+    from hil.plugin.session import SESSION
+    from hil.plugin.workers import pytest_xdist_make_scheduler
 
     def scheduler(name: str) -> object:
-        session = SimpleNamespace(chosen=[BoardSelection(name)], names=[name])
-        option = SimpleNamespace(clock="real")
+        selections = SimpleNamespace(selected=[BoardSelection(name)], exclusive=False)
         config = SimpleNamespace(
-            stash={plugin.SESSION: session}, option=option, getvalue={"dist": "load", "tx": ["popen"]}.__getitem__
+            stash={SESSION: SimpleNamespace(selections=selections)},
+            getvalue={"dist": "load", "tx": ["popen"]}.__getitem__,
         )
-        return plugin.pytest_xdist_make_scheduler(config, None)  # type: ignore[arg-type]
+        return pytest_xdist_make_scheduler(config, None)  # type: ignore[arg-type]
 
     assert isinstance(scheduler("+lab=box"), WorkStealingScheduling)
     assert scheduler("qemu-reference") is None

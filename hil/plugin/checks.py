@@ -1,0 +1,157 @@
+"""Checks of the options of a run, before the first test: each wrong one is a usage error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hil.board.selection import Selection, find, from_ini, is_path, is_place, select
+from hil.errors import ConfigurationError
+
+# name in pytest's configuration: the option
+FILES = {"results": "--results", "journal": "--journal", "history": "--history"}
+DIRECTORIES = {"transcripts": "--transcripts", "allure_report_dir": "--alluredir"}
+READ = {"bounds": "--bounds", "baselines": "--baselines"}
+
+
+def of_others(config: pytest.Config, name: str) -> Any:
+    """Return the option `name` of another plugin; None where that plugin is switched off."""
+    return getattr(config.option, name, None)
+
+
+def selection(config: pytest.Config) -> Selection:
+    """Return the boards to test on: by --board, else --lg-env, else LG_ENV, else the ini file's `hil_board`."""
+    found = select(config.option.board or (), of_others(config, "lg_env"))
+    return found if found.names else from_ini(config.getini("hil_board"), config.inipath)
+
+
+def make_paths_absolute(config: pytest.Config) -> None:
+    """Replace relative paths among the options, so that a test may change the current directory."""
+    option, start = config.option, config.invocation_params.dir
+    for name in (*FILES, *DIRECTORIES, *READ):
+        if given := of_others(config, name):
+            setattr(option, name, type(given)(start / given))
+    if option.image and option.image.endswith(".toml"):
+        option.image = str(start / option.image)
+
+
+def absolute_boards(config: pytest.Config, names: tuple[str, ...]) -> list[str]:
+    """Return the boards with absolute paths for those that are given by a path."""
+    return [str(config.invocation_params.dir / name) if is_path(name) else name for name in names]
+
+
+def check(config: pytest.Config, chosen: Selection) -> None:
+    """Check boards, image, bounds and the paths that the run writes to. Raises `UsageError`.
+
+    Board files, the image and bounds that an option or LG_ENV names are read, too: they are meant for this run.
+    """
+    problems: list[str] = []
+    try:
+        _check_boards(config, chosen)
+        if not config.option.collectonly:
+            problems += _path_problems(config)
+            _check_image(config.option.image)
+            _check_bounds(config.option.bounds)
+    except ConfigurationError as error:
+        problems.append(str(error))
+    if problems:
+        raise pytest.UsageError("\n".join(problems))
+
+
+def _check_boards(config: pytest.Config, chosen: Selection) -> None:
+    paths = []
+    for name in absolute_boards(config, chosen.names):
+        if is_place(name):
+            from hil.places.selector import parse
+
+            parse(name)
+        else:
+            paths.append(_found(name, chosen.source))
+    if chosen.source.startswith("hil_board") or config.option.collectonly:  # perhaps no test needs a board
+        return
+    from hil.board import boardfile
+
+    for path in paths:
+        boardfile.environment(path)
+        boardfile.forget_classes(path)  # labgrid's own plugin may be about to read the file
+
+
+def _found(name: str, source: str) -> Path:
+    try:
+        return find(name)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error.message} (chosen by {source})", hint=error.hint) from None
+
+
+def _check_image(image: str | None) -> None:
+    if image is None:
+        return
+    from hil.image import manifest
+
+    if image.endswith(".toml"):
+        manifest.load(Path(image))
+    else:
+        manifest.find(image)
+
+
+def _check_bounds(path: Path | None) -> None:
+    if path is None:
+        return
+    from hil.measure import Bounds
+
+    Bounds(path)
+
+
+def check_labgrid_environment(config: pytest.Config, chosen: Selection) -> None:
+    """Check the environment that labgrid's own plugin is about to load. Raises `UsageError`."""
+    given = of_others(config, "lg_env")
+    source, path = ("--lg-env", given) if given is not None else ("LG_ENV", os.environ.get("LG_ENV"))
+    if path is None or chosen.source == source or not config.pluginmanager.hasplugin("labgrid"):
+        return
+    from labgrid import Environment
+
+    from hil.board import boardfile
+
+    try:
+        Environment(path)
+        boardfile.forget_classes(Path(path))
+    except Exception as error:  # whatever the environment's own imports raise
+        hint = f"labgrid's plugin reads it, though the board is chosen by {chosen.source or 'nothing else'}"
+        raise pytest.UsageError(f"{source}={path}: {type(error).__name__}: {error}\n{hint}") from error
+
+
+def _path_problems(config: pytest.Config) -> Iterator[str]:
+    for name, option in FILES.items():
+        if path := of_others(config, name):
+            yield from _file_problems(option, Path(path))
+    for name, option in DIRECTORIES.items():
+        if path := of_others(config, name):
+            yield from _directory_problems(option, Path(path))
+    if (baselines := config.option.baselines) is not None and not baselines.is_dir():
+        yield f"--baselines {baselines}: it is not a directory"
+
+
+def _file_problems(option: str, path: Path) -> Iterator[str]:
+    if path.is_dir():
+        yield f"{option} {path}: it is a directory; name a file"
+    elif path.exists() and not path.is_file():
+        yield f"{option} {path}: it is not a regular file"
+    elif path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        yield f"{option} {path}: it cannot be written"
+    else:
+        yield from _directory_problems(option, path.parent)
+
+
+def _directory_problems(option: str, path: Path) -> Iterator[str]:
+    """Make the directory `path` where there is none, and report why it cannot be written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        yield f"{option} {path}: cannot make the directory: {error.strerror}"
+        return
+    if not os.access(path, os.W_OK | os.X_OK):
+        yield f"{option} {path}: the directory cannot be written"

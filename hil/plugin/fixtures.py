@@ -1,0 +1,196 @@
+"""The fixtures, and the markers that select boards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hil.errors import ConfigurationError, HilError
+from hil.history.identity import stable_test
+from hil.plugin.origins import refuse
+from hil.plugin.record import record_of
+from hil.plugin.repetitions import repetition_of
+from hil.plugin.selection import BoardSelection
+from hil.plugin.session import SESSION, Session
+
+if TYPE_CHECKING:  # at run time only where a board is used: collecting tests must stay quick
+    from hil.board.board import Board
+    from hil.board.stages import BootReport
+    from hil.console import Console
+    from hil.guest import Guest
+    from hil.measure import Measure
+    from hil.measure.soak import Soak
+    from hil.wasm import Module, Runner, Samples
+
+MARKERS = {
+    "board": "runs on the selected boards, see --board",
+    "hardware": "needs a real board; an error on an emulated one",
+    "emulator": "needs an emulated board; an error on a real one",
+    "timing": "judges times, in virtual time where the board can (see --clock); its figures are in the report",
+    "soak": "runs long",
+    "destructive": "may leave the board unusable; the next test gets a fresh one",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, text in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {text}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "hil_session_board" in metafunc.fixturenames:
+        selected = metafunc.config.stash[SESSION].selections.selected
+        metafunc.parametrize("hil_session_board", selected, indirect=True, scope="session", ids=map(str, selected))
+
+
+@pytest.fixture(scope="session")
+def hil_session_board(request: pytest.FixtureRequest) -> Iterator[BoardSelection]:
+    """The selection of a board for the whole session, which may open several for it; tests use `board`."""
+    session = request.config.stash[SESSION]
+    try:
+        selection = request.param if hasattr(request, "param") else session.selections.only()
+    except ConfigurationError as error:
+        refuse(error)
+    yield selection
+    for incarnation in session.selections.incarnations(selection):
+        session.close(incarnation)
+
+
+@pytest.fixture
+def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> Iterator[Board]:
+    """The board, booted to a shell and as fresh as --fresh requests."""
+    from hil.measure.bounds import recorded
+
+    session: Session = request.config.stash[SESSION]
+    item: Any = request.node
+    record = record_of(item)
+    record.selection = hil_session_board
+    selection = session.selections.in_clock(hil_session_board, item)
+
+    def note(board: Board) -> None:
+        record.where = board.where, board.incarnation
+        if session.labels is not None:
+            session.labels.set_board(item, selection, board)
+
+    try:
+        board = session.board(selection)
+        note(board)
+        _check_markers(item, board)
+        board = session.make_ready(selection, item)
+    except HilError as error:
+        refuse(error)
+    if board.where != record.where[0]:  # it did not come up at its former place
+        note(board)
+    board.console.skip()
+    record.begin_on(board)
+    facts = {
+        **({"place": board.place.name} if board.place else {}),
+        "board": board.name,
+        "image": board.manifest.name,
+        "image_sha256": session.facts.digests[board],
+        "transcript": str(board.console.transcript.path),
+    }
+    item.user_properties += facts.items()
+    with recorded(session.measurements.record):  # also of checks without `measure`, of pins for example
+        yield board
+    if item.get_closest_marker("destructive"):
+        board.dirty = f"{item.name} is destructive"
+
+
+def _check_markers(item: pytest.Item, board: Board) -> None:
+    """Raise `ConfigurationError` for a marker that excludes the board."""
+    kind = "an emulated" if board.emulated else "a real"
+    for marker, excluded in (("hardware", board.emulated), ("emulator", not board.emulated)):
+        if excluded and item.get_closest_marker(marker):
+            raise ConfigurationError(
+                f"{board.name} is {kind} board, which the test's marker {marker} excludes",
+                hint="select another one with --board",
+            )
+
+
+@pytest.fixture
+def boot(board: Board) -> BootReport:
+    """The report of the board's last boot, with the time of each stage."""
+    assert board.report is not None, "the fixture `board` boots"
+    return board.report
+
+
+@pytest.fixture
+def console(board: Board) -> Console:
+    """The serial line: bytes with time stamps."""
+    return board.console
+
+
+@pytest.fixture
+def power(board: Board) -> Iterator[Any]:
+    """labgrid's power driver of the board; the next test gets a fresh board."""
+    yield board.power
+    board.dirty = "a test has used its power"
+
+
+@pytest.fixture
+def guest(request: pytest.FixtureRequest, board: Board) -> Guest:
+    """The guest Linux: its shell and its files."""
+    return request.config.stash[SESSION].guest(board)
+
+
+@pytest.fixture
+def hil_runner(request: pytest.FixtureRequest, guest: Guest) -> Runner:
+    """The runner, also of an image that has no agent for it; tests use `runner`."""
+    from hil.wasm import Runner
+
+    return Runner(guest, record=record_of(request.node).executions.append)
+
+
+@pytest.fixture
+def runner(hil_runner: Runner) -> Runner:
+    """The runner in the partition: `runner.run(module, *arguments)`."""
+    try:
+        _ = hil_runner.facts
+    except ConfigurationError as error:
+        refuse(error)
+    return hil_runner
+
+
+@pytest.fixture(scope="session")
+def sample() -> Samples:
+    """The sample modules: `sample("hello.wasm")`."""
+    from hil.wasm import Samples
+
+    return Samples()
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
+    """Measures series and checks them against the board's bounds."""
+    from hil.measure.bounds import recorded
+
+    session: Session = request.config.stash[SESSION]
+    node: Any = request.node
+    measure = session.measure(board)
+    measure.test = stable_test(node.nodeid, str(session.selections.of(node)), board.name, repetition_of(node))
+    record_of(node).measure = measure
+    with recorded(measure.checked):
+        yield measure
+    measure.flush()
+
+
+@pytest.fixture
+def soak(request: pytest.FixtureRequest, guest: Guest, measure: Measure) -> Callable[..., Soak]:
+    """Deploys a module repeatedly on one boot, for --soak-deployments or --soak-hours."""
+    option, executions = request.config.option, record_of(request.node).executions
+
+    def deploy(module: Module, *arguments: str, **options: Any) -> Soak:
+        from hil.measure.soak import soak as begin
+        from hil.wasm import Runner
+
+        # good ones are in the series; thousands of records would hide the rest
+        runner = Runner(guest, record=lambda run: None if run.good else executions.append(run))
+        if not {"deployments", "hours"} & set(options):
+            hours = option.soak_hours
+            options |= {"hours": hours, "deployments": option.soak_deployments if hours is None else None}
+        return begin(runner, module, *arguments, test=measure.test, **options)
+
+    return deploy

@@ -1,0 +1,140 @@
+"""The measurements of a run: the results file, the bounds over all seeds, and the lines of the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hil.board.selection import bounds_file, find, name_of
+from hil.errors import HilError
+from hil.plugin.run_facts import RunFacts
+
+if TYPE_CHECKING:
+    from hil.board.board import Board
+    from hil.measure import Check, Measure, Series
+    from hil.plugin.labels import AllureLabels
+
+    Checked = tuple[Series, tuple[Check, ...]]
+
+
+class Measurements:
+    """The series of a run with their checks.
+
+    `files` are the results files, with those of the workers of xdist. `pooled` are the series over all seeds with
+    their checks, `not_pooled` is the reason where they could not be checked.
+    """
+
+    def __init__(self, config: pytest.Config, facts: RunFacts, boards: Sequence[str]) -> None:
+        self._option = config.option
+        self._facts = facts
+        self._boards = boards
+        self.labels: AllureLabels | None = None
+        self.files: list[Path] = []
+        self.pooled: list[Checked] = []
+        self.not_pooled = ""
+        self._pending: list[Checked] = []  # for the report's page of the running test
+        self._compared: list[Sequence[Series]] = []  # the same, to be plotted side by side
+
+    def measure(self, board: Board) -> Measure:
+        """Return a new `Measure` for `board`, which records here."""
+        from hil.measure import Measure
+
+        return Measure(self._option.bounds or bounds_file(board.path), self.record, self._compare)
+
+    def record(self, series: Series, checks: tuple[Check, ...]) -> None:
+        """Write a series and its checks to the results file, and keep them for the report."""
+        from hil.measure import results
+
+        facts = self._facts
+        results.write(facts.results_file, series, checks, facts={"run": facts.run, **facts.facts})
+        self.add_files([facts.results_file])
+        if facts.allure:
+            self._pending.append((series, checks))
+        if self.labels is not None:
+            self.labels.add_checks(checks)
+
+    def _compare(self, several: Sequence[Series]) -> None:
+        if self._facts.allure:
+            self._compared.append(several)
+
+    def add_files(self, files: Sequence[Path]) -> None:
+        """Add results files; with --results all workers of xdist write the same one."""
+        self.files = list(dict.fromkeys([*self.files, *files]))
+
+    def take_pending(self) -> tuple[list[Checked], list[Sequence[Series]]]:
+        """Return the series recorded since the last call, and those to be plotted side by side."""
+        pending, compared = self._pending, self._compared
+        self._pending, self._compared = [], []
+        return pending, compared
+
+    def check_pooled(self) -> None:
+        """Check the series of all seeds together against the bounds, where the board has some for them."""
+        from hil.measure import Bounds, results
+        from hil.measure.seeds import pool
+
+        try:
+            for series in pool([series for path in self.files for series in results.read(path)]):
+                path = self._bounds_file(series.provenance["board"])
+                bounds = Bounds(path).of(series) if path.exists() else ()
+                self.pooled.append((series, tuple(bound.decide(series, series.confidence) for bound in bounds)))
+        except HilError as error:
+            self.not_pooled = str(error)
+
+    @property
+    def pooled_failed(self) -> bool:
+        """Whether a bound over all seeds failed, though each seed may have kept it; `inconclusive` is no failure."""
+        return bool(self.not_pooled) or any(check.outcome == "fail" for _, checks in self.pooled for check in checks)
+
+    def _bounds_file(self, board: str) -> Path:
+        """Return the bounds file of the board of that name. Raises `ConfigurationError` where there is no board."""
+        if given := self._option.bounds:
+            return Path(given)
+        named = {name_of(name): name for name in self._boards}
+        return bounds_file(find(named.get(board, board)))
+
+    def _unmatched(self, measured: Sequence[Series]) -> Iterator[str]:
+        """Yield the rows of bounds files that look as if they were for a measured series, but match none."""
+        from hil.measure import Bounds
+        from hil.measure.unmatched import unmatched
+
+        for board in sorted({series.provenance.get("board", "") for series in measured} - {""}):
+            try:
+                if (path := self._bounds_file(board)).exists():
+                    of_board = [series for series in measured if series.provenance.get("board") == board]
+                    yield from map(str, unmatched(Bounds(path), of_board))
+            except HilError:  # the tests that needed the file have failed for it
+                continue
+
+    def summary(self) -> Iterator[str]:
+        """Yield the lines of the terminal summary: each series with its checks, and the results files."""
+        from hil.measure import results
+
+        loaded = []
+        for path in self.files:
+            try:
+                loaded.append(results.load(path))
+            except HilError as error:  # the summary has yet to name the tests that failed
+                yield f"results: {error.message}"
+        for record in (record for file in loaded for record in file.records if record.checks):
+            yield str(record.series)
+            yield from (f"  {check.text}" for check in record.checks)
+        for series, checks in self.pooled:
+            yield f"all seeds: {series}"
+            yield from (f"  {check}" for check in checks)
+        if self.not_pooled:
+            yield f"all seeds: not judged: {self.not_pooled}"
+        measured = [series for file in loaded for series in file.series]
+        if rows := list(self._unmatched(measured)):
+            yield "bounds that match nothing (`hil bounds check BOARD` finds more):"
+            yield from (f"  {row}" for row in rows)
+        states: dict[object, str] = {}  # of several boards in virtual time with one seed, that of the last
+        for series in measured:
+            if state := series.provenance.get("exactness"):
+                where = (series.provenance["board"], series.provenance.get("seed"))
+                states[where if series.clock.exact else state] = state
+        yield from states.values()
+        names = " ".join(self._facts.shown(path) for path in self.files)
+        yield f"results: {names}, {len(measured)} series, digest {results.digest(measured)}"

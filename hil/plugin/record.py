@@ -1,0 +1,72 @@
+"""The record of a test: all data that the plugin keeps about one test while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hil.plugin.selection import BoardSelection
+
+if TYPE_CHECKING:
+    from hil.board.board import Board
+    from hil.console import Console, Transcript
+    from hil.faults.finding import Injection
+    from hil.measure import Measure
+    from hil.wasm import Execution
+
+RECORD = pytest.StashKey["TestRecord"]()
+
+
+@dataclass
+class TestRecord:
+    """The data of one test: `properties` to `where` hold for all its tries, the rest for the current try.
+
+    `properties` are the item's user properties before its first try. `selection` is the board that the test has
+    requested. `where` is the board's place or name and its incarnation, set before the board comes up; `board` is set
+    once it is up. `start` is the offset in the transcript of `console` at which the test begins. `origins` are the
+    failure origins so far.
+    """
+
+    __test__ = False  # not a test class
+
+    properties: list[tuple[str, Any]]
+    selection: BoardSelection | None = None
+    where: tuple[str, str] = ("", "")
+
+    board: Board | None = None
+    console: Console | None = None
+    start: int = 0
+    began_ns: int = 0
+    executions: list[Execution] = field(default_factory=list)
+    measure: Measure | None = None
+    injections: list[Injection] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
+
+    def begin_try(self) -> None:
+        """Discard the data of the try before."""
+        self.board, self.console, self.start, self.began_ns = None, None, 0, 0
+        self.executions, self.measure, self.injections, self.origins = [], None, [], []
+
+    def begin_on(self, board: Board) -> None:
+        """Note that `board` is up for the test; its console is the test's own from here on."""
+        self.board, self.console = board, board.console
+        self.start, self.began_ns = board.console.position, time.monotonic_ns()
+
+    def spans(self) -> Iterator[tuple[Transcript, int]]:
+        """Yield the transcripts of the test, each with the offset where its part of it begins."""
+        if self.board is None or self.console is None:
+            return
+        yield self.console.transcript, self.start
+        if self.board.report is not None and self.board.console is not self.console:  # booted within the test
+            yield self.board.console.transcript, 0
+
+
+def record_of(item: pytest.Item) -> TestRecord:
+    """Return the record of `item`, which begins with the first call."""
+    if RECORD not in item.stash:
+        item.stash[RECORD] = TestRecord(list(item.user_properties))
+    return item.stash[RECORD]

@@ -1,0 +1,82 @@
+"""The reports of tests: text that may be stored and shown, and the console of a failed test."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from hil.plugin.record import record_of
+from hil.text import printable, printable_line, storable, storable_data
+
+LINES = 20  # of the console, under the failure of a test
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give each item a node id that can be stored, and the names of fixtures that other plugins read."""
+    if (nodeid := storable(item.nodeid)) != item.nodeid:  # of a directory whose name is not UTF-8
+        _set_nodeid(item, nodeid)
+        path, line, name = item.location
+        vars(item)["location"] = (storable(path), line, storable(name))
+    if not hasattr(item, "fixturenames"):  # labgrid's plugin reads them
+        vars(item)["fixturenames"] = []
+
+
+def _set_nodeid(item: Any, nodeid: str) -> None:
+    """Replace a node id, for which pytest has no public function; since pytest 9.1 it is not a string."""
+    if hasattr(item, "_id"):
+        item._id = type(item.id).parse(nodeid)
+    else:
+        item._nodeid = nodeid
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: Any) -> None:
+    """Make the text of a warning UTF-8, for its way from a worker of xdist to the controller."""
+    message = warning_message.message
+    if isinstance(message, Warning) and str(message) != storable(str(message)):
+        message.args = storable_data(message.args)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable(report: object) -> Generator[None, Any, Any]:
+    """Make the text of a report UTF-8, for its way from a worker of xdist to the controller."""
+    return storable_data((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Record the measurements of a test with its call, not with its teardown."""
+    try:
+        return (yield)
+    finally:
+        if (measure := record_of(item).measure) is not None:
+            measure.flush()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of the console in the report of a failed test."""
+    report = yield
+    _escape(report)
+    for transcript, start in record_of(item).spans() if report.failed and call.when == "call" else ():
+        transcript.refresh()
+        place = f"{transcript.path}:{transcript.line_number(start)}"
+        where = f"{place} to line {transcript.line_number(transcript.size)}"
+        report.user_properties.append(("transcript", place))
+        lines = transcript.tail(LINES, start=start) or ("(nothing came during this test)",)
+        report.sections.append((printable_line(f"console, {where}"), "\n".join(map(printable_line, lines))))
+    return report
+
+
+def _escape(report: pytest.TestReport) -> None:
+    """Escape control characters from a board in the message of a failure, which a terminal would obey."""
+    for trace, crash, _ in getattr(report.longrepr, "chain", ()):
+        for entry in trace.reprentries:
+            entry.lines = [printable(line) for line in entry.lines]
+        if crash is not None:
+            crash.message = printable(crash.message)
