@@ -141,6 +141,6 @@ def find(name: str, root: Path = BOARDS_DIR) -> Path:
 
         raise ConfigurationError(
             f"there is no board {name!r} in {root}",
-            hint=f"{near(name, names)}the boards are: {', '.join(names) or 'none'}; `pytest --hil-boards` shows them",
+            hint=f"{near(name, names)}the boards are: {', '.join(names) or 'none'}; see `hil board list`",
         )
     return root / f"{name}.yaml"

@@ -28,6 +28,7 @@ from hil.cli.common import (
     out,
     powered,
     seed_option,
+    selected,
     show,
     tell,
 )
@@ -53,11 +54,13 @@ board.add_command(board_new)
 @board.command("list")
 @json_option
 def board_list(json_: bool) -> None:
-    """List the boards, and what was proven on them, as their files say."""
+    """List the boards, with what was proven on each according to its file, and the one used without --board."""
     from hil.board import boardfile
 
     files = [boardfile.find(name) for name in boardfile.available()]
     show([{"name": path.stem, "proven": _proven(path), "file": str(path)} for path in files], json_)
+    if not json_ and (selection := selected()).names:
+        out.print(escape(f"without --board: {', '.join(selection.names)} (by {selection.source})"))
 
 
 def _proven(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,15 +116,19 @@ def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return board(lg_env(wait(command)))
 
 
+def selected(boards: Sequence[str] = (), lg_env: str | None = None) -> Selection:
+    """Return the selected board: by `boards`, else by labgrid's environment, else by pytest's configuration."""
+    found = select(boards, lg_env)
+    if not found.names:
+        found = ini_selection(Path.cwd())
+    return found if found.names else Selection((DEFAULT_BOARD,), "default")
+
+
 def _selected(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
     """Return the selected board; where --board does not name it, print on standard error what selected which."""
     if context.resilient_parsing:
         return name
-    found = select([] if name is None else [name], context.meta[LG_ENV])
-    if not found.names:
-        found = ini_selection(Path.cwd())
-    if not found.names:
-        found = Selection((DEFAULT_BOARD,), "default")
+    found = selected([] if name is None else [name], context.meta[LG_ENV])
     if name is None:
         err.print(f"[dim]hil: board {escape(found.names[0])}, chosen by {escape(found.source)}[/]")
     return found.names[0]

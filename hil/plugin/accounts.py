@@ -129,6 +129,8 @@ def _limits(prefix: str, rate: Rate | None) -> dict[str, float | None]:
 class TestRun:
     """One run of a test, over all its tries: `retried` holds the causes of those that another one followed."""
 
+    __test__ = False  # not a test class
+
     nodeid: str
     test: str
     passed: bool = False

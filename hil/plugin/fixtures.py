@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # at run time only where a board is used: collecting tests mu
     from hil.console import Console
     from hil.guest import Guest
     from hil.measure import Measure
-    from hil.measure.soak import Soak
+    from hil.measure.soak_result import Soak
     from hil.wasm import Module, Runner, Samples
 
 MARKERS = {
@@ -61,7 +61,7 @@ def hil_session_board(request: pytest.FixtureRequest) -> Iterator[BoardSelection
 @pytest.fixture
 def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> Iterator[Board]:
     """The board, booted to a shell and as fresh as --fresh requests."""
-    from hil.measure.bounds import recorded
+    from hil.measure.checking import recorded
 
     session: Session = request.config.stash[SESSION]
     item: Any = request.node
@@ -165,7 +165,7 @@ def sample() -> Samples:
 @pytest.fixture
 def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
     """Measures series and checks them against the board's bounds."""
-    from hil.measure.bounds import recorded
+    from hil.measure.checking import recorded
 
     session: Session = request.config.stash[SESSION]
     node: Any = request.node

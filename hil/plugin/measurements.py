@@ -73,13 +73,14 @@ class Measurements:
     def check_pooled(self) -> None:
         """Check the series of all seeds together against the bounds, where the board has some for them."""
         from hil.measure import Bounds, results
+        from hil.measure.decision import decide
         from hil.measure.seeds import pool
 
         try:
             for series in pool([series for path in self.files for series in results.read(path)]):
                 path = self._bounds_file(series.provenance["board"])
                 bounds = Bounds(path).of(series) if path.exists() else ()
-                self.pooled.append((series, tuple(bound.decide(series, series.confidence) for bound in bounds)))
+                self.pooled.append((series, tuple(decide(bound, series, series.confidence) for bound in bounds)))
         except HilError as error:
             self.not_pooled = str(error)
 

@@ -636,7 +636,7 @@ def test_findings_are_told_and_reported(pytester, monkeypatch, workers):
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*faults made on purpose*",
+            "*injected faults*",
             "freeze (seed 5): the machine was stopped for 0.02 s; nothing came of it yet",
             "*= robustness =*",
             "fault * finding *",

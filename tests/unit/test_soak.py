@@ -290,4 +290,4 @@ def test_options_that_make_no_soak_are_refused(option: str) -> None:
         cwd=ROOT,
     )
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert option.partition("=")[0] in done.stderr or "soak" in done.stderr
+    assert option.replace("=", " ") in done.stderr
