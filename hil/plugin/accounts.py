@@ -1,4 +1,4 @@
-"""Accounts of a run: how often boards came up, and what became of each test's runs, as rates with intervals."""
+"""The counts of a run: boots and outcomes of tests, as rates with confidence intervals."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:  # numpy and scipy cost each start a second
 
 BOOT = "boot"
 DEAD_AFTER = 2  # failed boots in a row
-ENOUGH = 10  # boots; an interval without failures says nothing with fewer
+ENOUGH = 10  # boots; with fewer, the interval of a rate without failures is too wide to be of use
 
 
 @dataclass(frozen=True)
 class BootAttempt:
-    """One try to bring a board up: `kind` is boot or restore; `fault` is empty where it came up."""
+    """An attempt to bring a board up: `kind` is boot or restore; `fault` is its failure origin, empty after a success."""
 
     board: str
     kind: str
@@ -29,12 +29,12 @@ class BootAttempt:
 
 
 class BootCounts:
-    """Counts how often boards came up and failed to; a worker hands its tries over with the reports of its tests."""
+    """The attempts to bring boards up; a worker of xdist hands its own over with the reports of its tests."""
 
     def __init__(self) -> None:
         self.tries: list[BootAttempt] = []
         self._fresh: list[BootAttempt] = []
-        self._row: Counter[str] = Counter()  # by board, or by its incarnation in a clock where it has several
+        self._row: Counter[str] = Counter()  # failures in a row, by incarnation or board
         self._given_up: set[str] = set()
 
     def good(self, board: str, kind: str = BOOT, *, incarnation: str = "") -> None:
@@ -46,26 +46,33 @@ class BootCounts:
         self._fresh.append(BootAttempt(board, kind, error.origin, error.stage or "", error.brief))
 
     def give_up(self, board: str) -> None:
-        """It cannot be had, or not any more."""
+        """Note that the board cannot be used, or no longer."""
         self._given_up.add(board)
 
     def dead(self, board: str, *, incarnation: str = "") -> bool:
-        """Whether it is given up, or so many boots have failed in a row that the next one is not worth its time."""
+        """Return whether the board is given up, or `DEAD_AFTER` boots in a row have failed."""
         return board in self._given_up or self._row[incarnation or board] >= DEAD_AFTER
 
     def hand_over(self) -> list[dict[str, str]]:
-        """The tries since the last call, as plain data."""
+        """Return the attempts since the last call as plain data."""
         fresh, self._fresh = self._fresh, []
-        return [asdict(one) for one in fresh]
+        return [asdict(attempt) for attempt in fresh]
 
-    def take(self, told: Mapping[str, str]) -> None:
-        self.tries.append(BootAttempt(**told))
+    def take(self, attempt: Mapping[str, str]) -> None:
+        """Take over an attempt that `hand_over` has returned."""
+        self.tries.append(BootAttempt(**attempt))
+
+    def _by_kind(self) -> Iterator[tuple[str, list[BootAttempt], list[BootAttempt], list[BootAttempt]]]:
+        """Yield each kind with the attempts that count for the image, the failed ones of these, and all others."""
+        for kind in dict.fromkeys(attempt.kind for attempt in self.tries):
+            attempts = [attempt for attempt in self.tries if attempt.kind == kind]
+            judged = [attempt for attempt in attempts if attempt.fault in ("", "image")]
+            spoilt = [attempt for attempt in attempts if attempt.fault not in ("", "image")]
+            yield kind, judged, [attempt for attempt in judged if attempt.fault], spoilt
 
     def text(self) -> Iterator[str]:
-        """A line for each kind of try, with the rate of failures and the causes; for a failing test bed one more."""
-        for kind in dict.fromkeys(one.kind for one in self.tries):
-            judged, spoilt = _split([one for one in self.tries if one.kind == kind])
-            bad = [one for one in judged if one.fault]
+        """Yield a line for each kind of attempt with its rate of failures and their causes, and one for the test bed."""
+        for kind, judged, bad, spoilt in self._by_kind():
             if judged:
                 line = f"{kind}s: {len(judged)}, {len(bad) or 'none'} failed"
                 if bad or len(judged) >= ENOUGH:
@@ -75,35 +82,27 @@ class BootCounts:
                 yield f"{kind}s that failed without the image's fault: {len(spoilt)}: {_causes(spoilt)}"
 
     def facts(self) -> dict[str, Any]:
-        """The same for machines."""
+        """Return the same as plain data, by kind."""
         found: dict[str, Any] = {}
-        for kind in dict.fromkeys(one.kind for one in self.tries):
-            judged, spoilt = _split([one for one in self.tries if one.kind == kind])
-            bad = [one for one in judged if one.fault]
+        for kind, judged, bad, spoilt in self._by_kind():
             found[kind] = {
                 "tries": len(judged),
                 "failed": len(bad),
-                **_limits("failure_", _rate(len(bad), len(judged)) if judged else None),
-                "failures": [asdict(one) for one in (*bad, *spoilt)],
+                **_interval_facts("failure_", _rate(len(bad), len(judged)) if judged else None),
+                "failures": [asdict(attempt) for attempt in (*bad, *spoilt)],
                 "not_the_images_fault": len(spoilt),
             }
         return found
 
 
-def _split(tries: Sequence[BootAttempt]) -> tuple[list[BootAttempt], list[BootAttempt]]:
-    """Those that say something about the image, and those that others failed."""
-    judged = ("", "image")
-    return [one for one in tries if one.fault in judged], [one for one in tries if one.fault not in judged]
-
-
 def _causes(failed: Sequence[BootAttempt]) -> str:
-    """The causes, of those at one stage the first, the most frequent first."""
-    first = {one.stage or one.cause: one for one in reversed(failed)}
-    told = []
-    for key, count in Counter(one.stage or one.cause for one in failed).most_common():
-        one = first[key]
-        told.append(one.cause + (f" ({count} times{' at this stage' * bool(one.stage)})" if count > 1 else ""))
-    return "; ".join(told)
+    """Return the causes, the most frequent first; one stands for all failures at its stage."""
+    first = {attempt.stage or attempt.cause: attempt for attempt in reversed(failed)}
+    causes = []
+    for key, count in Counter(attempt.stage or attempt.cause for attempt in failed).most_common():
+        times = f" ({count} times{' at this stage' * bool(first[key].stage)})" if count > 1 else ""
+        causes.append(first[key].cause + times)
+    return "; ".join(causes)
 
 
 def _rate(failed: int, total: int) -> Rate:
@@ -120,14 +119,14 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g}"
 
 
-def _limits(prefix: str, rate: Rate | None) -> dict[str, float | None]:
+def _interval_facts(prefix: str, rate: Rate | None) -> dict[str, float | None]:
     names = [f"{prefix}{name}" for name in ("rate", "lower", "upper")]
     return dict(zip(names, (rate.value, rate.lower, rate.upper) if rate else (None,) * 3, strict=True))
 
 
 @dataclass
 class TestRun:
-    """One run of a test, over all its tries: `retried` holds the causes of those that another one followed."""
+    """One run of a test with all its tries; `retried` holds the causes of those that another one followed."""
 
     __test__ = False  # not a test class
 
@@ -145,13 +144,13 @@ class TestRun:
 
     @property
     def counts(self) -> bool:
-        """Whether it says something about image and test: it was not skipped, and the test bed did not end it."""
+        """Whether it counts for image and test: it was not skipped, and the test bed did not end it."""
         return self.good or self.fault not in ("", "infrastructure")
 
 
 @dataclass(frozen=True)
 class PassRate:
-    """What became of all runs of one test."""
+    """The outcomes of all runs of one test."""
 
     test: str
     runs: tuple[TestRun, ...]
@@ -166,13 +165,13 @@ class PassRate:
 
     @property
     def failures(self) -> dict[str, int]:
-        """How often who was at fault, infrastructure aside."""
+        """The number of failures by origin, infrastructure aside."""
         counts = Counter(run.fault for run in self.runs if run.counts and run.fault)
         return {fault: counts[fault] for fault in ORIGINS if counts[fault]}
 
     @property
     def infrastructure(self) -> int:
-        """Tries that the test bed failed, whether another one followed or not."""
+        """The number of tries that the test bed ended, retried or not."""
         return sum(len(run.retried) + (run.fault == "infrastructure") for run in self.runs)
 
     @property
@@ -180,8 +179,8 @@ class PassRate:
         return next((run for run in self.runs if run.counts and run.fault), None)
 
     @property
-    def limits(self) -> tuple[float, float, float] | None:
-        """The pass rate and its 95 % limits, 0 to 1."""
+    def interval(self) -> tuple[float, float, float] | None:
+        """The pass rate and its 95 % confidence interval, 0 to 1."""
         if not self.total:
             return None
         rate = _rate(self.total - self.passed, self.total)
@@ -189,16 +188,16 @@ class PassRate:
 
     @property
     def row(self) -> tuple[str, ...]:
-        limits = self.limits
-        rate, lower, upper = ("-",) * 3 if limits is None else map(_percent, limits)
+        interval = self.interval
+        rate, lower, upper = ("-",) * 3 if interval is None else map(_percent, interval)
         failures = ", ".join(f"{count} {fault}" for fault, count in self.failures.items())
         first = f"{self.first.nodeid.rpartition('::')[2]}: {self.first.cause}" if self.first else "-"
         tries = str(self.infrastructure or "-")
         return (
             self.test,
             f"{self.passed}/{self.total}",
-            f"{rate} %" if limits else "-",
-            f"{lower} to {upper} %" if limits else "-",
+            f"{rate} %" if interval else "-",
+            f"{lower} to {upper} %" if interval else "-",
             failures or "-",
             tries,
             first,
@@ -207,7 +206,7 @@ class PassRate:
     @property
     def facts(self) -> dict[str, Any]:
         first = self.first
-        rate, lower, upper = self.limits or (None,) * 3
+        rate, lower, upper = self.interval or (None,) * 3
         return {
             "test": self.test,
             "runs": self.total,
@@ -226,8 +225,8 @@ class PassRate:
 HEAD = ("test", "passed/runs", "rate", "95 % interval", "failures", "infrastructure", "first failure")
 
 
-def table(tallies: Sequence[PassRate]) -> list[str]:
-    """The lines of a table of pass rates."""
-    rows = [HEAD, *(tally.row for tally in tallies)]
+def table(rates: Sequence[PassRate]) -> list[str]:
+    """Return the lines of a table of pass rates."""
+    rows = [HEAD, *(rate.row for rate in rates)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

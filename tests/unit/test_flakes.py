@@ -190,7 +190,7 @@ def test_a_table_keeps_infrastructure_apart() -> None:
     assert tally.facts["first_failure"] == {"run": "t::x[4]", "fault": "image", "cause": "wrong"}
     assert tally.facts["retried"] == [{"run": "t::x[3]", "causes": ["no line"]}]
     none = PassRate("t::y", (runs[4],))
-    assert none.limits is None
+    assert none.interval is None
     assert none.row[1:4] == ("0/0", "-", "-")
     assert len(table([tally, none])) == 3
 
