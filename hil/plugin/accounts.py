@@ -19,7 +19,7 @@ ENOUGH = 10  # boots; with fewer, the interval of a rate without failures is too
 
 @dataclass(frozen=True)
 class BootAttempt:
-    """An attempt to bring a board up: `kind` is boot or restore; `fault` is its failure origin, empty after a success."""
+    """An attempt to bring a board up: `kind` is boot or restore; `fault` is its failure origin, empty on success."""
 
     board: str
     kind: str
@@ -71,7 +71,7 @@ class BootCounts:
             yield kind, judged, [attempt for attempt in judged if attempt.fault], spoilt
 
     def text(self) -> Iterator[str]:
-        """Yield a line for each kind of attempt with its rate of failures and their causes, and one for the test bed."""
+        """Yield a line for each kind of attempt with its rate and causes of failures, and one for the test bed."""
         for kind, judged, bad, spoilt in self._by_kind():
             if judged:
                 line = f"{kind}s: {len(judged)}, {len(bad) or 'none'} failed"
