@@ -64,7 +64,7 @@ def _tell(made: Review) -> None:
         style = "red" if one.bad and one.new else "yellow" if one.bad else "green"
         new = ", new" if one.new else ""
         out.print(f"- [bold {style}]{one.kind}{new}:[/] {escape(one.text)}")
-        for text in one.details:
+        for text in filter(None, (*one.details, one.context)):
             out.print(f"    {escape(text)}")
     out.print(f"\noverview: {escape(str(made.overview))}")
 

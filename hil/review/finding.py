@@ -72,10 +72,12 @@ class Finding:
         return self.example.transcript if self.example else ""
 
     @property
-    def source(self) -> str:
-        """The run and the clock, as far as the text does not name them."""
-        run = f"run {self.run}" if self.run and not self.text.startswith(self.run) else ""
-        return ", ".join(filter(None, (run, self.clock)))
+    def context(self) -> str:
+        """Failure origin and clock, and night, run and test as far as the text does not name them."""
+        values = {"failure origin": self.fault, "clock": self.clock}
+        names = {"since": self.since, "run": self.run, "test": self.test}
+        values |= {name: value for name, value in names.items() if value not in self.text}
+        return "; ".join(f"{name}: {value}" for name, value in values.items() if value)
 
     @property
     def facts(self) -> dict[str, object]:

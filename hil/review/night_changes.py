@@ -29,7 +29,7 @@ class NightChanges:
         """The differences, or that there are none, as a sentence; empty where nothing could be compared."""
         if self.different:
             return f"changed from {self.then} to {self.now}: {'; '.join(self.different)}"
-        return f"{_listed(self.same)} unchanged since {self.then}: look at the test bed" if self.same else ""
+        return f"unchanged since {self.then}: {', '.join(self.same)}" if self.same else ""
 
     @property
     def by_image(self) -> bool:
@@ -94,11 +94,6 @@ def _of_runs(then_night: ReviewedNight, then: str, now_night: ReviewedNight, now
         name: None if not old or not new else "" if old == new else f"{name} {old} -> {new}"
         for name, (old, new) in pairs.items()
     }
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def changed_details(changes: NightChanges) -> Iterator[str]:

@@ -481,7 +481,7 @@ def test_a_new_failure_names_what_changed_since_it_passed(tmp_path: Path) -> Non
     for fact in ("host old -> new", "framework 1.1 -> 1.2", f"{digest('a')[:8]} -> {digest('b')[:8]}"):
         assert fact in changed
     (same,) = found(tmp_path / "same", measured(nights=3, test=failing("test_smoke.py", [2])))
-    assert "image unchanged since 2026-01-02" in same.details[0]
+    assert "2026-01-02: image" in same.details[0]
 
 
 # windows
