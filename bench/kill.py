@@ -26,7 +26,7 @@ from fresh import load, suite
 from hil.board.board import Board
 from hil.errors import HilError
 from hil.guest import Guest
-from hil.image import store
+from hil.host.directories import cache_root
 from hil.qemu import snapshot
 from hil.wasm.health_check import check_health
 
@@ -216,10 +216,10 @@ def cache(directory: Path) -> None:
     """Have a cache of our own below `directory`, with the images of the other one."""
     with Board("qemu-reference") as board:
         board.image()
-    images = store.cache_root() / "images"
+    images = cache_root() / "images"
     os.environ["XDG_CACHE_HOME"] = str(directory)
-    store.cache_root().mkdir(parents=True)
-    (store.cache_root() / "images").symlink_to(images)
+    cache_root().mkdir(parents=True)
+    (cache_root() / "images").symlink_to(images)
 
 
 def stock(spare: Path, cold: bool) -> None:

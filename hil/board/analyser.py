@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
 import select
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +20,9 @@ from labgrid.resource.remote import NetworkSigrokUSBDevice, NetworkSigrokUSBSeri
 from labgrid.step import step
 
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host import tools
+from hil.host.hints import did_you_mean
+from hil.host.processes import end_group
 
 SCAN_LIMIT = 20.0  # seconds to find a device; some take their firmware first
 GRACE = 20.0  # seconds that a capture may take beyond its length
@@ -165,8 +166,7 @@ def _run_up_to(channels: Sequence[str], device: Sequence[str]) -> list[str]:
     names = {channel.partition("=")[0]: channel for channel in channels}
     for channel in names:
         if channel not in device:
-            near = difflib.get_close_matches(channel, device, n=1)
-            hint = (f"did you mean {near[0]!r}? " if near else "") + _listed(device)
+            hint = did_you_mean(channel, device) + _listed(device)
             raise ConfigurationError(f"the logic analyser has no channel {channel!r}", hint=hint)
     last = max(device.index(channel) for channel in names)
     return [names.get(channel, channel) for channel in device[: last + 1]]
@@ -202,8 +202,7 @@ def _stamped(command: list[str], output: int, limit: float, start: _Start) -> st
             said = (said + data.decode("utf-8", "replace"))[-TAIL * 8 :]
         process.wait(max(0.1, deadline - time.monotonic()))
     except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)  # not waited for yet: the number is still its own
-        process.wait()
+        end_group(process, 0.0)
         if isinstance(error, subprocess.TimeoutExpired):
             raise _hung(command, limit, said) from None
         raise
@@ -227,7 +226,7 @@ def _last(said: str) -> str:
 
 
 def _missing(command: Sequence[str]) -> InfrastructureError:
-    return InfrastructureError(f"the tool {command[0]} is missing", hint=f"apt-get install {Path(command[0]).name}")
+    return tools.missing(command[0])
 
 
 def _hung(command: Sequence[str], limit: float, said: str = "") -> InfrastructureError:
@@ -244,7 +243,7 @@ def _failure(command: Sequence[str], device: str, status: int, said: str) -> Con
     if re.search(r"option '|[Ii]nvalid", said):
         return ConfigurationError(text, hint=f"`sigrok-cli -d {device} --show` lists what the device can")
     if status == 127:
-        return InfrastructureError(text, hint="apt-get install sigrok-cli on the host of the device")
+        return InfrastructureError(text, hint=f"{tools.install_hint('sigrok-cli')}, on the host of the device")
     return InfrastructureError(
         text, hint="is the device plugged in, may this user open it, has it its firmware, and does nobody else use it?"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hil import labgrid as _ours  # noqa: F401  registers our drivers
 from hil.board.seam import described
 from hil.board.selection import BOARDS_DIR, available, find
 from hil.errors import ConfigurationError
+from hil.host.hints import did_you_mean
 
 __all__ = [
     "BOARDS_DIR",
@@ -196,9 +196,4 @@ def _row(node: yaml.Node) -> int:
 def _unknown(path: Path, key: yaml.Node, what: str, known: Iterable[str]) -> str:
     names = sorted(known)
     listed = f"known: {', '.join(names)}" if len(names) <= 12 else ""
-    return f"{path}:{_row(key)}: unknown {what} {key.value!r}; {_near(key.value, names)}{listed}".rstrip("; ")
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {near[0]!r}? " if near else ""
+    return f"{path}:{_row(key)}: unknown {what} {key.value!r}; {did_you_mean(key.value, names)}{listed}".rstrip("; ")

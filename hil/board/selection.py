@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import ConfigurationError
+from hil.host.hints import did_you_mean
 
 BOARDS_DIR = Path(__file__).resolve().parents[2] / "boards"
 SUFFIXES = (".yaml", ".yml")
@@ -137,10 +138,8 @@ def find(name: str, root: Path = BOARDS_DIR) -> Path:
         hint = f"check the path, or give a board's name; the boards are: {', '.join(names) or 'none'}"
         raise ConfigurationError(f"there is no board file {name}", hint=hint)
     if name not in names:
-        from hil.host.toml import near  # brings pydantic, which a good name does without
-
         raise ConfigurationError(
             f"there is no board {name!r} in {root}",
-            hint=f"{near(name, names)}the boards are: {', '.join(names) or 'none'}; see `hil board list`",
+            hint=f"{did_you_mean(name, names)}the boards are: {', '.join(names) or 'none'}; see `hil board list`",
         )
     return root / f"{name}.yaml"

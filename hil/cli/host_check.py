@@ -6,26 +6,20 @@ import importlib.metadata
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hil.errors import HilError
+from hil.host import tools
 
 SETUP = "run ./bootstrap setup"
-# command, Debian package, the oldest version that works, where one is known
-TOOLS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
-    ("qemu-system-aarch64", "qemu-system-arm", (7, 2)),
-    ("mmdebstrap", "mmdebstrap", ()),
-    ("dtc", "device-tree-compiler", ()),
-    ("lz4", "lz4", ()),
-    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", ()),
-    ("qemu-aarch64", "qemu-user", ()),
-    ("cc", "gcc", ()),
-    ("sigrok-cli", "sigrok-cli", ()),
-    ("ser2net", "ser2net", ()),
+# command and the oldest version that works, where one is known
+TOOLS: tuple[tuple[str, tuple[int, ...]], ...] = (
+    ("qemu-system-aarch64", (7, 2)),
+    *((tool, ()) for tool in ("mmdebstrap", "dtc", "lz4", "aarch64-linux-gnu-gcc", "qemu-aarch64", "cc")),
+    *((tool, ()) for tool in ("sigrok-cli", "ser2net")),
 )
 
 
@@ -55,9 +49,9 @@ def _python() -> Iterator[Requirement]:
 
 
 def _tools() -> Iterator[Requirement]:
-    for command, package, oldest in TOOLS:
-        path = shutil.which(command, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")  # ser2net's
-        remedy = f"apt-get install {package}, or {SETUP}"
+    for command, oldest in TOOLS:
+        path = tools.find(command)
+        remedy = f"{tools.install_hint(command)}, or {SETUP}"
         if path is None:
             yield Requirement(command, False, "not in PATH", remedy)
             continue

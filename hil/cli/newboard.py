@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from hil.cli.common import out
 from hil.errors import ConfigurationError
+from hil.host import files
 
 if TYPE_CHECKING:
     from hil.board.draft import Resource, Uboot
@@ -158,12 +159,9 @@ def _write(path: Path, text: str) -> None:
     """Write the file once it is known to be a board's, whole or not at all."""
     from hil.board import boardfile
 
-    new = path.with_name(f"{path.name}.new")
     try:
-        new.write_text(text, "utf-8")
-        boardfile.environment(new)
-        new.replace(path)
+        with files.replacing(path) as new:
+            new.write_text(text, "utf-8")
+            boardfile.environment(new)
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}", hint="choose another place") from error
-    finally:
-        new.unlink(missing_ok=True)

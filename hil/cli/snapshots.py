@@ -22,7 +22,7 @@ def snapshot_list(json_: bool) -> None:
 
     `size` is what one takes on the disk: in MiB, with --json in bytes.
     """
-    from hil.host.tools import MIB
+    from hil.host.disk import MIB
     from hil.qemu import snapshot as snapshots
 
     rows = [
@@ -44,7 +44,7 @@ def snapshot_list(json_: bool) -> None:
 @click.option("--keep-mib", type=click.IntRange(min=0), default=0, metavar="N", help="Keep N MiB, those used last [0].")
 def snapshot_clear(keep_mib: int) -> None:
     """Remove the snapshots. Boards that are up do not notice, the next ones are booted and saved anew."""
-    from hil.host.tools import MIB
+    from hil.host.disk import MIB
     from hil.qemu import snapshot as snapshots
 
     before = snapshots.shelves()

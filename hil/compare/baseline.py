@@ -7,7 +7,6 @@ compared, with confidence limits and a least effect that counts.
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +24,8 @@ from hil.compare.shifts import (
     p99_shift,
 )
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image.store import data_root
+from hil.host import files
+from hil.host.directories import data_root
 from hil.measure import results
 from hil.measure.series import Series
 from hil.measure.units import NAMES, shown
@@ -219,13 +219,8 @@ def _full(value: float | None, unit: str) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            new.write_bytes(data)
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+        files.write(path, data)
     except OSError as error:
         raise InfrastructureError(f"cannot write the baseline {path}: {error.strerror}") from error

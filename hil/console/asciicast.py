@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hil.console.recording import RECEIVED, SENT, LineEvent, Recording, merged
 from hil.errors import InfrastructureError
+from hil.host import files
 
 WIDTH, HEIGHT = 80, 24
 MERGED_NS = 1_000_000  # a UART gives a byte at a time; no player shows less than this
@@ -73,12 +74,8 @@ def _stairless(text: str, last: str) -> str:
 
 def write(path: Path, cast: Iterable[str]) -> None:
     """Write a cast to the file `path`, whole or not at all. Raises `InfrastructureError` where that fails."""
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("w", encoding="utf-8") as file:
+        with files.replacing(path) as new, new.open("w", encoding="utf-8") as file:
             file.writelines(line + "\n" for line in cast)
-        part.replace(path)
     except OSError as error:
         raise InfrastructureError(f"cannot write {path}: {error.strerror}", hint="choose another with -o") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ import secrets
 import select
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from hil.console import pump
 from hil.console.lockstep import HostTooSlow, Lockstep
 from hil.console.transcript import REDACTED, Line, Transcript
 from hil.errors import Evidence, HilError, InfrastructureError
+from hil.host.processes import start_script
 
 BLOCK = 1 << 20
 STOP_LIMIT = 2.0  # seconds for the pump to end by itself
@@ -111,13 +111,11 @@ class Console:
         os.set_blocking(port, False)
         fds = (port, theirs.fileno(), self._wake)
         try:
-            self._pump = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(pump.__file__))]
-                + [str(fd) for fd in fds]
-                + [str(transcript.path), str(transcript.index_path), "tcp" if _is_tcp(port) else "other"],
-                pass_fds=fds,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the test, not for the pump
+            self._pump = start_script(
+                Path(pump.__file__),
+                *map(str, fds),
+                *(str(transcript.path), str(transcript.index_path), "tcp" if _is_tcp(port) else "other"),
+                fds=fds,
             )
         except BaseException as error:
             self._lifeline.close()

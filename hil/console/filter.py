@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from hil.errors import InfrastructureError
+from hil.host.processes import start_script
 
 STOP_LIMIT = 2.0  # seconds for the process to end by itself
 ANSWER = 65536  # bytes of an answer taken at a time
@@ -31,12 +31,7 @@ class Filter:
             os.set_blocking(port, False)
             theirs.setblocking(False)
             fds = (port, theirs.fileno(), control.fileno())
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(script), *map(str, fds), *arguments],
-                pass_fds=fds,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the test, not for the line
-            )
+            self._process = start_script(script, *map(str, fds), *arguments, fds=fds)
         except BaseException:
             near.close()
             self._control.close()

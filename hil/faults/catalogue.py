@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hil.errors import ConfigurationError
 from hil.faults.finding import AT_ONCE, BY_ITSELF, FRESH, Injection
+from hil.host.hints import did_you_mean
 
 if TYPE_CHECKING:  # at run time only where one is made: a list must be quick
     from hil.faults.injector import Injector
@@ -119,8 +119,7 @@ def fault(name: str, manifest: Manifest | None = None) -> Fault:
         if one.name == name:
             return one
     names = [one.name for one in known]
-    near = difflib.get_close_matches(name, names, n=1)
     raise ConfigurationError(
         f"there is no fault {name!r}",
-        hint=(f"did you mean {near[0]!r}? " if near else "") + f"the faults are: {', '.join(names)}",
+        hint=f"{did_you_mean(name, names)}the faults are: {', '.join(names)}",
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +16,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import xxhash
+
+from hil.host import files
 
 BLOCK = 1 << 16
 """Bytes that are hashed, or left out as zeros, together."""
@@ -132,6 +133,4 @@ def _note(note: Path, identity: Identity, fast: str, digest: str) -> None:
         if _recall(note, identity, fast) == digest:
             return
         note.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False, encoding="utf-8") as new:
-            json.dump({"identity": astuple(identity), "quick": fast, "sha256": digest}, new)
-        Path(new.name).replace(note)
+        files.write(note, json.dumps({"identity": astuple(identity), "quick": fast, "sha256": digest}))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from hil.errors import ConfigurationError
 from hil.host import foreign
+from hil.host.hints import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 LIMIT = 16 << 20  # bytes
@@ -37,12 +37,6 @@ def load(path: Path, model: type[Model], what: str, hint: str | None = None) -> 
         whole = what.split()[-1]
         problems = [_explain(path, text, model, whole, problem) for problem in error.errors(include_url=False)]
         raise ConfigurationError("\n".join(problems), hint=f"correct {path}") from error
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean ...? ` where one of `known` is close to `word`, else nothing."""
-    found = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {found[0]!r}? " if found else ""
 
 
 def _frozen(value: Any) -> Any:
@@ -70,7 +64,7 @@ def _explain(path: Path, text: str, model: type[BaseModel], whole: str, problem:
     location: tuple[str | int, ...] = problem["loc"]
     if problem["type"] == "extra_forbidden":
         known = sorted(_keys(model, location[:-1]))
-        what = f"unknown key; {near(str(location[-1]), known)}known keys: {', '.join(known)}"
+        what = f"unknown key; {did_you_mean(str(location[-1]), known)}known keys: {', '.join(known)}"
     elif problem["type"] == "missing":
         what = "this key is missing"
     else:

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host import tools
+from hil.host.directories import data_root
+from hil.host.disk import disk
 from hil.host.progress import Progress
 from hil.image import elf, simulate, store, upstream, workshop
 from hil.image.manifest import Manifest
@@ -36,9 +37,9 @@ def add(
             f"image {manifest.name} is not added but {'built' if manifest.build else 'brought'}",
             hint=store.remedy(manifest),
         )
-    root = store.data_root()
+    root = data_root()
     target = store.added_directory(manifest)
-    with tools.disk(root, 0, VARIABLE), workshop.alone(root, progress):
+    with disk(root, 0, VARIABLE), workshop.alone(root, progress):
         if not force and store.open(manifest):
             raise ConfigurationError(
                 f"image {manifest.name} was added before; it is in {target}", hint="replace it with --force"
@@ -48,7 +49,7 @@ def add(
         place, command, script = _command(build, manifest, arguments)
         files = {name: str(PurePosixPath(place, file)) for name, file in command.files.items()}
         sizes = _sizes(build, files)
-        with workshop.staging(root) as staging, tools.disk(root, sum(sizes.values()), VARIABLE):
+        with workshop.staging(root) as staging, disk(root, sum(sizes.values()), VARIABLE):
             result = staging / "image"
             result.mkdir()
             digests = {name: _copy(build, file, result / name, sizes[name], progress) for name, file in files.items()}

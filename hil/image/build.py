@@ -16,6 +16,8 @@ from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import tools
+from hil.host.directories import cache_root
+from hil.host.disk import MIB, disk
 from hil.host.progress import Progress
 from hil.image import packages, store, workshop
 from hil.image.cpio import Tree
@@ -23,7 +25,7 @@ from hil.image.manifest import Manifest
 from hil.image.packages import Packages
 from hil.image.recipe import SOURCES, Filesystem, Recipe, executable, recipe
 
-NEEDED = 500 * tools.MIB
+NEEDED = 500 * MIB
 """Space in bytes that a build takes for a while beside the packages."""
 
 KEPT = 3
@@ -62,8 +64,8 @@ def build(
         raise ConfigurationError(f"image {manifest.name!r} is not built but brought", hint=store.remedy(manifest))
     made_of = recipe(manifest)
     target = store.directory_of(manifest, made_of.key)
-    root = store.cache_root()
-    with tools.disk(root, 0), workshop.alone(root, progress):
+    root = cache_root()
+    with disk(root, 0), workshop.alone(root, progress):
         if not (force or refresh) and (image := store.read(manifest, target)):
             return image
         with workshop.staging(root) as staging:
@@ -72,7 +74,7 @@ def build(
             parts = packages.fetch(mirror, fetched, progress, refresh=refresh)
             if force:
                 shutil.rmtree(parts.directory / _NATIVE_KEPT, ignore_errors=True)
-            with tools.disk(root, NEEDED):
+            with disk(root, NEEDED):
                 result = staging / "image"
                 result.mkdir()
                 _make(manifest, made_of, parts, staging, result, progress)

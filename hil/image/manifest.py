@@ -24,6 +24,7 @@ from pydantic import (
 
 from hil.errors import ConfigurationError
 from hil.host import toml
+from hil.host.hints import did_you_mean
 
 IMAGES_DIR = Path(__file__).resolve().parents[2] / "images"
 """Where the project's own manifests are."""
@@ -303,7 +304,7 @@ def find(name: str, root: Path = IMAGES_DIR) -> Manifest:
     if name not in names:
         raise ConfigurationError(
             f"there is no image {name!r} in {root}",
-            hint=f"{toml.near(name, names)}the images are: {', '.join(names) or 'none'}",
+            hint=f"{did_you_mean(name, names)}the images are: {', '.join(names) or 'none'}",
         )
     manifest = load(root / f"{name}.toml")
     if manifest.name != name:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import tools
+from hil.host.directories import cache_root
+from hil.host.disk import MIB, disk
 from hil.host.progress import Progress
-from hil.image.store import cache_root
 
 SUITE = "trixie"
 ARCHITECTURE = "arm64"
@@ -28,7 +29,7 @@ PACKAGES = (
     "linux-image-rt-arm64",
     "xen-hypervisor-4.20-arm64",
 )
-NEEDED = 1200 * tools.MIB
+NEEDED = 1200 * MIB
 """Space in bytes that fetching takes for a while; what stays is about a fifth."""
 
 _FORMAT = 1
@@ -75,7 +76,7 @@ def fetch(mirror: str | None, staging: Path, progress: Progress, *, refresh: boo
     directory = directory_of(mirror)
     if not refresh and (known := _read(directory)):
         return known
-    with tools.disk(cache_root(), NEEDED):
+    with disk(cache_root(), NEEDED):
         root, listing, kept = staging / "root", staging / "listing", staging / "kept"
         _unpack(mirror, staging, root, listing, progress)
         progress.step("choosing what is needed of the packages")

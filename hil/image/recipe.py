@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hil.errors import ConfigurationError
 from hil.host import toml, tools
+from hil.host.hints import did_you_mean
 from hil.image import packages
 from hil.image.manifest import IMAGES_DIR, Manifest, Name
 
@@ -68,7 +69,7 @@ def recipe(manifest: Manifest, root: Path = IMAGES_DIR) -> Recipe:
     if manifest.build not in known:
         raise ConfigurationError(
             f"{manifest.path or manifest.name}: build: there is no recipe {manifest.build!r} in {root}",
-            hint=f"{toml.near(manifest.build or '', known)}the recipes are: {', '.join(known) or 'none'}",
+            hint=f"{did_you_mean(manifest.build or '', known)}the recipes are: {', '.join(known) or 'none'}",
         )
     directory = root / manifest.build
     plan = toml.load(directory / RECIPE, ImagePlan, "image recipe")

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import digests
-from hil.host.directories import xdg
+from hil.host.directories import cache_root, data_root
 from hil.image import options, simulate
 from hil.image.manifest import Manifest, Name, Sha256, check_overlaps
 
@@ -29,16 +29,6 @@ RECORD = "build.json"
 
 ADDED = "added.json"
 """The file in the directory of an added image that tells where it is from."""
-
-
-def cache_root() -> Path:
-    """Return the project's cache directory (it need not exist)."""
-    return xdg("XDG_CACHE_HOME", ".cache")
-
-
-def data_root() -> Path:
-    """Return the project's directory among the user's data (it need not exist)."""
-    return xdg("XDG_DATA_HOME", ".local/share")
 
 
 class _RecordedFile(BaseModel):

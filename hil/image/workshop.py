@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hil.errors import InfrastructureError
+from hil.host.locks import lock_within
 from hil.host.progress import Progress
 
 WAIT = 1800.0  # seconds for another process to end its work
@@ -22,22 +20,8 @@ def alone(root: Path, progress: Progress) -> Iterator[None]:
 
     Raises `InfrastructureError` where another process holds it for too long.
     """
-    deadline = time.monotonic() + WAIT
-    waiting = False
     with (root / "lock").open("a") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not waiting:
-                    progress.step("waiting for another process to make it")
-                    waiting = True
-                if time.monotonic() > deadline:
-                    raise InfrastructureError(
-                        f"another process has held {lock.name} for {WAIT:g} s", hint="end that process"
-                    ) from None
-                time.sleep(0.2)
+        lock_within(lock, WAIT, lambda: progress.step("waiting for another process to make it"))
         yield
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import InfrastructureError
-from hil.host import tools
-from hil.host.processes import Process
+from hil.host.processes import Process, tied
 from hil.lab.processes import DEATH_LIMIT
 
 LOG_SIZE = 1 << 20  # bytes; a log that is longer goes on in a new file, and the one before is kept as *.log.1
@@ -51,7 +50,7 @@ class Child:
         self._loop.add_reader(self._pipe, self._hear)
         try:
             self._popen = subprocess.Popen(
-                tools.tied(command),
+                tied(command),
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import json
 import os
@@ -17,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host.directories import expanded
+from hil.host.directories import cache_root, expanded
+from hil.host.locks import try_lock
 from hil.host.processes import Process
-from hil.image.store import cache_root
 from hil.lab import machine
 from hil.lab.plan import PLAN, STATE, STAY, LabPlan, LabState
 from hil.lab.processes import MARK, marked, sweep
@@ -251,14 +250,11 @@ def _alone(directory: Path) -> Iterator[int]:
     except OSError as error:
         raise ConfigurationError(f"cannot make a lab in {directory}: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(lock):
+            state = LabState.read(directory)
+            what = f"is up in {directory}, with {len(state.boards)} boards" if state else f"is coming up in {directory}"
+            raise ConfigurationError(f"a lab {what}", hint="`hil lab down` ends it; --directory makes one beside it")
         yield lock
-    except BlockingIOError:
-        state = LabState.read(directory)
-        what = f"is up in {directory}, with {len(state.boards)} boards" if state else f"is coming up in {directory}"
-        raise ConfigurationError(
-            f"a lab {what}", hint="`hil lab down` ends it; --directory makes one beside it"
-        ) from None
     finally:
         os.close(lock)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hil.host import files
 from hil.host.processes import Process
 
 PLAN, STATE = "plan.json", "lab.json"
@@ -38,7 +39,7 @@ class LabPlan:
         return cls(**json.loads((directory / PLAN).read_text("utf-8")))
 
     def write(self, directory: Path) -> None:
-        _write(directory / PLAN, asdict(self))
+        files.write(directory / PLAN, json.dumps(asdict(self), indent=2))
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,9 @@ class LabState:
         return cls(**facts, parts=parts, boards=boards)
 
     def write(self, directory: Path) -> None:
-        _write(directory / STATE, asdict(self))
+        files.write(directory / STATE, json.dumps(asdict(self), indent=2))
 
 
 def _board(facts: dict[str, Any]) -> BoardState:
     qemu = facts.pop("qemu")
     return BoardState(**facts, qemu=Process(**qemu) if qemu else None)
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    """Whole, or not at all: others read it at any time."""
-    staging = path.with_suffix(".new")
-    staging.write_text(json.dumps(value, indent=2), "utf-8")
-    staging.replace(path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -18,7 +17,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from hil.errors import HilError, InfrastructureError
+from hil.errors import HilError
+from hil.host import tools
 from hil.host.processes import Process
 from hil.lab.children import Child
 from hil.lab.plan import EXPORTER, STATE, STAY, BoardState, LabPlan, LabState
@@ -88,8 +88,8 @@ class Box:
 
     async def open(self) -> None:
         """Start everything but the boards. Raises `InfrastructureError` that says what did not come up."""
-        _tool("setpriv", "util-linux")  # without it things could outlive us
-        self._ser2net = _tool("ser2net", "ser2net")
+        _tool("setpriv")  # without it things could outlive us
+        self._ser2net = _tool("ser2net")
         for name, command in self._plan.commands.items():
             wire = Wire(Path(f"{name}.line"), self._plan.baud)
             self._stack.callback(wire.close)
@@ -201,10 +201,10 @@ def _module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-uP", "-m", name, *arguments]
 
 
-def _tool(name: str, package: str) -> str:
-    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+def _tool(name: str) -> str:
+    found = tools.find(name)
     if found is None:
-        raise InfrastructureError(f"{name} is not installed", hint=f"on Debian: apt-get install {package}")
+        raise tools.missing(name)
     return found
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from hil.errors import ConfigurationError
 from hil.host import toml
+from hil.host.hints import did_you_mean
 from hil.measure.clock import CLOCKS
 from hil.measure.figure import Bound
 from hil.measure.figures import DEADLINE_FIGURES, FIGURES, FORMER_NAMES
@@ -24,7 +25,7 @@ def _amount(given: Any) -> Amount:
 
 def _clock(name: str | None) -> str | None:
     if name is not None and name not in CLOCKS:
-        raise ValueError(f"there is no clock {name!r}; {toml.near(name, CLOCKS)}the clocks are: {', '.join(CLOCKS)}")
+        raise ValueError(f"there is no clock {name!r}; {did_you_mean(name, CLOCKS)}the clocks are: {', '.join(CLOCKS)}")
     return name
 
 
@@ -32,7 +33,7 @@ def _figure(name: str) -> str:
     if name in FORMER_NAMES:
         raise ValueError(f"the figure {name!r} is now called {FORMER_NAMES[name]!r}")
     if name not in (known := [*FIGURES, *DEADLINE_FIGURES]):
-        raise ValueError(f"there is no figure {name!r}; {toml.near(name, known)}the figures are: {', '.join(known)}")
+        raise ValueError(f"there is no figure {name!r}; {did_you_mean(name, known)}the figures are: {', '.join(known)}")
     return name
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ from pathlib import Path
 from hil.errors import ConfigurationError, GuestError, HilError, RunnerError
 from hil.guest import CommandTimeout, Guest
 from hil.guest.shell import quote
-from hil.host import tools
-from hil.image import store
+from hil.host import files, tools
+from hil.host.directories import cache_root
+from hil.host.disk import MIB, disk
 from hil.image.manifest import agent_of
 from hil.image.recipe import SOURCES
 from hil.measure.probe_record import EXITED, VERDICTS, Counter, Cycles, Executions, ProbeRecord, parse
@@ -71,16 +71,14 @@ def build() -> Path:
     sources = (_SOURCE, SOURCES / "link.h", SOURCES / "cycle.h")
     made_of = [tools.version(_COMPILER), _FLAGS, [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
-    directory = store.cache_root() / "probe"
+    directory = cache_root() / "probe"
     target = directory / key
     if target.exists():
         return target
-    with tools.disk(directory, tools.MIB), tempfile.TemporaryDirectory(dir=directory) as staging:
-        made = Path(staging) / "probe"
+    with disk(directory, MIB), files.replacing(target) as made:
         root = _SOURCE.parents[2]  # relative names keep paths of this machine out of the program
         names = [f"-I{SOURCES.relative_to(root)}", str(_SOURCE.relative_to(root))]
         tools.run([_COMPILER, *_FLAGS, "-o", str(made), *names], limit=120, directory=root)
-        made.replace(target)
     return target
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import fcntl
 import hashlib
 import json
 import math
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.host import foreign
+from hil.host.locks import lock
 from hil.measure.clock import Clock
 from hil.measure.decision import Check
 from hil.measure.series import Series
@@ -128,7 +128,7 @@ def write(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file)
             begun = _mend(path, file)
             file.write(line if begun else _header(facts or {}) + line)
     except OSError as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hil.guest.load import DISTRESS, LOADS
 from hil.host import toml
+from hil.host.hints import closest, did_you_mean
 from hil.measure.bounds_file import Bounds, BoundsRow
 from hil.measure.clock import VIRTUAL
 from hil.measure.quantities import EVENTS, QUANTITIES
@@ -69,8 +69,8 @@ class _Matcher:
     def _nearest(self, row: BoundsRow) -> str:
         subjects = [subject for quantity, subject in self._clocks if quantity == row.quantity]
         if subjects:
-            return toml.near(row.subject, subjects) or f"subjects of this quantity: {', '.join(map(repr, subjects))}"
-        return toml.near(row.quantity, {quantity for quantity, _ in self._clocks})
+            return did_you_mean(row.subject, subjects) or f"subjects of this quantity: {', '.join(map(repr, subjects))}"
+        return did_you_mean(row.quantity, {quantity for quantity, _ in self._clocks})
 
     def _names(self, row: BoundsRow) -> Iterator[str]:
         """Yield the typos in quantity and subject of a row that was not measured."""
@@ -81,7 +81,7 @@ class _Matcher:
         if loaded := LOADED.fullmatch(what):
             what, loads = loaded["what"], (*LOADS, *DISTRESS)
             if loaded["load"] not in loads:
-                yield f"there is no load {loaded['load']!r}; {toml.near(loaded['load'], loads)}".rstrip("; ")
+                yield f"there is no load {loaded['load']!r}; {did_you_mean(loaded['load'], loads)}".rstrip("; ")
         elif re.search(r"\bload\b|\bunder\b", what):
             yield "the subject of a series under load ends with ', guest under NAME load'"
         if loop := LOOP.fullmatch(what):
@@ -110,7 +110,7 @@ class _Matcher:
 
 def _loop(side: str, period: str) -> Iterator[str]:
     if side not in ("guest", "partition"):
-        yield f"a loop runs in the guest or in the partition; {toml.near(side, ('guest', 'partition'))}".rstrip("; ")
+        yield f"a loop runs in the guest or in the partition; {did_you_mean(side, ('guest', 'partition'))}".rstrip("; ")
     try:
         if str(parse(period)) != period:
             yield f"write the period as {str(parse(period))!r}"
@@ -122,7 +122,7 @@ def _typo(word: str, known: Iterable[str]) -> str:
     """Return the name in `known` closest to `word` with the same numbers; empty if none is close."""
     digits = re.findall(r"\d+", word)
     same = [name for name in known if re.findall(r"\d+", name) == digits]
-    return next(iter(difflib.get_close_matches(word, same, n=1, cutoff=CLOSE)), "")
+    return closest(word, same, CLOSE)
 
 
 def _plain(subject: str) -> str:

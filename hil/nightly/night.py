@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.host.tools import disk
+from hil.host.disk import disk
 from hil.nightly import report, state, summary
 from hil.nightly.history_import import HistoryImport
 from hil.nightly.outcome import IN_USE, INTERRUPTED, run_outcome, status

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from hil.board.selection import is_place, name_of
 from hil.errors import ConfigurationError
 from hil.host import toml
+from hil.host.hints import did_you_mean
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,7 +233,7 @@ def find_suite(suite: str, base: Path) -> Path:
         if os.path.exists(place):  # noqa: PTH110  a name may be too long
             return Path(f"{place}{separator}{node}")
     known = sorted(entry.name for entry in SUITES_DIR.iterdir() if any(entry.glob("test_*.py")))
-    hint = f"{toml.near(path, known)}the suites are: {', '.join(known)}; a path counts from {base}"
+    hint = f"{did_you_mean(path, known)}the suites are: {', '.join(known)}; a path counts from {base}"
     raise ConfigurationError(f"there is no suite {suite!r}", hint=hint)
 
 

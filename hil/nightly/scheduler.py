@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hil.errors import InfrastructureError
 from hil.history import journal
 from hil.history.journal import Account
-from hil.host.tools import tied
+from hil.host.processes import signal_group, tied
 from hil.nightly.history_import import HistoryImport
 from hil.nightly.plan import LoadedPlan, PlannedRun
 from hil.nightly.state import Night, RunState, Try
@@ -144,8 +144,7 @@ class Scheduler:
                 if attempt.ended:
                     await _end(process)
             finally:
-                with contextlib.suppress(ProcessLookupError):  # workers that have outlived it
-                    os.killpg(process.pid, signal.SIGKILL)
+                signal_group(process.pid, signal.SIGKILL)  # workers that have outlived it
         except OSError as error:
             raise InfrastructureError(
                 f"cannot run {run.name} in {directory}: {error}", hint="check the disk"
@@ -174,10 +173,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         (signal.SIGTERM, SIGTERM_LIMIT),
         (signal.SIGKILL, SIGKILL_LIMIT),
     ):
-        with contextlib.suppress(ProcessLookupError):
-            if number is signal.SIGKILL:
-                os.killpg(process.pid, number)
-            else:
+        if number is signal.SIGKILL:
+            signal_group(process.pid, number)
+        else:
+            with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), limit)

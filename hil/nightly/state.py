@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -17,7 +16,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host import foreign
+from hil.host import files, foreign
+from hil.host.locks import try_lock
 from hil.nightly.plan import ROOT, LoadedPlan, PlannedRun
 from hil.text import storable
 
@@ -100,13 +100,8 @@ class Night:
 
 def write(path: Path, text: str) -> None:
     """Write a file, atomically and durably. Raises `InfrastructureError` for disk errors."""
-    new = path.with_name(f".{path.name}.new")
     try:
-        with new.open("w", encoding="utf-8") as file:
-            file.write(storable(text))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
+        files.write(path, storable(text), durable=True)
     except OSError as error:
         raise InfrastructureError(f"cannot write {path}: {error.strerror}", hint="check the disk") from error
 
@@ -147,15 +142,13 @@ def lock(root: Path, who: str) -> Iterator[None]:
             f"cannot use the directory of nights {root}: {error.strerror}", hint="choose another with --directory"
         ) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             file.seek(0)
             holder = file.read().strip() or "unknown process"
             raise DirectoryInUse(
                 f"another night is running in {root}: {holder}",
                 hint="wait for its end, or end it with SIGTERM; lower the `limit` in its plan to keep nights apart",
-            ) from None
+            )
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         file.truncate(0)
         try:
@@ -189,11 +182,8 @@ def begin(root: Path, state: NightState) -> Night:
 
 def point_at(night: Night) -> None:
     """Let the link `latest` point to `night`."""
-    new = night.path.with_name(f".{LATEST}.{os.getpid()}")
-    with contextlib.suppress(OSError):  # a convenience
-        new.unlink(missing_ok=True)
+    with contextlib.suppress(OSError), files.replacing(night.path.with_name(LATEST)) as new:  # a convenience
         new.symlink_to(night.name)
-        new.replace(night.path.with_name(LATEST))
 
 
 def initial_state(loaded: LoadedPlan, now: float) -> NightState:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import os
 import re
@@ -16,7 +15,8 @@ from typing import Any
 from labgrid.remote.generated.labgrid_coordinator_pb2 import Reservation
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image.store import cache_root
+from hil.host.directories import cache_root
+from hil.host.locks import try_lock
 from hil.places import lease as leases
 from hil.places.coordinator import Coordinator, RequestRefused
 from hil.places.lease import Lease
@@ -349,9 +349,7 @@ def _locked(name: str) -> int | None:
         raise InfrastructureError(
             f"cannot lock place {name}: {path}: {error.strerror}", hint="set XDG_CACHE_HOME to a directory of yours"
         ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    return file
+    if try_lock(file):
+        return file
+    os.close(file)
+    return None

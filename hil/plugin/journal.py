@@ -5,7 +5,6 @@ Written with --journal, --alluredir or --history; `hil.history.journal` reads it
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
@@ -20,6 +19,7 @@ import pytest
 
 from hil.errors import HilError
 from hil.history.journal import NAME, VERSION, Head
+from hil.host.locks import try_lock
 from hil.text import printable_line, storable_data
 
 if TYPE_CHECKING:
@@ -185,10 +185,7 @@ def at_work(directory: Path) -> bool:
 
 def _is_locked(path: Path) -> bool:
     with suppress(OSError), path.open("r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+        return not try_lock(file)
     return False
 
 
@@ -201,13 +198,10 @@ def _claim(path: Path) -> tuple[Any, Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return _new(path)
-        except OSError:  # a file system without locks
-            pass
+        with suppress(OSError):  # a file system without locks
+            if not try_lock(file):
+                file.close()
+                return _new(path)
         if not _is_at(file, path):  # another run was quicker
             file.close()
             continue
@@ -233,7 +227,7 @@ def _new(path: Path) -> tuple[Any, Path]:
         with suppress(FileExistsError):
             file = name.open("xb", buffering=0)
             with suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try_lock(file)
             return file, name
     raise AssertionError("the numbers have no end")
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 from hil.console.lockstep import Lockstep
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import tools
-from hil.host.processes import Process
+from hil.host.processes import Process, start_script, tied
 from hil.qemu import keeper
 from hil.qemu.monitor import MigrationError, Monitor
 
@@ -85,7 +84,7 @@ class Qemu:
         if emulator is None:
             raise ConfigurationError(
                 f"{command[0]} is not installed or not in PATH",
-                hint="on Debian: apt-get install qemu-system-arm; `hil doctor` shows what else is missing",
+                hint=f"{tools.install_hint(command[0])}; `hil doctor` shows what else is missing",
             )
         self.log = log
         self.memory = memory
@@ -119,17 +118,12 @@ class Qemu:
                 numbers = (fds[0], *fds[-2:], stepping.seed)
                 words = " ".join([*map(str, numbers), *(prompt.hex() for prompt in stepping.prompts)])
                 argv = ["env", f"LD_PRELOAD=/proc/self/fd/{library.fileno()}", f"HIL_LOCKSTEP={words}", *argv]
-            self._keeper = subprocess.Popen(
-                [
-                    *(sys.executable, "-I", "-S", str(Path(keeper.__file__))),
-                    *(str(theirs.fileno()), ",".join(map(str, fds)), "--"),
-                    *tools.tied(argv),  # it dies even when the keeper itself is killed
-                ],
-                pass_fds=[*fds, theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the test, not for the machine
+            self._keeper = start_script(
+                Path(keeper.__file__),
+                *(str(theirs.fileno()), ",".join(map(str, fds)), "--"),
+                *tied(argv),  # it dies even when the keeper itself is killed
+                fds=[*fds, theirs.fileno()],
+                output=output,
             )
         self.console_port = console.detach()
         try:

@@ -14,7 +14,6 @@ and is found by the next restore.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import json
@@ -32,9 +31,12 @@ import xxhash
 
 from hil.console import Transcript
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host import digests, tools
+from hil.host import digests
+from hil.host.directories import cache_root
+from hil.host.disk import MIB, disk
+from hil.host.locks import try_lock
 from hil.host.progress import NoProgress
-from hil.image import store, workshop
+from hil.image import workshop
 from hil.image.options import suboptions
 
 FORMAT = "2"
@@ -83,7 +85,7 @@ class SnapshotStore:
     def alone(self) -> Iterator[None]:
         """Keep others from making the same snapshot. Raises `InfrastructureError`."""
         with ExitStack() as lock:
-            with tools.disk(self.directory, 0):
+            with disk(self.directory, 0):
                 lock.enter_context(workshop.alone(self.directory, NoProgress()))
             yield
 
@@ -133,7 +135,7 @@ class SnapshotStore:
             if missing > 0:  # older snapshots are worth less than this one
                 trim(self.directory, sum(size for _, size, _ in shelves()) - missing)
         with (
-            tools.disk(self.directory, needed),
+            disk(self.directory, needed),
             workshop.staging(self.directory) as work,
         ):
             made = work / "made"
@@ -157,7 +159,7 @@ class SnapshotStore:
 
 def root() -> Path:
     """Where the snapshots are (it need not exist)."""
-    return store.cache_root() / "snapshots"
+    return cache_root() / "snapshots"
 
 
 def shelves() -> list[tuple[Path, int, Mapping[str, Any]]]:
@@ -178,7 +180,7 @@ def limit() -> int:
     told = os.environ.get("HIL_SNAPSHOTS_MIB", "")
     if told and not told.isdecimal():
         raise ConfigurationError(f"HIL_SNAPSHOTS_MIB is {told!r}", hint="give a number of MiB, 0 for no snapshots")
-    return int(told or LIMIT_MIB) * tools.MIB
+    return int(told or LIMIT_MIB) * MIB
 
 
 def trim(spared: Path | None = None, most: int | None = None) -> None:
@@ -190,9 +192,9 @@ def trim(spared: Path | None = None, most: int | None = None) -> None:
             _remove(directory)
     for directory in root().glob("*/"):
         with suppress(OSError), (directory / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody works there
-            for rest in [directory / "staging", *directory.glob("old-*")]:
-                shutil.rmtree(rest, ignore_errors=True)
+            if try_lock(lock):  # nobody works there
+                for rest in [directory / "staging", *directory.glob("old-*")]:
+                    shutil.rmtree(rest, ignore_errors=True)
 
 
 def memory_size(arguments: Sequence[str]) -> int | None:

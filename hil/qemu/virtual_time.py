@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,9 @@ from pathlib import Path
 from hil.console import Console
 from hil.console.transcript import split_lines
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host import tools
-from hil.image import store
+from hil.host import files, tools
+from hil.host.directories import cache_root
+from hil.host.disk import MIB, disk
 
 SOURCE = Path(__file__).with_name("lockstep.c")
 COMPILER = "cc"
@@ -72,12 +72,10 @@ def library() -> Path:
         )
     recipe = [tools.version(COMPILER), *FLAGS, SOURCE.read_text()]
     key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
-    made = store.cache_root() / "lockstep" / f"{key}.so"
+    made = cache_root() / "lockstep" / f"{key}.so"
     if not made.exists():
-        with tools.disk(made.parent, tools.MIB), tempfile.TemporaryDirectory(dir=made.parent) as work:
-            fresh = Path(work) / made.name
-            tools.run([COMPILER, *FLAGS, "-o", str(fresh), SOURCE.name], limit=60, directory=SOURCE.parent)
-            fresh.replace(made)
+        with disk(made.parent, MIB), files.replacing(made) as new:
+            tools.run([COMPILER, *FLAGS, "-o", str(new), SOURCE.name], limit=60, directory=SOURCE.parent)
     return made
 
 
@@ -114,7 +112,7 @@ class DeterminismCheck:
     def __init__(self, key: Sequence[str], what: str = "boot") -> None:
         self._what = what
         digest = hashlib.sha256(os.fsencode("\0".join((*key, SOURCE.read_text())))).hexdigest()[:16]
-        self._directory = store.cache_root() / "canary" / digest
+        self._directory = cache_root() / "canary" / digest
 
     def prove(self, virtual: Virtual, boot: str, again: Callable[[], str]) -> Virtual:
         """Hold `boot`, as `song` gives it, against earlier ones of its seed, the first of its kind against `again`."""
@@ -139,10 +137,8 @@ class DeterminismCheck:
             return None, 0
 
     def _remember(self, seed: int, boot: str, times: int) -> None:
-        with tools.disk(self._directory, tools.MIB), tempfile.TemporaryDirectory(dir=self._directory) as work:
-            fresh = Path(work) / "boot"
-            fresh.write_text(json.dumps({"boot": boot, "times": times}))
-            fresh.replace(self._file(seed))
+        with disk(self._directory, MIB):
+            files.write(self._file(seed), json.dumps({"boot": boot, "times": times}))
 
     def _file(self, seed: int) -> Path:
         return self._directory / f"{seed}.json"

@@ -7,7 +7,6 @@ report of an older night is not compared to later ones, and a line is kept small
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import InfrastructureError
-from hil.host import foreign
+from hil.host import files, foreign
+from hil.host.locks import lock
 
 LIMIT = 60  # reports
 FILE_LIMIT = 1 << 30  # bytes
@@ -65,14 +65,10 @@ class AllureHistory:
             self._write(kept)
 
     def _write(self, points: Sequence[dict[str, Any]]) -> None:
-        new = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text("".join(map(_line, points)), "utf-8")
-            new.replace(self.path)
+            files.write(self.path, "".join(map(_line, points)))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                new.unlink()
             raise InfrastructureError(f"cannot write the reports' history {self.path}: {error.strerror}") from error
 
 
@@ -83,7 +79,7 @@ def _locked(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # no locks, or no such directory yet
             descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor)
         yield
 
 

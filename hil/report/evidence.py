@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from labgrid.step import StepEvent, steps
 
 from hil.board.stages import BootReport
 from hil.errors import HilError
+from hil.host.locks import lock
 from hil.measure.units import shown
 from hil.report import environment, player
 from hil.report.console_page import console_page
@@ -197,7 +197,7 @@ def write_environment(results: Path, facts: dict[str, str]) -> None:
 def _write_environment(results: Path, facts: dict[str, str], keep: Callable[[str], bool]) -> None:
     """Write `facts`, and the existing ones that `keep` selects: runs in parallel may share the directory."""
     with (results / "environment.properties").open("a+", encoding="utf-8", errors="replace") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file)
         file.seek(0)
         old = environment.parse(file.read())
         file.truncate(0)

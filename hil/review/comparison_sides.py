@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hil.errors import ConfigurationError
 from hil.history.identity import stable_test
 from hil.history.store import History
-from hil.host.toml import near
+from hil.host.hints import did_you_mean
 from hil.measure import results
 from hil.measure.clock import VIRTUAL
 
@@ -109,7 +109,7 @@ def _of_night(history: History, name: str) -> tuple[list[Run], str]:
     night, _, run_name = name.partition(":")
     if night not in nights:
         raise ConfigurationError(
-            f"{name!r} is neither a file nor a night of {history.path}; {near(night, nights)}"
+            f"{name!r} is neither a file nor a night of {history.path}; {did_you_mean(night, nights)}"
             + (f"the newest night is {nights[-1]}" if nights else "it has no nights"),
             hint=f"give {FORMS}",
         )
@@ -117,7 +117,8 @@ def _of_night(history: History, name: str) -> tuple[list[Run], str]:
     names = [run.name for run in runs]
     if run_name and run_name not in names:
         raise ConfigurationError(
-            f"the night {night} has no run {run_name!r}; {near(run_name, names)}its runs are: {', '.join(names)}"
+            f"the night {night} has no run {run_name!r}; "
+            f"{did_you_mean(run_name, names)}its runs are: {', '.join(names)}"
         )
     chosen = [run for run in runs if run_name in ("", run.name)]
     return chosen, f"night {night}, {', '.join(run.name for run in chosen)}"
@@ -137,7 +138,9 @@ def _newest(history: History, kind: str, what: str) -> tuple[list[Run], str]:
             night = f"night {runs[0].night}, " if runs[0].night else ""
             return runs, f"{kind} {what}: {night}{', '.join(run.name for run in runs)}"
     measured_names = f"it has figures of: {', '.join(sorted(known))}" if known else "it has no figures at all"
-    raise ConfigurationError(f"the history has no figures of the {kind} {what!r}; {near(what, known)}{measured_names}")
+    raise ConfigurationError(
+        f"the history has no figures of the {kind} {what!r}; {did_you_mean(what, known)}{measured_names}"
+    )
 
 
 def _by_night(runs: Iterable[Run]) -> list[list[Run]]:

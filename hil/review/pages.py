@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import re
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from jinja2 import Environment
 
 from hil.errors import InfrastructureError
+from hil.host import files
 from hil.measure.units import lasted
 from hil.plots.picture import FAINT, INK, LINES, OPEN, OUTCOMES, PAPER
 from hil.report.templates import environment
@@ -42,14 +42,9 @@ def _environment() -> Environment:
 def write(path: Path, template: str, **facts: Any) -> Path:
     """Write the page to `path`, whole or not at all. Raises `InfrastructureError` where that fails."""
     text = _environment().get_template(template).render(**facts)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            new.write_text(text, "utf-8", "replace")
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+        files.write(path, text.encode("utf-8", "replace"))
     except OSError as error:
         hint = "free disk space, or name another directory"
         raise InfrastructureError(f"cannot write the page {path}: {error.strerror}", hint=hint) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hil.board.selection import is_place, name_of
 from hil.errors import ConfigurationError
-from hil.host.toml import near
+from hil.host.hints import did_you_mean
 from hil.review.trend_series import FigureKey
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class ReviewWindow:
         last = night or names[-1]
         if last not in names:
             raise ConfigurationError(
-                f"there is no night {last!r} in this history; {near(last, names)}the newest is {names[-1]}",
+                f"there is no night {last!r} in this history; {did_you_mean(last, names)}the newest is {names[-1]}",
                 hint="list the nights with `hil history list`",
             )
         plan = next(run.plan for run in all_runs if run.night == last)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hil.board.analyser import stated_rate
 from hil.errors import ConfigurationError
-from hil.host.toml import near
+from hil.host.hints import did_you_mean
 
 _TIMESCALE = re.compile(r"(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)(s|ms|us|ns|ps|fs|as)")
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9, "ps": 10**12, "fs": 10**15, "as": 10**18}
@@ -149,7 +149,7 @@ class Header:
             known = [name for variable in self.variables for name in (variable.name, variable.full)]
             raise ConfigurationError(
                 f"{self.path} has no channel {channel!r}",
-                hint=f"{near(channel, known)}The one-bit channels are: {self._names(single)}.",
+                hint=f"{did_you_mean(channel, known)}The one-bit channels are: {self._names(single)}.",
             )
         if len({bit.place for bit in bits}) > 1:
             raise ConfigurationError(f"{self.path}: {channel!r} is ambiguous: {', '.join(bit.full for bit in bits)}")

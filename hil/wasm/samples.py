@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 import zlib
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hil.errors import ConfigurationError
+from hil.host.hints import did_you_mean
 from hil.image.store import Image, remedy
 from hil.wasm import oci
 from hil.wasm.catalogue import SAMPLES_DIR
@@ -152,10 +152,8 @@ class Samples:
             if file in (sample.file, sample.name):
                 return sample
         names = [sample.file for sample in self._samples]
-        near = difflib.get_close_matches(file, names, n=1)
         raise ConfigurationError(
             f"there is no sample {file!r}",
-            hint=(f"did you mean {near[0]!r}? " if near else "")
-            + f"the samples are: {', '.join(names)}; a module of your own is named by a path with a slash, "
-            "or by oci:// or oci-layout:",
+            hint=f"{did_you_mean(file, names)}the samples are: {', '.join(names)}; "
+            "a module of your own is named by a path with a slash, or by oci:// or oci-layout:",
         )

@@ -17,7 +17,7 @@ import pytest
 from limits import HANG
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host.tools import tied
+from hil.host.processes import tied
 from hil.wasm import Samples, oci
 
 ROOT = Path(__file__).parents[2]

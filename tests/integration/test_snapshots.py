@@ -19,7 +19,7 @@ from limits import HANG
 
 from hil.board.board import Board
 from hil.guest import CommandTimeout, Guest
-from hil.image import store
+from hil.host.directories import cache_root
 from hil.qemu import snapshot
 from hil.qemu.snapshot import shelves
 from hil.wasm import Module, Runner, exited
@@ -50,8 +50,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("cache")
     (cache / "hil").mkdir()
     for name in ("images", "lockstep", "probe"):
-        (store.cache_root() / name).mkdir(exist_ok=True)
-        (cache / "hil" / name).symlink_to(store.cache_root() / name)
+        (cache_root() / name).mkdir(exist_ok=True)
+        (cache / "hil" / name).symlink_to(cache_root() / name)
     return cache
 
 

@@ -21,7 +21,7 @@ import pytest
 from hil.board.board import Board
 from hil.errors import BootError, InfrastructureError
 from hil.guest import Guest
-from hil.host import tools
+from hil.host.processes import tied
 from hil.host.progress import shown
 from hil.image import ensure, manifest
 from hil.lab import machine
@@ -106,7 +106,7 @@ class Bench:
             self._qemu = None
         elif on and not self.on:
             command = machine.command(self._image, tftp=self.tftp, serial=self._line)
-            self._qemu = subprocess.Popen(tools.tied(command), stdout=self._log, stderr=self._log)
+            self._qemu = subprocess.Popen(tied(command), stdout=self._log, stderr=self._log)
 
     def _serve(self) -> None:
         """A serial server: one machine, one user, what nobody takes is lost."""

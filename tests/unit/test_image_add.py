@@ -30,6 +30,7 @@ from hil.board.board import Board
 from hil.board.stages import walk
 from hil.cli import main
 from hil.errors import BootError, ConfigurationError, HilError, InfrastructureError
+from hil.host.directories import data_root
 from hil.host.progress import NoProgress
 from hil.image import elf, ensure, manifest, simulate, store, upstream
 from hil.image.add import add
@@ -134,7 +135,7 @@ def refused(path: Path, described: Manifest, **options: Any) -> ConfigurationErr
     with pytest.raises(ConfigurationError) as caught:
         add(path, described, progress=NoProgress(), **options)
     assert store.open(described) is None
-    left = [found for found in store.data_root().rglob("*") if found.name != "lock"]
+    left = [found for found in data_root().rglob("*") if found.name != "lock"]
     assert not left, "nothing half-added may stay"
     assert caught.value.hint
     return caught.value
@@ -690,7 +691,7 @@ def test_a_full_disk_is_not_the_user_s_fault(
         add(build, sel4, progress=Full())
     assert "XDG_DATA_HOME" in (caught.value.hint or "")
     assert sorted(found.name for found in data.rglob("*")) == ["lock"]
-    monkeypatch.setattr("hil.host.tools.shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr("hil.host.disk.shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
     with pytest.raises(InfrastructureError, match="not enough space"):
         add(build, sel4, progress=NoProgress())
     assert sorted(found.name for found in data.rglob("*")) == ["lock"]

@@ -15,6 +15,7 @@ from support import children, stub_board
 from hil.board.board import Board
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import digests
+from hil.host.directories import cache_root
 from hil.image import store
 from hil.image.manifest import Manifest, load
 from hil.lab.lab import _commands
@@ -302,9 +303,9 @@ def test_unknown_builder() -> None:
 
 def test_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert store.cache_root() == tmp_path / "hil"
+    assert cache_root() == tmp_path / "hil"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert store.cache_root() == Path.home() / ".cache/hil"
+    assert cache_root() == Path.home() / ".cache/hil"
 
 
 def test_digest_tells_names_apart() -> None:

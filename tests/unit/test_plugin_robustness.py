@@ -17,7 +17,7 @@ from test_plugin import LOAD, ROOT, run, stub  # noqa: F401  fixtures
 
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.image import store
+from hil.host.directories import cache_root, data_root
 from hil.wasm.health_check import check_health
 
 pytest_plugins = ["pytester"]
@@ -190,7 +190,7 @@ def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user that the system does not have
     from hil.console.transcript import default_directory
 
-    for directory in (store.cache_root, store.data_root, default_directory):
+    for directory in (cache_root, data_root, default_directory):
         with pytest.raises(ConfigurationError, match="has no home directory"):
             directory()
     result = CliRunner().invoke(main, ["snapshot", "list"])

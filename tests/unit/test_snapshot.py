@@ -38,7 +38,7 @@ from hil.cli import main
 from hil.console import Transcript
 from hil.errors import ConfigurationError, HilError, InfrastructureError, RunnerError
 from hil.host.digests import BLOCK
-from hil.host.tools import MIB
+from hil.host.disk import MIB
 from hil.qemu import snapshot
 from hil.qemu.monitor import Monitor
 from hil.qemu.process import StateRefused

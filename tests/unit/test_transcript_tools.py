@@ -285,7 +285,7 @@ def test_an_export_is_a_valid_asciicast(boot: Path, tmp_path: Path) -> None:
         (3.5, "o", "grö"),
         (3.625, "o", "ßer\ufffd\r\n"),
     ]
-    assert list(tmp_path.glob("*.part")) == []
+    assert list(tmp_path.glob(".*.new")) == []
 
 
 def test_pauses_are_kept_and_the_player_may_cut_them(boot: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from hil.image.store import cache_root
+from hil.host import files
+from hil.host.directories import cache_root
 from hil.wasm.oci.reference import digest_of
 
 LIMIT = 512 << 20  # bytes of all blobs together; those used least recently go first
@@ -40,14 +40,7 @@ class Cache:
         """Keep `data`, which has `digest`, and let older blobs go for it."""
         with suppress(OSError):
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, half = tempfile.mkstemp(dir=self.directory, prefix="half-")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                Path(half).replace(self._path(digest))
-            except BaseException:
-                Path(half).unlink(missing_ok=True)
-                raise
+            files.write(self._path(digest), data)
             self._shrink()
 
     def _path(self, digest: str) -> Path:
