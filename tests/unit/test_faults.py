@@ -87,7 +87,7 @@ def test_each_module_is_a_module_and_small_on_the_line(kind, tmp_path):
 
 
 def test_a_module_that_is_none_is_told():
-    with pytest.raises(ConfigurationError, match="no module 'small'"):
+    with pytest.raises(ConfigurationError, match="'small'"):
         modules.module("small")
 
 
@@ -110,10 +110,10 @@ def test_names_are_unique_and_each_stage_has_its_cut():
 
 
 def test_an_unknown_fault_is_told_with_the_nearest():
-    with pytest.raises(ConfigurationError, match="no fault 'freez'") as caught:
+    with pytest.raises(ConfigurationError, match="'freez'") as caught:
         fault("freez")
-    assert "did you mean 'freeze'?" in str(caught.value)
-    with pytest.raises(ConfigurationError, match="no fault 'power-cut@shell'"):
+    assert "'freeze'" in str(caught.value)
+    with pytest.raises(ConfigurationError, match="'power-cut@shell'"):
         fault("power-cut@shell")
     assert fault("power-cut@shell", manifest.find("reference")).about == at_stage("shell").about
 
@@ -165,13 +165,13 @@ def test_a_process_that_ends_meanwhile_is_no_error(busy):
     with slowed(busy.pid, 0.5):
         busy.kill()
         busy.wait()
-    with pytest.raises(InfrastructureError, match="no process"), slowed(busy.pid, 0.5):
+    with pytest.raises(InfrastructureError, match=str(busy.pid)), slowed(busy.pid, 0.5):
         pass
 
 
 @pytest.mark.parametrize(("share", "period"), [(0, 0.1), (1, 0.1), (0.5, 0), (0.5, 2)])
 def test_shares_out_of_range_are_refused(share, period):
-    with pytest.raises(ConfigurationError, match="cannot give a process"), slowed(os.getpid(), share, period=period):
+    with pytest.raises(ConfigurationError, match=f"{share:g}"), slowed(os.getpid(), share, period=period):
         pass
 
 
@@ -314,7 +314,7 @@ def test_a_machine_that_booted_by_itself_is_told_so(injector, alive, monkeypatch
 def test_the_power_is_cut_in_a_boot(injector):
     told: list[Any] = []
     injector.board.account = account = lambda *words: told.append(words)
-    with pytest.raises(ConfigurationError, match="no stage 'never'"):
+    with pytest.raises(ConfigurationError, match="'never'"):
         injector.cut_power(stage="never")
     injection = injector.cut_power(stage="login")
     assert injection.words == ("LineClosed",), injection
@@ -350,7 +350,7 @@ def test_a_board_without_the_proxy_that_does_not_come_up_is_told(injector, alive
 def test_a_line_in_virtual_time_has_no_proxy_and_the_board_stays(injector, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Board, "virtual", property(lambda board: "exact"))
-        with pytest.raises(ConfigurationError, match="virtual time cannot go through"):
+        with pytest.raises(ConfigurationError, match="virtual"):
             injector.line_cut()
     assert injector.board.boots == 1
     assert not injector.tapped
@@ -445,12 +445,12 @@ def test_a_clock_jumps_also_where_the_module_ends_sooner_and_where_it_began_with
 
 
 def test_faults_out_of_range_and_on_boards_that_cannot_are_refused(injector):
-    with pytest.raises(ConfigurationError, match="out of range"):
+    with pytest.raises(ConfigurationError, match="61"):
         injector.freeze(61)
-    with pytest.raises(ConfigurationError, match="out of range"):
+    with pytest.raises(ConfigurationError, match="malformed.* 0"):
         injector.malformed(0)
     real: Any = SimpleNamespace(emulated=False, name="rack-3")
-    with pytest.raises(ConfigurationError, match="needs QEMU, and board rack-3 is real") as caught:
+    with pytest.raises(ConfigurationError, match="rack-3") as caught:
         Injector(SimpleNamespace(guest=SimpleNamespace(board=real))).kill_qemu()  # type: ignore[arg-type]
     assert "--board" in str(caught.value)
 
@@ -487,7 +487,7 @@ def test_the_worst_comes_first():
 def test_findings_survive_json():
     one = replace(FINDING, tail=("a", "b"))
     assert from_facts(json.loads(to_json(one))) == one
-    with pytest.raises(ConfigurationError, match="no finding"):
+    with pytest.raises(ConfigurationError, match="name"):
         from_facts({"name": "x"})
 
 

@@ -74,14 +74,14 @@ def left(cache: Path) -> set[str]:
 def test_broken_download(cache: Path) -> None:
     with pytest.raises(InfrastructureError) as caught:
         build()
-    assert "cannot get Debian's packages: mmdebstrap failed with status 25" in caught.value.message
+    assert "mmdebstrap failed with status 25" in caught.value.message
     assert "Failed to fetch" in caught.value.message
     assert caught.value.hint
     assert left(cache) == set()
 
 
 def test_bad_mirror(cache: Path) -> None:
-    with pytest.raises(ConfigurationError, match="not the address of a mirror"):
+    with pytest.raises(ConfigurationError, match="'debian'"):
         builder.build(manifest.find("reference"), mirror="debian", progress=NoProgress())
     assert not cache.exists()
 
@@ -91,8 +91,8 @@ def test_missing_tool(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", f"{tmp_path}/bin")
     with pytest.raises(InfrastructureError) as caught:
         build()
-    assert caught.value.message == "the tool mmdebstrap is missing"
-    assert caught.value.hint == "apt-get install mmdebstrap"
+    assert "mmdebstrap" in caught.value.message
+    assert " mmdebstrap" in (caught.value.hint or "")
     assert left(cache) == set()
 
 
@@ -101,19 +101,19 @@ def test_missing_compiler_is_named_when_opening(cache: Path, tmp_path: Path, mon
     monkeypatch.setenv("PATH", f"{tmp_path}/bin")
     with pytest.raises(InfrastructureError) as caught:
         ensure(manifest.find("reference"), NoProgress())
-    assert caught.value.hint == "apt-get install gcc-aarch64-linux-gnu"
+    assert " gcc-aarch64-linux-gnu" in (caught.value.hint or "")
 
 
 def test_full_disk_before(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "NEEDED", 1 << 60)
-    with pytest.raises(InfrastructureError, match=r"not enough space in .*: \d+ MiB free, 1099511627776 MiB needed"):
+    with pytest.raises(InfrastructureError, match=r" 1099511627776 MiB"):
         build()
     assert left(cache) == set()
 
 
 def test_full_disk_in_a_tool(cache: Path, tmp_path: Path) -> None:
     fake(tmp_path, "mmdebstrap", "echo 'tar: x: Cannot write: No space left on device'; exit 1")
-    with pytest.raises(InfrastructureError, match=r"the disk of .* became full: about 0 MiB are needed"):
+    with pytest.raises(InfrastructureError, match="full"):
         build()
     assert left(cache) == set()
 
@@ -121,13 +121,13 @@ def test_full_disk_in_a_tool(cache: Path, tmp_path: Path) -> None:
 def test_unusable_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(InfrastructureError, match=r"cannot use .*file/hil: Not a directory"):
+    with pytest.raises(InfrastructureError, match="file/hil: Not a directory"):
         build()
 
 
 def test_full_disk_seen_by_apt(cache: Path, tmp_path: Path) -> None:
     fake(tmp_path, "mmdebstrap", 'echo "E: You don\'t have enough free space in /x."; exit 25')
-    with pytest.raises(InfrastructureError, match="became full"):
+    with pytest.raises(InfrastructureError, match="full"):
         build()
 
 
@@ -135,7 +135,7 @@ def test_missing_c_library_is_named(tmp_path: Path, cache: Path) -> None:
     fake(tmp_path, "aarch64-linux-gnu-gcc", "echo 'a.c:1: fatal error: stdio.h: No such file or directory'; exit 1")
     with pytest.raises(InfrastructureError) as caught:
         tools.run(["aarch64-linux-gnu-gcc"], limit=10)
-    assert caught.value.hint == "apt-get install libc6-dev-arm64-cross"
+    assert " libc6-dev-arm64-cross" in (caught.value.hint or "")
 
 
 def test_full_disk_in_our_own_write(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_full_disk_in_our_own_write(cache: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(packages, "_unpack", lambda *_: None)
     monkeypatch.setattr(packages, "_keep", keep)
-    with pytest.raises(InfrastructureError, match="became full"):
+    with pytest.raises(InfrastructureError, match="full"):
         build()
     assert left(cache) == set()
 
@@ -224,7 +224,7 @@ def test_waiting_ends(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.mkdir(parents=True)
     with (cache / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InfrastructureError, match="another process has held"):
+        with pytest.raises(InfrastructureError, match="lock"):
             build()
 
 
@@ -262,7 +262,7 @@ def test_native_code_is_made_once_for_each_module(native: Callable[[bytes], byte
 
 def test_native_code_that_cannot_be_made(native: Callable[[bytes], bytes], tmp_path: Path) -> None:
     fake(tmp_path, "qemu-aarch64", 'for made; do :; done; echo half >"$made"; echo "[error] loading failed"; exit 1')
-    with pytest.raises(InfrastructureError, match=r"qemu-aarch64 failed with status 1:\n.*loading failed"):
+    with pytest.raises(InfrastructureError, match=r"qemu-aarch64 .*\n.*loading failed"):
         native(b"one")
     assert not list(tmp_path.glob("parts/**/*.wasm"))
 
@@ -275,7 +275,7 @@ def test_missing_emulator_is_named(
     fake(tmp_path, "aarch64-linux-gnu-gcc", ":")
     with pytest.raises(InfrastructureError) as caught:
         native(b"one")
-    assert caught.value.hint == "apt-get install qemu-user"
+    assert " qemu-user" in (caught.value.hint or "")
 
 
 def test_the_key_follows_the_machine() -> None:
@@ -287,13 +287,13 @@ def test_the_key_follows_the_machine() -> None:
 
 def test_brought_images_are_not_built(tmp_path: Path) -> None:
     described = manifest.find("reference").model_copy(update={"build": None})
-    with pytest.raises(ConfigurationError, match="not built but brought"):
+    with pytest.raises(ConfigurationError, match="reference"):
         builder.build(described, progress=NoProgress())
 
 
 def test_tool_that_hangs_is_ended() -> None:
     began = time.monotonic()
-    with pytest.raises(InfrastructureError, match=r"sh did not end within 0.3 s"):
+    with pytest.raises(InfrastructureError, match=r"sh .* 0\.3 s"):
         tools.run(["sh", "-c", "echo on; sleep 60 & wait"], limit=0.3)
     assert time.monotonic() - began < 60
 

@@ -23,7 +23,7 @@ def test_the_machine_is_the_image_s_and_its_files_are_not_in_it(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "UBOOT", tmp_path / "u-boot.bin")
-    with pytest.raises(InfrastructureError, match=r"(?s)there is no U-Boot.*apt-get install u-boot-qemu"):
+    with pytest.raises(InfrastructureError, match="u-boot-qemu"):
         machine.command(image, tftp=tmp_path, serial=tmp_path / "line")
     machine.UBOOT.touch()
     command = machine.command(image, tftp=tmp_path / "a,b", serial=tmp_path / "line")
@@ -40,5 +40,5 @@ def test_the_machine_is_the_image_s_and_its_files_are_not_in_it(
 def test_an_image_for_another_emulator_is_refused(image: Image, tmp_path: Path) -> None:
     other = image.manifest.machine.model_copy(update={"emulator": "qemu-system-riscv64"})
     image = Image(image.manifest.model_copy(update={"machine": other}), image.directory, image.files, "digest", {})
-    with pytest.raises(ConfigurationError, match="is for qemu-system-riscv64"):
+    with pytest.raises(ConfigurationError, match="qemu-system-riscv64"):
         machine.command(image, tftp=tmp_path, serial=tmp_path)
