@@ -27,9 +27,9 @@ from fresh import load
 from hil.board.board import Board
 from hil.console import Transcript
 from hil.errors import HilError
-from hil.faults.finding import Injection
 from hil.faults.held import held, leaked
 from hil.faults.injector import Injector
+from hil.faults.record import Injection
 from hil.guest import Guest
 from hil.stats.trend import trend
 from hil.wasm import Execution, Runner, Samples

@@ -10,6 +10,7 @@ import hashlib
 import random
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import lines
 
 from hil.console import LineClosed
-from hil.faults import At, Cut, FaultProxy, Faults
+from hil.faults import FaultProxy, Faults
 from hil.guest import transfer
 
 SIZE = 1_444_743  # bytes of the seL4 image's hello.wasm
@@ -67,12 +68,18 @@ def cut(home: Path) -> None:
     """The line is cut at two thirds; a new one takes the upload up."""
     path = str(home / "file")
 
-    def seconds(terminal: lines.Terminal, faults: Faults) -> float:
+    rate = 10 * BAUD
+
+    def seconds(terminal: lines.Terminal, cut_at: int | None = None) -> float:
+        """Upload; cut the line when about `cut_at` bytes have been sent. Return the seconds this took."""
         with (
-            FaultProxy(terminal.port(), sent=faults) as proxy,
+            FaultProxy(terminal.port(), sent=Faults(baud=rate)) as proxy,
             lines.ours(proxy.port, home) as shell,
         ):
             start = time.monotonic()
+            if cut_at is not None:
+                timer = threading.Timer(cut_at * 10 / rate, proxy.cut)
+                timer.start()
             try:
                 transfer.put(shell, DATA, path)
             except LineClosed as error:
@@ -80,14 +87,13 @@ def cut(home: Path) -> None:
                 print(f"cut after {last.sent.given} bytes: {error.message!r} {time.monotonic() - start:.1f} s on")
             return time.monotonic() - start
 
-    paced = Faults(baud=10 * BAUD)
     with lines.Terminal(home) as terminal:
-        whole = seconds(terminal, paced)
+        whole = seconds(terminal)
         Path(path).unlink()
-        before = seconds(terminal, Faults(baud=10 * BAUD, script=(At(Cut(), offset=SIZE * 4 // 3 * 2 // 3),)))
-        rest = seconds(terminal, paced)
+        before = seconds(terminal, SIZE * 4 // 3 * 2 // 3)
+        rest = seconds(terminal)
         print(
-            f"{SIZE} bytes at {10 * BAUD} baud: whole {whole:.1f} s; cut after {before:.1f} s, resumed {rest:.1f} s, "
+            f"{SIZE} bytes at {rate} baud: whole {whole:.1f} s; cut after {before:.1f} s, resumed {rest:.1f} s, "
             f"{good(Path(path), DATA)}; {(whole - rest) / whole:.0%} of the time saved"
         )
 

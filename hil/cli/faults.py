@@ -14,7 +14,7 @@ from hil.cli.common import as_json, board_option, err, image_option, json_option
 from hil.errors import ConfigurationError, HilError
 
 if TYPE_CHECKING:
-    from hil.faults.finding import FaultRecord
+    from hil.faults.record import FaultRecord
 
 
 @click.group()
@@ -53,8 +53,8 @@ def fault_inject(
     """
     from hil.board.board import Board
     from hil.faults.catalogue import EMULATED, fault, faults_for
-    from hil.faults.finding import HELD, markdown, ordered, summary
     from hil.faults.injector import Injector
+    from hil.faults.record import HELD, markdown, ordered, summary
     from hil.guest import Guest
     from hil.wasm import Runner
     from hil.wasm.health_check import check_health

@@ -1,23 +1,7 @@
-"""What we break on purpose."""
+"""Faults on purpose: made on a board, judged by what is left of it."""
 
 from hil.faults.catalogue import Fault
-from hil.faults.finding import FaultRecord, Injection
-from hil.faults.proxy import At, Counts, Cut, Drop, Duplicate, FaultProxy, Faults, Flip, Inject, Report, Stop, Tap
+from hil.faults.proxy import FaultProxy, Faults, Tap
+from hil.faults.record import FaultRecord, Injection
 
-__all__ = [
-    "At",
-    "Counts",
-    "Cut",
-    "Drop",
-    "Duplicate",
-    "Fault",
-    "FaultProxy",
-    "FaultRecord",
-    "Faults",
-    "Flip",
-    "Inject",
-    "Injection",
-    "Report",
-    "Stop",
-    "Tap",
-]
+__all__ = ["Fault", "FaultProxy", "FaultRecord", "Faults", "Injection", "Tap"]

@@ -13,7 +13,9 @@ from hil.console import Transcript
 from hil.errors import ConfigurationError, GuestError, HilError, RunnerError
 from hil.faults import modules
 from hil.faults.catalogue import Fault
-from hil.faults.finding import (
+from hil.faults.held import held, leaked
+from hil.faults.injector import Injector, word_of
+from hil.faults.record import (
     AT_ONCE,
     BREAKS,
     BROKEN,
@@ -27,8 +29,6 @@ from hil.faults.finding import (
     FaultRecord,
     Injection,
 )
-from hil.faults.held import held, leaked
-from hil.faults.injector import Injector, word_of
 from hil.guest import Guest
 from hil.wasm import Runner
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hil.errors import ConfigurationError
-from hil.faults.finding import AT_ONCE, BY_ITSELF, FRESH, Injection
+from hil.faults.record import AT_ONCE, BY_ITSELF, FRESH, Injection
 from hil.host.hints import did_you_mean
 
 if TYPE_CHECKING:  # at run time only where one is made: a list must be quick

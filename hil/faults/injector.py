@@ -20,8 +20,8 @@ from hil.board.stages import diagnose, walk
 from hil.console import Transcript
 from hil.errors import ConfigurationError, HilError
 from hil.faults import modules
-from hil.faults.finding import FaultRecord, Injection
 from hil.faults.proxy import Faults, Tap
+from hil.faults.record import FaultRecord, Injection
 from hil.faults.slow import Later, slowed
 from hil.guest import Guest
 from hil.measure.probe import Probe, Request

@@ -1,4 +1,4 @@
-"""A proxy in the line that breaks what passes, on purpose and repeatably; see `relay` for its process.
+"""A proxy in the line that breaks bytes on purpose, repeatably. Its process is `relay`.
 
 with FaultProxy(port, received=Faults(baud=115200, drop=1e-4), seed=1) as proxy:
     console = Console(proxy.port, transcript)
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any
 
 from hil.console.filter import Filter
 from hil.errors import ConfigurationError, InfrastructureError
@@ -25,114 +25,16 @@ MOST_LINES = 10_000  # a second
 TEXT = "[foreign {n}]\r\n"
 
 
-def _check(good: bool, what: str, hint: str) -> None:
-    if not good:
-        raise ConfigurationError(what, hint=hint)
-
-
-def _check_text(text: str) -> None:
-    try:
-        good = isinstance(text, str) and bool(text.format(n=1))
-    except (LookupError, ValueError, AttributeError):
-        good = False
-    _check(good, f"a foreign line cannot be made of {text!r}", "it is a format string; {n} is the line's number")
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Lose the next `count` bytes."""
-
-    count: int = 1
-    kind: ClassVar[str] = "drop"
-
-    def __post_init__(self) -> None:
-        _check(self.count >= 1, f"cannot drop {self.count} bytes", "give a count from 1 on")
-
-
-@dataclass(frozen=True)
-class Flip:
-    """Flip the bits of `mask` (1 to 255) in the next `count` bytes."""
-
-    mask: int = 1
-    count: int = 1
-    kind: ClassVar[str] = "flip"
-
-    def __post_init__(self) -> None:
-        _check(self.count >= 1, f"cannot flip bits in {self.count} bytes", "give a count from 1 on")
-        _check(0 < self.mask < 256, f"{self.mask} is no mask of bits in a byte", "give 1 to 255")
-
-
-@dataclass(frozen=True)
-class Duplicate:
-    """Pass each of the next `count` bytes twice."""
-
-    count: int = 1
-    kind: ClassVar[str] = "duplicate"
-
-    def __post_init__(self) -> None:
-        _check(self.count >= 1, f"cannot duplicate {self.count} bytes", "give a count from 1 on")
-
-
-@dataclass(frozen=True)
-class Inject:
-    """Put in `text`, in which `{n}` is the number of the foreign line; its line end is part of it."""
-
-    text: str = TEXT
-    kind: ClassVar[str] = "inject"
-
-    def __post_init__(self) -> None:
-        _check_text(self.text)
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Let nothing pass for `length` seconds."""
-
-    length: float
-    kind: ClassVar[str] = "stop"
-
-    def __post_init__(self) -> None:
-        _check(0 <= self.length <= LONGEST, f"cannot stop for {self.length} s", f"give 0 to {LONGEST:g} seconds")
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Close the line, both ends of it."""
-
-    kind: ClassVar[str] = "cut"
-
-
-Action = Drop | Flip | Duplicate | Inject | Stop | Cut
-
-
-@dataclass(frozen=True)
-class At:
-    """An action before the byte at `offset`, or after `seconds`, both counted from when the faults were set."""
-
-    action: Action
-    offset: int | None = None
-    seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        _check(
-            (self.offset is None) != (self.seconds is None),
-            f"when shall {self.action} be?",
-            "give either offset=BYTES or seconds=S",
-        )
-        _check((self.offset or 0) >= 0 and (self.seconds or 0.0) >= 0, f"{self} lies in the past", "give 0 or more")
-
-
 @dataclass(frozen=True)
 class Faults:
-    """What becomes of one direction of a line; the default is nothing.
+    """The faults of one direction of a line; none by default.
 
-    `baud` paces it as a UART with 8N1 does (10 bits a byte, None: as fast as it goes); `delay` makes each
-    byte late by so many seconds. `drop`, `flip` (one bit), `duplicate` and `inject` (a foreign line, before
-    it) are the chances, 0 to 1, of each byte; `lines` is the number of foreign lines a second beside that.
-    `text` is the foreign line; `{n}` in it counts. With `split` it may come within a line, else it waits for a
-    line's end. `script` lists what is to happen at which byte or time.
+    `baud` paces it as a UART with 8N1 does, 10 bits a byte (None: no pace); `delay` makes each byte late by so many
+    seconds. `drop`, `flip` (one bit), `duplicate` and `inject` (a foreign line before it) are probabilities of each
+    byte, 0 to 1. `lines` is the number of foreign lines a second in addition. `text` is the foreign line with its
+    line end; `{n}` in it is its number. With `split` it may come within a line, otherwise it waits for a line end.
 
-    Raises `ConfigurationError` for what cannot be.
+    Raises `ConfigurationError` for values out of range.
     """
 
     baud: float | None = None
@@ -144,33 +46,28 @@ class Faults:
     lines: float = 0.0
     text: str = TEXT
     split: bool = True
-    script: tuple[At, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "script", tuple(self.script))
         for name in relay.CHANCES:
-            chance = getattr(self, name)
-            _check(0 <= chance <= 1, f"{name}={chance} is no probability", "give 0 to 1, for example 1e-4")
-        _check(
-            self.baud is None or SLOWEST <= self.baud <= FASTEST,
-            f"no line runs at {self.baud} baud",
-            f"give {SLOWEST} to {FASTEST}, or None for no pace",
-        )
-        _check(0 <= self.delay <= LONGEST, f"cannot delay by {self.delay} s", f"give 0 to {LONGEST:g} seconds")
-        _check(0 <= self.lines <= MOST_LINES, f"cannot inject {self.lines} lines/s", f"give 0 to {MOST_LINES}")
-        _check_text(self.text)
-        for step in self.script:
-            _check(isinstance(step, At), f"{step!r} is no step of a script", "write At(ACTION, offset=BYTES)")
-
-    def _encoded(self) -> dict[str, Any]:
-        steps = [{**asdict(step.action), "kind": step.action.kind} for step in self.script]
-        places = [{"offset": step.offset, "seconds": step.seconds} for step in self.script]
-        return {**asdict(self), "script": [{**step, **place} for step, place in zip(steps, places, strict=True)]}
+            _check_range(name, getattr(self, name), 0, 1)
+        if self.baud is not None:
+            _check_range("baud", self.baud, SLOWEST, FASTEST)
+        _check_range("delay", self.delay, 0, LONGEST)
+        _check_range("lines", self.lines, 0, MOST_LINES)
+        try:
+            good = bool(self.text.format(n=1))
+        except (LookupError, ValueError, AttributeError):
+            good = False
+        if not good:
+            raise ConfigurationError(
+                f"text={self.text!r} is not a template of a foreign line",
+                hint="give a format string; {n} is the line's number",
+            )
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of one direction: bytes taken in and given out, bytes and lines broken, stops made."""
+    """Bytes of one direction that were taken, given out and broken, foreign lines injected, stops made."""
 
     taken: int
     given: int
@@ -183,7 +80,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Report:
-    """What a proxy did so far; `ended` says why the line has ended, nothing while it is open."""
+    """The faults made so far; `ended` is the reason why the line has ended, empty while it is open."""
 
     received: Counts
     sent: Counts
@@ -193,10 +90,10 @@ class Report:
 class FaultProxy:
     """A line through a process that breaks it.
 
-    Takes the file descriptor `port` over; `self.port` is the line then, for a `Console`, which closes it.
-    `received` is what becomes of the board's bytes, `sent` of ours. The same `seed` and the same bytes
-    give the same faults, however they come in chunks; only pace, delay and what is timed go by the clock
-    (in steps of a millisecond). Without faults nothing is lost and a slow reader holds the sender up.
+    Takes over the file descriptor `port`; the line is now `self.port`, for a `Console`, which closes it. `received`
+    applies to the board's bytes, `sent` to ours. The same `seed` and bytes give the same faults, in whatever chunks
+    they come; only pace, delay, timed lines and stops follow the clock, in steps of a millisecond. Without faults
+    nothing is lost, and a slow reader makes the sender wait.
     """
 
     def __init__(self, port: int, *, received: Faults | None = None, sent: Faults | None = None, seed: int = 0) -> None:
@@ -224,23 +121,24 @@ class FaultProxy:
         return self._filter.pid
 
     def set(self, *, received: Faults | None = None, sent: Faults | None = None) -> None:
-        """Change the faults of a direction for the bytes that come from now on; None leaves it as it is."""
+        """Change the faults of a direction for all further bytes; None leaves it unchanged."""
         self._ask(set=_directions(received, sent))
 
     def stop(self, seconds: float) -> None:
-        """Let nothing pass in either direction for `seconds`."""
-        self._ask(stop=Stop(seconds).length)
+        """Let nothing pass in either direction for `seconds`. Raises `ConfigurationError` for more than a day."""
+        _check_range("stop", seconds, 0, LONGEST)
+        self._ask(stop=seconds)
 
     def cut(self) -> None:
         """Close both ends of the line now."""
         self._ask(cut=True)
 
     def report(self) -> Report:
-        """What was done so far; also once the line has ended or was closed."""
+        """Return the report of all faults so far, also after the end of the line."""
         return self._ask()
 
     def close(self) -> None:
-        """End the proxy; harmless when repeated. What was written before is passed on where the board takes it."""
+        """End the proxy; harmless when repeated. Bytes written before are passed on if the board takes them."""
         if not self._filter.closed:
             self._filter.hang_up()
             try:
@@ -250,12 +148,12 @@ class FaultProxy:
             self._filter.close()
 
     def _ask(self, **request: Any) -> Report:
-        """Have a request obeyed. Raises `InfrastructureError` where the process does not answer."""
+        """Send a request and wait for its report. Raises `InfrastructureError` without an answer."""
         if not self._filter.closed:
             self._filter.tell(json.dumps(request).encode())
             self._hear()
         if self._last is None:
-            raise InfrastructureError("the fault proxy told nothing")
+            raise InfrastructureError("the fault proxy sent no report")
         return self._last
 
     def _hear(self) -> None:
@@ -263,11 +161,13 @@ class FaultProxy:
         if answer is not None:
             self._last = _report(json.loads(answer))
         elif self._last is None or not self._last.ended:
-            raise InfrastructureError("the fault proxy has died", hint="was it killed? Its standard error may tell")
+            raise InfrastructureError(
+                f"the fault proxy, process {self.pid}, has died", hint="see its standard error, or who killed it"
+            )
 
 
 class Tap:
-    """For a driver's `tap`: puts a proxy into each line that the board opens, one after the other.
+    """A line driver's `tap` that puts a proxy into each line the board opens.
 
     board.line.tap = Tap(received=Faults(lines=50))
     """
@@ -291,7 +191,7 @@ class Tap:
 
     @property
     def proxy(self) -> FaultProxy:
-        """The proxy in the newest line. Raises `InfrastructureError` where none was opened yet."""
+        """The proxy in the newest line. Raises `InfrastructureError` if no line was opened yet."""
         if self._proxy is None:
             raise InfrastructureError("no line was opened through this tap", hint="set it before the power is on")
         return self._proxy
@@ -302,9 +202,14 @@ class Tap:
             self._proxy.close()
 
 
+def _check_range(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ConfigurationError(f"{name}={value} is out of range", hint=f"give {least:g} to {most:g}")
+
+
 def _directions(received: Faults | None, sent: Faults | None) -> dict[str, Any]:
     given = {"received": received, "sent": sent}
-    return {name: faults._encoded() for name, faults in given.items() if faults is not None}
+    return {name: asdict(faults) for name, faults in given.items() if faults is not None}
 
 
 def _report(answer: Mapping[str, Any]) -> Report:

@@ -1,13 +1,13 @@
-"""The process in the line that breaks what passes, on purpose.
+"""The process in the line that breaks bytes on purpose.
 
-Runs as a script of its own (`python -I -S relay.py BOARD_FD DRIVER_FD CONTROL_FD`), standard library
-only. Requests come over the control socket, a line of JSON each; the answer to each is the report of
-what was done so far, and one more report is sent when the line has ended. The first request starts it.
+Runs as a script of its own (`python -I -S relay.py BOARD_FD DRIVER_FD CONTROL_FD`), standard library only. The owner
+sends requests over the control socket, one line of JSON each. Each is answered with a report of all faults so far;
+one more report follows when the line ends. The first request starts the relay.
 
-- `{"seed": N, "set": {"received": FAULTS, "sent": FAULTS}}`, either direction may be missing;
+- `{"seed": N, "set": {"received": FAULTS, "sent": FAULTS}}`: either direction may be missing;
 - `{"stop": SECONDS}`, `{"cut": true}`, `{}` for the report alone.
 
-What happens to a byte is decided by its offset, never by when it came or with which others.
+Each decision depends on the offset of the byte, never on its time or on the bytes it came with.
 """
 
 import collections
@@ -18,7 +18,6 @@ import random
 import select
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 CHUNK = 65536
@@ -31,27 +30,29 @@ COUNTS = ("taken", "given", "dropped", "flipped", "duplicated", "injected", "sto
 
 
 class Lane:
-    """One direction: what is read from `source` leaves at `sink`, late, paced or broken. Times are in seconds."""
+    """One direction: bytes read from `source` leave at `sink`, late, paced or broken. Times are in seconds."""
 
     def __init__(self, name: str, seed: int, source: int, sink: int, now: float) -> None:
         self.source, self.sink = source, sink
         self.counts = dict.fromkeys(COUNTS, 0)
-        self.ended = self.cut = self.deaf = False  # deaf: nobody takes what leaves
+        self.ended = False  # the source has
+        self.deaf = False  # nobody reads from the sink any more
         self.out = memoryview(b"")  # may leave now
         self._dice = {chance: random.Random(f"{seed}/{name}/{chance}") for chance in CHANCES}
-        self._queue: collections.deque[tuple[float, memoryview | Callable[[float], None]]] = collections.deque()
-        self._held = 0
-        self._head = memoryview(b"")  # the piece of the queue that is leaving
-        self._lines: collections.deque[tuple[float, bytes]] = collections.deque()  # wait for their place
+        # pieces of data, and templates of foreign lines to put in between, with the time from which they may leave
+        self._queue: collections.deque[tuple[float, memoryview | str]] = collections.deque()
+        self._held = 0  # bytes of data in the queue and in `_head`
+        self._head = memoryview(b"")  # the piece that is leaving
+        self._lines: collections.deque[tuple[float, bytes]] = collections.deque()  # foreign, waiting
         self._line = memoryview(b"")  # the foreign line that is leaving
         self._data_next = False
         self._at_start = True  # of a line
         self._resume = 0.0  # nothing leaves before
-        self._free = now  # when the paced line has sent what it was given
+        self._free = now  # when the paced line has sent all that left
         self.set({}, now)
 
     def set(self, faults: dict[str, Any], now: float) -> None:
-        """Break like this from now on; what was taken before is not affected, but for the pace."""
+        """Apply `faults` to the bytes taken from now on, their pace also to those under way."""
         self._byte = BITS / faults["baud"] if faults.get("baud") else 0.0
         self._free = max(self._free, now)
         self._delay = faults.get("delay", 0.0)
@@ -59,15 +60,6 @@ class Lane:
         self._split = faults.get("split", True)
         self._chance = {name: faults[name] for name in CHANCES if faults.get(name)}
         self._next = {name: self.counts["taken"] + self._gap(name) for name in self._chance}
-        script = faults.get("script", ())
-        self._at_offset = [
-            [self.counts["taken"] + step["offset"], step]
-            for step in sorted((one for one in script if one["offset"] is not None), key=lambda one: one["offset"])
-        ]
-        self._at_time = collections.deque(
-            (now + step["seconds"], step)
-            for step in sorted((one for one in script if one["seconds"] is not None), key=lambda one: one["seconds"])
-        )
         self._every = 1 / faults["lines"] if faults.get("lines") else 0.0
         self._next_line = now + self._every if self._every else math.inf
 
@@ -77,16 +69,16 @@ class Lane:
 
     @property
     def idle(self) -> bool:
-        """Whether all that was taken has left."""
+        """Whether everything taken has left."""
         return not (self._held or self._queue or self._line or self.out)
 
     def take(self, now: float) -> None:
-        """Read what has come and decide what becomes of it."""
+        """Read from the source and decide the fate of each byte."""
         try:
             data = os.read(self.source, CHUNK)
         except BlockingIOError:
             return
-        except OSError:  # a closed pty says EIO, a reset connection ECONNRESET
+        except OSError:  # a closed pty reports EIO, a reset connection ECONNRESET
             data = b""
         self.ended = not data
         if data:
@@ -97,58 +89,35 @@ class Lane:
         start = self.counts["taken"]
         self.counts["taken"] += len(data)
         done = 0
-        while True:
-            event = min(self._next.values(), default=math.inf)
-            if self._at_offset:
-                event = min(event, self._at_offset[0][0])
-            if event >= start + len(data):
-                break
+        while (event := min(self._next.values(), default=math.inf)) < start + len(data):
             place = int(event) - start
             self._push(due, view[done:place])
-            self._push(due, self._byte_at(int(event), view[place : place + 1], due))
+            self._push(due, self._broken(int(event), view[place : place + 1], due))
             done = place + 1
         self._push(due, view[done:])
 
-    def _byte_at(self, offset: int, byte: memoryview, due: float) -> memoryview:
-        """What becomes of the one byte at `offset`, where something happens."""
+    def _broken(self, offset: int, byte: memoryview, due: float) -> memoryview:
+        """Return what becomes of the one byte at `offset`, which at least one fault hits."""
         value, times = byte[0], 1
-        dropped = False
         for name in [name for name, at in self._next.items() if at == offset]:
-            dice = self._dice[name]
             if name == "drop":
-                dropped = True
+                times = -1  # also where it would be duplicated
             elif name == "flip":
-                value ^= 1 << dice.randrange(8)
+                value ^= 1 << self._dice[name].randrange(8)
                 self.counts["flipped"] += 1
             elif name == "duplicate":
-                times += 1
+                times *= 2
             else:
-                self._queue.append((due, self._inject_here(self._text)))
+                self._queue.append((due, self._text))
             self._next[name] = offset + 1 + self._gap(name)
-        again = []
-        while self._at_offset and self._at_offset[0][0] == offset:
-            step = self._at_offset.pop(0)[1]
-            kind = step["kind"]
-            if kind == "drop":
-                dropped = True
-            elif kind == "flip":
-                value ^= step["mask"]
-                self.counts["flipped"] += 1
-            elif kind == "duplicate":
-                times += 1
-            else:
-                self._queue.append((due, self._act(step)))
-            if step.get("count", 1) > 1:
-                again.append([offset + 1, {**step, "count": step["count"] - 1}])
-        self._at_offset[:0] = again
-        if dropped:
+        if times < 0:
             self.counts["dropped"] += 1
             return byte[:0]
         self.counts["duplicated"] += times - 1
         return memoryview(bytes([value]) * times)
 
     def _gap(self, name: str) -> int:
-        """How many bytes are spared before the next one that is not: one throw a fault, not one a byte."""
+        """Return the number of bytes spared before the next fault: one draw a fault instead of one a byte."""
         chance = self._chance[name]
         return 0 if chance >= 1 else int(math.log(1.0 - self._dice[name].random()) / math.log1p(-chance))
 
@@ -157,50 +126,26 @@ class Lane:
             self._queue.append((due, piece))
             self._held += len(piece)
 
-    def _inject_here(self, text: str) -> Callable[[float], None]:
-        def inject(now: float) -> None:
-            if self._split or self._at_start:
-                self._line = self._made(text)
-            else:
-                self._lines.append((now, bytes(self._made(text))))
-
-        return inject
-
-    def _act(self, step: dict[str, Any]) -> Callable[[float], None]:
-        """A scripted action on the line as a whole, to be done when it has got there."""
-        if step["kind"] == "inject":
-            return self._inject_here(step["text"])
-        if step["kind"] == "stop":
-            return lambda now: self.stop(now, step["length"])
-        return lambda now: setattr(self, "cut", True)
-
-    def _made(self, text: str) -> memoryview:
+    def _made(self, text: str) -> bytes:
         self.counts["injected"] += 1
-        return memoryview(text.format(n=self.counts["injected"]).encode())
+        return text.format(n=self.counts["injected"]).encode()
 
     def stop(self, now: float, seconds: float) -> None:
+        """Let nothing leave for so long."""
         self.counts["stops"] += 1
         self._resume = max(self._resume, now + seconds)
         self._free = max(self._free, self._resume)
 
     def tick(self, now: float) -> None:
-        """Do what is due by the clock."""
-        while self._at_time and self._at_time[0][0] <= now:
-            due, step = self._at_time.popleft()
-            if step["kind"] == "inject":
-                self._lines.append((due, bytes(self._made(step["text"]))))
-            elif step["kind"] in ("stop", "cut"):
-                self._act(step)(now)
-            else:
-                self._at_offset.insert(0, [self.counts["taken"], step])
+        """Make the foreign lines that are due by the clock."""
         while self._next_line <= now:
             if len(self._lines) < WAITING:
-                self._lines.append((self._next_line, bytes(self._made(self._text))))
+                self._lines.append((self._next_line, self._made(self._text)))
             self._next_line += self._every
 
     def give(self, now: float) -> None:
-        """Hand over what may leave now."""
-        while now >= self._resume and not self.cut:
+        """Write what may leave now."""
+        while now >= self._resume:
             if not self.out:
                 self._fill(now)
             if not self.out:
@@ -209,7 +154,7 @@ class Lane:
                 taken = len(self.out) if self.deaf else os.write(self.sink, self.out)
             except BlockingIOError:
                 return
-            except OSError:  # what comes back from there may still be of use
+            except OSError:  # the other direction may still be of use
                 self.deaf = True
                 continue
             self.counts["given"] += 0 if self.deaf else taken
@@ -217,8 +162,8 @@ class Lane:
 
     def _fill(self, now: float) -> None:
         """Put the next piece that may leave now into `out`."""
-        while now >= self._resume and not self.cut:
-            # when the line's owner has ended, its foreign writers begin no more
+        while True:
+            # when the line's owner has ended, no foreign line begins any more
             waits = bool(self._lines) and not self._line and not (self.ended and not (self._held or self._queue))
             if waits and (self._split or self._at_start) and not (self._data_next and self._has_data(now)):
                 due, text = self._lines.popleft()
@@ -228,8 +173,8 @@ class Lane:
                 if not self._has_data(now):
                     return
                 due, item = self._queue.popleft()
-                if callable(item):
-                    item(now)
+                if isinstance(item, str):
+                    self._put_in(item, now)
                     continue
                 self._head = item
                 self._free = max(self._free, due)
@@ -252,32 +197,40 @@ class Lane:
             self._at_start = self.out[-1] == 10
             return
 
+    def _put_in(self, text: str, now: float) -> None:
+        """Let a foreign line leave here, or at the next start of a line."""
+        if self._split or self._at_start:
+            self._line = memoryview(self._made(text))
+        else:
+            self._lines.append((now, self._made(text)))
+
     def _has_data(self, now: float) -> bool:
         return bool(self._head) or (bool(self._queue) and self._queue[0][0] <= now)
 
     def wake(self, now: float) -> float:
-        """When there is something to do by the clock, infinity where there is nothing."""
-        wake = min(self._next_line, self._at_time[0][0] if self._at_time else math.inf)
+        """Return when the clock next requires something; infinity for never."""
+        wake = self._next_line
         if now < self._resume:
             return min(wake, self._resume)
         if self.out:
-            return wake  # it is the sink that we wait for
+            return wake  # only the sink can let it go on
         if self._line or self._head:
             return min(wake, self._free + self._byte)
         return min(wake, self._queue[0][0] if self._queue else math.inf)
 
     def blocked(self, now: float) -> bool:
-        """Whether the sink has to take something before anything can go on."""
+        """Whether nothing can go on until the sink takes something."""
         return bool(self.out) and now >= self._resume
 
 
 class Relay:
-    """The line with both its lanes, and the owner's requests."""
+    """The line with both its lanes, and the requests of its owner."""
 
     def __init__(self, board: int, driver: int, control: int) -> None:
         self.board, self.driver, self.control = board, driver, control
-        self._asked = b""
+        self._requests = b""
         self._owned = True
+        self._cut = False
         first = json.loads(self._request())
         now = time.monotonic()
         self.received = Lane("received", first["seed"], board, driver, now)
@@ -291,7 +244,7 @@ class Relay:
         lanes = self.received, self.sent
         while True:
             now = time.monotonic()
-            for lane in lanes:
+            for lane in lanes if not self._cut else ():
                 lane.tick(now)
                 lane.give(now)
             if ended := self._ended() or ("closed by its owner" if now >= leave else ""):
@@ -321,7 +274,7 @@ class Relay:
                 leave = now
 
     def _ended(self) -> str:
-        if self.received.cut or self.sent.cut:
+        if self._cut:
             return "cut"
         if self.received.ended and self.received.idle:
             return "closed by the board"
@@ -330,26 +283,26 @@ class Relay:
         return ""
 
     def _request(self) -> bytes:
-        while b"\n" not in self._asked:  # the owner sends whole lines at once
+        while b"\n" not in self._requests:  # the owner sends whole lines at once
             try:
                 data = os.read(self.control, CHUNK)
             except OSError:  # the owner went without reading a report
                 data = b""
             if not data:
                 return b""
-            self._asked += data
-        line, _, self._asked = self._asked.partition(b"\n")
+            self._requests += data
+        line, _, self._requests = self._requests.partition(b"\n")
         return line
 
     def _obey(self, request: dict[str, Any], now: float) -> None:
         for name, faults in request.get("set", {}).items():
             lane: Lane = getattr(self, name)
             lane.set(faults, now)
-        for lane in (self.received, self.sent):
-            if "stop" in request:
+        if "stop" in request:
+            for lane in (self.received, self.sent):
                 lane.stop(now, request["stop"])
-            lane.cut = lane.cut or "cut" in request
-        self._report("cut" if "cut" in request else "")
+        self._cut = self._cut or "cut" in request
+        self._report("cut" if self._cut else "")
 
     def _report(self, ended: str) -> None:
         report = {"received": self.received.counts, "sent": self.sent.counts, "ended": ended}
@@ -363,14 +316,14 @@ def _watch(poll: select.poll, fd: int, mask: int) -> None:
     if mask:
         poll.register(fd, mask)
         return
-    try:  # with an empty mask it would still tell of a hang-up, again and again
+    try:  # an empty mask would still report a hang-up, again and again
         poll.unregister(fd)
     except KeyError:
         pass
 
 
 def realtime() -> None:
-    """As the console's reader does: a pace is only as even as its process is punctual."""
+    """Take a real-time priority, if permitted: a pace is only as even as its process is punctual."""
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
     except (OSError, AttributeError):

@@ -13,7 +13,7 @@ from hil.plugin.record import record_of
 from hil.text import printable, printable_line
 
 if TYPE_CHECKING:  # at run time only where a fault is injected: collecting tests must stay quick
-    from hil.faults.finding import FaultRecord
+    from hil.faults.record import FaultRecord
     from hil.faults.injector import Injector
     from hil.plugin.run_facts import RunFacts
     from hil.wasm import Runner
@@ -30,7 +30,7 @@ class Robustness:
         self._unwritten = ""
 
     def _add(self, finding: FaultRecord) -> None:
-        from hil.faults.finding import to_json
+        from hil.faults.record import to_json
 
         self._findings.append(finding)
         directory = self._facts.directory
@@ -68,7 +68,7 @@ class Robustness:
         """Take over the findings of a worker of xdist."""
         lines = getattr(node, "workeroutput", {}).get("hil_findings", [])
         if lines:
-            from hil.faults.finding import from_facts
+            from hil.faults.record import from_facts
 
             self._findings += map(from_facts, map(json.loads, lines))
 
@@ -76,7 +76,7 @@ class Robustness:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not self._findings:
             return
-        from hil.faults.finding import markdown, to_json
+        from hil.faults.record import markdown, to_json
 
         lines = [to_json(finding) for finding in self._findings]
         output: Any = getattr(session.config, "workeroutput", None)
@@ -101,7 +101,7 @@ class Robustness:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self._findings:
             return
-        from hil.faults.finding import ordered, summary, table
+        from hil.faults.record import ordered, summary, table
 
         terminalreporter.section("robustness")
         for line in table(ordered(self._findings)):

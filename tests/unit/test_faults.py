@@ -29,7 +29,9 @@ from hil.faults import aftermath, catalogue, modules
 from hil.faults import held as held_module
 from hil.faults.aftermath import attempt, judge
 from hil.faults.catalogue import Fault, at_stage, fault, faults_for
-from hil.faults.finding import (
+from hil.faults.held import held, leaked
+from hil.faults.injector import BAD_REQUESTS, Injector
+from hil.faults.record import (
     AT_ONCE,
     BROKEN,
     BY_ITSELF,
@@ -46,8 +48,6 @@ from hil.faults.finding import (
     table,
     to_json,
 )
-from hil.faults.held import held, leaked
-from hil.faults.injector import BAD_REQUESTS, Injector
 from hil.faults.slow import Later, slowed
 from hil.guest import Guest
 from hil.image import manifest

@@ -69,6 +69,8 @@ def test_a_tied_command_dies_with_its_owner() -> None:
         assert owner.stdout is not None
         child = processes.Process.of(int(owner.stdout.readline()))
         assert child is not None
+        while child.arguments[:1] != ["sleep"]:  # from then on it is tied
+            time.sleep(0.01)
         owner.kill()
     assert child.wait(10)
 
