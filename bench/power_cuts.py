@@ -27,8 +27,8 @@ from fresh import load
 from hil.board.board import Board
 from hil.console import Transcript
 from hil.errors import HilError
-from hil.faults.held import held, leaked
 from hil.faults.injector import Injector
+from hil.faults.leaks import leaked, open_resources
 from hil.faults.record import Injection
 from hil.guest import Guest
 from hil.stats.trend import trend
@@ -142,10 +142,10 @@ def work(name: str, number: int, cuts: int, seed: int) -> Result:
         while result.cuts < cuts:
             worker.cut(result, chance, latest)
             if result.cuts == min(WARM, cuts):
-                before = held()
+                before = open_resources()
             elif before and (more := leaked(before)):
                 result.leaks.append(f"worker {number}, cut {result.cuts}: {more}")
-                before = held()
+                before = open_resources()
             result.memory.append(resident())
             if result.cuts % 50 == 0:
                 told = f"{len(result.wrong)} wrong, {len(result.leaks)} leaks; {load()}"

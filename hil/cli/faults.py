@@ -54,7 +54,8 @@ def fault_inject(
     from hil.board.board import Board
     from hil.faults.catalogue import EMULATED, fault, faults_for
     from hil.faults.injector import Injector
-    from hil.faults.record import HELD, markdown, ordered, summary
+    from hil.faults.record import HELD
+    from hil.faults.report import markdown, ordered, row, summary
     from hil.guest import Guest
     from hil.wasm import Runner
     from hil.wasm.health_check import check_health
@@ -90,7 +91,7 @@ def fault_inject(
     if json_:
         as_json([asdict(one) for one in findings])
     else:
-        show([one.row for one in ordered(findings)], False)
+        show([row(record) for record in ordered(findings)], False)
         out.print(f"[bold]{escape(summary(findings))}[/]")
     if report is not None:
         try:

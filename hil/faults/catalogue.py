@@ -1,4 +1,4 @@
-"""The faults by name: what each does, what it needs, and what ought to come of it."""
+"""The catalogue of faults: what each does and needs, and the expected result on a good image."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hil.errors import ConfigurationError
 from hil.faults.record import AT_ONCE, BY_ITSELF, FRESH, Injection
 from hil.host.hints import did_you_mean
 
-if TYPE_CHECKING:  # at run time only where one is made: a list must be quick
-    from hil.faults.injector import Injector
+if TYPE_CHECKING:  # a mere list of faults loads no board
+    from hil.faults.maker import FaultMaker
     from hil.image.manifest import Manifest
 
 DAY = 86_400  # seconds
@@ -20,12 +20,11 @@ ANY, EMULATED = "any board", "QEMU"
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault. `ought` is a pattern of the words that a good image and a good framework find for it, `usable` the
-    worst state that a good image may be left in."""
+    """A fault. `ought` is a pattern of the words expected of a good image, `usable` its worst state afterwards."""
 
     name: str
     about: str
-    inject: Callable[[Injector], Injection]
+    inject: Callable[[FaultMaker], Injection]
     ought: str = "exited"
     usable: str = AT_ONCE
     needs: str = ANY
@@ -94,15 +93,12 @@ FAULTS = (
 
 
 def faults_for(manifest: Manifest) -> tuple[Fault, ...]:
-    """All faults for an image: those above, and a power cut in each stage of its boot."""
-    return (
-        *FAULTS,
-        *(at_stage(stage.name) for stage in manifest.stages),
-    )
+    """Return all faults for an image: the common ones, and a power cut in each stage of its boot."""
+    return (*FAULTS, *(at_stage(stage.name) for stage in manifest.stages))
 
 
 def at_stage(stage: str) -> Fault:
-    """The fault of a power cut while a boot waits for `stage`."""
+    """Return the fault of a power cut while a boot waits for `stage`."""
     return Fault(
         f"power-cut@{stage}",
         f"the power goes while a boot waits for stage {stage!r}",
@@ -113,13 +109,11 @@ def at_stage(stage: str) -> Fault:
 
 
 def fault(name: str, manifest: Manifest | None = None) -> Fault:
-    """The fault of that name. Raises `ConfigurationError` where there is none."""
-    known = FAULTS if manifest is None else faults_for(manifest)
-    for one in known:
-        if one.name == name:
-            return one
-    names = [one.name for one in known]
+    """Return the fault `name`, of the stages of `manifest` too. Raises `ConfigurationError` for an unknown name."""
+    known = {fault.name: fault for fault in (FAULTS if manifest is None else faults_for(manifest))}
+    if name in known:
+        return known[name]
     raise ConfigurationError(
         f"there is no fault {name!r}",
-        hint=f"{did_you_mean(name, names)}the faults are: {', '.join(names)}",
+        hint=f"{did_you_mean(name, known)}the faults are: {', '.join(known)}",
     )

@@ -1,12 +1,11 @@
-"""A host that is slow: a process that gets a share of the time only, and all of it again at the end."""
+"""A slow host, simulated: a process gets only a share of the time."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hil.errors import ConfigurationError, InfrastructureError
@@ -16,19 +15,19 @@ END_LIMIT = 10.0  # seconds for the thread to end; a period is far shorter
 
 @contextmanager
 def slowed(pid: int, share: float, *, period: float = 0.05) -> Iterator[None]:
-    """Let the process `pid` run for `share` (0.05 to 0.95) of each `period` (0.01 to 1 s) while entered.
+    """Let the process `pid` run for `share` (0.05 to 0.95) of each `period` (0.01 to 1 s) within the block.
 
-    It runs again at the end however that comes; where this process is killed, QEMU's keeper ends QEMU.
-    Raises `ConfigurationError` for numbers out of range, `InfrastructureError` where there is no such process.
+    Afterwards it runs again; if this process is killed, QEMU's keeper ends QEMU. Raises `ConfigurationError` for
+    numbers out of range, `InfrastructureError` if the process does not exist.
     """
     if not 0.05 <= share <= 0.95 or not 0.01 <= period <= 1:
         raise ConfigurationError(
             f"cannot give a process {share:g} of each {period:g} s", hint="give a share of 0.05 to 0.95, 0.01 to 1 s"
         )
     try:
-        process = os.pidfd_open(pid)  # no other can take its number
+        process = os.pidfd_open(pid)  # identifies the process, also after its end
     except OSError as error:
-        raise InfrastructureError(f"there is no process {pid} to slow down: {error.strerror}") from error
+        raise InfrastructureError(f"cannot slow process {pid} down: {error.strerror}") from error
     ended = threading.Event()
 
     def work() -> None:
@@ -38,7 +37,7 @@ def slowed(pid: int, share: float, *, period: float = 0.05) -> Iterator[None]:
                 ended.wait(period * (1 - share))
                 signal.pidfd_send_signal(process, signal.SIGCONT)
                 ended.wait(period * share)
-        except ProcessLookupError:  # it is gone
+        except ProcessLookupError:  # it has ended
             pass
 
     thread = threading.Thread(target=work, name="hil-slow-host", daemon=True)
@@ -53,37 +52,3 @@ def slowed(pid: int, share: float, *, period: float = 0.05) -> Iterator[None]:
         except ProcessLookupError:
             pass
         os.close(process)
-
-
-class Later:
-    """Does something `seconds` after it is entered, in a thread; leaving waits for it.
-
-    What it raised is raised when it is left. `early` says whether it was done before the block had ended.
-    """
-
-    def __init__(self, seconds: float, act: Callable[[], object], *, limit: float = 90.0) -> None:
-        self._seconds, self._act, self._limit = seconds, act, limit
-        self._error: BaseException | None = None
-        self._left = threading.Event()
-        self.early = False
-        self._thread = threading.Thread(target=self._work, name="hil-fault", daemon=True)
-
-    def _work(self) -> None:
-        time.sleep(self._seconds)
-        self.early = not self._left.is_set()
-        try:
-            self._act()
-        except BaseException as error:  # it belongs to who waits
-            self._error = error
-
-    def __enter__(self) -> Later:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._left.set()
-        self._thread.join(self._seconds + self._limit)
-        if self._thread.is_alive():
-            raise InfrastructureError(f"a fault was not made in {self._limit:g} s")
-        if self._error is not None:
-            raise self._error

@@ -51,9 +51,9 @@ class Robustness:
         from hil.faults.injector import Injector
 
         node: Any = request.node
-        record = record_of(node).injections.append
+        on_injection = record_of(node).injections.append
         seed = request.config.option.fault_seed
-        with Injector(hil_runner, seed=seed, record=record, found=self._add, test=node.nodeid) as injector:
+        with Injector(hil_runner, seed=seed, on_injection=on_injection, on_record=self._add, test=node.nodeid) as injector:
             yield injector
 
     @pytest.hookimpl(wrapper=True)
@@ -76,7 +76,8 @@ class Robustness:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not self._findings:
             return
-        from hil.faults.record import markdown, to_json
+        from hil.faults.record import to_json
+        from hil.faults.report import markdown
 
         lines = [to_json(finding) for finding in self._findings]
         output: Any = getattr(session.config, "workeroutput", None)
@@ -101,7 +102,7 @@ class Robustness:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self._findings:
             return
-        from hil.faults.record import ordered, summary, table
+        from hil.faults.report import ordered, summary, table
 
         terminalreporter.section("robustness")
         for line in table(ordered(self._findings)):

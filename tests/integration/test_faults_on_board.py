@@ -15,7 +15,8 @@ from limits import HANG
 from hil.errors import ConfigurationError
 from hil.faults import Faults, modules
 from hil.faults.catalogue import Fault, fault
-from hil.faults.injector import BAD_REQUESTS, Injector
+from hil.faults.deployment import BAD_REQUESTS
+from hil.faults.injector import Injector
 from hil.faults.record import AT_ONCE, BROKEN, FRESH, HELD, WRONG
 from hil.measure.probe import Probe, Request
 

@@ -13,7 +13,7 @@ from limits import HANG
 from tty_board import PASSWORD, tty_board
 
 from hil.board.board import Board
-from hil.faults.held import held, leaked
+from hil.faults.leaks import leaked, open_resources
 from hil.guest import Guest
 from hil.wasm import Module, Runner, exited
 
@@ -55,7 +55,7 @@ def board_file(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_it_boots_runs_modules_and_takes_files_again_and_again(board_file: Path, tmp_path: Path) -> None:
-    data, before = os.urandom(50_000), held()
+    data, before = os.urandom(50_000), open_resources()
     up: dict[str, int] = {}
     with Board(str(board_file), transcripts=tmp_path) as board:
         guest = Guest(board)
@@ -65,7 +65,7 @@ def test_it_boots_runs_modules_and_takes_files_again_and_again(board_file: Path,
             assert (done.verdict, done.lines) == (exited(0), ["hello, sel4", "1+2-3*4 = -9"])
             assert guest.put(data, "/tmp/data")
             assert guest.get("/tmp/data") == data
-            up = up or held()
+            up = up or open_resources()
             assert not leaked(up)
         assert (board.boots, board.unsaved) == (3, "a real board has none")
     del guest  # its shell has the last transcript open

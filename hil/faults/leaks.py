@@ -1,4 +1,4 @@
-"""What this process holds, to see whether a fault made the framework leak."""
+"""Leaks of this process: resources that a fault made the framework keep."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 SETTLE = 3.0  # seconds for threads and processes that are ending
 
 
-def held() -> dict[str, int]:
-    """How many file descriptors, threads and child processes this process has, garbage aside."""
+def open_resources() -> dict[str, int]:
+    """Return the numbers of file descriptors, threads and child processes of this process, garbage aside."""
     gc.collect()
     pid = os.getpid()
     children: list[str] = []
@@ -28,10 +28,10 @@ def held() -> dict[str, int]:
 
 
 def leaked(before: dict[str, int]) -> str:
-    """What is held now and was not `before`; empty where there is nothing. What is ending gets time for it."""
+    """Return the resources that were not open `before` and stay open for `SETTLE` seconds; empty for none."""
     deadline = time.monotonic() + SETTLE
     while True:
-        more = {what: count - before[what] for what, count in held().items() if count > before[what]}
+        more = {name: count - before[name] for name, count in open_resources().items() if count > before[name]}
         if not more or time.monotonic() > deadline:
-            return ", ".join(f"{count} {what}" for what, count in more.items())
+            return ", ".join(f"{count} {name}" for name, count in more.items())
         time.sleep(0.05)

@@ -1,0 +1,105 @@
+"""Faults of the serial line, made by a fault proxy in it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from hil.errors import ConfigurationError
+from hil.faults import modules
+from hil.faults.injecting import Injecting, check_range
+from hil.faults.proxy import Faults, Tap
+from hil.faults.record import Injection
+
+
+class LineFaults(Injecting):
+    """Faults of the line. `close` takes the proxy out of the line and marks the board for a fresh start."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._tap: Tap | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def tapped(self) -> bool:
+        """Whether the line goes through a proxy."""
+        return self._tap is not None
+
+    def close(self) -> None:
+        """Take the proxy, if there is one, out of the line; harmless when repeated."""
+        if self._tap is not None:
+            self.board.line.tap = None
+            self._tap.close()
+            self._tap = None
+            self.board.dirty = "its line went through the fault proxy"
+
+    def line_noise(self, received: Faults | None = None, sent: Faults | None = None, *, count: int = 5) -> Injection:
+        """Deploy a good module `count` times over a line with faults (None: flipped bits and foreign lines)."""
+        with self._injecting("line-noise", before=self._through_proxy) as account:
+            assert self._tap is not None
+            module = modules.module("greeting")
+            self.runner.place(module)
+            rate = 2e-3
+            received = received or Faults(flip=rate, lines=10, text="[    9.000000] fault proxy: line {n}\r\n")
+            self._tap.proxy.set(received=received, sent=sent or Faults(flip=rate))
+            try:
+                for _ in range(count):
+                    with account.watching():
+                        run = self.runner.run(module, limit=5, restore=False)
+                        account.run(run)
+                        if run.intact and run.output != modules.GREETING:
+                            account.note("lied", f"output taken for proven: {run.output[:80]!r}")
+                    if self.board.dirty:
+                        break
+            finally:
+                self._tap.proxy.set(received=Faults(), sent=Faults())
+            report = self._tap.proxy.report()
+            got, gone = report.received, report.sent
+            account.done = (
+                f"the line flipped a bit in {got.flipped} of {got.taken} bytes received and {gone.flipped} of "
+                f"{gone.taken} sent, dropped {got.dropped + gone.dropped}, and brought {got.injected} foreign lines, "
+                f"in {count} deployments"
+            )
+        return self.injections[-1]
+
+    def line_stall(self, seconds: float = 2.0) -> Injection:
+        """Let nothing pass on the line for `seconds` (0 to 60) in a deployment."""
+        check_range("line stall", seconds, 0, 60)
+        with self._injecting("line-stall", before=self._through_proxy) as account:
+            assert self._tap is not None
+            proxy = self._tap.proxy
+            self._during(
+                account,
+                f"nothing passed on the line for {seconds:g} s",
+                lambda: proxy.stop(seconds),
+                modules.module("greeting"),
+                0.0,
+            )
+        return self.injections[-1]
+
+    def line_cut(self, *, at: float | None = None) -> Injection:
+        """Cut the line `at` seconds (None: random) into a deployment."""
+        with self._injecting("line-cut", before=self._through_proxy) as account:
+            assert self._tap is not None
+            self._during(account, "the line was cut", self._tap.proxy.cut, self.long_module(ends=False), at)
+            self.board.dirty = "its line was cut"
+        return self.injections[-1]
+
+    def _through_proxy(self) -> None:
+        """Put a proxy into the line of a fresh board, unless the line has one."""
+        if self.board.virtual is not None:
+            raise ConfigurationError(
+                "a line in virtual time cannot go through the fault proxy",
+                hint="make faults of the line without --clock virtual",
+            )
+        if self._tap is None:
+            self._tap = Tap(seed=self.seed)
+            self.board.line.tap = self._tap
+            self.board.fresh()
