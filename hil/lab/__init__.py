@@ -1,5 +1,18 @@
-"""A lab of emulated boards behind a real labgrid coordinator and exporter."""
+"""A lab of emulated boards behind a real labgrid coordinator and exporter.
 
-from hil.lab.lab import BoardStatus, Lab, Status, take_down
+The supervisor's process needs neither `Lab` nor labgrid: they are imported on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hil.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from hil.lab.directory import take_down
+    from hil.lab.lab import BoardStatus, Lab, Status
+else:
+    __getattr__ = lazy_names(__name__, {"hil.lab.directory": "take_down", "hil.lab.lab": "BoardStatus Lab Status"})
 
 __all__ = ["BoardStatus", "Lab", "Status", "take_down"]

@@ -1,4 +1,4 @@
-"""The processes that a lab's supervisor starts: each ends with it, and what it says is kept, within bounds."""
+"""The processes that a lab's supervisor starts. They end with it; their output is kept in logs of a bounded size."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hil.errors import InfrastructureError
 from hil.host.processes import Process, tied
 from hil.lab.processes import DEATH_LIMIT
 
-LOG_SIZE = 1 << 20  # bytes; a log that is longer goes on in a new file, and the one before is kept as *.log.1
+LOG_SIZE = 1 << 20  # bytes; then a new file begins, and the one before becomes *.log.1
 _TAIL = 12  # lines
 
 
 class Child:
-    """A running command. `log` takes what it says on both its streams; `ended` is called at its end.
+    """A running command. The file `log` takes its output, both streams; `ended` is called at its end.
 
-    Must be made in the process' main thread, with whose end it ends, too. Raises `InfrastructureError` where it cannot
-    be started.
+    It dies with the thread that creates this object, so create it in the main thread. Raises `InfrastructureError` if
+    it cannot be started.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Child:
     ) -> None:
         self.name = name
         self.log = log
-        self.end = ""  # how it ended
+        self.exit_reason = ""  # how it ended
         self.over = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._notify = ended
@@ -47,7 +47,7 @@ class Child:
         self._pipe, theirs = os.pipe()
         os.set_blocking(self._pipe, False)
         self._file = log.open("ab")
-        self._loop.add_reader(self._pipe, self._hear)
+        self._loop.add_reader(self._pipe, self._read)
         try:
             self._popen = subprocess.Popen(
                 tied(command),
@@ -75,16 +75,16 @@ class Child:
             self._popen.kill()
 
     async def gone(self) -> None:
-        """Wait for its end, which was asked for. Raises `InfrastructureError` after `DEATH_LIMIT` seconds."""
+        """Wait for its end, at most `DEATH_LIMIT` seconds. Raises `InfrastructureError`."""
         try:
             await asyncio.wait_for(self.over.wait(), DEATH_LIMIT)
         except TimeoutError:
             raise InfrastructureError(f"{self.name} (pid {self.process.pid}) does not end") from None
 
-    async def said(self, pattern: str, limit: float) -> re.Match[str]:
-        """Wait at most `limit` seconds until it says a line with `pattern`; earlier lines do not count.
+    async def output(self, pattern: str, limit: float) -> re.Match[str]:
+        """Wait for a line of output with `pattern`, at most `limit` seconds; earlier lines do not count.
 
-        Raises `InfrastructureError` with its last lines when it does not, or ends.
+        Raises `InfrastructureError` with its last lines after `limit`, or when it ends.
         """
         found: asyncio.Future[re.Match[str]] = self._loop.create_future()
         self._sought = re.compile(pattern), found
@@ -92,25 +92,25 @@ class Child:
             await self.unless_over(found, limit)
             if found.done():
                 return found.result()
-            raise self.failure(f"{self.name} {self.end or f'is not ready within {limit:g} s'}")
+            raise self.failure(f"{self.name} {self.exit_reason or f'is not ready within {limit:g} s'}")
         finally:
             self._sought = None
 
     async def unless_over(self, future: asyncio.Future[Any], limit: float) -> None:
-        """Wait for the future, at most `limit` seconds, and no longer than this lives."""
+        """Wait for the future, at most `limit` seconds, and at most until the process ends."""
         over = asyncio.ensure_future(self.over.wait())
         await asyncio.wait({future, over}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         over.cancel()
 
     def failure(self, message: str) -> InfrastructureError:
-        """An error with what the command said last."""
-        self._hear()
-        said = [*self._lines, *([self._part.decode("utf-8", "replace")] if self._part else [])]
-        if said:
-            message += "; it said:\n" + "\n".join(f"  | {line}" for line in said)
-        return InfrastructureError(message, hint=f"all that it said: {self.log}")
+        """Return an error with the last lines of output."""
+        self._read()
+        last = [*self._lines, *([self._part.decode("utf-8", "replace")] if self._part else [])]
+        if last:
+            message += "; its last output:\n" + "\n".join(f"  | {line}" for line in last)
+        return InfrastructureError(message, hint=f"see its whole output in {self.log}")
 
-    def _hear(self) -> None:
+    def _read(self) -> None:
         try:
             data = os.read(self._pipe, 65536) if self._pipe >= 0 else b""
         except BlockingIOError:
@@ -142,6 +142,6 @@ class Child:
         status = self._popen.wait()
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self.end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        self.exit_reason = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         self.over.set()
         self._notify()

@@ -1,11 +1,11 @@
-"""labgrid's exporter, for users on the host that it runs on.
+"""labgrid's exporter for users on its own host.
 
-To them a TFTP provider is a local one. labgrid's own exporter makes it a remote one, to which files get over SSH, even
-when that is the same host.
+For them a TFTP provider is local. labgrid's own exporter makes it remote, so that files are copied over SSH even on the
+same host.
 """
 
 from labgrid.remote import exporter
 
 if __name__ == "__main__":
-    del exporter.exports["TFTPProvider"]  # what it knows nothing of is exported as it stands
+    del exporter.exports["TFTPProvider"]  # a class without an export is exported unchanged
     exporter.main()

@@ -1,4 +1,4 @@
-"""An emulated board as a lab has it: U-Boot is all that it starts with, and loads the image over TFTP."""
+"""The emulated board of a lab: it starts with U-Boot alone, which loads the image over TFTP."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from hil.image.store import Image
 
 EMULATOR = "qemu-system-aarch64"
 UBOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
-"""Debian's, of the package u-boot-qemu."""
+"""From Debian's package u-boot-qemu."""
 
-_LOADED = {"-kernel", "-dtb", "-initrd", "-append", "-bios"}  # what U-Boot does in their place
+_LOADED = {"-kernel", "-dtb", "-initrd", "-append", "-bios"}  # U-Boot does this instead
 
 
 def command(image: Image, *, tftp: Path, serial: Path) -> list[str]:
-    """QEMU's argv for the machine of `image`, which finds U-Boot in its flash and none of the image's files in memory.
+    """Return QEMU's argv for the machine of `image`, with U-Boot in its flash and no file of the image in memory.
 
-    `tftp` is the directory that the machine's network card gets files from, at the address that DHCP tells it; it
-    reaches nothing else. `serial` is the unix socket, listening, that the serial line connects to.
+    The machine's network reaches only the files in the directory `tftp`, at the TFTP server that DHCP names. `serial`
+    is a listening unix socket, to which the serial line connects.
 
-    Raises `ConfigurationError` for an image that U-Boot cannot start, `InfrastructureError` where U-Boot is not
-    installed.
+    Raises `ConfigurationError` for an image U-Boot cannot start, `InfrastructureError` if U-Boot is not installed.
     """
     machine = image.manifest.machine
     if machine.emulator != EMULATOR:
         raise ConfigurationError(
-            f"image {image.manifest.name} is for {machine.emulator}, and the lab's boards with U-Boot are {EMULATOR}",
+            f"image {image.manifest.name} is for {machine.emulator}, but a lab's boards with U-Boot are {EMULATOR}",
             hint="choose another image",
         )
     if not UBOOT.is_file():

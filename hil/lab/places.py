@@ -1,4 +1,4 @@
-"""A lab's places at its coordinator: made, and looked at."""
+"""The places of a lab at its coordinator."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from hil.places.coordinator import Coordinator
 
 @dataclass(frozen=True)
 class LabPlace:
-    """A place as the coordinator knows it: who has it (`HOST/USER`, empty if nobody), and its serial line's address.
-
-    The address is empty where there is none, as long as nobody has the place.
-    """
+    """A place: its user (`HOST/USER`, empty if it is free) and the address of its serial line, empty if not served."""
 
     acquired: str
     serial: str
 
 
 def create(address: str, names: Iterable[str], tags: dict[str, str], *, kinds: int, limit: float) -> None:
-    """Make places of these names, with what the lab's exporter has under each, and wait until that is there.
+    """Create the places `names` with the resources of the lab's exporter, and wait for these.
 
-    `kinds` is how many resources each has. Raises `InfrastructureError` after `limit` seconds.
+    Each place has `kinds` resources. Raises `InfrastructureError` after `limit` seconds.
     """
 
     async def make() -> None:
@@ -36,7 +33,7 @@ def create(address: str, names: Iterable[str], tags: dict[str, str], *, kinds: i
             await coordinator.ask("AddPlace", name=name)
             await coordinator.ask("AddPlaceMatch", placename=name, pattern=f"{EXPORTER}/{name}/*")
             await coordinator.ask("SetPlaceTags", placename=name, tags=tags)
-        while not all(sum(one.avail for one in _exported(coordinator, name)) == kinds for name in names):
+        while not all(sum(entry.avail for entry in _exported(coordinator, name)) == kinds for name in names):
             await changed.wait()
             changed.clear()
 
@@ -45,7 +42,7 @@ def create(address: str, names: Iterable[str], tags: dict[str, str], *, kinds: i
 
 
 def look(address: str) -> dict[str, LabPlace]:
-    """All places of the coordinator, by name. Raises `InfrastructureError` where it does not answer in time."""
+    """Return all places of the coordinator, by name. Raises `InfrastructureError` if it does not answer in time."""
     with closing(Coordinator(address, direct=True)) as coordinator:
         places = coordinator.session.places.items()
         return {name: LabPlace(place.acquired or "", _serial(coordinator, name)) for name, place in places}

@@ -1,7 +1,8 @@
-"""What a lab is to be, and what it is: two files in its directory."""
+"""The plan and the state of a lab: two files in its directory."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from hil.host.processes import Process
 
 PLAN, STATE = "plan.json", "lab.json"
 STAY = b"stay"
-"""What a supervisor is told that shall outlive who started it."""
+"""The message to a supervisor that must outlive the process that started it."""
 
 EXPORTER = "box"
 """The name of the lab's exporter."""
@@ -20,19 +21,22 @@ EXPORTER = "box"
 
 @dataclass(frozen=True)
 class LabPlan:
-    """What the supervisor is told: where to listen, how the serial lines are, and the machines' command lines.
+    """The plan for the supervisor: where to listen, how to serve the serial lines, the machines' command lines.
 
-    `serial` is `rfc2217` or `raw`; `baud` in bits per second, None for a line as fast as it can be. With `local` the
-    lab's users are on this host.
+    `serial` is `rfc2217` or `raw`; `baud` is in bits per second, None for no pace.
     """
 
     listen: str
     port: int
     serial: str
     baud: int | None
-    local: bool
     image: str
     commands: dict[str, list[str]]
+
+    @property
+    def local(self) -> bool:
+        """Whether only users on this host reach the lab."""
+        return ipaddress.ip_address(self.listen).is_loopback
 
     @classmethod
     def read(cls, directory: Path) -> LabPlan:
@@ -44,7 +48,7 @@ class LabPlan:
 
 @dataclass(frozen=True)
 class BoardState:
-    """One board: its serial line's pty, the address where the lab serves that, the power switch, the QEMU when on."""
+    """One board: the pty of its serial line, the address where the lab serves it, its power switch, its QEMU if on."""
 
     port: str
     address: str
@@ -54,7 +58,7 @@ class BoardState:
 
 @dataclass(frozen=True)
 class LabState:
-    """A lab that came up: the coordinator's address, the processes that it consists of, and the boards by name."""
+    """A lab that came up: the coordinator's address, its processes by part, its boards by name."""
 
     coordinator: str
     serial: str
@@ -65,7 +69,7 @@ class LabState:
 
     @classmethod
     def read(cls, directory: Path) -> LabState | None:
-        """The state of the lab in `directory`; None where none came up there since the last one was taken down."""
+        """Return the state of the lab in `directory`; None if none is up there."""
         try:
             facts = json.loads((directory / STATE).read_text("utf-8"))
         except FileNotFoundError:

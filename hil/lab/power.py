@@ -15,20 +15,20 @@ SWITCHING = 30.0  # seconds for a board to be on or off
 
 
 class Outlet(Protocol):
-    """What hangs on the switch."""
+    """A consumer that the switch controls."""
 
     @property
     def on(self) -> bool:
         """Whether it has power."""
 
     async def switch(self, on: bool) -> None:
-        """Switch it; nothing happens where it is so already. Raises `InfrastructureError`."""
+        """Switch it, unless it is in that state. Raises `InfrastructureError`."""
 
 
 class PowerSwitch:
-    """Serves `/NAME` for each outlet: GET says `0` or `1`, PUT of `0` or `1` switches. All else is refused.
+    """Serves `/NAME` for each outlet: GET returns `0` or `1`, PUT of `0` or `1` switches. Other requests are refused.
 
-    The outlets are asked in the event loop that runs now; the requests are served by threads. `close` ends it.
+    Outlets switch in the event loop that runs now; threads serve the requests.
     """
 
     def __init__(self, outlets: Mapping[str, Outlet], address: str) -> None:
@@ -64,28 +64,28 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         outlet = self.outlet()
         if outlet is None:
-            self._say(HTTPStatus.NOT_FOUND, "no such outlet")
+            self._answer(HTTPStatus.NOT_FOUND, "no such outlet")
         else:
-            self._say(HTTPStatus.OK, "1" if outlet.on else "0")
+            self._answer(HTTPStatus.OK, "1" if outlet.on else "0")
 
     def do_PUT(self) -> None:
         outlet = self.outlet()
         word = self.rfile.read(1) if self.headers.get("Content-Length") == "1" else b""
         if outlet is None:
-            self._say(HTTPStatus.NOT_FOUND, "no such outlet")
+            self._answer(HTTPStatus.NOT_FOUND, "no such outlet")
         elif word not in (b"0", b"1"):
-            self._say(HTTPStatus.BAD_REQUEST, "0 or 1")
+            self._answer(HTTPStatus.BAD_REQUEST, "0 or 1")
         else:
             try:
                 self.wait_for(outlet.switch(word == b"1"))
             except HilError as error:
-                self._say(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
             except TimeoutError:
-                self._say(HTTPStatus.GATEWAY_TIMEOUT, f"not done within {SWITCHING:g} s")
+                self._answer(HTTPStatus.GATEWAY_TIMEOUT, f"not done within {SWITCHING:g} s")
             else:
-                self._say(HTTPStatus.OK, word.decode())
+                self._answer(HTTPStatus.OK, word.decode())
 
-    def _say(self, status: HTTPStatus, text: str) -> None:
+    def _answer(self, status: HTTPStatus, text: str) -> None:
         body = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
@@ -93,5 +93,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:  # the machines' logs tell what was switched
+    def log_message(self, format: str, *args: Any) -> None:  # the machines' logs show what was switched
         pass

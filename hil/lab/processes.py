@@ -1,4 +1,4 @@
-"""The processes of a lab, known by a mark in their environment."""
+"""The processes of a lab, recognised by a mark in their environment."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hil.errors import InfrastructureError
 from hil.host.processes import Process
 
 MARK = "HIL_LAB"
-"""The variable that all of a lab's processes have in their environment: the lab's directory."""
+"""The environment variable that all processes of a lab have; its value is the lab's directory."""
 
 DEATH_LIMIT = 10.0  # seconds for killed processes to be gone (a QEMU unmaps some GB)
 
 
 def marked(directory: Path) -> Iterator[Process]:
-    """All processes of the lab in `directory` (ours is none of them), whoever their parents are now."""
+    """Yield all processes of the lab in `directory`, whatever their parents, except this one."""
     mark = f"{MARK}={directory}".encode()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -30,9 +30,9 @@ def marked(directory: Path) -> Iterator[Process]:
 
 
 def sweep(directory: Path) -> int:
-    """Kill all that is left of the lab in `directory`, and return how many there were.
+    """Kill all processes of the lab in `directory`, and return their number.
 
-    Raises `InfrastructureError` where some do not end within `DEATH_LIMIT` seconds.
+    Raises `InfrastructureError` if some do not end within `DEATH_LIMIT` seconds.
     """
     limit = time.monotonic() + DEATH_LIMIT
     seen: set[Process] = set()
@@ -43,6 +43,7 @@ def sweep(directory: Path) -> int:
         if stubborn := [process for process in found if not process.wait(limit - time.monotonic())]:
             pids = ", ".join(str(process.pid) for process in stubborn)
             raise InfrastructureError(
-                f"processes of the lab in {directory} do not end: {pids}", hint="see what they wait for, and try again"
+                f"processes of the lab in {directory} do not end: {pids}",
+                hint="see why with ps, and try again",
             )
     return len(seen)

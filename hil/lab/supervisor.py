@@ -1,8 +1,8 @@
-"""The process that is a lab in a box: coordinator, exporter, power switch and boards live as long as it does.
+"""The supervisor of a lab: coordinator, exporter, power switch and boards live as long as its process.
 
-Runs as `python -m hil.lab.supervisor DIRECTORY LINK_FD`, see `lab`. It sends one line over the link, which tells
-that all is ready or what went wrong; it ends when the link is closed, unless `STAY` came over it. Parts that
-die stay dead: what the lab's users do about it is what a lab is for.
+Runs as `python -m hil.lab.supervisor DIRECTORY LINK_FD`, see `start`. It sends one line over the link: ready, or the
+cause of a failure. It ends when the link is closed, unless it received `STAY`. Dead parts are not restarted, so that
+users can test how they handle this.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from hil.lab.wire import Wire
 
 READY_LIMIT = 60.0  # seconds for a part to be ready on a busy machine
 SHIM = Path(__file__).parent / "bin"
-"""Where the ser2net stands that the exporter starts."""
+"""The directory of the ser2net that the exporter starts."""
 
 
 class LabMachine:
-    """One board: its serial line stays, its QEMU comes and goes with the power. `changed` is called when it did."""
+    """One board: its serial line stays, its QEMU follows the power. `changed` is called after a change."""
 
     def __init__(self, name: str, command: Sequence[str], wire: Wire, changed: Callable[[], None]) -> None:
         self.name, self.wire = name, wire
@@ -46,11 +46,11 @@ class LabMachine:
 
     @property
     def process(self) -> Process | None:
-        """Its QEMU; None while it is off, or when that has ended by itself."""
+        """Its QEMU; None while it is off, or if QEMU has ended by itself."""
         return self._qemu.process if self._qemu is not None and self._qemu.running else None
 
     async def switch(self, on: bool) -> None:
-        """Start the machine, or end it at once as a power cut does. Raises `InfrastructureError`."""
+        """Start the machine, or kill it as a power cut does. Raises `InfrastructureError`."""
         async with self._switching:
             if on and not self.on:
                 await self._start()
@@ -64,7 +64,7 @@ class LabMachine:
         await qemu.unless_over(connected, READY_LIMIT)
         if not (connected.done() and qemu.running):
             await self._end()
-            raise qemu.failure(f"{self.name} does not start: its QEMU {qemu.end}")
+            raise qemu.failure(f"{self.name} does not start: its QEMU {qemu.exit_reason}")
         self._changed()
 
     async def _end(self) -> None:
@@ -75,7 +75,7 @@ class LabMachine:
 
 
 class Box:
-    """All that belongs to the lab in the current directory."""
+    """The parts of the lab in the current directory."""
 
     def __init__(self, plan: LabPlan) -> None:
         self._plan = plan
@@ -87,30 +87,30 @@ class Box:
         self._open = False
 
     async def open(self) -> None:
-        """Start everything but the boards. Raises `InfrastructureError` that says what did not come up."""
-        _tool("setpriv")  # without it things could outlive us
+        """Start all parts; the boards stay off. Raises `InfrastructureError` for a part that does not come up."""
+        _tool("setpriv")  # without it, parts could outlive the supervisor
         self._ser2net = _tool("ser2net")
         for name, command in self._plan.commands.items():
             wire = Wire(Path(f"{name}.line"), self._plan.baud)
             self._stack.callback(wire.close)
-            self._machines[name] = LabMachine(name, command, wire, self._tell)
+            self._machines[name] = LabMachine(name, command, wire, self._save)
         switch = PowerSwitch(self._machines, self._plan.listen)
         self._stack.callback(switch.close)
         self._power = switch.url
         where = f"{self._plan.listen}:{self._plan.port}"
         coordinator = self._part("coordinator", _module("labgrid.remote.coordinator", "-l", where))
-        self._coordinator = (await coordinator.said(r"^listening on (\S+)", READY_LIMIT))[1]
+        self._coordinator = (await coordinator.output(r"^listening on (\S+)", READY_LIMIT))[1]
         if self._plan.serial == "raw":
             await asyncio.gather(*map(self._serve, self._machines.values()))
         config = Path("exporter.yaml")
-        # the exporter takes it for a template, and JSON for YAML
+        # a Jinja template of YAML for the exporter; JSON is YAML
         config.write_text("{% raw %}" + json.dumps(self._resources()) + "{% endraw %}", "utf-8")
         module = "hil.lab.exporter" if self._plan.local else "labgrid.remote.exporter"
         host = ("-n", EXPORTER, "--hostname", self._plan.listen)
         exporter = self._part("exporter", _module(module, "-c", self._coordinator, *host, str(config)))
-        await exporter.said("^Exporter ready", READY_LIMIT)
+        await exporter.output("^Exporter ready", READY_LIMIT)
         self._open = True
-        self._tell()
+        self._save()
 
     async def close(self) -> None:
         """End everything."""
@@ -130,11 +130,11 @@ class Box:
             "HIL_LAB_LISTEN": self._plan.listen,
         }
         log = Path(f"{name.replace(' ', '-')}.log")
-        child = self._parts[name] = Child(name, command, log=log, environment=environment, ended=self._tell)
+        child = self._parts[name] = Child(name, command, log=log, environment=environment, ended=self._save)
         return child
 
     async def _serve(self, machine: LabMachine) -> None:
-        """Serve the machine's serial line without any protocol."""
+        """Serve the machine's serial line as raw TCP."""
         with socket.create_server((self._plan.listen, 0)) as probe:
             port = probe.getsockname()[1]
         self._addresses[machine.name] = f"{self._plan.listen}:{port}"
@@ -153,10 +153,10 @@ class Box:
                         (await asyncio.open_connection(self._plan.listen, port))[1].close()
                         return
                     await asyncio.sleep(0.05)
-        raise child.failure(f"{child.name} {child.end or f'is not ready within {READY_LIMIT:g} s'}")
+        raise child.failure(f"{child.name} {child.exit_reason or f'is not ready within {READY_LIMIT:g} s'}")
 
     def _resources(self) -> dict[str, dict[str, dict[str, object]]]:
-        """What the exporter has to export, by place."""
+        """Return the resources to export, by place."""
         speed = self._plan.baud or 115200
         resources: dict[str, dict[str, dict[str, object]]] = {}
         for name, machine in self._machines.items():
@@ -173,8 +173,8 @@ class Box:
             }
         return resources
 
-    def _tell(self) -> None:
-        """Write down what there is now."""
+    def _save(self) -> None:
+        """Write the present state to the lab's directory."""
         if not self._open:
             return
         own = Process.of(os.getpid())
@@ -208,32 +208,32 @@ def _tool(name: str) -> str:
     return found
 
 
-def _be_punctual() -> None:
-    """A pace is only as even as its process is punctual; what it starts is as any other process."""
+def _prioritise() -> None:
+    """Take a real-time priority, not inherited: a pace is only as even as its process is punctual."""
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(40))
 
 
 async def main(link: socket.socket) -> None:
-    """Open the lab, tell over the link, and keep it until there is a reason to end."""
+    """Open the lab, report over the link, and keep it until the link or a signal ends it."""
     loop = asyncio.get_running_loop()
     ends = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, ends.set)
     link.setblocking(False)
 
-    def hear() -> None:
+    def read_link() -> None:
         try:
-            word = link.recv(64)
+            message = link.recv(64)
         except BlockingIOError:
             return
         except OSError:
-            word = b""
+            message = b""
         loop.remove_reader(link.fileno())
-        if word != STAY:
+        if message != STAY:
             ends.set()
 
-    loop.add_reader(link.fileno(), hear)
+    loop.add_reader(link.fileno(), read_link)
     plan = LabPlan.read(Path.cwd())
     box = Box(plan)
     opening = asyncio.ensure_future(box.open())
@@ -243,7 +243,7 @@ async def main(link: socket.socket) -> None:
         if opening.done():
             opening.result()
             if plan.baud:
-                _be_punctual()
+                _prioritise()
             link.send(json.dumps({"ready": True}).encode() + b"\n")
             await ending
         opening.cancel()

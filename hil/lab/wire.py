@@ -1,4 +1,4 @@
-"""The serial line of an emulated board: a pty that stays, whether the board is on or off, as a USB adapter's does."""
+"""The serial line of an emulated board: a pty that exists whether the board is on or off, like a USB adapter's."""
 
 from __future__ import annotations
 
@@ -13,40 +13,39 @@ from contextlib import suppress
 from pathlib import Path
 
 CHUNK = 4096
-HELD = 1 << 20  # bytes held at most for a reader who has the port open and is slow
-TYPED = 1 << 16  # bytes held at most for a board that is slow; then whoever types has to wait
-TICK = 0.001  # seconds; a paced line passes on what has come in each
+HELD = 1 << 20  # bytes held at most for a slow reader of the port
+TYPED = 1 << 16  # bytes held at most for a slow board; then the writer has to wait
+TICK = 0.001  # seconds between two pieces of a paced line
 BITS = 10  # of a byte on the line at 8N1
 
 
 class Wire:
     """Passes bytes between the pty `port` and the board that connects to the unix socket `path`.
 
-    What the board sends is lost while nobody has the port open, and what is typed is lost while the board is off: a
-    serial line keeps nothing. A board never waits for a reader, so that one who has the port open and takes nothing
-    for long loses bytes, too. With `baud` both directions are as slow as that (8N1, in bits per second), to about a
-    millisecond. Lives in the event loop that runs; `close` ends it.
+    A serial line stores nothing: output of the board is lost while the port is closed, input while the board is off.
+    A board never waits for a reader, so a reader that is slow for long loses bytes, too. `baud` (bits per second, 8N1)
+    paces both directions, to about a millisecond. Works in the running event loop until `close`.
     """
 
     def __init__(self, path: Path, baud: int | None = None) -> None:
         self.path = path
-        self.lost = 0  # bytes of the board that nobody took
+        self.lost = 0  # bytes of the board that nobody read
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Future[None] | None = None
         self._board: socket.socket | None = None
         self._out = bytearray()  # to the port
         self._typed = bytearray()  # to the board
-        self._used = False  # somebody may have left bytes in the port that he has not read
+        self._used = False  # there may be unread bytes in the port
         self._from_board = _Lane(self._loop, self._read_board, baud)
         self._from_port = _Lane(self._loop, self._read_port, baud)
         self._master, slave = os.openpty()
         tty.setraw(slave)
         self.port = os.ttyname(slave)
         os.set_blocking(self._master, False)
-        os.close(slave)  # from now on the master knows whether anybody has the port open
+        os.close(slave)  # from now on a hang-up of the master means that the port is closed
         self._open = select.poll()
         self._open.register(self._master, 0)
-        # edges, for a port that nobody has open is always "ready"
+        # edge-triggered, because a closed port is always "ready"
         self._edges = select.epoll()
         self._edges.register(self._master, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
         self._server = socket.socket(socket.AF_UNIX)
@@ -67,20 +66,20 @@ class Wire:
         os.close(self._master)
 
     def cut(self) -> None:
-        """The board has lost its power: nothing comes from it any more, nor does what was on its way."""
+        """Drop the connection of a board that has lost its power, and the bytes under way."""
         self.connects()
         self._hang_up()
         self._out.clear()
 
     def connects(self) -> asyncio.Future[None]:
-        """A future that is done when the next board has connected; one that waited before is cancelled."""
+        """Return a future that is done when the next board has connected; an earlier one is cancelled."""
         if self._waiting is not None:
             self._waiting.cancel()
         self._waiting = self._loop.create_future()
         return self._waiting
 
     @property
-    def _nobody(self) -> bool:
+    def _closed(self) -> bool:
         """Whether nobody has the port open."""
         return any(events & select.POLLHUP for _, events in self._open.poll(0))
 
@@ -115,10 +114,10 @@ class Wire:
                 self._from_port.wake()
 
     def _forget(self) -> None:
-        """Nobody has the port open any more: the next one does not get what the last one has not read."""
+        """Discard unread bytes after the port was closed, so that the next reader does not get them."""
         self._to_port()
         if self._used:
-            self._used = False  # first, for this ends in one more of these events
+            self._used = False  # first, because opening and closing cause this event again
             slave = os.open(self.port, os.O_RDWR | os.O_NOCTTY)
             termios.tcflush(slave, termios.TCIFLUSH)
             os.close(slave)
@@ -141,7 +140,7 @@ class Wire:
         return len(data)
 
     def _to_port(self) -> None:
-        if self._nobody:
+        if self._closed:
             self.lost += len(self._out)
             self._out.clear()
         with suppress(BlockingIOError):
@@ -168,26 +167,26 @@ class Wire:
                 del self._typed[: self._board.send(self._typed)]
         except BlockingIOError:
             pass
-        except OSError:  # it has ended, which the other lane sees
+        except OSError:  # it has ended; the other lane handles this
             self._typed.clear()
         if full and len(self._typed) < TYPED:
             self._from_port.wake()
 
 
 class _Lane:
-    """One direction of a line: calls `pull` as long as there is something, at the line's pace where it has one.
+    """One direction of a line: calls `pull` while there are bytes, at the line's pace if it has one.
 
-    `pull` passes on at most as many bytes as it is told, and returns how many.
+    `pull` passes on at most the given number of bytes, and returns their number.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pull: Callable[[int], int], baud: int | None) -> None:
         self._loop, self._pull = loop, pull
         self._byte = BITS / baud if baud else 0.0
-        self._free = 0.0  # when the paced line has sent what it was given
+        self._free = 0.0  # when the paced line has sent all bytes passed on
         self._next: asyncio.Handle | None = None
 
     def wake(self) -> None:
-        """There is something to pull."""
+        """Begin to pull."""
         if self._next is None:
             self._free = self._loop.time()
             self._plan()
@@ -211,6 +210,6 @@ class _Lane:
             return
         self._next = None
         if count or not most:
-            # a line that had less to send than it could have was idle meanwhile
+            # a line with less to send than it could was idle meanwhile
             self._free = self._free + count * self._byte if count == most else now
             self._plan()

@@ -234,13 +234,13 @@ def test_a_lab_ends_with_its_owner(directory):
 def test_what_does_not_come_up_says_why(directory, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(InfrastructureError, match=rf"coordinator ended with status 1; it said:(.|\n)*:{port}"):
+        with pytest.raises(InfrastructureError, match=rf"coordinator .*status 1(.|\n)*:{port}"):
             Lab.up(1, directory=directory, port=port)
     assert not list(marked(directory))
-    with pytest.raises(ConfigurationError, match="no lab is up"):
+    with pytest.raises(ConfigurationError, match=str(directory)):
         Lab.find(directory)
     assert "coordinator.log" in {path.name for path in directory.iterdir()}
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").touch()
-    with pytest.raises(ConfigurationError, match="other things than a lab"):
+    with pytest.raises(ConfigurationError, match=str(tmp_path)):
         Lab.up(1, directory=tmp_path / "home")

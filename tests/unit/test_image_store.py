@@ -18,7 +18,7 @@ from hil.host import digests
 from hil.host.directories import cache_root
 from hil.image import store
 from hil.image.manifest import Manifest, load
-from hil.lab.lab import _commands
+from hil.lab.start import commands
 from hil.qemu.process import Qemu
 
 STAGES = ({"name": "login", "marker": "login: ", "limit": 5},)
@@ -339,7 +339,7 @@ def test_an_altered_image_reaches_neither_machine_nor_report_nor_lab(
     assert children(os.getpid()) == before
     monkeypatch.setattr("hil.image.manifest.find", lambda name: load(tmp_path / "stub.toml"))
     with pytest.raises(ConfigurationError, match=r"stub\.bin"):
-        _commands(1, "stub")
+        commands(1, "stub")
 
 
 def test_an_image_that_changes_while_qemu_reads_it_does_not_boot(

@@ -193,18 +193,18 @@ def test_a_child_says_what_it_was_waited_for_or_why_not(tmp_path):
     async def work():
         log = tmp_path / "log"
         child = Child("talker", [sys.executable, "-ISuc", "print('listening on 1.2.3.4:5'); input()"], log=log)
-        assert (await child.said(r"listening on (\S+)", LIMIT))[1] == "1.2.3.4:5"
+        assert (await child.output(r"listening on (\S+)", LIMIT))[1] == "1.2.3.4:5"
         await child.gone()
         with pytest.raises(InfrastructureError, match=r"(?s)talker.* 1\b.*EOFError"):
-            await child.said("more", LIMIT)
+            await child.output("more", LIMIT)
         assert "listening" in log.read_text()
         silent = Child("silent", [sys.executable, "-ISc", "import time; time.sleep(60)"], log=log)
         with pytest.raises(InfrastructureError, match=r"silent.* 0\.1 s\n"):
-            await silent.said("anything", 0.1)
+            await silent.output("anything", 0.1)
         silent.kill()
         await silent.gone()
         with pytest.raises(InfrastructureError, match="silent .* 9"):
-            await silent.said("anything", LIMIT)
+            await silent.output("anything", LIMIT)
 
     run(work())
 
