@@ -582,9 +582,7 @@ def test_a_device_that_hangs_when_it_is_looked_for(tool, tmp_path: Path, monkeyp
 
 
 def test_sigrok_that_is_not_installed(tmp_path: Path) -> None:
-    with pytest.raises(
-        InfrastructureError, match=r"(?s)/nowhere/sigrok-cli .* sigrok-cli"
-    ):
+    with pytest.raises(InfrastructureError, match=r"(?s)/nowhere/sigrok-cli .* sigrok-cli"):
         run("/nowhere/sigrok-cli", tmp_path / "c.vcd")
 
 
