@@ -13,8 +13,8 @@ from hil.plugin.record import record_of
 from hil.text import printable, printable_line
 
 if TYPE_CHECKING:  # at run time only where a fault is injected: collecting tests must stay quick
-    from hil.faults.record import FaultRecord
     from hil.faults.injector import Injector
+    from hil.faults.record import FaultRecord
     from hil.plugin.run_facts import RunFacts
     from hil.wasm import Runner
 
@@ -52,8 +52,8 @@ class Robustness:
 
         node: Any = request.node
         on_injection = record_of(node).injections.append
-        seed = request.config.option.fault_seed
-        with Injector(hil_runner, seed=seed, on_injection=on_injection, on_record=self._add, test=node.nodeid) as injector:
+        options = {"seed": request.config.option.fault_seed, "test": node.nodeid}
+        with Injector(hil_runner, on_injection=on_injection, on_record=self._add, **options) as injector:
             yield injector
 
     @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,7 @@ from hil.plugin.selection import BoardSelection
 if TYPE_CHECKING:
     from hil.board.board import Board
     from hil.console import Console, Transcript
-    from hil.faults.finding import Injection
+    from hil.faults.record import Injection
     from hil.measure import Measure
     from hil.wasm import Execution
 
