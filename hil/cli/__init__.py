@@ -1,4 +1,4 @@
-"""`hil`: images, boards, single runs, figures and reports from the command line. What it does is done elsewhere."""
+"""The command `hil`: options and output; the work is done in the other packages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main() -> None:
 @main.command()
 @json_option
 def doctor(json_: bool) -> None:
-    """Show what is missing on this machine and how to get it."""
+    """Check this machine: print what is missing and how to install it."""
     from hil.cli import host_check
 
     findings = host_check.run()

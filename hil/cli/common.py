@@ -1,4 +1,4 @@
-"""What the command groups share: the error's way to a terminal, options, tables and a board that is up."""
+"""Shared parts of the commands: errors, options, tables, and boards that are up."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
     from hil.places.selector import Terms
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as of a shell
-USERS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EINVAL)
-"""What an operating system says of names and rights that a user has to correct."""
+USER_ERRORS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EINVAL)
+"""Errors about names and permissions, which the user has to correct."""
 
 WAIT = "hil.place_wait"
 LG_ENV = "hil.lg_env"
 DEFAULT_BOARD = "qemu-reference"
 
 
-class _Safe(Terminal):
-    """A terminal on which nothing that strangers wrote acts: see `hil.text`."""
+class _SafeTerminal(Terminal):
+    """A terminal that escapes control characters of foreign text (see `hil.text`)."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        super().print(*(printable(one) if isinstance(one, str) else one for one in objects), **options)
+        super().print(*(printable(item) if isinstance(item, str) else item for item in objects), **options)
 
 
-# in a pipe a table is as wide as it wants: lines are for grep
-out = _Safe(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
-err = _Safe(highlight=False, emoji=False, soft_wrap=True, stderr=True)
+# in a pipe each row of a table is one line, for grep
+out = _SafeTerminal(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+err = _SafeTerminal(highlight=False, emoji=False, soft_wrap=True, stderr=True)
 
 
 def echo(text: str, **options: Any) -> None:
-    """Print `text` as it is, without styles, but with nothing in it that acts on a terminal."""
+    """Print `text` without styles, its control characters escaped."""
     click.echo(printable(text), **options)
 
 
 class Group(click.Group):
-    """Shows the framework's errors without a traceback and turns them into exit statuses."""
+    """The group of all commands: it prints errors without a traceback and converts them to exit statuses."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except HilError as error:
-            tell(error)
+            print_error(error)
             raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from None
         except KeyboardInterrupt:
             err.print("hil: interrupted")
@@ -67,14 +67,14 @@ class Group(click.Group):
                 raise SystemExit(INTERRUPTED) from None
             raise
         except OSError as error:
-            if error.errno == errno.EPIPE:  # who reads has gone: click ends quietly
+            if error.errno == errno.EPIPE:  # the reader of the pipe has ended: click ends quietly
                 raise
-            kind = ConfigurationError if error.errno in USERS else InfrastructureError
-            tell(kind(f"{error.filename or context.info_name}: {error.strerror or error}"))
+            kind = ConfigurationError if error.errno in USER_ERRORS else InfrastructureError
+            print_error(kind(f"{error.filename or context.info_name}: {error.strerror or error}"))
             raise SystemExit(2 if kind is ConfigurationError else 1) from None
 
 
-def tell(error: HilError) -> None:
+def print_error(error: HilError) -> None:
     err.print(f"[bold red]hil: {type(error).__name__}[/] ({error.origin}): {escape(str(error))}")
 
 
@@ -86,7 +86,7 @@ json_option = click.option("--json", "json_", is_flag=True, help="Print JSON, fo
 
 
 def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that select the board, by the rule that pytest follows, and how long to wait for a place."""
+    """Add the options that select the board, by the same rules as in pytest, and the time to wait for a place."""
     board = click.option(
         "--board",
         "name",
@@ -111,7 +111,7 @@ def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
         expose_value=False,
         callback=lambda context, _, value: context.meta.__setitem__(WAIT, value),
         metavar="SECONDS",
-        help="How long to wait for a place of a lab.",
+        help="Time to wait for a place of a lab.",
     )
     return board(lg_env(wait(command)))
 
@@ -136,11 +136,11 @@ def _selected(context: click.Context, _: click.Parameter, name: str | None) -> s
 
 image_option = click.option("--image", metavar="NAME", help="Boot this image instead of the board's own.")
 seed_option = click.option(
-    "--seed", type=int, metavar="K", help="Run in virtual time, in which all repeats to the bit, with this seed."
+    "--seed", type=int, metavar="K", help="Run in virtual time with this seed; runs repeat to the bit."
 )
 
 
-boot_option = click.option("--boot", is_flag=True, help="Boot from power-off even where a snapshot could be restored.")
+boot_option = click.option("--boot", is_flag=True, help="Boot from power-off even if a snapshot exists.")
 
 
 history_option = click.option(
@@ -154,7 +154,7 @@ history_option = click.option(
 
 
 def default_history() -> Path:
-    """The history beside the nights."""
+    """Return the path of the history beside the nights."""
     from hil.history.store import NAME
     from hil.nightly.state import DIRECTORY
 
@@ -162,7 +162,7 @@ def default_history() -> Path:
 
 
 def terms() -> Terms:
-    """On which a place of a lab is waited for."""
+    """Return the time to wait for a place of a lab, and where to report the wait."""
     from hil.places.selector import Terms
 
     return Terms(wait=click.get_current_context().meta[WAIT], tell=lambda text: err.print(f"hil: {escape(text)}"))
@@ -170,6 +170,7 @@ def terms() -> Terms:
 
 @contextmanager
 def powered(name: str, image: str | None, seed: int | None = None, *, snapshots: bool = False) -> Iterator[Board]:
+    """Switch a board on for the block, its image built if necessary."""
     from hil.board.board import Board
 
     with Board(name, image=image, seed=seed, snapshots=snapshots, terms=terms()) as chosen:
@@ -178,13 +179,14 @@ def powered(name: str, image: str | None, seed: int | None = None, *, snapshots:
 
 
 def booted(chosen: Board) -> BootReport:
+    """Boot the board from power-off, with a status line."""
     what = f"booting {chosen.manifest.title} on {chosen.name}"
     with err.status(escape(what)) if err.is_terminal else nullcontext():
         return chosen.boot()
 
 
 def brought_up(chosen: Board, *, boot: bool) -> BootReport:
-    """Restore the board, or boot it where it has no snapshot, and check its health; with `boot` boot it, no more."""
+    """Restore the board, or boot it if it has no snapshot, and check its health; with `boot` only boot it."""
     from hil.guest import Guest
     from hil.wasm.health_check import check_health
 
@@ -201,6 +203,7 @@ def brought_up(chosen: Board, *, boot: bool) -> BootReport:
 
 
 def show(rows: list[dict[str, Any]], json_: bool) -> None:
+    """Print the rows as a table, or as JSON."""
     if json_:
         as_json(rows)
         return

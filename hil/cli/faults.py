@@ -1,4 +1,4 @@
-"""`hil fault`: break a board on purpose, and see what becomes of it."""
+"""`hil fault`: faults injected into a board, and how well it copes with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def fault() -> None:
-    """Faults that are made on purpose."""
+    """Faults, injected on purpose."""
 
 
 @fault.command("list")
@@ -27,7 +27,7 @@ def fault() -> None:
 @image_option
 @json_option
 def fault_list(name: str, image: str | None, json_: bool) -> None:
-    """List the faults that can be made on a board, what each does and what it needs."""
+    """List the faults that a board supports: what each does and what it needs."""
     from hil.board.board import Board
     from hil.faults.catalogue import faults_for
 
@@ -38,18 +38,20 @@ def fault_list(name: str, image: str | None, json_: bool) -> None:
 
 @fault.command("inject")
 @click.argument("names", metavar="NAME...", nargs=-1)
-@click.option("--all", "all_", is_flag=True, help="All faults that the board can have.")
+@click.option("--all", "all_", is_flag=True, help="All faults that the board supports.")
 @board_option
 @image_option
-@click.option("--seed", type=int, default=1, show_default=True, metavar="K", help="Instants and contents by chance.")
-@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write a report in Markdown, too.")
+@click.option(
+    "--seed", type=int, default=1, show_default=True, metavar="K", help="Seed of random instants and contents."
+)
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Also write a report in Markdown.")
 @json_option
 def fault_inject(
     names: tuple[str, ...], all_: bool, name: str, image: str | None, seed: int, report: Path | None, json_: bool
 ) -> NoReturn:
-    """Bring a board up, make the faults NAME... one after the other, and judge what is left after each.
+    """Bring a board up, inject the faults NAME... one after the other, and check the board after each.
 
-    The exit status is 0 where all came as from a good image, else 1; 2 for an error in the input.
+    The exit status is 0 if the image handled all of them well, else 1; 2 for an error in the input.
     """
     from hil.board.board import Board
     from hil.faults.catalogue import EMULATED, fault, faults_for
@@ -62,14 +64,16 @@ def fault_inject(
 
     with Board(name, image=image, health_check=lambda board: check_health(Guest(board)), terms=terms()) as board:
         if bool(names) == all_:
-            raise ConfigurationError("which faults?", hint="give names that `hil fault list` shows, or --all")
+            raise ConfigurationError(
+                "no faults are selected, or both names and --all", hint="give names from `hil fault list`, or --all"
+            )
         known = faults_for(board.manifest)
         if all_:
             chosen = [one for one in known if board.emulated or one.needs != EMULATED]
         else:
             chosen = [fault(word, board.manifest) for word in names]
-        if report is not None and not report.parent.is_dir():  # not after all the work
-            raise ConfigurationError(f"cannot write {report}: there is no directory {report.parent}")
+        if report is not None and not report.parent.is_dir():  # before the work, not after it
+            raise ConfigurationError(f"cannot write {report}: the directory {report.parent} does not exist")
         board.image()
         findings: list[FaultRecord] = []
         ended: HilError | None = None
@@ -82,7 +86,7 @@ def fault_inject(
                         board.fresh()
                     with Injector(Runner(Guest(board)), seed=seed) as injector:
                         findings.append(injector.attempt(one))
-                except HilError as error:  # what was found before is worth telling
+                except HilError as error:  # the findings so far are still printed
                     ended = error
                     break
     if ended is not None and not findings:

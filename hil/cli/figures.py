@@ -1,4 +1,4 @@
-"""`hil results`, `hil plot`, `hil baseline`, `hil bounds`: what was measured, drawn, and what it is held against."""
+"""`hil results`, `hil plot`, `hil baseline`, `hil bounds`: measured series, pictures, baselines and bounds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ baselines_option = click.option(
     "--baselines",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where baselines are kept [among the user's data: $XDG_DATA_HOME/hil/baselines].",
+    help="The directory of baselines [$XDG_DATA_HOME/hil/baselines].",
 )
 
 
@@ -39,7 +39,7 @@ def results() -> None:
 @results_argument
 @json_option
 def results_show(path: Path, json_: bool) -> None:
-    """List the series in RESULTS with their main figures and what became of their bounds."""
+    """List the series in RESULTS with their main figures and the outcomes of their bounds."""
     loaded = _load(path)
     if json_:
         as_json([record.facts for record in loaded.records])
@@ -53,7 +53,7 @@ def results_show(path: Path, json_: bool) -> None:
 @results.command("digest")
 @several_argument
 def results_digest(paths: tuple[Path, ...]) -> None:
-    """Print the SHA-256 of the figures in each RESULTS, which leaves times of day and paths out.
+    """Print the SHA-256 of the figures in each RESULTS, without times of day and paths.
 
     Two runs with the same digest have the same figures to the bit.
     """
@@ -66,16 +66,25 @@ def results_digest(paths: tuple[Path, ...]) -> None:
 @click.command()
 @several_argument
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where to [this directory]."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="The output directory [this one].",
 )
 @click.option(
-    "--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only this picture (repeatable) [all that apply]."
+    "--kind",
+    "kinds",
+    type=click.Choice(KINDS),
+    multiple=True,
+    help="Only this kind of picture (repeatable) [all that apply].",
 )
 def plot(paths: tuple[Path, ...], output: Path, kinds: tuple[str, ...]) -> None:
     """Draw the series in RESULTS as SVG files and print their names.
 
-    A histogram, percentiles and a timeline of each series; a comparison for each quantity that
-    several series measured, with several RESULTS for each quantity of the same subject.
+    A histogram, percentiles and a timeline of each series; a comparison of the series of each quantity, with several
+    RESULTS of each quantity and subject.
     """
     from hil.plots.files import write
 
@@ -85,14 +94,14 @@ def plot(paths: tuple[Path, ...], output: Path, kinds: tuple[str, ...]) -> None:
 
 @click.group()
 def baseline() -> None:
-    """Baselines: what series were when they were good, by board, image, module, clock and QEMU."""
+    """Baselines: good series to compare with, by board, image, module, clock and QEMU."""
 
 
 @baseline.command("record")
 @results_argument
 @baselines_option
 def baseline_record(path: Path, baselines: Path | None) -> None:
-    """Keep each series in RESULTS as the baseline of its kind, in place of an older one."""
+    """Store each series in RESULTS as the baseline of its kind, in place of an older one."""
     from hil.compare.baseline import Baselines
 
     for made in Baselines(baselines).record(_load(path).series):
@@ -103,25 +112,24 @@ def baseline_record(path: Path, baselines: Path | None) -> None:
 @results_argument
 @baselines_option
 @click.option(
-    "--minimum",
+    "--min-effect",
     type=click.FloatRange(0, 1000),
     default=5.0,
     show_default=True,
     metavar="PERCENT",
-    help="The smallest effect that counts where the clock is not exact.",
+    help="The least change that counts, unless the clock is exact.",
 )
 @json_option
-def baseline_compare(path: Path, baselines: Path | None, minimum: float, json_: bool) -> NoReturn:
-    """Hold each series in RESULTS against its baseline.
+def baseline_compare(path: Path, baselines: Path | None, min_effect: float, json_: bool) -> NoReturn:
+    """Compare each series in RESULTS with its baseline.
 
-    In virtual time figures must be equal to the bit; else medians and p99 are compared with
-    confidence limits and a minimum effect. The exit status is 0 where all are the same (or better),
-    1 where one differs, 2 for an error in the input, 3 where one is inconclusive, not comparable or
-    has no baseline.
+    In virtual time figures must be equal to the bit; else medians and p99 are compared, with confidence limits and
+    a least effect. The exit status is 0 if all are the same (or better), 1 if one differs, 2 for an error in the
+    input, 3 if one is inconclusive, not comparable or has no baseline.
     """
     from hil.compare.baseline import Baselines, exit_status, summary
 
-    comparisons = Baselines(baselines).compare(_load(path).series, min_effect=minimum / 100)
+    comparisons = Baselines(baselines).compare(_load(path).series, min_effect=min_effect / 100)
     if json_:
         as_json([comparison.facts for comparison in comparisons])
     else:
@@ -133,7 +141,7 @@ def baseline_compare(path: Path, baselines: Path | None, minimum: float, json_: 
 
 @click.group()
 def bounds() -> None:
-    """Bounds files: the limits that a board's figures must keep."""
+    """Bounds files: the limits of a board's figures."""
 
 
 @bounds.command("check")
@@ -142,24 +150,23 @@ def bounds() -> None:
     "--bounds",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="This file [that beside the board's].",
+    help="The bounds file [the one beside the board's file].",
 )
 @click.option(
     "--measured",
     multiple=True,
     metavar="NAME",
     help="Figures of all tests of the board: a results file, a run's directory, a night, as `hil compare` takes them. "
-    "Each row has to match one of them (repeatable).",
+    "Each row must match one of them (repeatable).",
 )
 @history_option
 @json_option
 def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], file: Path, json_: bool) -> NoReturn:
     """Find the rows in the bounds file of BOARD that no series can match.
 
-    A row whose quantity, subject or clock has a typo loses its bound. Without --measured rows are held against what
-    this project can measure, as far as that is known without measuring; a row of a user's own quantity or module, and
-    the arguments of modules, are checked with --measured only. The exit status is 0 where all rows can match, 1 where
-    one cannot, 2 for an error in the input.
+    A row with a typo in its quantity, subject or clock has no effect. Without --measured, rows are compared with the
+    quantities and modules of this project; rows of other quantities and modules, and arguments of modules, are checked
+    only with --measured. The exit status is 0 if all rows can match, 1 if one cannot, 2 for an error in the input.
     """
     from hil.board import boardfile
     from hil.measure import Bounds
@@ -167,10 +174,10 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
     from hil.review.comparison_sides import read_side
 
     if is_place(board):
-        raise ConfigurationError(f"{board} is a place: bounds belong to a board", hint="name the place's board")
+        raise ConfigurationError(f"{board} is a place, and bounds belong to a board", hint="give the place's board")
     path = find(board)
     name = name_of(path)
-    every: list[Series] = [one for given in measured for one in read_side(given, file).series.values()]
+    every: list[Series] = [series for given in measured for series in read_side(given, file).series.values()]
     series = [one for one in every if one.provenance.get("board", name) == name]
     read = Bounds(bounds or bounds_file(path))
     found = unmatched(read, series, whole=bool(measured), virtual=boardfile.emulated(path))
@@ -179,7 +186,7 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
     else:
         for one in found:
             out.print(escape(str(one)))
-        out.print(f"{len(read.rows)} rows, {len(found)} of them can match no series")
+        out.print(f"{len(read.rows)} rows, {len(found)} of them cannot match any series")
     raise SystemExit(1 if found else 0)
 
 

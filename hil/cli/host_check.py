@@ -1,4 +1,4 @@
-"""What this machine has and lacks for the work: `hil doctor`."""
+"""`hil doctor`: the requirements of this project, checked on this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOOLS: tuple[tuple[str, tuple[int, ...]], ...] = (
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing that was looked at: whether it is good, what was found, what to do where it is not."""
+    """One requirement: whether it is met, what was found, and what to do if it is not met."""
 
     name: str
     good: bool
@@ -34,7 +34,7 @@ class Requirement:
 
 
 def run() -> list[Requirement]:
-    """Look at everything; never raises."""
+    """Check all requirements; never raises."""
     return [*_python(), *_tools(), _serial(), *_report(), *_images(), _priority()]
 
 
@@ -55,18 +55,15 @@ def _tools() -> Iterator[Requirement]:
         if path is None:
             yield Requirement(command, False, "not in PATH", remedy)
             continue
-        said = _output([path, "--version"])
-        numbers = re.search(r"\d+(?:\.\d+)+", said)
+        numbers = re.search(r"\d+(?:\.\d+)+", _output([path, "--version"]))
         found = tuple(map(int, numbers[0].split("."))) if numbers else ()
-        wanted = ".".join(map(str, oldest))
         good = not oldest or found >= oldest
-        yield Requirement(
-            command, good, f"{numbers[0] if numbers else 'version unknown'} ({path})", f"needs {wanted} or later"
-        )
+        needed = f"install {'.'.join(map(str, oldest))} or later"
+        yield Requirement(command, good, f"{numbers[0] if numbers else 'version unknown'} ({path})", needed)
 
 
 def _serial() -> Requirement:
-    """labgrid needs its fork of pyserial; both install `serial`, and the last one installed wins."""
+    """Check that labgrid's fork of pyserial is the `serial` package: both install it, and the last one wins."""
     upstream = _installed("pyserial")
     fork = _installed("pyserial-labgrid")
     good = fork is not None and upstream is None
@@ -97,7 +94,7 @@ def _images() -> Iterator[Requirement]:
 
 
 def _priority() -> Requirement:
-    """Real-time priority for the console's reader is a help, not a need."""
+    """Report whether the console's reader may have real-time priority, which is optional."""
     try:
         policy = os.sched_getscheduler(0), os.sched_getparam(0)
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))

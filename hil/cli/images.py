@@ -26,7 +26,7 @@ def image() -> None:
 @image.command("list")
 @json_option
 def image_list(json_: bool) -> None:
-    """List the images and whether they are ready."""
+    """List the images and their states."""
     from hil.image import manifest as manifests
     from hil.image import store
 
@@ -45,10 +45,10 @@ def image_list(json_: bool) -> None:
 
 @image.command("build")
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Build again even if it is there.")
-@click.option("--mirror", metavar="URL", help="Package mirror instead of the default one.")
+@click.option("--force", is_flag=True, help="Build it again if it exists.")
+@click.option("--mirror", metavar="URL", help="Package mirror instead of the default.")
 def image_build(name: str, force: bool, mirror: str | None) -> None:
-    """Build the image NAME, unless it is there."""
+    """Build the image NAME, unless it exists."""
     from hil.host.progress import shown
     from hil.image import build, manifest
 
@@ -59,14 +59,14 @@ def image_build(name: str, force: bool, mirror: str | None) -> None:
 
 @image.command("add")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", default=DEFAULT_ADDED, show_default=True, help="The manifest in images/ that describes it.")
-@click.option("--arguments", metavar="'...'", help="QEMU's arguments, in place of those in the build's simulate.")
-@click.option("--force", is_flag=True, help="Replace the image that was added under this name before.")
+@click.option("--name", default=DEFAULT_ADDED, show_default=True, help="Its manifest in images/.")
+@click.option("--arguments", metavar="'...'", help="QEMU's arguments, instead of those in the build's `simulate`.")
+@click.option("--force", is_flag=True, help="Replace the image of this name.")
 def image_add(path: Path, name: str, arguments: str | None, force: bool) -> None:
     """Add the image of a WasmEdge-on-seL4 build, or of another CAmkES VM for QEMU.
 
-    PATH is a build directory with `simulate` and `images/`, the directory above it, or an archive of
-    it, as the upstream release is one. Nothing of it is run.
+    PATH is a build directory with `simulate` and `images/`, the directory above it, or an archive of it, such as the
+    upstream release. None of its programs is run.
     """
     from hil.host.progress import shown
     from hil.image import manifest
@@ -82,7 +82,7 @@ def image_add(path: Path, name: str, arguments: str | None, force: bool) -> None
 @click.argument("name")
 @json_option
 def image_info(name: str, json_: bool) -> None:
-    """Show what the image NAME is made of."""
+    """Print the files, the origin and the packages of the image NAME."""
     found = stored(name)
     if json_:
         as_json(
@@ -101,7 +101,7 @@ def image_info(name: str, json_: bool) -> None:
 @image.command("verify")
 @click.argument("name")
 def image_verify(name: str) -> None:
-    """Read all files of the image NAME again and compare their digests."""
+    """Verify the digests of all files of the image NAME."""
     from hil.image import store
 
     found = stored(name)
@@ -110,6 +110,7 @@ def image_verify(name: str) -> None:
 
 
 def stored(name: str) -> Image:
+    """Return the image NAME. Raises `ConfigurationError` if it is not built."""
     from hil.image import manifest, store
 
     described = manifest.find(name)

@@ -1,4 +1,4 @@
-"""`hil lab`: a lab of emulated boards on this machine, behind labgrid's own coordinator and exporter."""
+"""`hil lab`: a lab of emulated boards on this machine, with labgrid's coordinator and exporter."""
 
 from __future__ import annotations
 
@@ -13,26 +13,33 @@ directory_option = click.option(
     "--directory",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where it lives: state, logs, TFTP [in XDG_RUNTIME_DIR or ~/.cache].",
+    help="The directory of its state, logs and TFTP files [in XDG_RUNTIME_DIR or ~/.cache].",
 )
 
 
 @click.group()
 def lab() -> None:
-    """A lab of emulated boards on this machine, as real boards are in one."""
+    """A lab of emulated boards on this machine, used like a lab of real boards."""
 
 
 @lab.command("up")
 @click.argument("count", metavar="N", type=click.IntRange(min=1))
 @click.option("--serial", type=click.Choice(["rfc2217", "raw"]), default="rfc2217", show_default=True)
-@click.option("--baud", type=click.IntRange(min=300), metavar="RATE", help="Pace the serial lines, 115200 for example.")
-@click.option("--image", default="reference", show_default=True, metavar="NAME", help="The machines of this image.")
-@directory_option
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The coordinator's [any that is free].")
-@click.option("--listen", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where all of it listens.")
-@click.option("--insecure", is_flag=True, help="Yes, on an address that others reach, who may then do anything there.")
 @click.option(
-    "--foreground", is_flag=True, help="Stay, and take it down at Ctrl-C, or when this command ends in any way."
+    "--baud",
+    type=click.IntRange(min=300),
+    metavar="RATE",
+    help="Limit the speed of the serial lines, for example to 115200.",
+)
+@click.option("--image", default="reference", show_default=True, metavar="NAME", help="The image of the boards.")
+@directory_option
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The coordinator's port [any free one].")
+@click.option(
+    "--listen", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="The address on which it listens."
+)
+@click.option("--insecure", is_flag=True, help="Permit an address that others reach; they can then control the lab.")
+@click.option(
+    "--foreground", is_flag=True, help="Stay in the foreground; the lab ends with this command, also at Ctrl-C."
 )
 def lab_up(
     count: int,
@@ -45,9 +52,9 @@ def lab_up(
     insecure: bool,
     foreground: bool,
 ) -> None:
-    """Take up a lab of N boards, at the places box-1 to box-N, switched off.
+    """Start a lab of N boards at the places box-1 to box-N, switched off.
 
-    What is printed on standard output is for a shell: eval "$(hil lab up 3)".
+    The standard output is for a shell: eval "$(hil lab up 3)".
     """
     from hil.lab import Lab
 
@@ -84,7 +91,7 @@ def lab_up(
 @directory_option
 @json_option
 def lab_status(directory: Path | None, json_: bool) -> None:
-    """Show the lab's parts and boards; the exit status is 1 when one of its parts has died."""
+    """Print the lab's parts and boards. The exit status is 1 if one of its parts has died."""
     from hil.lab import Lab
 
     status = Lab.find(directory).status()
@@ -106,8 +113,8 @@ def lab_status(directory: Path | None, json_: bool) -> None:
 @lab.command("down")
 @directory_option
 def lab_down(directory: Path | None) -> None:
-    """End the lab and everything that runs of it, also when its supervisor is dead. The logs stay."""
+    """Stop the lab and all its processes, also if its supervisor is dead. The logs stay."""
     from hil.lab import take_down
 
     count = take_down(directory)
-    out.print(f"{count} processes ended" if count else "nothing was up")
+    out.print(f"{count} processes ended" if count else "no lab was running")

@@ -1,4 +1,4 @@
-"""`hil link`: what a board's line adds to what is seen over it."""
+"""`hil link`: the delay of a board's serial line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hil.errors import ConfigurationError
 @boot_option
 @json_option
 def link_(name: str, image: str | None, boot: bool, json_: bool) -> None:
-    """Bring a board up and measure the link to its shell."""
+    """Bring a board up and measure the delays of the link to its shell."""
     with powered(name, image, snapshots=not boot) as chosen:
         brought_up(chosen, boot=boot)
         from hil.guest import Guest
@@ -22,8 +22,8 @@ def link_(name: str, image: str | None, boot: bool, json_: bool) -> None:
 
         found = link.of(Guest(chosen))
         if found is None:
-            raise ConfigurationError(f"board {name} is a recording, whose link cannot be measured")
+            raise ConfigurationError(f"board {name} is a recording: its link cannot be measured")
         if json_:
             as_json({"board": chosen.name, **vars(found), "transport": vars(found.transport), "hints": found.hints})
             return
-        show([{"what": what, "is": told} for what, told in found.facts.items()], False)
+        show([{"what": what, "is": value} for what, value in found.facts.items()], False)

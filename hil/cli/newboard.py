@@ -1,4 +1,4 @@
-"""`hil board new`: a board file by asking, or by flags."""
+"""`hil board new`: a board file from options, or from questions at the terminal."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ REST = 3.0  # seconds without power, enough for the capacitors of most boards
 
 @click.command("new")
 @click.argument("name")
-@click.option("--place", help="A place of the coordinator's, which knows what the board has.")
-@click.option("--coordinator", metavar="HOST[:PORT]", help="Where that is; else LG_COORDINATOR says.")
-@click.option("--power", metavar="MODEL:HOST:INDEX", help="Without a place: a power switch of labgrid's models.")
+@click.option("--place", help="A place of the coordinator; its resources are the board's.")
+@click.option("--coordinator", metavar="HOST[:PORT]", help="The coordinator's address [LG_COORDINATOR].")
+@click.option("--power", metavar="MODEL:HOST:INDEX", help="Without a place: a power switch that labgrid supports.")
 @click.option("--serial", metavar="PORT", help="Without a place: /dev/..., HOST:PORT (RFC 2217) or raw:HOST:PORT.")
-@click.option("--tftp", metavar="DIRECTORY", help="Without a place: what a TFTP server on this host serves.")
-@click.option("--image", metavar="NAME", help="What it boots.")
+@click.option("--tftp", metavar="DIRECTORY", help="Without a place: the directory of this host's TFTP server.")
+@click.option("--image", metavar="NAME", help="The image that it boots.")
 @click.option("--uboot/--no-uboot", "uboot", default=None, help="Whether U-Boot starts it.")
-@click.option("--prompt", help="U-Boot's, a regular expression.")
-@click.option("--boot-command", help="What boots the image once it is loaded.")
+@click.option("--prompt", help="U-Boot's prompt, a regular expression.")
+@click.option("--boot-command", help="U-Boot's command that boots the loaded image.")
 @click.option("--load", metavar="FILE=ADDRESS", multiple=True, help="A file of the image that U-Boot loads.")
-@click.option("--force", is_flag=True, help="Overwrite the file that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def board_new(
     name: str,
     place: str | None,
@@ -50,30 +50,31 @@ def board_new(
     load: Sequence[str],
     force: bool,
 ) -> None:
-    """Write boards/NAME.yaml, or the file NAME where it ends in .yaml. On a terminal it asks for what no flag says."""
+    """Write boards/NAME.yaml, or the file NAME if it ends in .yaml. On a terminal, ask for missing options."""
     from hil.board import boardfile
     from hil.board.draft import draft
+    from hil.board.draft_input import power_switch, serial_port, tftp_server
     from hil.image import manifest
 
     path = Path(name) if name.endswith(".yaml") else boardfile.BOARDS_DIR / f"{name}.yaml"
     if not NAME.fullmatch(path.stem):
-        raise ConfigurationError(f"{path.stem!r} is no name for a board", hint=f"it has to match {NAME.pattern}")
+        raise ConfigurationError(f"{path.stem!r} is not a board's name", hint=f"choose one that matches {NAME.pattern}")
     if path.exists() and not force:
-        raise ConfigurationError(f"{path} is there already", hint="give --force to overwrite it, or another name")
+        raise ConfigurationError(f"{path} exists", hint="give --force to overwrite it, or choose another name")
     if place is None and not (power or serial):
         place = _ask("--place", "Place in the lab (empty: none)", "") or None
     if place is not None:
         if power or serial or tftp:
-            raise ConfigurationError("--power, --serial and --tftp are for a board without --place")
+            raise ConfigurationError("--power, --serial and --tftp cannot be combined with --place")
         resources = _of_place(place, coordinator)
-        for one in resources:
-            out.print(f"[dim]{escape(f'{place} has {one.cls} {one.name}')}[/]")
+        for resource in resources:
+            out.print(f"[dim]{escape(f'{place} has {resource.cls} {resource.name}')}[/]")
     else:
-        resources = _by_hand(
-            power or _ask("--power", "Power switch (MODEL:HOST:INDEX)"),
-            serial or _ask("--serial", "Serial port (/dev/..., HOST:PORT or raw:HOST:PORT)"),
-            tftp,
-        )
+        resources = [
+            power_switch(power or _ask("--power", "Power switch (MODEL:HOST:INDEX)")),
+            serial_port(serial or _ask("--serial", "Serial port (/dev/..., HOST:PORT or raw:HOST:PORT)")),
+        ]
+        resources += [tftp_server(tftp)] if tftp is not None else []
     chosen = manifest.find(image or _ask("--image", f"Image ({', '.join(manifest.available())})", "reference"))
     if uboot is None:
         given = bool(prompt or boot_command or load)
@@ -84,18 +85,18 @@ def board_new(
     _write(path, text)
     board = name if name.endswith(".yaml") else path.stem
     out.print(
-        f"{escape(str(path))} is written. Look it over, then see it boot:\n  hil board boot --board {escape(board)}\n"
-        "docs/adding-a-board.md says more; once it works, say in its first line what was proven."
+        f"{escape(str(path))} is written. Check it, then boot the board:\n  hil board boot --board {escape(board)}\n"
+        "See docs/adding-a-board.md. Once it works, write into its first line what was proven."
     )
 
 
 def _ask(flag: str, question: str, default: str | None = None) -> str:
-    """What the user says at the terminal; without one the default."""
+    """Return the user's answer; without a terminal the default. Raises `ConfigurationError` without either."""
     if sys.stdin.isatty():
         answer: str = click.prompt(question, default=default, show_default=bool(default))
         return answer
     if default is None:
-        raise ConfigurationError(f"{flag} is missing, and there is no terminal to ask at", hint=f"give {flag}")
+        raise ConfigurationError(f"{flag} is missing, and there is no terminal for a question", hint=f"give {flag}")
     return default
 
 
@@ -111,43 +112,13 @@ def _of_place(name: str, coordinator: str | None) -> list[Resource]:
         connection.close()
 
 
-def _by_hand(power: str, serial: str, tftp: str | None) -> list[Resource]:
-    from hil.board.draft import Resource
-
-    switch = re.fullmatch(r"(\w+):(.+):(\d+)", power)
-    if switch is None:
-        raise ConfigurationError(f"{power!r} is not MODEL:HOST:INDEX", hint="netio:pdu.lab:3, for example")
-    network = re.fullmatch(r"(raw:)?([^/]+):(\d+)", serial)
-    if network is None and not serial.startswith("/"):
-        raise ConfigurationError(f"{serial!r} is no serial port", hint="/dev/ttyUSB0, HOST:PORT or raw:HOST:PORT")
-    model, host, index = switch.groups()
-    resources = [Resource("NetworkPowerPort", arguments={"model": model, "host": host, "index": int(index)})]
-    if network is not None:
-        protocol = "raw" if network[1] else "rfc2217"
-        where = {"host": network[2], "port": int(network[3]), "protocol": protocol, "speed": 115200}
-        resources.append(Resource("NetworkSerialPort", arguments=where))
-    else:
-        resources.append(Resource("RawSerialPort", arguments={"port": serial, "speed": 115200}))
-    if tftp is not None:
-        served = {"internal": tftp.rstrip("/") + "/", "external": ""}
-        resources.append(Resource("TFTPProvider", arguments=served))
-    return resources
-
-
 def _uboot(prompt: str | None, boot_command: str | None, load: Sequence[str]) -> Uboot:
     from hil.board.draft import Uboot
+    from hil.board.draft_input import boot_files
 
     if not load and (prompt is None or boot_command is None):
         load = _ask("--load", "Files to load (FILE=ADDRESS, more after a space; empty: none)", "").split()
-    files: dict[str, int | str] = {}
-    for one in load:
-        file, equals, address = one.partition("=")
-        if not equals or not file or not address:
-            raise ConfigurationError(f"{one!r} is not FILE=ADDRESS", hint="kernel=0x40400000 or kernel='${loadaddr}'")
-        try:
-            files[file] = int(address, 0)
-        except ValueError:
-            files[file] = address
+    files = boot_files(load)  # before further questions
     return Uboot(
         prompt or _ask("--prompt", "U-Boot's prompt (a regular expression)", "=> "),
         boot_command or _ask("--boot-command", "U-Boot's command that boots", "run bootcmd"),
@@ -156,7 +127,7 @@ def _uboot(prompt: str | None, boot_command: str | None, load: Sequence[str]) ->
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file once it is known to be a board's, whole or not at all."""
+    """Check that the text is a valid board file, and write it atomically."""
     from hil.board import boardfile
 
     try:

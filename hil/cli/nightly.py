@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from hil.cli.common import echo, tell
+from hil.cli.common import echo, print_error
 
 
 @click.command()
@@ -36,7 +36,7 @@ def nightly(plan: Path, dry_run: bool, resume: bool | None, directory: Path | No
         _show(plan, root)
     result = night.run_night(plan, root, resume=resume, log=echo)
     if result.error:
-        tell(result.error)
+        print_error(result.error)
     echo(f"\n{result.text}", nl=False)
     if result.path:
         echo(f"\nsummary: {result.path / state.SUMMARY}")

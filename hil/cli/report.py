@@ -1,4 +1,4 @@
-"""`hil report`: one HTML file of Allure's results."""
+"""`hil report`: one HTML file from Allure's results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from hil.cli.common import err, out
 @click.option(
     "--history-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Earlier reports, by which failures are new or fixed [allure-history.jsonl beside the report].",
+    help="Earlier reports, to mark failures as new or fixed [allure-history.jsonl beside the report].",
 )
-@click.option("--gate", is_flag=True, help="End with status 1 where the report's quality gate is not kept.")
+@click.option("--gate", is_flag=True, help="End with status 1 if the report fails its quality gate.")
 def report(results: Path | None, output: Path | None, title: str, history_file: Path | None, gate: bool) -> NoReturn:
-    """Make one HTML file of the Allure results in RESULTS [reports/results].
+    """Write one HTML file from the Allure results in RESULTS [reports/results].
 
-    A run that was killed is shown as killed, from the journal that it wrote beside its results.
+    A killed run is shown as killed, from the journal beside its results.
     """
     from hil.report import build
     from hil.report.gate import kept

@@ -1,4 +1,4 @@
-"""`hil review`, `hil compare`: what to look at of a night, and two sides beside each other."""
+"""`hil review`, `hil compare`: the findings of a night, and comparisons of two nights, images or boards."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Where to [the night's own].",
+    help="The output directory [that of the night].",
 )
 @click.option(
-    "--nights", type=click.IntRange(2), default=30, show_default=True, help="How many nights are looked back on."
+    "--nights", type=click.IntRange(2), default=30, show_default=True, help="The number of nights to look back on."
 )
 @json_option
 def review(night: str | None, file: Path, output: Path | None, nights: int, json_: bool) -> None:
-    """Tell what to look at of NIGHT [the newest], and make its overview and trend pages.
+    """Print the findings of NIGHT [the newest], and write its overview and trend pages.
 
-    The pages are files that open from anywhere. `hil nightly` makes them at each night's end.
+    The pages need no server. `hil nightly` writes them at the end of each night.
     """
     from hil.history.store import History
     from hil.nightly import state
@@ -43,28 +43,28 @@ def review(night: str | None, file: Path, output: Path | None, nights: int, json
         window = ReviewWindow.of(history, night, nights)
         for why in history.left_out:
             err.print(f"hil: {escape(why)}")
-    own = next((one for one in state.nights(file.parent) if one.name == window.night.name), None)
+    own = next((own for own in state.nights(file.parent) if own.name == window.night.name), None)
     window = replace(window, idle=own.idle if own else {})
     made = make(window, output or _directory(file, window.night.name))
     if json_:
         as_json(made.facts)
     else:
-        _tell(made)
+        _print(made)
 
 
 def _directory(history: Path, night: str) -> Path:
-    """Where a night's pages go: to its directory, or where that is gone to one beside the nights."""
+    """Return the directory of a night's pages: the night's own, or if that is removed one beside the nights."""
     own = history.absolute().parent / night
     return own if own.is_dir() else own.parent / "review" / night
 
 
-def _tell(made: Review) -> None:
+def _print(made: Review) -> None:
     out.print(f"[bold]night {escape(made.window.night.name)}: {escape(made.verdict)}[/]")
-    for one in made.findings:
-        style = "red" if one.bad and one.new else "yellow" if one.bad else "green"
-        new = ", new" if one.new else ""
-        out.print(f"- [bold {style}]{one.kind}{new}:[/] {escape(one.text)}")
-        for text in filter(None, (*one.details, one.context)):
+    for finding in made.findings:
+        style = "red" if finding.bad and finding.new else "yellow" if finding.bad else "green"
+        new = ", new" if finding.new else ""
+        out.print(f"- [bold {style}]{finding.kind}{new}:[/] {escape(finding.text)}")
+        for text in filter(None, (*finding.details, finding.context)):
             out.print(f"    {escape(text)}")
     out.print(f"\noverview: {escape(str(made.overview))}")
 
@@ -78,15 +78,15 @@ def _tell(made: Review) -> None:
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Make a page with pictures there, too.",
+    help="Also write a page with pictures there.",
 )
 @json_option
 def compare(a: str, b: str, file: Path, output: Path | None, json_: bool) -> None:
-    """Hold the figures of A against those of B.
+    """Compare the figures of A with those of B.
 
-    Each is a night, NIGHT:RUN, a results file, a run's directory, image:NAME or board:NAME; of the last two the newest
-    figures in the history. Series are paired by quantity, subject and test. It compares and does not judge: the exit
-    status is 0 unless the input is wrong.
+    Each is a night, NIGHT:RUN, a results file, a run's directory, image:NAME or board:NAME; the last two stand for
+    the newest figures in the history. Series are paired by quantity, subject and test. The exit status is 0 unless the
+    input is wrong.
     """
     from hil.review import comparison
 

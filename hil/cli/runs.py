@@ -19,8 +19,8 @@ from hil.cli.common import (
     image_option,
     json_option,
     powered,
+    print_error,
     seed_option,
-    tell,
 )
 from hil.errors import HilError
 from hil.text import printable
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from hil.wasm import Verdict
 
 STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
-GARBLED = 70  # exited with 0, but the output is not what the module wrote
-# there was no run: apart from what a module is likely to exit with, 1 and 2 among it
+GARBLED = 70  # exited with 0, but the output was garbled on the line
+# there was no run; modules rarely exit with these, unlike 1 and 2
 NO_RUN = {"configuration": 64, "infrastructure": 71, "image": 72}
 
 
 class _Run(click.Command):
-    """Ends with a status of `NO_RUN` where nothing was run."""
+    """A command that ends with a status of `NO_RUN` if no module was run."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         try:
@@ -48,7 +48,7 @@ class _Run(click.Command):
         try:
             return super().invoke(context)
         except HilError as error:
-            tell(error)
+            print_error(error)
             raise SystemExit(NO_RUN[error.origin]) from None
 
 
@@ -59,8 +59,10 @@ class _Run(click.Command):
 @image_option
 @seed_option
 @boot_option
-@click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, show_default=True, help="Seconds it may run.")
-@click.option("--raw", is_flag=True, help="Write the output as it is to a terminal, too, which it then acts on.")
+@click.option(
+    "--limit", type=click.FloatRange(min=0.001), default=30.0, show_default=True, help="Time limit in seconds."
+)
+@click.option("--raw", is_flag=True, help="Do not escape control characters on a terminal.")
 @json_option
 def run(
     module: str,
@@ -78,39 +80,39 @@ def run(
     MODULE is a file, an OCI image layout (its directory or tar, or oci-layout:PATH[:TAG][@DIGEST]) or an
     artifact in a registry: oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]; oci+http:// for one without TLS.
 
-    The output goes to a pipe or a file as it is; on a terminal its control characters are shown as `\\x1b`.
+    On a terminal the output's control characters are escaped as `\\x1b`; a pipe or a file gets the output unchanged.
 
-    An emulated board is restored from its snapshot, which the first run makes.
+    An emulated board is restored from its snapshot, which the first run creates.
 
-    The exit status is the module's own where it exited (255 for any beyond a byte). Else:
+    If the module exited, its code is the exit status (255 for codes beyond a byte). Otherwise:
 
     \b
     65  failed: refused or ended by the runner     66  faulted
     67  silent                                     68  stuck
     69  no agent                                   70  exited with 0, output garbled on the line
-    64  no run: the command line, the board, the image or the module is wrong
-    71  no run: the test bed failed
-    72  no run: the image did not come up, or its guest failed
+    64  not run: the command line, the board, the image or the module is wrong
+    71  not run: the test bed failed
+    72  not run: the image did not come up, or its guest failed
     130 interrupted with Ctrl-C
 
-    A module may exit with one of these, too: the last line on standard error, and `verdict` with --json,
-    say which it was.
+    A module may exit with one of these, too: the last line on standard error, and `verdict` with --json, distinguish
+    them.
     """
     from hil.guest import Guest
     from hil.guest.typed import text_of
     from hil.host.progress import shown
     from hil.wasm import Runner, oci
 
-    loaded = oci.load(module)  # before a board is paid for
-    if loaded.path is None and loaded.source != module:  # what a tag means today
+    loaded = oci.load(module)  # before a board is acquired
+    if loaded.path is None and loaded.source != module:  # the digest behind a tag
         err.print(f"[dim]{escape(loaded.source)}[/]")
     with powered(name, image, seed, snapshots=not boot) as chosen:
-        Runner(Guest(chosen)).check_size(loaded)  # before a boot is paid for
+        Runner(Guest(chosen)).check_size(loaded)  # before the boot
         brought_up(chosen, boot=boot)
         with shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
             runner = Runner(Guest(chosen, progress=progress))
             runner.place(loaded)
-        words = (text_of(os.fsencode(word)) for word in arguments)  # the bytes as they were given, in any locale
+        words = (text_of(os.fsencode(word)) for word in arguments)  # unchanged bytes, in any locale
         done = runner.run(loaded, *words, limit=limit)
     if json_:
         as_json(
@@ -136,14 +138,14 @@ def run(
 
 
 def _write(output: bytes, *, raw: bool) -> None:
-    """Write a module's output: on a terminal escaped, as `cat -v` would, unless `raw`; anywhere else as it is."""
+    """Write a module's output; on a terminal escaped as by `cat -v`, unless `raw`."""
     shown = not raw and sys.stdout.isatty()
     sys.stdout.buffer.write(printable(output.decode("utf-8", "surrogateescape")).encode() if shown else output)
     sys.stdout.buffer.flush()
 
 
 def exit_status(verdict: Verdict) -> int:
-    """What a shell is told of a verdict; a module's code beyond a byte is told as 255."""
+    """Return the exit status for a verdict: a module's own code, 255 for codes beyond a byte."""
     code = getattr(verdict, "code", None)
     if verdict.name == "exited" and code is not None:
         return code if 0 <= code <= 255 else 255

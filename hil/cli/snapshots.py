@@ -1,4 +1,4 @@
-"""`hil snapshot`: the saved machines that emulated boards are restored from."""
+"""`hil snapshot`: the snapshots of emulated boards."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def snapshot() -> None:
 @snapshot.command("list")
 @json_option
 def snapshot_list(json_: bool) -> None:
-    """List the snapshots, those used last first.
+    """List the snapshots, the last used first.
 
-    `size` is what one takes on the disk: in MiB, with --json in bytes.
+    `size` is that on the disk: in MiB, with --json in bytes.
     """
     from hil.host.disk import MIB
     from hil.qemu import snapshot as snapshots
@@ -41,9 +41,11 @@ def snapshot_list(json_: bool) -> None:
 
 
 @snapshot.command("clear")
-@click.option("--keep-mib", type=click.IntRange(min=0), default=0, metavar="N", help="Keep N MiB, those used last [0].")
+@click.option(
+    "--keep-mib", type=click.IntRange(min=0), default=0, metavar="N", help="Keep N MiB of those used last [0]."
+)
 def snapshot_clear(keep_mib: int) -> None:
-    """Remove the snapshots. Boards that are up do not notice, the next ones are booted and saved anew."""
+    """Remove the snapshots. Running boards are not affected; the next ones are booted and saved again."""
     from hil.host.disk import MIB
     from hil.qemu import snapshot as snapshots
 

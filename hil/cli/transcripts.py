@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, echo, json_option, out, tell
+from hil.cli.common import as_json, echo, json_option, out, print_error
 from hil.errors import HilError
 
 
@@ -19,7 +19,7 @@ def transcript() -> None:
 
 
 class TranscriptPosition(click.ParamType):  # type: ignore[type-arg]
-    """A place in a transcript: a line's number, or seconds since the first byte."""
+    """A position in a transcript: a line number, or seconds since the first byte."""
 
     name = "LINE|SECONDSs"
 
@@ -27,7 +27,7 @@ class TranscriptPosition(click.ParamType):  # type: ignore[type-arg]
         try:
             place = float(value[:-1]) if value.endswith("s") else int(value)
         except ValueError:
-            self.fail(f"{value!r} is neither a line's number (12) nor seconds (3.5s)", param, context)
+            self.fail(f"{value!r} is neither a line number (12) nor seconds (3.5s)", param, context)
         return place
 
 
@@ -36,10 +36,10 @@ file_argument = click.argument("file", type=click.Path(path_type=Path))
 
 @transcript.command("show")
 @file_argument
-@click.option("--from", "begin", type=TranscriptPosition(), help="First line: its number, or seconds as 3.5s.")
+@click.option("--from", "begin", type=TranscriptPosition(), help="First line: its number, or seconds like 3.5s.")
 @click.option("--to", "end", type=TranscriptPosition(), help="Last line, in the same way.")
-@click.option("--sent", is_flag=True, help="Show what was sent, too, marked >.")
-@click.option("--times", is_flag=True, help="Show the seconds since the line before as well.")
+@click.option("--sent", is_flag=True, help="Also show sent bytes, marked >.")
+@click.option("--times", is_flag=True, help="Also show the seconds since the line before.")
 @json_option
 def transcript_show(file: Path, begin: float | None, end: float | None, sent: bool, times: bool, json_: bool) -> None:
     """Print the lines of FILE: number, seconds since the first byte, text without control characters."""
@@ -56,10 +56,12 @@ def transcript_show(file: Path, begin: float | None, end: float | None, sent: bo
 @transcript.command("grep")
 @click.argument("pattern")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-i", "--ignore-case", is_flag=True, help="Make no difference between a and A.")
-@click.option("-C", "--context", type=click.IntRange(0), default=0, metavar="N", help="N lines before and after, too.")
+@click.option("-i", "--ignore-case", is_flag=True, help="Ignore case.")
+@click.option(
+    "-C", "--context", type=click.IntRange(0), default=0, metavar="N", help="Also print N lines before and after."
+)
 def transcript_grep(pattern: str, files: tuple[Path, ...], ignore_case: bool, context: int) -> NoReturn:
-    """Print the lines that hold PATTERN, a regular expression of Python's: FILE:LINE:SECONDS:text.
+    """Print the lines that match PATTERN, a Python regular expression: FILE:LINE:SECONDS:text.
 
     The exit status is grep's: 0 found, 1 not found, 2 for an error.
     """
@@ -72,8 +74,8 @@ def transcript_grep(pattern: str, files: tuple[Path, ...], ignore_case: bool, co
             for line in listing.grep(file, expression, context=context):
                 echo(line)
                 found = True
-        except HilError as error:  # as grep does: on with the others
-            tell(error)
+        except HilError as error:  # continue with the other files, as grep does
+            print_error(error)
             failed = True
     raise SystemExit(2 if failed else 0 if found else 1)
 
@@ -81,12 +83,15 @@ def transcript_grep(pattern: str, files: tuple[Path, ...], ignore_case: bool, co
 @transcript.command("export")
 @file_argument
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="The asciicast [NAME.cast in this directory].")
-@click.option("--title", help="The title that a player shows [NAME].")
+@click.option("--title", help="The title [NAME].")
 @click.option(
-    "--idle-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Let players cut longer pauses."
+    "--idle-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Shorten longer pauses during playback.",
 )
 def transcript_export(file: Path, output: Path | None, title: str | None, idle_limit: float | None) -> None:
-    """Write FILE as an asciicast (version 2), which terminal players show; `-o -` is standard output."""
+    """Write FILE as an asciicast (version 2) for terminal players; `-o -` is standard output."""
     from hil.console import asciicast
     from hil.console.recording import Recording
 
@@ -104,10 +109,10 @@ def transcript_export(file: Path, output: Path | None, title: str | None, idle_l
 @transcript.command("replay")
 @file_argument
 @click.option(
-    "--speed", type=click.FloatRange(0), default=1.0, show_default=True, help="2 is twice as fast, 0 at once."
+    "--speed", type=click.FloatRange(0), default=1.0, show_default=True, help="2 is twice as fast, 0 without pauses."
 )
 def transcript_replay(file: Path, speed: float) -> None:
-    """Play what came in FILE to the terminal, as fast as it came; Ctrl-C ends it."""
+    """Play the received bytes of FILE on the terminal, at their original speed; Ctrl-C ends it."""
     from hil.console.recording import Recording
     from hil.console.replay import paced
 

@@ -66,12 +66,12 @@ def test_a_file_that_is_there_is_not_overwritten_unless_forced(tmp_path: Path) -
     [
         ((), "--power is missing"),
         (POWER, "--serial is missing"),
-        (("--power", "pdu", *SERIAL), "not MODEL:HOST:INDEX"),
-        ((*POWER, "--serial", "ttyUSB0"), "is no serial port"),
-        ((*POWER, *SERIAL, "--image", "nothing"), "there is no image 'nothing'"),
-        ((*POWER, *SERIAL, "--load", "kernel"), "is not FILE=ADDRESS"),
+        (("--power", "pdu", *SERIAL), "MODEL:HOST:INDEX"),
+        ((*POWER, "--serial", "ttyUSB0"), "'ttyUSB0'"),
+        ((*POWER, *SERIAL, "--image", "nothing"), "'nothing'"),
+        ((*POWER, *SERIAL, "--load", "kernel"), "FILE=ADDRESS"),
         ((*POWER, *SERIAL, *UBOOT, "--load", "kernel=0"), "nothing to load files from"),
-        ((*POWER, "--place", "p"), "for a board without --place"),
+        ((*POWER, "--place", "p"), "--place"),
     ],
 )
 def test_what_is_missing_or_wrong_is_told(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
@@ -82,8 +82,8 @@ def test_what_is_missing_or_wrong_is_told(tmp_path: Path, words: tuple[str, ...]
 
 
 def test_names_that_are_none_are_refused(tmp_path: Path) -> None:
-    assert "is no name for a board" in new(Path("../x y"), *POWER, *SERIAL).output
-    assert "cannot write" in new(tmp_path / "nowhere" / "mine.yaml", *POWER, *SERIAL, "--no-uboot").output
+    assert "'x y'" in new(Path("../x y"), *POWER, *SERIAL).output
+    assert "nowhere/mine.yaml" in new(tmp_path / "nowhere" / "mine.yaml", *POWER, *SERIAL, "--no-uboot").output
 
 
 def test_what_would_not_load_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

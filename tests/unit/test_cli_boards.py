@@ -58,7 +58,7 @@ def test_many_boots_are_a_table_of_stages_and_a_rate(stub: str, tmp_path: Path) 
         name, least, middle, greatest = line.split()
         assert name == stage
         assert 0 < float(least) <= float(middle) <= float(greatest)
-    assert "failed boots: 0 of 3 (0 %, 95 % interval 0 % .. 70.76 %)" in lines
+    assert any("0 of 3 (0 %, 95 % interval 0 % .. 70.76 %)" in line for line in lines)
     assert len(list((tmp_path / "transcripts").glob("stub-*.raw"))) == 3, "each is a cold boot"
 
 
@@ -72,9 +72,10 @@ def test_a_failed_boot_is_counted_and_the_series_goes_on(stub: str, failing) -> 
     failing({2: flood})
     result = boot(stub, "--repeat", "4")
     assert result.exit_code == 1
-    assert "failed boots: 1 of 4 (25 %, 95 % interval 0.6309 % .. 80.59 %)" in result.stdout
+    assert "1 of 4 (25 %, 95 % interval 0.6309 % .. 80.59 %)" in result.stdout
     assert "boot 2, image: stage login: a flood: 'y'; transcript: /t/stub.raw" in result.stdout
-    assert "BootError (image): the boot did not reach stage 'login'" in result.stderr
+    assert "BootError (image): " in result.stderr
+    assert "'login'" in result.stderr
 
 
 def test_machines_get_the_same(stub: str, failing) -> None:  # type: ignore[no-untyped-def]
@@ -93,8 +94,8 @@ def test_where_none_comes_up_there_are_no_times(stub: str, failing) -> None:  # 
     failing({1: InfrastructureError("no qemu"), 2: InfrastructureError("no qemu")})
     result = boot(stub, "--repeat", "2")
     assert result.exit_code == 1
-    assert result.stdout.splitlines()[0] == "failed boots: none of them says anything of the image"
-    assert "beside 2 without the image's fault" in result.stdout
+    assert "%" not in result.stdout
+    assert "boots failed otherwise: 2" in result.stdout
     assert json.loads(boot(stub, "--repeat", "1", "--json").stdout)["failures"] == []
 
 

@@ -176,7 +176,7 @@ def test_received_bytes_alone_have_lines_but_no_times(tmp_path: Path, other: str
     [
         (["show", "nothing"], "there is no transcript nothing"),
         (["show", "."], "there is no transcript ."),
-        (["show", "x", "--from", "now"], "neither a line's number (12) nor seconds (3.5s)"),
+        (["show", "x", "--from", "now"], "'now'"),
         (["grep", "[", "x"], "'[' is not a regular expression: "),
         (["grep", "x"], "Missing argument 'FILE...'"),
         (["export", "nothing"], "there is no transcript nothing"),
