@@ -22,6 +22,10 @@ results_argument = click.argument("path", metavar="RESULTS", type=click.Path(pat
 several_argument = click.argument(
     "paths", metavar="RESULTS...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
+board_argument = click.argument("board", default=DEFAULT_BOARD)
+bounds_file_option = click.option(
+    "--bounds", type=click.Path(path_type=Path), metavar="FILE", help="Bounds file [the one beside the board's file]."
+)
 baselines_option = click.option(
     "--baselines",
     type=click.Path(path_type=Path),
@@ -145,13 +149,8 @@ def bounds() -> None:
 
 
 @bounds.command("check")
-@click.argument("board", default=DEFAULT_BOARD)
-@click.option(
-    "--bounds",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The bounds file [the one beside the board's file].",
-)
+@board_argument
+@bounds_file_option
 @click.option(
     "--measured",
     multiple=True,
@@ -173,21 +172,80 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
     from hil.measure.unmatched import unmatched
     from hil.review.comparison_sides import read_side
 
-    if is_place(board):
-        raise ConfigurationError(f"{board} is a place, and bounds belong to a board", hint="give the place's board")
-    path = find(board)
+    path = _board_file(board)
     name = name_of(path)
-    every: list[Series] = [series for given in measured for series in read_side(given, file).series.values()]
-    series = [one for one in every if one.provenance.get("board", name) == name]
+    every: list[Series] = [each for given in measured for each in read_side(given, file).series.values()]
+    series = [each for each in every if each.provenance.get("board", name) == name]
     read = Bounds(bounds or bounds_file(path))
     found = unmatched(read, series, whole=bool(measured), virtual=boardfile.emulated(path))
     if json_:
-        as_json([{"where": one.where, **one.row.model_dump(mode="json"), "why": one.why} for one in found])
+        as_json([{"where": each.where, **each.row.model_dump(mode="json"), "why": each.why} for each in found])
     else:
-        for one in found:
-            out.print(escape(str(one)))
+        for each in found:
+            out.print(escape(str(each)))
         out.print(f"{len(read.rows)} rows, {len(found)} of them cannot match any series")
     raise SystemExit(1 if found else 0)
+
+
+@bounds.command("list")
+@board_argument
+@bounds_file_option
+@json_option
+def bounds_list(board: str, bounds: Path | None, json_: bool) -> None:
+    """List the rows in the bounds file of BOARD, each with the quantity and subject of its series."""
+    from hil.host import toml
+    from hil.measure import Bounds
+
+    read = Bounds(bounds or bounds_file(_board_file(board)))
+    rows = []
+    for number, row in enumerate(read.rows):
+        bound = row.bound()
+        place = toml.place(read.path, ("bound", number)).removeprefix(f"{read.path}:").partition(":")[0]
+        rows.append(
+            {
+                "line": place,
+                "quantity": row.quantity,
+                "subject": row.subject,
+                "clock": row.clock or "any",
+                "bound": str(bound),
+                "marginal": "" if bound.marginal is None else str(bound.marginal),
+                "reason": row.reason,
+            }
+        )
+    show(rows, json_)
+
+
+@bounds.command("suggest")
+@several_argument
+@click.option(
+    "--headroom",
+    type=click.FloatRange(0, 10_000, min_open=True),
+    default=50.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="Distance of each limit from the measured figure.",
+)
+@click.option("--all", "all_", is_flag=True, help="Also for series that were checked against bounds.")
+def bounds_suggest(paths: tuple[Path, ...], headroom: float, all_: bool) -> None:
+    """Print rows for a bounds file from the series in RESULTS that have no bounds yet.
+
+    Each row bounds p99, or p90, p50 or max where the samples are too few for a higher percentile. Append them to
+    boards/NAME.bounds.toml and replace each reason by your own.
+    """
+    from hil.measure.suggestions import as_toml, suggest
+
+    records = [record for path in paths for record in _load(path).records]
+    chosen = [record.series for record in records if all_ or not record.checks]
+    if records and not chosen:
+        raise ConfigurationError(f"all {len(records)} series have bounds", hint="Pass --all for rows of all series.")
+    echo("\n".join(as_toml(row) for row in suggest(chosen, headroom / 100)), nl=False)
+
+
+def _board_file(board: str) -> Path:
+    """Return the file of `board`. Raises `ConfigurationError` for a place."""
+    if is_place(board):
+        raise ConfigurationError(f"{board} is a place, but bounds belong to a board", hint="Name the place's board.")
+    return find(board)
 
 
 def _load(path: Path) -> Results:
