@@ -229,7 +229,7 @@ def bounds_list(board: str, bounds: Path | None, json_: bool) -> None:
 def bounds_suggest(paths: tuple[Path, ...], headroom: float, all_: bool) -> None:
     """Print rows for a bounds file from the series in RESULTS that have no bounds yet.
 
-    Each row bounds p99, or p90, p50 or max where the samples are too few for a higher percentile. Append them to
+    Each row bounds p99, or p90, p50 or max if the samples are too few for a higher percentile. Append them to
     boards/NAME.bounds.toml and replace each reason by your own.
     """
     from hil.measure.suggestions import as_toml, suggest
