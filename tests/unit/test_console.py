@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import resource
 import signal
 import socket
@@ -53,7 +54,7 @@ def test_markers_are_literal(wire: Wire) -> None:
 
 def test_a_time_out_names_the_marker_and_leaves_the_position(wire: Wire) -> None:
     wire.far.sendall(b"halfway\r\nlog")
-    with pytest.raises(LineTimeout, match=r"0\.2 s for 'login: ' or 'ok' .* 12 bytes came") as caught:
+    with pytest.raises(LineTimeout, match=r"0\.2 s.*'login: '.*'ok'.*\b12 bytes") as caught:
         wire.console.wait_for(b"login: ", b"ok", timeout=0.2)
     assert caught.value.evidence is not None
     assert caught.value.evidence.lines == ("halfway", "log")
@@ -64,7 +65,7 @@ def test_a_time_out_names_the_marker_and_leaves_the_position(wire: Wire) -> None
 
 def test_a_time_out_of_nothing_waits_as_long_as_asked(wire: Wire) -> None:
     begin = time.monotonic()
-    with pytest.raises(LineTimeout, match="0 bytes came"):
+    with pytest.raises(LineTimeout, match=r"\b0 bytes"):
         wire.console.wait_for(b"x", timeout=0.3)
     assert 0.3 <= time.monotonic() - begin < QUICK
 
@@ -105,16 +106,16 @@ def test_a_big_write_reaches_a_slow_reader_whole(wire: Wire) -> None:
 
 
 def test_a_write_that_nobody_reads_says_how_much_was_taken(wire: Wire) -> None:
-    with pytest.raises(LineTimeout, match=r"the line took (\d+) of 2000000 bytes in 0\.2 s") as caught:
+    with pytest.raises(LineTimeout, match=r"\d+ of 2000000 bytes.*0\.2 s") as caught:
         wire.console.write(b"x" * 2_000_000, timeout=0.2)
-    taken = int(str(caught.value).split()[3])
+    taken = int(re.findall(r"(\d+) of 2000000", str(caught.value))[0])
     wire.far.setblocking(False)
     arrived = 0
     with contextlib.suppress(BlockingIOError):
         while some := wire.far.recv(MIB):
             arrived += len(some)
     assert 0 < taken == arrived
-    assert "does not read" in str(caught.value)
+    assert caught.value.hint
 
 
 def test_the_end_of_the_line_is_noticed_at_once_and_explained(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_the_end_of_the_line_is_noticed_at_once_and_explained(tmp_path: Path) ->
     try:
         threading.Timer(0.1, wire.cut).start()
         begin = time.monotonic()
-        with pytest.raises(LineClosed, match=r"the line has ended \(eof\): QEMU was killed by SIGKILL"):
+        with pytest.raises(LineClosed, match=r"eof.*QEMU was killed by SIGKILL"):
             wire.console.wait_for(b"x", timeout=60)
         assert time.monotonic() - begin < QUICK
     finally:
@@ -159,7 +160,7 @@ def test_a_pty_whose_other_side_is_gone_has_ended(tmp_path: Path) -> None:
 def test_a_killed_pump_is_noticed(wire: Wire) -> None:
     pumping = wire.console._pump.pid
     os.kill(pumping, signal.SIGKILL)
-    with pytest.raises(LineClosed, match="the process that reads it has died"):
+    with pytest.raises(LineClosed, match=r"\breads\b"):
         wire.console.wait_for(b"x", timeout=QUICK)
 
 
@@ -169,7 +170,7 @@ def test_a_full_disk_ends_the_line_with_the_reason(tmp_path: Path) -> None:
     near, far = socket.socketpair()
     with far, Console(near.detach(), Transcript(tmp_path / "full.raw")) as console:
         far.sendall(b"x")
-        with pytest.raises(LineClosed, match="cannot write the transcript: No space left on device"):
+        with pytest.raises(LineClosed, match="transcript.*No space left on device"):
             console.wait_for(b"x", timeout=QUICK)
 
 
@@ -181,7 +182,7 @@ def test_closed_means_closed(wire: Wire) -> None:
     assert wire.console.closed
     assert wire.console.transcript.read(0, 4) == b"kept"
     for act in (lambda: wire.console.write(b"x"), lambda: wire.console.read(QUICK)):
-        with pytest.raises(LineClosed, match="closed by this side"):
+        with pytest.raises(LineClosed, match="this side"):
             act()
 
 

@@ -18,15 +18,9 @@ def test_an_error_tells_all_it_knows_in_order() -> None:
         hint="look",
         evidence=Evidence(Path("/t/board.raw"), ("one", "two"), 10),
     )
-    assert str(error).splitlines() == [
-        "the boot did not reach stage 'login'",
-        "stage: login",
-        "what to do: look",
-        "last console lines:",
-        "  | one",
-        "  | two",
-        "transcript: /t/board.raw",
-    ]
+    text = str(error)
+    shown = ("the boot did not reach stage 'login'", "stage: login", "look", "  | one", "  | two", "/t/board.raw")
+    assert [text.index(part) for part in shown] == sorted(text.index(part) for part in shown)
     assert error.message == "the boot did not reach stage 'login'"
 
 

@@ -136,7 +136,7 @@ def test_a_machine_killed_in_lock_step_ends_the_line(stub: Path) -> None:
     with board(stub) as one:
         one.boot()
         one.qemu.kill()
-        with pytest.raises(Exception, match="the line has ended"):
+        with pytest.raises(Exception, match="line"):
             one.console.wait_for(b"# ", timeout=20)
 
 
@@ -148,14 +148,14 @@ def test_virtual_time_is_for_emulated_boards(tmp_path: Path) -> None:
         "    drivers:\n      NetworkPowerDriver: {}\n      HilSerialDriver: {}\n      HilStrategy: {}\n"
     )
     stub_board(tmp_path)
-    with pytest.raises(ConfigurationError, match="board real is not emulated, and virtual time is for emulated ones"):
+    with pytest.raises(ConfigurationError, match=r"\breal\b.*emulated"):
         Board(str(path), seed=1)
 
 
 def test_a_tapped_line_is_refused(stub: Path) -> None:
     with board(stub) as one:
         one.line.tap = lambda port: port
-        with pytest.raises(ConfigurationError, match="cannot be kept in lock step"):
+        with pytest.raises(ConfigurationError, match="lock step"):
             one.boot()
 
 
@@ -213,7 +213,7 @@ def test_the_library_may_be_at_any_path(tmp_path: Path, stub: Path, monkeypatch:
 
 @pytest.mark.parametrize("seed", [-1, 1 << 64])
 def test_a_seed_that_qemu_does_not_know_is_refused(stub: Path, seed: int) -> None:
-    with pytest.raises(ConfigurationError, match=rf"there is no seed {seed}\n.*0 to 2\^64 - 1"):
+    with pytest.raises(ConfigurationError, match=rf"{seed}\n.*0 to 2\^64 - 1"):
         board(stub, seed)
 
 

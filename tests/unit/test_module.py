@@ -49,17 +49,17 @@ def load(directory: Path, data: bytes) -> Module:
     [
         (b"", "it is empty"),
         (b"\0as", "starts with"),
-        (b"\0asm", "truncated after 4 bytes"),
-        (b"\0asm\1\0\0", "truncated after 7 bytes"),
-        (b"\x7fELF" + bytes(60), "starts with b'\\x7fELF'"),
-        (b"#!/bin/sh\n", "starts with b'#!/b'"),
-        (b"\0asm\2\0\0\0", "format version 2"),
+        (b"\0asm", "4 bytes"),
+        (b"\0asm\1\0\0", "7 bytes"),
+        (b"\x7fELF" + bytes(60), "b'\\x7fELF'"),
+        (b"#!/bin/sh\n", "b'#!/b'"),
+        (b"\0asm\2\0\0\0", "version 2"),
         (b"\0asm\x0d\0\1\0", "component"),
-        (HEAD + b"\1", "truncated in a number"),
-        (HEAD + b"\1\5abc", "section 1 at byte 8 needs 5 bytes, 3 are left"),
-        (HEAD + b"\1" + b"\xff" * 11, "too long"),
-        (HEAD + section(2, b"\1\5ab"), "beyond its section"),
-        (HEAD + section(2, b"\1" + text("a") + text("b")), "import section is truncated"),
+        (HEAD + b"\1", "byte 9"),
+        (HEAD + b"\1\5abc", "section 1 at byte 8"),
+        (HEAD + b"\1" + b"\xff" * 11, "byte 19"),
+        (HEAD + section(2, b"\1\5ab"), "byte 1"),
+        (HEAD + section(2, b"\1" + text("a") + text("b")), "import section"),
     ],
 )
 def test_what_is_not_a_module_is_named(directory: Path, data: bytes, told: str) -> None:
@@ -67,13 +67,13 @@ def test_what_is_not_a_module_is_named(directory: Path, data: bytes, told: str) 
         load(directory, data)
     assert str(directory / "m.wasm") in caught.value.message
     assert told in caught.value.message
-    assert "what to do" in str(caught.value)
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["nothing.wasm", "file/below"])
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match=r"cannot read the module .*: (No such|Not a)"):
+    with pytest.raises(ConfigurationError, match=r"(No such|Not a)"):
         Module.load(tmp_path / name)
 
 
@@ -152,12 +152,12 @@ def test_every_truncation_of_a_real_module_is_a_module_or_named(directory: Path)
         try:
             load(directory, data[:size])
         except ConfigurationError as error:
-            assert "m.wasm is not a WebAssembly module" in error.message  # noqa: PT017
+            assert "m.wasm" in error.message  # noqa: PT017
         else:
             assert size >= 8
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/"])
 def test_what_is_no_file_is_not_read(path: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{path} is not a regular file"):
+    with pytest.raises(ConfigurationError, match=f"{path}.*regular file"):
         Module.load(Path(path))

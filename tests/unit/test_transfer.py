@@ -81,7 +81,7 @@ def test_a_relative_name_is_in_the_shell_s_directory(shell: Shell, tty_shell: Sh
 
 def test_a_place_that_cannot_be_written_is_the_guest_s_error(shell: Shell, tty_shell: ShellLine) -> None:
     (tty_shell.home / "file").touch()
-    with pytest.raises(GuestError, match="ended with status [12]"):
+    with pytest.raises(GuestError, match=r"status [12]\b"):
         put(shell, b"data", str(tty_shell.home / "file" / "below"))
     assert os.listdir(tty_shell.home) == ["file"]
 
@@ -90,7 +90,7 @@ def test_a_directory_is_no_file_to_put(shell: Shell, tty_shell: ShellLine) -> No
     (tty_shell.home / "there").mkdir()
     with pytest.raises(GuestError) as caught:
         put(shell, b"data", str(tty_shell.home / "there"))
-    assert "there is a directory" in str(caught.value)
+    assert "directory" in caught.value.message
     assert list((tty_shell.home / "there").iterdir()) == []
 
 
@@ -103,7 +103,7 @@ def test_a_name_may_be_as_long_as_can_be(shell: Shell, tty_shell: ShellLine) -> 
 
 def test_a_full_file_system_is_told_and_cleaned_up(shell: Shell, tty_shell: ShellLine) -> None:
     shell.run("ulimit -f 16")  # 8 KiB, as dash counts
-    with pytest.raises((GuestError, InfrastructureError), match="room in the guest|file system full"):
+    with pytest.raises((GuestError, InfrastructureError), match="room|full"):
         put(shell, BIG, str(tty_shell.home / "file"))
     assert os.listdir(tty_shell.home) == []
 
@@ -198,9 +198,7 @@ def test_an_upload_that_was_cut_goes_on_where_it_stopped(
 
 def test_a_line_that_always_corrupts_is_given_up(shell: Shell, tty_shell: ShellLine) -> None:
     tty_shell.to_shell = once(rb"(\n[A-Za-z0-9+/]{200})[b-z]", lambda found: found[1] + b"a", times=10**6)
-    with pytest.raises(
-        InfrastructureError, match=r"a part of 256 bytes did not pass in 12 tries[^\n]*\n.*losing bytes"
-    ):
+    with pytest.raises(InfrastructureError, match=r"\b256 bytes.*\b12 tries"):
         put(shell, BIG, str(tty_shell.home / "file"))
     assert os.listdir(tty_shell.home) == []
 
@@ -222,7 +220,7 @@ def test_what_comes_back_corrupted_is_asked_for_again(shell: Shell, tty_shell: S
 def test_what_always_comes_back_corrupted_is_given_up(shell: Shell, tty_shell: ShellLine) -> None:
     (tty_shell.home / "file").write_bytes(BIG)
     tty_shell.to_us = once(rb"([A-Za-z0-9+/]{70})[b-z]", lambda found: found[1] + b"a", times=10**6)
-    with pytest.raises(InfrastructureError, match="a part of 256 bytes did not pass in 12 tries"):
+    with pytest.raises(InfrastructureError, match=r"\b256 bytes.*\b12 tries"):
         get(shell, str(tty_shell.home / "file"))
     assert shell.run("ls /tmp/hil-* 2>/dev/null").output == b""
 
@@ -234,13 +232,13 @@ def test_an_unknown_writer_in_the_size_is_survived(shell: Shell, tty_shell: Shel
 
 
 def test_a_file_that_is_not_there_cannot_be_got(shell: Shell, tty_shell: ShellLine) -> None:
-    with pytest.raises(GuestError, match=r"cannot read .*/nothing in the guest: .*(No such file|cannot open)"):
+    with pytest.raises(GuestError, match=r"/nothing .*(No such file|cannot open)"):
         get(shell, str(tty_shell.home / "nothing"))
 
 
 def test_a_file_over_the_limit_is_not_got(shell: Shell, tty_shell: ShellLine) -> None:
     (tty_shell.home / "file").write_bytes(b"x" * 1001)
-    with pytest.raises(GuestError, match="has 1001 bytes, over the limit of 1000"):
+    with pytest.raises(GuestError, match=r"\b1001 bytes.*\b1000\b"):
         get(shell, str(tty_shell.home / "file"), limit=1000)
 
 
