@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import CalledProcessError
 
-from hil.console.transcript import printable
+from hil.console.lines import printable
 from hil.errors import HilError, InfrastructureError
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from hil.console import Console, LineClosed, LineTimeout
-from hil.console.transcript import printable
+from hil.console.lines import printable
 from hil.errors import BootError
 from hil.image.manifest import Failures, Stage
 

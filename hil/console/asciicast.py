@@ -1,4 +1,4 @@
-"""A transcript as an asciicast (version 2), which terminal players show."""
+"""A transcript as an asciicast (version 2) for terminal players."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from hil.console.recording import RECEIVED, SENT, LineEvent, Recording, merged
+from hil.console.lines import RECEIVED, SENT, LineEvent
+from hil.console.recording import Recording, merged
 from hil.errors import InfrastructureError
 from hil.host import files
 
 WIDTH, HEIGHT = 80, 24
-MERGED_NS = 1_000_000  # a UART gives a byte at a time; no player shows less than this
+MERGED_NS = 1_000_000  # a UART delivers single bytes; no player shows shorter intervals
 BARE = re.compile(r"(?<!\r)\n")
 
 
 def lines(recording: Recording, *, title: str | None = None, idle_limit: float | None = None) -> Iterator[str]:
-    """The lines of the cast of a whole recording, see `cast`."""
+    """Yield the lines of the cast of a whole recording, see `cast`."""
 
     def seconds(time_ns: int) -> float:
         return recording.seconds(time_ns) or 0.0
@@ -36,11 +37,11 @@ def cast(
     title: str,
     idle_limit: float | None = None,
 ) -> Iterator[str]:
-    """The lines of the cast: its header, then an event for each chunk, at the `seconds` that belong to its stamp.
+    """Yield the lines of a cast: its header, then an event for each chunk; `seconds` converts the stamps.
 
-    What came is `o`, what was sent `i`. Bytes that are no UTF-8 are replaced. A line feed alone, as a
-    shell without output processing writes it, gets its carriage return, or the player would draw stairs.
-    Pauses are kept; `idle_limit`, in seconds, asks the player to cut them short. `begun` is in seconds since 1970.
+    Received chunks are `o`, sent ones `i`. Bytes that are not UTF-8 are replaced. A line feed without a carriage
+    return, from a shell without output processing, gets one: the player needs it. Pauses are kept; `idle_limit`, in
+    seconds, has the player shorten them. `begun` is in seconds since 1970.
     """
     header: dict[str, object] = {"version": 2, "width": WIDTH, "height": HEIGHT, "timestamp": int(begun)}
     if idle_limit is not None:
@@ -51,7 +52,7 @@ def cast(
     for event in merged(events, MERGED_NS):
         if event.kind not in decoders:
             continue
-        # the two directions are stamped by two processes: their order is the file's
+        # two processes stamp the two directions; the order in the file counts
         now = max(now, seconds(event.time_ns))
         text = decoders[event.kind].decode(event.data)
         if event.kind == RECEIVED and text:
@@ -68,14 +69,14 @@ def _event(seconds: float, kind: str, text: str) -> str:
 
 
 def _stairless(text: str, last: str) -> str:
-    """The text with a carriage return before each line feed; `last` is the character before it."""
+    """Return `text` with a carriage return before each line feed; `last` is the character before `text`."""
     return BARE.sub("\r\n", last + text)[len(last) :] if last == "\r" else BARE.sub("\r\n", text)
 
 
 def write(path: Path, cast: Iterable[str]) -> None:
-    """Write a cast to the file `path`, whole or not at all. Raises `InfrastructureError` where that fails."""
+    """Write a cast to the file `path`, completely or not at all. Raises `InfrastructureError`."""
     try:
         with files.replacing(path) as new, new.open("w", encoding="utf-8") as file:
             file.writelines(line + "\n" for line in cast)
     except OSError as error:
-        raise InfrastructureError(f"cannot write {path}: {error.strerror}", hint="choose another with -o") from error
+        raise InfrastructureError(f"cannot write {path}: {error.strerror}", hint="Choose another file with -o.") from error

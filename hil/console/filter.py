@@ -1,4 +1,4 @@
-"""A process of its own in the line: what passes it can be translated, delayed or broken."""
+"""A process in the line that translates, delays or breaks what passes it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from hil.errors import InfrastructureError
 from hil.host.processes import start_script
 
 STOP_LIMIT = 2.0  # seconds for the process to end by itself
-ANSWER = 65536  # bytes of an answer taken at a time
+ANSWER = 65536  # bytes read at a time
 
 
 class Filter:
-    """Runs `script` between the file descriptor `port` and `self.port`.
+    """A process that runs `script` between the file descriptors `port` and `self.port`.
 
-    The script is started with `python -I -S SCRIPT PORT_FD OUR_FD CONTROL_FD ARGUMENTS...`. It ends
-    when either side of the line has ended, and with its owner: then the control socket reads end of file.
-    Takes `port` over, whatever happens. `self.port` belongs to who reads it, as a rule a `Console`.
+    The command is `python -I -S SCRIPT PORT_FD OUR_FD CONTROL_FD ARGUMENTS...`. The script must end when either side
+    of the line has ended, and when the control socket reads end of file: its owner has ended. Takes over `port` in any
+    case. The user of `self.port`, as a rule a `Console`, must close it.
     """
 
     def __init__(self, port: int, script: Path, *arguments: str) -> None:
         near, theirs = socket.socketpair()
         self._control, control = socket.socketpair()
-        self._said = b""
+        self._received = b""
         try:
             os.set_blocking(port, False)
             theirs.setblocking(False)
@@ -50,20 +50,20 @@ class Filter:
     def closed(self) -> bool:
         return self._control.fileno() < 0
 
-    def tell(self, line: bytes) -> None:
-        """Send the process one line; nothing happens where it has ended."""
+    def send(self, line: bytes) -> None:
+        """Send the process a line; does nothing if it has ended."""
         try:
             self._control.sendall(line + b"\n")
         except OSError:
             pass
 
-    def hear(self, timeout: float) -> bytes | None:
-        """The next line from the process, None where it has ended.
+    def receive(self, timeout: float) -> bytes | None:
+        """Return the next line from the process, None if it has ended.
 
-        Raises `InfrastructureError` when none came within `timeout` seconds.
+        Raises `InfrastructureError` when none arrives within `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        while b"\n" not in self._said:
+        while b"\n" not in self._received:
             try:
                 self._control.settimeout(max(0.0, deadline - time.monotonic()) or 1e-6)
                 data = self._control.recv(ANSWER)
@@ -73,19 +73,19 @@ class Filter:
                 data = b""
             if not data:
                 return None
-            self._said += data
-        line, _, self._said = self._said.partition(b"\n")
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
         return line
 
-    def hang_up(self) -> None:
-        """Let the process end; what it says last can still be heard."""
+    def finish(self) -> None:
+        """Let the process end; its last lines can still be read."""
         try:
             self._control.shutdown(socket.SHUT_WR)
         except OSError:  # it has ended
             pass
 
     def close(self) -> None:
-        """End the process, after what was written has been passed on; harmless when repeated."""
+        """End the process after it has passed on what was written; harmless when repeated."""
         self._control.close()
         try:
             self._process.wait(STOP_LIMIT)

@@ -1,4 +1,4 @@
-"""A transcript as text: numbered, timed lines, and those of them that hold a pattern."""
+"""A transcript as text: numbered, timed lines, and the lines that match a pattern."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hil.console.lines import Line
 from hil.console.recording import Recording
-from hil.console.transcript import Line
 from hil.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
 class ListingRow:
-    """A line that came, with its number, or that was sent, without.
+    """A received line with its number, or a sent line without a number.
 
-    `seconds` count from the first byte that came, `gap` from the row before; None where there are no times.
+    `seconds` count from the first received byte, `gap` from the row before; both are None without an index.
     """
 
     number: int | None
@@ -28,30 +28,26 @@ class ListingRow:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The row as JSON."""
         direction = {"sent": self.text} if self.number is None else {"line": self.number, "text": self.text}
         return {"seconds": self.seconds, **direction}
 
     @property
     def time(self) -> str:
-        return _time(self.seconds)
-
-
-def _time(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds:.3f}"
+        return "-" if self.seconds is None else f"{self.seconds:.3f}"
 
 
 def rows(
     path: Path, *, begin: float | None = None, end: float | None = None, sent: bool = False
 ) -> Iterator[ListingRow]:
-    """The lines of the transcript `path` from `begin` to `end`, both included; `sent` has what was typed among them.
+    """Yield the lines of the transcript `path` from `begin` to `end`, both included; `sent` adds the typed lines.
 
-    Both are a line's number where they are an int, seconds since the first byte where a float.
-    Raises `ConfigurationError` for a file that cannot be read, and for seconds where there are no times.
+    An int bound is the number of a line, a float bound is in seconds since the first byte.
+    Raises `ConfigurationError` for a file that cannot be read, and for seconds without an index.
     """
     recording = Recording(path)
     if recording.index is None and (isinstance(begin, float) or isinstance(end, float)):
-        raise ConfigurationError(f"{recording.path} has no times", hint="give line numbers")
+        raise ConfigurationError(f"{recording.path} has no times", hint="Give line numbers.")
     number, before = 0, None
     for entry in recording.lines():
         if isinstance(entry, Line):
@@ -74,7 +70,7 @@ def rows(
 
 
 def table(found: Iterator[ListingRow], *, gaps: bool = False) -> Iterator[str]:
-    """The rows in columns: number (`>` for what was sent), seconds, with `gaps` those since the row before, text."""
+    """Format rows as columns: number (`>` for sent lines), seconds, with `gaps` seconds since the row before, text."""
     for row in found:
         mark = ">" if row.number is None else str(row.number)
         gap = f"{'' if row.gap is None else f'+{row.gap:.3f}':>9} " if gaps else ""
@@ -82,27 +78,27 @@ def table(found: Iterator[ListingRow], *, gaps: bool = False) -> Iterator[str]:
 
 
 def expression(pattern: str, *, ignore_case: bool = False) -> re.Pattern[str]:
-    """The compiled pattern. Raises `ConfigurationError`."""
+    """Compile a regular expression. Raises `ConfigurationError`."""
     try:
         return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
     except re.error as error:
         raise ConfigurationError(f"{pattern!r} is not a regular expression: {error}") from error
 
 
-def grep(path: Path, wanted: re.Pattern[str], *, context: int = 0) -> Iterator[str]:
-    """The lines of the transcript `path` that hold `wanted`, as `FILE:LINE:SECONDS:text`.
+def grep(path: Path, pattern: re.Pattern[str], *, context: int = 0) -> Iterator[str]:
+    """Yield the lines of the transcript `path` that match `pattern`, as `FILE:LINE:SECONDS:text`.
 
-    With `context`, so many lines around each come as `FILE-LINE-SECONDS-text`, and `--` where some are left out.
+    With `context`, that many lines around each are yielded as `FILE-LINE-SECONDS-text`, and `--` marks a gap.
     """
     before: collections.deque[ListingRow] = collections.deque(maxlen=context)
     after, last = 0, 0
     for row in rows(path):
         number = row.number or 0
-        if wanted.search(row.text):
+        if pattern.search(row.text):
             first = before[0].number if before else number
             if context and last and first and first > last + 1:
                 yield "--"
-            yield from (_hit(path, one, "-") for one in before)
+            yield from (_hit(path, earlier, "-") for earlier in before)
             yield _hit(path, row, ":")
             before.clear()
             after, last = context, number

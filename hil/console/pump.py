@@ -1,17 +1,17 @@
-"""The process that reads a line: stamps each chunk and appends it to the transcript.
+"""The process that reads a line, stamps each chunk and appends it to the transcript.
 
-Runs as a script of its own (`python -I -S pump.py ...`), so that a busy test cannot delay a stamp;
-it imports nothing but the standard library's smallest parts. The transcript is the queue between
-pump and reader: the pump never waits for a reader, and memory stays bounded whatever arrives.
+A script of its own (`python -I -S pump.py ...`), so that a busy test cannot delay a stamp; it imports only small
+parts of the standard library. The transcript is the queue between pump and console: the pump never waits for the
+console, and its memory is bounded.
 
-A UART gives a byte at a time. Each read has its own stamp, but files and reader are bothered once a
-line, or once the line has been quiet for a millisecond, so that a booting machine keeps its processor.
+A UART delivers single bytes. Each read has its own stamp, but files and console are updated once per line, or when
+the line has been quiet for a millisecond: this leaves the processor to a booting machine.
 
 Arguments: PORT_FD LIFELINE_FD WAKE_FD RAW_PATH INDEX_PATH KIND
 - PORT_FD: the line (socket, tty or pty);
-- LIFELINE_FD: a socket whose end of file means that the owner is gone;
-- WAKE_FD: an eventfd, written when there is something new;
-- KIND: `tcp` where the line is a TCP connection, anything else where it is not;
+- LIFELINE_FD: a socket; its end of file means that the owner has ended;
+- WAKE_FD: an eventfd, written when something has arrived;
+- KIND: `tcp` for a TCP connection, else anything;
 - index records: `monotonic ns <TAB> < <TAB> number of bytes`, `ns <TAB> ! <TAB> eof|REASON` at the end.
 """
 
@@ -22,12 +22,12 @@ import time
 
 CHUNK = 65536
 QUIET_MS = 1
-BATCH = 256  # reads: bounds how late the reader hears of a long line
-LAST = 256  # reads after the owner has gone: what had arrived, but not an endless flood
+BATCH = 256  # reads; bounds the delay of a long line
+LAST = 256  # reads after the owner has ended: what had arrived, but not an endless flood
 
 
 def realtime() -> None:
-    """Ask for SCHED_FIFO: halves the stamps' tail where it is permitted, costs nothing elsewhere."""
+    """Request SCHED_FIFO: where permitted it halves the tail of the stamps' errors."""
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
     except (OSError, AttributeError):
@@ -46,12 +46,12 @@ def main(port: int, lifeline: int, wake: int, raw_path: str, index_path: str, ki
     index = os.open(index_path, flags)
     realtime()
     if kind == "tcp":
-        import socket  # takes 5 ms, which other lines need not wait for
+        import socket  # takes 5 ms
 
         connection = socket.socket(fileno=port)
 
     def acknowledge() -> None:
-        """A serial server without `nodelay` holds back what comes next until then; the option wears off."""
+        """Acknowledge at once: a serial server without `nodelay` waits for it. The option must be set again each time."""
         try:
             if kind == "tcp":
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -66,7 +66,7 @@ def main(port: int, lifeline: int, wake: int, raw_path: str, index_path: str, ki
     records: list[bytes] = []
 
     def hand_over() -> None:
-        """Raw bytes first: a record in the index vouches for them."""
+        """Write raw bytes, then their records: a record promises its bytes."""
         append(raw, b"".join(chunks))
         append(index, b"".join(records))
         chunks.clear()
@@ -79,7 +79,7 @@ def main(port: int, lifeline: int, wake: int, raw_path: str, index_path: str, ki
         ready = [fd for fd, _ in poll.poll(QUIET_MS if records else None)]
         left -= lifeline in ready
         data = b""
-        # the line first: what has arrived is recorded even when the owner is gone
+        # the line first: what has arrived is recorded even after the owner has ended
         if port in ready and left:
             try:
                 data = os.read(port, CHUNK)
@@ -88,7 +88,7 @@ def main(port: int, lifeline: int, wake: int, raw_path: str, index_path: str, ki
                 acknowledge()
             except BlockingIOError:
                 continue
-            except OSError as error:  # a closed pty says EIO, a reset connection ECONNRESET
+            except OSError as error:  # EIO of a closed pty, ECONNRESET of a reset connection
                 stamp = now()
                 reason = os.strerror(error.errno or 0)
             if data:
@@ -102,7 +102,7 @@ def main(port: int, lifeline: int, wake: int, raw_path: str, index_path: str, ki
         if records and (reason or full or not ready or b"\n" in data):
             try:
                 hand_over()
-            except OSError as error:  # the disk is full: the owner hears it as the line's end, if that much fits
+            except OSError as error:  # the disk is full: reported as the end of the line if that fits
                 reason = f"cannot write the transcript: {os.strerror(error.errno or 0)}"
                 chunks.clear()
                 records[:] = [f"{now()}\t!\t{reason}\n".encode()]

@@ -1,7 +1,6 @@
-"""A transcript as a record: what came and what was sent, in order, read from the files alone.
+"""A transcript read from its files alone: received and sent bytes in order.
 
-Unlike `Transcript`, which follows a line that lives, this only reads, takes a `.raw` file without an
-index too, and holds no more than one chunk or one line in memory.
+Unlike `Transcript` it needs no index file, never writes, and holds one chunk or one line in memory.
 """
 
 from __future__ import annotations
@@ -14,64 +13,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hil.console.transcript import Line, Transcript, printable
+from hil.console.lines import OPENED, RECEIVED, SENT, Line, LineEvent, ReceivedLine, lines, printable
+from hil.console.transcript import Transcript
 from hil.errors import ConfigurationError
 
-OPENED, RECEIVED, SENT, ENDED = "@", "<", ">", "!"
 NUMBERS = {OPENED: re.compile(rb"\d{1,12}(\.\d*)?"), RECEIVED: re.compile(rb"\d{1,9}")}
 CHUNK = 1 << 16  # bytes
 RECORD = re.compile(rb"(\d{1,19})\t([^\t\n])\t(.*)\n")
 
 
 @dataclass(frozen=True)
-class LineEvent:
-    """Something that happened on the line.
-
-    `kind` is one of `OPENED`, `RECEIVED`, `SENT`, `ENDED`; `time_ns` its monotonic stamp; `row` its line
-    in the index, from 1. `data` are the bytes that came or were sent (else the record's value), `start`
-    the offset in the `.raw` file of those that came.
-    """
-
-    kind: str
-    time_ns: int
-    row: int
-    data: bytes
-    start: int = 0
-
-
-@dataclass(frozen=True)
 class Sent:
-    """Bytes that were sent, with their monotonic stamp."""
+    """Sent bytes with their monotonic stamp."""
 
     time_ns: int
     data: bytes
 
     @property
     def lines(self) -> list[str]:
-        """What was typed, line by line, fit to print."""
+        """The printable lines that were typed."""
         return [printable(line) for line in self.data.removesuffix(b"\n").split(b"\n")]
 
 
 class Recording:
-    """The transcript that `path` names: `NAME.raw`, `NAME.tsv` or `NAME`.
+    """The transcript at `path`: `NAME.raw`, `NAME.tsv` or `NAME`.
 
-    `index` is None where there are the received bytes alone: no `.tsv` file, or one of another make;
-    nothing is known of times and of what was sent then.
+    `index` is None without a `.tsv` file of this format; then times and sent bytes are unknown.
 
-    Raises `ConfigurationError` where there is no such file, and, while reading, for files that do not fit.
+    Raises `ConfigurationError` for a missing file and, while reading, for files that do not match.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(str(path).removesuffix(".tsv").removesuffix(".raw") + ".raw")
         if not self.path.is_file():
             raise ConfigurationError(
-                f"there is no transcript {path}", hint=f"a transcript is NAME.raw and NAME.tsv; {self.path} is no file"
+                f"there is no transcript {path}: {self.path} is not a file",
+                hint="Give the name of a transcript: NAME.raw, NAME.tsv or NAME.",
             )
         index = self.path.with_suffix(".tsv")
         self.index: Path | None = index if _is_index(index) else None
 
     def events(self) -> Iterator[LineEvent]:
-        """Everything that happened, in order. Bytes beyond the index come last, with the last stamp."""
+        """Yield all events in order. Bytes beyond the index come last, with the last stamp."""
         size, stamp, row = 0, 0, 0
         with _open(self.path) as raw:
             for record in self._records():
@@ -82,8 +65,8 @@ class Recording:
                 data = raw.read(int(record.data))
                 if len(data) < int(record.data):
                     raise ConfigurationError(
-                        f"{self.path} ends at byte {size + len(data)}, before what {self.index}:{row} tells of",
-                        hint="the two files do not belong together, or one was cut",
+                        f"{self.path} ends at byte {size + len(data)}, but {self.index}:{row} records more",
+                        hint="Check that the two files belong together and that none was cut.",
                     )
                 yield LineEvent(RECEIVED, stamp, row, data, size)
                 size += len(data)
@@ -92,63 +75,44 @@ class Recording:
                 size += len(data)
 
     def sent(self) -> Iterator[LineEvent]:
-        """What was sent, in order."""
+        """Yield the sent bytes in order."""
         return (record for record in self._records() if record.kind == SENT)
 
     def read(self, start: int, end: int) -> bytes:
-        """The received bytes from offset `start` up to, not including, `end`."""
+        """Return the received bytes from offset `start` up to, not including, `end`."""
         with _open(self.path) as raw:
             raw.seek(start)
             return raw.read(end - start)
 
     @functools.cached_property
     def zero_ns(self) -> int:
-        """The stamp of the first byte that came: where the seconds of lines count from."""
+        """The stamp of the first received byte; seconds count from it."""
         return next((record.time_ns for record in self._records() if record.kind == RECEIVED), 0)
 
     @functools.cached_property
     def begun(self) -> float:
-        """When the first byte came, in seconds since 1970; by the file's date where nothing tells."""
+        """The time of the first received byte in seconds since 1970; the date of the file without an index."""
         first = next(self._records(), None)
         if first is None or first.kind != OPENED:
             return self.path.stat().st_mtime
         return float(first.data) + (self.zero_ns - first.time_ns) / 1e9
 
     def seconds(self, time_ns: int) -> float | None:
-        """A stamp in seconds since the first byte; None where there are no times."""
+        """Return a stamp in seconds since the first byte; None without an index."""
         return (time_ns - self.zero_ns) / 1e9 if self.index else None
 
     def lines(self) -> Iterator[Line | Sent]:
-        """The lines that came, as `Transcript.lines` has them, and what was sent, by the time of their first byte."""
-        number, begin, since = 1, 0, 0
-        carry = bytearray()
-        later: list[Sent] = []  # sent while a line was under way
-        for event in self.events():
-            if event.kind == SENT:
-                sent = Sent(event.time_ns, event.data)
-                if carry:
-                    later.append(sent)
-                else:
-                    yield sent
-            elif event.kind == RECEIVED:
-                offset = event.start
-                for piece in pieces(event.data):
-                    if not carry:
-                        begin, since = offset, event.time_ns
-                    carry += piece
-                    offset += len(piece)
-                    if piece.endswith(b"\n"):
-                        yield Line(number, since, begin, printable(bytes(carry[:-1].rstrip(b"\r"))))
-                        yield from later
-                        number += 1
-                        carry.clear()
-                        later.clear()
-        if carry:
-            yield Line(number, since, begin, printable(bytes(carry)))
-        yield from later
+        """Yield the received lines and the sent bytes, by the time of their first byte."""
+        number = 0
+        for entry in lines(self.events()):
+            if isinstance(entry, ReceivedLine):
+                number += 1
+                yield Line(number, entry.time_ns, entry.start, entry.text)
+            else:
+                yield Sent(entry.time_ns, entry.data)
 
     def _records(self) -> Iterator[LineEvent]:
-        """The index, line by line; a last one that is still being written is left out."""
+        """Yield the records of the index, without a last one that is still being written."""
         if self.index is None:
             return
         with _open(self.index) as index:
@@ -169,14 +133,14 @@ class Recording:
                 pass
         raise ConfigurationError(
             f"{self.index}:{row}: not a record of a transcript: {printable(text.rstrip())[:80]!r}",
-            hint="docs/transcripts.md has the format; a .raw file can be read alone, without its .tsv file",
+            hint="See docs/transcripts.md for the format, or move the .tsv file away to read the .raw file alone.",
         )
 
 
 def span(transcript: Transcript, start: int, end: int) -> Iterator[LineEvent]:
-    """What came from the offset `start` up to `end`, and what was sent meanwhile, in order; `row` is 0.
+    """Yield the bytes received from offset `start` up to `end` and those sent meanwhile, in order; `row` is 0.
 
-    Of a transcript that is still written it is what its last `refresh` knows of.
+    A transcript that is still being written is read as of its last `refresh`.
     """
     data = transcript.read(start, end)
     at, records = transcript.since(start)
@@ -192,9 +156,9 @@ def span(transcript: Transcript, start: int, end: int) -> Iterator[LineEvent]:
 
 
 def merged(events: Iterator[LineEvent], within_ns: int | None = None) -> Iterator[LineEvent]:
-    """The events, with received chunks joined (up to `CHUNK` bytes) that follow within `within_ns` of the first.
+    """Join received chunks that follow within `within_ns` of the first, up to `CHUNK` bytes.
 
-    None joins them whatever their times. A joined chunk has the first one's stamp and row.
+    None joins them whatever their times. A joined chunk has the stamp and the row of its first.
     """
     held: list[LineEvent] = []
     size = 0
@@ -221,17 +185,8 @@ def _joined(events: list[LineEvent]) -> LineEvent:
     return LineEvent(RECEIVED, first.time_ns, first.row, data, first.start)
 
 
-def pieces(data: bytes) -> Iterator[bytes]:
-    """The bytes cut behind each line feed, and nowhere else."""
-    start = 0
-    while start < len(data):
-        end = data.find(b"\n", start) + 1 or len(data)
-        yield data[start:end]
-        start = end
-
-
 def _is_index(path: Path) -> bool:
-    """Whether a file starts as our index does: other tools keep a .tsv file beside a .raw one, too."""
+    """Check that a file starts like an index: other tools write `.tsv` files, too."""
     if not path.is_file():
         return False
     with _open(path) as file:

@@ -1,4 +1,4 @@
-"""Plays a transcript: to a terminal, or to a console as the machine that it came from would."""
+"""Replay of a transcript: to a terminal, or to a console in place of the recorded machine."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ import time
 import zlib
 from collections.abc import Iterator
 
-from hil.console.recording import ENDED, RECEIVED, SENT, LineEvent, Recording, merged
-from hil.console.transcript import REDACTED, printable
+from hil.console.lines import ENDED, RECEIVED, SENT, LineEvent, printable
+from hil.console.recording import Recording, merged
+from hil.console.transcript import REDACTED
 from hil.errors import ConfigurationError, HilError
 
 STOP_LIMIT = 2.0  # seconds for the playing thread to end
-MARGIN = 4096  # bytes on both sides of a chunk that are looked at with it: more than any mark or seal has
+MARGIN = 4096  # bytes around a chunk that are searched with it: longer than any frame mark or seal
 SHOWN = 100  # characters of a line in an error
 
-# what differs from run to run: words of 8, 16 or 64 hexadecimal digits, as shell and runner draw them. One
-# without a letter is a number, except where the shell has its marks
+# random words of shell and runner, of 8, 16 or 64 hexadecimal digits. A word without a letter is a number, except in
+# the shell's frame marks
 NONCE = re.compile(
     rb"(?:(?<=[@'\"])|(?<![0-9A-Za-z])(?=[0-9]*[a-f]))(?:[0-9a-f]{64}|[0-9a-f]{16}|[0-9a-f]{8})(?![0-9A-Za-z])"
 )
 WORD = re.compile(rb"(?<![0-9a-f])(?:[0-9a-f]{16}|[0-9a-f]{8})(?![0-9a-f])")
 HEX = re.compile(rb"[0-9a-f]*")
-# the agent's seal proves itself, nonce included, with the CRC-32 of its own text
+# the agent's seal, nonce included, with the CRC-32 of its own text
 SEAL = re.compile(rb"(hil-seal [^\r\n]*?) sum=([0-9A-Fa-f]{8})(?=\r*\n)")
 
 
 class _Over(Exception):
-    """There is nothing more to play; the text says why."""
+    """The end of a replay; the text is the reason."""
 
 
 def paced(recording: Recording, speed: float = 1.0) -> Iterator[bytes]:
-    """The received chunks, each when it is due; `speed` 2 is twice as fast as recorded, 0 at once."""
+    """Yield the received chunks at their times; `speed` 2 is twice as fast as recorded, 0 without pauses."""
     begin = time.monotonic()
     for event in recording.events() if speed else merged(recording.events()):
         if event.kind != RECEIVED:
@@ -47,14 +48,14 @@ def paced(recording: Recording, speed: float = 1.0) -> Iterator[bytes]:
 
 
 class Player:
-    """Plays the received side of `recording` into a socket whose other end, `port`, a `Console` takes over.
+    """A thread that plays the received side of `recording` into a socket; a `Console` takes over its other end, `port`.
 
-    What came after something was sent is played only after as much has been sent to the player; what
-    is sent must be what the recording has, nonces aside: these are replaced in what is played. A
-    recording without an index is played as it is, whatever is sent. `speed` 1 is the recorded pace (a
-    pause before something is sent is the sender's own), 2 is twice as fast, 0 as fast as it is taken.
+    Bytes received after something was sent are played only after the same has been sent to the player. Sent bytes
+    must equal the recorded ones except for nonces, which are replaced in the played bytes. A recording without an
+    index is played regardless of what is sent. `speed` 1 is the recorded pace (pauses before sending are the
+    sender's own), 2 is twice as fast, 0 is as fast as possible.
 
-    The line stays open at the recording's end unless the recorded line ended there, too.
+    The line stays open at the end of the recording unless the recorded line ended there, too.
     """
 
     def __init__(self, recording: Recording, speed: float = 0.0) -> None:
@@ -69,16 +70,16 @@ class Player:
         self._thread.start()
 
     def explain_end(self) -> str:
-        """Why the line ended, for `Console`."""
+        """Return why the line ended, for `Console`."""
         return self._end
 
     @property
     def playing(self) -> bool:
-        """Whether the line is open at this end."""
+        """Whether the player still runs."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """End the playing; harmless when repeated. The port is its console's to close."""
+        """Stop playing; harmless when repeated. The console closes the port."""
         if self._far.fileno() < 0:
             return
         try:
@@ -107,7 +108,7 @@ class Player:
 
     def _play(self) -> None:
         events = self.recording.events()
-        here = there = 0  # one moment by the clock of now and by that of the recording
+        here = there = 0  # the same moment in the clock of now and in that of the recording
         for event in events if self._speed else merged(events):
             if not there:
                 here, there = time.monotonic_ns(), event.time_ns
@@ -121,12 +122,12 @@ class Player:
             if event.kind == RECEIVED:
                 self._send(self._counterpart.rewritten(event))
             elif event.kind == ENDED:
-                raise _Over(f"the recording {self.recording.path} ends here, too ({event.data.decode()})")
+                raise _Over(f"the recording {self.recording.path} ends here ({event.data.decode()})")
         while True:
             self._listen(None)
 
     def _listen(self, seconds: float | None) -> None:
-        """Take in what is sent for so long, or, with None, until something is."""
+        """Take what is sent during `seconds`; with None wait until something is sent."""
         poll = select.poll()
         poll.register(self._far, select.POLLIN)
         deadline = time.monotonic() + (seconds or 0.0)
@@ -154,49 +155,49 @@ class Player:
                 view = view[self._far.send(view) :]
             except BlockingIOError:
                 if any(events & select.POLLIN for _, events in poll.poll()):
-                    self._take()  # else both sides could wait for each other
+                    self._take()  # otherwise both sides could wait for each other
 
 
 class _Counterpart:
-    """Holds what is sent against what the recording has; `row` is the index line of the last one that is through."""
+    """The comparison of sent bytes with recorded ones; `row` is the index line of the last complete match."""
 
     def __init__(self, recording: Recording) -> None:
         self.row = 0
         self._recording = recording
-        self._expected = recording.sent()
+        self._recorded = recording.sent()
         self._next: LineEvent | None = None
         self._pending = b""
         self._nonces: dict[bytes, bytes] = {}
 
     def take(self, data: bytes) -> None:
-        """Raises `ConfigurationError` naming what was sent and what the recording has."""
+        """Compare `data`. Raises `ConfigurationError` for the first difference."""
         if self._recording.index is None:
             return
         self._pending += data
         while self._pending:
-            self._next = self._next or next(self._expected, None)
+            self._next = self._next or next(self._recorded, None)
             if self._next is None:
                 raise self._deviation(0, b"", None)
-            wanted = self._next.data
-            if wanted == REDACTED + b"\n":  # a password: any one line
+            expected = self._next.data
+            if expected == REDACTED + b"\n":  # a password: any line matches
                 _, ended, rest = self._pending.partition(b"\n")
                 if not ended:
                     return
                 self._pending, self.row, self._next = rest, self._next.row, None
                 continue
-            if (at := _difference(wanted, self._pending)) is not None:
-                raise self._deviation(at, wanted, self._next.row)
-            if len(self._pending) < len(wanted):
+            if (at := _difference(expected, self._pending)) is not None:
+                raise self._deviation(at, expected, self._next.row)
+            if len(self._pending) < len(expected):
                 return
-            for nonce in NONCE.finditer(wanted):
+            for nonce in NONCE.finditer(expected):
                 live = self._pending[nonce.start() : nonce.end()]
                 if self._nonces.setdefault(nonce[0], live) != live:
-                    raise self._deviation(nonce.start(), wanted, self._next.row)
-            self._pending = self._pending[len(wanted) :]
+                    raise self._deviation(nonce.start(), expected, self._next.row)
+            self._pending = self._pending[len(expected) :]
             self.row, self._next = self._next.row, None
 
     def rewritten(self, event: LineEvent) -> bytes:
-        """What came, with the nonces of this run in place of the recorded ones."""
+        """Return the received bytes with the nonces of this run in place of the recorded ones."""
         if all(old == new for old, new in self._nonces.items()):
             return event.data
         # a nonce, or a seal around one, may lie across chunks
@@ -204,31 +205,31 @@ class _Counterpart:
         window = self._recording.read(first, event.start + len(event.data) + MARGIN)
         fresh = bytearray(WORD.sub(lambda word: self._nonces.get(word[0], word[0]), window))
         for seal in SEAL.finditer(window):
-            if zlib.crc32(seal[1]) == int(seal[2], 16):  # one that was garbled stays so
+            if zlib.crc32(seal[1]) == int(seal[2], 16):  # a garbled one stays garbled
                 fresh[seal.start(2) : seal.end(2)] = b"%08X" % zlib.crc32(fresh[seal.start(1) : seal.end(1)])
         return bytes(fresh[event.start - first :][: len(event.data)])
 
-    def _deviation(self, at: int, wanted: bytes, row: int | None) -> ConfigurationError:
+    def _deviation(self, at: int, expected: bytes, row: int | None) -> ConfigurationError:
         sent = _line_at(self._pending, at)
-        recorded = f'has "{_line_at(wanted, at)}" at {self._recording.index}:{row}' if row else "has nothing more"
+        recorded = f'"{_line_at(expected, at)}" at {self._recording.index}:{row}' if row else "nothing more"
         return ConfigurationError(
-            f'the replay of {self._recording.path} stopped: "{sent}" was sent where the recording {recorded}',
-            hint="run what was recorded, in the same order, or record anew",
+            f'the replay of {self._recording.path} stopped: "{sent}" was sent, but the recording has {recorded}',
+            hint="Send the recorded commands in the same order, or record again.",
         )
 
 
-def _difference(wanted: bytes, sent: bytes) -> int | None:
-    """Where `sent`, which may be a part yet, first differs from `wanted`, a nonce for a nonce aside."""
-    if wanted.startswith(sent):
+def _difference(expected: bytes, sent: bytes) -> int | None:
+    """Return where `sent`, which may be incomplete, first differs from `expected`, ignoring the values of nonces."""
+    if expected.startswith(sent):
         return None
     done = 0
-    for nonce in NONCE.finditer(wanted):
-        if (at := _unequal(wanted, sent, done, nonce.start())) is not None:
+    for nonce in NONCE.finditer(expected):
+        if (at := _unequal(expected, sent, done, nonce.start())) is not None:
             return at
         if not HEX.fullmatch(sent[nonce.start() : nonce.end()]):
             return nonce.start()
         done = nonce.end()
-    return _unequal(wanted, sent, done, len(wanted))
+    return _unequal(expected, sent, done, len(expected))
 
 
 def _unequal(one: bytes, other: bytes, start: int, end: int) -> int | None:
@@ -239,7 +240,7 @@ def _unequal(one: bytes, other: bytes, start: int, end: int) -> int | None:
 
 
 def _line_at(data: bytes, at: int) -> str:
-    """The line of `data` that holds offset `at`, or of a long one the part around it."""
+    """Return the line of `data` at the offset `at`, or the part around it of a long line."""
     start = data.rfind(b"\n", 0, at) + 1
     end = data.find(b"\n", at)
     line = data[start : end if end >= 0 else len(data)]

@@ -1,12 +1,12 @@
-"""The process between a serial server that speaks RFC 2217 and our console: plain bytes on our side.
+"""The process between an RFC 2217 serial server and the console: plain bytes on the console's side.
 
-Runs as a script of its own (`python -I -S telnet.py ...`) with the standard library's smallest parts.
+A script of its own (`python -I -S telnet.py ...`) that imports only small parts of the standard library.
 
 Arguments: SERVER_FD LINE_FD CONTROL_FD SPEED
 - SERVER_FD: the connection to the serial server;
-- LINE_FD: our end, a socket; it is closed when the server's is, and the other way round;
-- CONTROL_FD: gets the line `ready` once the port is set up, and at the end `ENDED` or `REFUSED` and the reason.
-  The reason is empty where our side ended the line. Its end of file means that the owner is gone.
+- LINE_FD: the console's end, a socket; when one end closes, the other is closed;
+- CONTROL_FD: receives the line `ready` once the port is set up, and at the end `ENDED` or `REFUSED` with the reason,
+  which is empty if the console's side ended the line. Its end of file means that the owner has ended.
 """
 
 import os
@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 
 CHUNK = 65536
-BEFORE = 1 << 20  # bytes kept of a board that talks while the port is being set up
+BEFORE = 1 << 20  # bytes of the board kept while the port is being set up
 LONGEST = 4096  # bytes of a telnet command
-LINGER = 0.5  # seconds to pass on what was written before the owner ended
+LINGER = 0.5  # seconds to pass on the last bytes after the owner has ended
 
 ENDED, REFUSED = b"ended ", b"refused "  # the connection has ended; the server does not set the port up
 
@@ -30,19 +30,19 @@ SUSPEND, RESUME = 108, 109  # the server's
 COMMAND = re.compile(rb"\xff(?:(\xff)|([\xfb-\xfe])(.)|\xfa((?:[^\xff]|\xff\xff)*)\xff\xf0|[^\xfa-\xff])", re.DOTALL)
 
 NAMES = {BINARY: "binary transmission", COM_PORT: "control of the serial port (RFC 2217)"}
-# number of the request, what it sets, bytes that are wanted; the answer's number is 100 more
+# numbers of the requests; the number of an answer is 100 more
 SPEED, SIZE, PARITY, STOP, CONTROL = 1, 2, 3, 4, 5
 LINE_STATE_MASK, MODEM_STATE_MASK = 10, 11
 
 
 class Telnet:
-    """The protocol without the sockets: `feed` takes what the server sends, `answer` is what it shall get."""
+    """The protocol without sockets: `feed` takes the server's bytes, `answer` holds the bytes to send to it."""
 
     def __init__(self, speed: int) -> None:
         self.answer = bytearray()
         self.refused = ""
         self.suspended = False
-        # None: asked for, not yet answered
+        # None: requested, not yet answered
         self._ours: dict[int, bool | None] = {BINARY: None, SGA: None, COM_PORT: None}
         self._theirs: dict[int, bool | None] = {BINARY: None, SGA: None, ECHO: False, COM_PORT: False}
         self._settings = {SPEED: speed.to_bytes(4, "big"), SIZE: b"\x08", PARITY: b"\x01", STOP: b"\x01"}
@@ -55,11 +55,11 @@ class Telnet:
 
     @property
     def ready(self) -> bool:
-        """Whether every byte passes, and the port is set up as wanted."""
+        """Whether every byte passes and the port is set up."""
         return not self._open and bool(self._ours[BINARY]) and bool(self._theirs[BINARY])
 
     def feed(self, data: bytes) -> bytes:
-        """The board's bytes in `data`."""
+        """Return the board's bytes in `data`."""
         if self._rest:
             data, self._rest = self._rest + data, b""
         if b"\xff" not in data:
@@ -91,7 +91,7 @@ class Telnet:
             self.answer += bytes((IAC, no, option))
         elif before is not wanted and option in side:
             side[option] = wanted
-            if before is not None:  # else it answers what we asked for
+            if before is not None:  # else it answers our request
                 self.answer += bytes((IAC, yes if wanted else no, option))
             if wanted and side is self._ours and option == COM_PORT:
                 self._set_up()
@@ -99,7 +99,7 @@ class Telnet:
             self.refused = f"it refuses {NAMES[option]}"
 
     def _set_up(self) -> None:
-        # state changes are of no use to us; an answer to CONTROL is not waited for, as some servers give none
+        # no reports of state changes; some servers do not answer CONTROL, so it is not waited for
         masks = {LINE_STATE_MASK: b"\x00", MODEM_STATE_MASK: b"\x00"}
         for number, value in {**self._settings, CONTROL: b"\x01", **masks}.items():
             escaped = value.replace(b"\xff", b"\xff\xff")
@@ -122,7 +122,7 @@ class Telnet:
 
 
 def realtime() -> None:
-    """As the console's reader does: its stamps are only as good as what comes before it."""
+    """Request SCHED_FIFO, as the pump does: its stamps are only as good as the processes before it."""
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
     except (OSError, AttributeError):
@@ -130,7 +130,7 @@ def realtime() -> None:
 
 
 class End:
-    """One end of the line: what is still to be written to it, and why it has ended."""
+    """One end of the line: `waiting` bytes to write, and the reason why it has `ended`."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -138,7 +138,7 @@ class End:
         self.ended = ""
 
     def take(self) -> bytes:
-        """What can be read now, no bytes where there is nothing."""
+        """Return the bytes that can be read now."""
         try:
             data = os.read(self.fd, CHUNK)
         except BlockingIOError:
@@ -150,7 +150,7 @@ class End:
         return data
 
     def give(self) -> None:
-        """Write what the other side takes now."""
+        """Write as many waiting bytes as the other side takes now."""
         try:
             if self.waiting:
                 self.waiting = self.waiting[os.write(self.fd, self.waiting) :]
@@ -165,17 +165,17 @@ def watch(poll: select.poll, fd: int, mask: int) -> None:
     if mask:
         poll.register(fd, mask)
         return
-    try:  # with an empty mask it would still tell of a hang-up, again and again
+    try:  # an empty mask would still report a hang-up, again and again
         poll.unregister(fd)
     except KeyError:
         pass
 
 
 def copy(server: End, ours: End, control: int, telnet: Telnet, quick_ack: Callable[[], object]) -> bytes:
-    """Pass bytes both ways until one side has ended; return the last line for the owner."""
+    """Copy bytes both ways until one side has ended; return the last line for the owner."""
     poll = select.poll()
     ready = False
-    leave = 0.0  # when to go at the latest, once the owner is gone
+    leave = 0.0  # monotonic deadline once the owner has ended
     while True:
         server.waiting += bytes(telnet.answer)
         telnet.answer.clear()
@@ -211,7 +211,7 @@ def main(server_fd: int, line: int, control: int, speed: int) -> None:
     realtime()
     with socket.socket(fileno=server_fd) as server:
 
-        def quick_ack() -> None:  # a server that has Nagle on waits for our acknowledgement; the option wears off
+        def quick_ack() -> None:  # see `acknowledge` in the pump
             try:
                 server.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             except OSError:

@@ -1,14 +1,14 @@
-"""A recorded console: `NAME.raw` holds the received bytes, `NAME.tsv` says when they came.
+"""A recorded console that is still being written: `NAME.raw` holds the received bytes, `NAME.tsv` their times.
 
 Each line of the index is `monotonic ns <TAB> kind <TAB> value`:
 
-- `@` opened, value = the same moment in seconds since 1970;
-- `<` received, value = number of bytes (they follow each other in the `.raw` file);
-- `>` sent, value = the bytes as a JSON string, one character a byte (Latin-1), `REDACTED` for a password;
-- `!` the line's end, value = why (`eof` or an operating system's error).
+- `@` opened; value: the same moment in seconds since 1970;
+- `<` received; value: the number of bytes (they follow each other in the `.raw` file);
+- `>` sent; value: the bytes as a JSON string, one character per byte (Latin-1), `REDACTED` for a password;
+- `!` end of the line; value: the reason (`eof` or an operating system error).
 
-Both files are only ever appended to, so a transcript can be read while it is being written; where the other side has
-echoed a password, asterisks are put in its place. Only their owner can read them.
+Both files are only appended to, so that a transcript can be read while it is written. The one exception: asterisks
+replace an echoed password. Only the owner can read the files.
 """
 
 from __future__ import annotations
@@ -21,45 +21,19 @@ import time
 import weakref
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import hil.text
+from hil.console.lines import RECEIVED, Line, LineEvent, ReceivedLine, lines, texts
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host.directories import xdg
 
 STAMPS_IN_MEMORY = 200_000  # two 8-byte numbers each; older ones are looked up in the index file
+BLOCK = 1 << 20  # bytes read at a time
 REDACTED = b"********"
-LINE_END = re.compile(rb"(?<!\r)\r*\n")  # the look-behind keeps a flood of \r from costing its square
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the console: its number from 1, the stamp of its first byte, where it starts, its text."""
-
-    number: int
-    time_ns: int
-    offset: int
-    text: str
-
-
-def printable(data: bytes) -> str:
-    """Return the bytes of a console as `hil.text.printable` text; bytes that are not UTF-8 become `\\xNN`."""
-    return hil.text.printable(data.decode("utf-8", "surrogateescape")).replace("\r", "\\r")
-
-
-def split_lines(text: str) -> list[str]:
-    """Return the lines of a program's output. A line ends with a line feed and with nothing else."""
-    return text.removesuffix("\n").split("\n") if text else []
-
-
-def _close(opened: list[int]) -> None:
-    for fd in opened:
-        os.close(fd)
 
 
 class Transcript:
-    """Reads (and, for what is sent, writes) the two files of a recorded console."""
+    """The two files of a recorded console, read as they grow; sent bytes are appended."""
 
     def __init__(self, raw: Path) -> None:
         self.path = raw
@@ -71,7 +45,7 @@ class Transcript:
         self._partial = b""
         self._taken = 0  # bytes of the index
         opened: list[int] = []
-        # closed with the last user at the latest: a console's end does not end the reading
+        # closed with the last reference: a transcript stays readable after its console was closed
         self._closer = weakref.finalize(self, _close, opened)
         try:
             opened.append(os.open(raw, os.O_RDWR | os.O_CLOEXEC))
@@ -81,12 +55,12 @@ class Transcript:
             self._closer()
             raise ConfigurationError(
                 f"cannot open the transcript {raw}: {error.strerror}",
-                hint="a transcript is a pair of files, NAME.raw and NAME.tsv",
+                hint="Name a transcript with both files, NAME.raw and NAME.tsv.",
             ) from error
 
     @classmethod
     def create(cls, directory: Path, name: str) -> Transcript:
-        """Make a new, empty transcript `directory/name-DATE-TIME[-N].raw`."""
+        """Create an empty transcript `directory/name-DATE-TIME[-N].raw`. Raises `InfrastructureError`."""
         try:
             for private in (directory.parent, directory):
                 private.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,14 +75,14 @@ class Transcript:
                 index = raw.with_suffix(".tsv")
                 index.touch(mode=0o600)
                 index.write_text(opened)
-                made = cls(raw)
-                made.refresh()  # so that only what comes later is news
-                return made
+                created = cls(raw)
+                created.refresh()  # the next `refresh` reports only what comes later
+                return created
             raise FileExistsError(17, "a thousand transcripts in one second", str(directory))
         except OSError as error:
             raise InfrastructureError(
                 f"cannot create a transcript in {directory}: {error.strerror}",
-                hint="free some space there, or choose another directory (pytest: --transcripts; hil: HIL_TRANSCRIPTS)",
+                hint="Free some space, or choose another directory (pytest: --transcripts; hil: HIL_TRANSCRIPTS).",
             ) from error
 
     def close(self) -> None:
@@ -116,20 +90,20 @@ class Transcript:
         self._closer()
 
     def sent(self, data: bytes) -> None:
-        """Record bytes as sent now."""
+        """Record `data` as sent now."""
         record = f"{time.monotonic_ns()}\t>\t{json.dumps(data.decode('latin-1'))}\n"
         os.write(self._index, record.encode())
 
     def redact(self, secret: bytes, start: int, end: int) -> None:
-        """Put asterisks in the place of `secret` where it was received between two offsets."""
+        """Replace `secret` by asterisks where it was received between two offsets."""
         for match in re.finditer(re.escape(secret), self.read(start, end)):
             os.pwrite(self._raw, b"*" * len(secret), start + match.start())
 
     def refresh(self) -> bool:
-        """Take in what the index has gained; true if there was something new."""
+        """Read the new records of the index; return whether there were any."""
         fresh = False
-        # by its own offset: what `sent` appends moves the file's, past what the pump wrote in between
-        while data := os.pread(self._index, 1 << 20, self._taken):
+        # pread: `sent` moves the file's own offset past what the pump wrote in between
+        while data := os.pread(self._index, BLOCK, self._taken):
             self._taken += len(data)
             fresh = True
             records = (self._partial + data).split(b"\n")
@@ -147,20 +121,22 @@ class Transcript:
         return fresh
 
     def read(self, start: int, end: int) -> bytes:
-        """The received bytes from offset `start` up to, not including, `end`."""
-        parts = []
-        while start < end and (data := os.pread(self._raw, min(end - start, 1 << 20), start)):
-            parts.append(data)
+        """Return the received bytes from offset `start` up to, not including, `end`."""
+        return b"".join(block.data for block in self._blocks(start, end))
+
+    def _blocks(self, start: int, end: int) -> Iterator[LineEvent]:
+        """Yield the received bytes between two offsets in blocks, without times."""
+        while start < end and (data := os.pread(self._raw, min(end - start, BLOCK), start)):
+            yield LineEvent(RECEIVED, 0, 0, data, start)
             start += len(data)
-        return b"".join(parts)
 
     def time_at(self, offset: int) -> int:
-        """The monotonic stamp, in ns, of the chunk that brought the byte at `offset`."""
+        """Return the monotonic stamp, in ns, of the chunk that holds the byte at `offset`. Raises `IndexError`."""
         if not self._ends or offset >= self.size or offset < 0:
             raise IndexError(f"offset {offset} is outside the transcript of {self.size} bytes")
-        place = bisect.bisect_right(self._ends, offset)
-        if place or len(self._ends) < STAMPS_IN_MEMORY:
-            return self._times[place]
+        chunk = bisect.bisect_right(self._ends, offset)
+        if chunk or len(self._ends) < STAMPS_IN_MEMORY:
+            return self._times[chunk]
         end = 0
         with self.index_path.open("rb") as index:
             for record in index:
@@ -172,10 +148,9 @@ class Transcript:
         raise IndexError(offset)
 
     def since(self, offset: int) -> tuple[int, list[bytes]]:
-        """The records of the index from the one that brought the byte at `offset` on, and where what they bring begins.
+        """Return the index records from the chunk with the byte at `offset` on, and the offset of that chunk.
 
-        What was sent just before that byte came is among them. The index is read from its end, so that a long past
-        costs nothing.
+        Bytes sent just before that chunk are among them. Reads the index from its end: a long past costs nothing.
         """
         end, block = self._taken - len(self._partial), 1 << 16
         while True:
@@ -195,39 +170,29 @@ class Transcript:
         return at, records[first:]
 
     def lines(self, start: int = 0, end: int | None = None, *, first: int = 1) -> Iterator[Line]:
-        """The lines between two offsets, the last one even without its end; `first` is the first's number."""
-        end = self.size if end is None else min(end, self.size)
-        carry = b""
-        number = first
-        while start < end or carry:
-            block = self.read(start, min(end, start + (1 << 20)))
-            data = carry + block
-            offset = start - len(carry)
-            start += len(block)
-            done = 0
-            for match in LINE_END.finditer(data):
-                yield Line(number, self.time_at(offset + done), offset + done, printable(data[done : match.start()]))
-                number += 1
-                done = match.end()
-            carry = data[done:]
-            if start >= end or not block:
-                if carry:
-                    yield Line(number, self.time_at(start - len(carry)), start - len(carry), printable(carry))
-                return
+        """Yield the lines between two offsets, the last one even without its end; `first` is the first's number."""
+        received = lines(self._blocks(start, self.size if end is None else min(end, self.size)))
+        for number, line in enumerate(received, first):
+            assert isinstance(line, ReceivedLine)  # blocks hold no sent bytes
+            yield Line(number, self.time_at(line.start), line.start, line.text)
 
     def line_number(self, offset: int) -> int:
-        """The number, from 1, of the line that holds the byte at `offset`."""
-        return 1 + sum(self.read(at, min(at + (1 << 20), offset)).count(b"\n") for at in range(0, offset, 1 << 20))
+        """Return the number, from 1, of the line that holds the byte at `offset`."""
+        return 1 + sum(block.data.count(b"\n") for block in self._blocks(0, offset))
 
     def tail(self, count: int = 20, *, start: int = 0) -> tuple[str, ...]:
-        """The last `count` lines that are not blank, of the last 16 KiB and not before offset `start`."""
+        """Return the last `count` lines that are not blank, of the last 16 KiB and not before offset `start`."""
         data = self.read(max(start, self.size - 16384), self.size)
-        texts = [printable(line) for line in LINE_END.split(data) if line.strip()]
-        return tuple(text[:200] for text in texts[-count:])
+        return tuple(text[:200] for text in texts(data)[-count:])
+
+
+def _close(opened: list[int]) -> None:
+    for fd in opened:
+        os.close(fd)
 
 
 def default_directory() -> Path:
-    """Where transcripts go when nobody says: `$HIL_TRANSCRIPTS`, else `hil/transcripts` in the XDG state directory."""
+    """Return the default directory of transcripts: `$HIL_TRANSCRIPTS`, else `hil/transcripts` in the XDG state."""
     if chosen := os.environ.get("HIL_TRANSCRIPTS"):
         return Path(chosen)
     return xdg("XDG_STATE_HOME", ".local/state") / "transcripts"

@@ -140,7 +140,7 @@ class FaultProxy:
     def close(self) -> None:
         """End the proxy; harmless when repeated. Bytes written before are passed on if the board takes them."""
         if not self._filter.closed:
-            self._filter.hang_up()
+            self._filter.finish()
             try:
                 self._hear()
             except InfrastructureError:
@@ -150,14 +150,14 @@ class FaultProxy:
     def _ask(self, **request: Any) -> Report:
         """Send a request and wait for its report. Raises `InfrastructureError` without an answer."""
         if not self._filter.closed:
-            self._filter.tell(json.dumps(request).encode())
+            self._filter.send(json.dumps(request).encode())
             self._hear()
         if self._last is None:
             raise InfrastructureError("the fault proxy sent no report")
         return self._last
 
     def _hear(self) -> None:
-        answer = self._filter.hear(ANSWER_LIMIT)
+        answer = self._filter.receive(ANSWER_LIMIT)
         if answer is not None:
             self._last = _report(json.loads(answer))
         elif self._last is None or not self._last.ended:

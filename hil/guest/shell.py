@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hil.console import Console, LineTimeout
-from hil.console.transcript import split_lines
+from hil.console.lines import split_lines
 from hil.errors import GuestError
 from hil.guest import typed
 from hil.image.manifest import ConsoleFacts

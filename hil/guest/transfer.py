@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from hil.console import LineClosed
-from hil.console.transcript import printable
+from hil.console.lines import printable
 from hil.errors import GuestError, InfrastructureError
 from hil.guest.shell import START_LIMIT, TRIES, CommandTimeout, Result, Shell
 from hil.host.progress import NoProgress, Progress

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hil.console import Console
-from hil.console.transcript import split_lines
+from hil.console.lines import split_lines
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import files, tools
 from hil.host.directories import cache_root

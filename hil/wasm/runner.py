@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hil.console.transcript import split_lines
+from hil.console.lines import split_lines
 from hil.errors import ConfigurationError
 from hil.guest import CommandTimeout, Guest
 from hil.guest.shell import quote

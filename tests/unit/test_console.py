@@ -83,7 +83,7 @@ def test_ten_megabytes_with_the_marker_at_the_end_in_bounded_memory(wire: Wire) 
         sender.join(QUICK)
     assert match.start == len(flood)
     assert peak < 8 * MIB
-    pumping = wire.console._pump.pid
+    pumping = wire.console.reader
     status = Path(f"/proc/{pumping}/status").read_text()
     assert int(status.partition("VmHWM:")[2].split()[0]) < 32 * 1024, "kB"
     assert wire.console.transcript.path.stat().st_size == match.end
@@ -158,7 +158,7 @@ def test_a_pty_whose_other_side_is_gone_has_ended(tmp_path: Path) -> None:
 
 
 def test_a_killed_pump_is_noticed(wire: Wire) -> None:
-    pumping = wire.console._pump.pid
+    pumping = wire.console.reader
     os.kill(pumping, signal.SIGKILL)
     with pytest.raises(LineClosed, match=r"\breads\b"):
         wire.console.wait_for(b"x", timeout=QUICK)
@@ -193,7 +193,7 @@ def test_close_keeps_what_had_arrived(wire: Wire) -> None:
 
 
 def test_a_flood_that_never_pauses_does_not_keep_the_pump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hil.console.console.STOP_LIMIT", QUICK)
+    monkeypatch.setattr("hil.console.reader.STOP_LIMIT", QUICK)
     with Console(os.open("/dev/zero", os.O_RDWR), Transcript.create(tmp_path, "flood")) as console:
         console.wait_for(b"\0", timeout=QUICK)
         begin = time.monotonic()
@@ -207,7 +207,7 @@ from pathlib import Path
 from hil.console import Console, Transcript
 console = Console(int(sys.argv[1]), Transcript.create(Path(sys.argv[2]), "owned"))
 console.wait_for(b"ready", timeout=10)
-print(console._pump.pid, flush=True)
+print(console.reader, flush=True)
 console.wait_for(b"never", timeout=60)
 """
 
@@ -233,7 +233,7 @@ def test_the_pump_ends_with_a_killed_owner(tmp_path: Path) -> None:
 
 
 def test_a_ctrl_c_at_the_terminal_does_not_reach_the_pump(wire: Wire) -> None:
-    pumping = wire.console._pump.pid
+    pumping = wire.console.reader
     assert os.getpgid(pumping) != os.getpgrp()
 
 

@@ -58,7 +58,7 @@ def load(directory: Path, data: bytes) -> Module:
         (HEAD + b"\1", "byte 9"),
         (HEAD + b"\1\5abc", "section 1 at byte 8"),
         (HEAD + b"\1" + b"\xff" * 11, "byte 19"),
-        (HEAD + section(2, b"\1\5ab"), "byte 1"),
+        (HEAD + section(2, b"\1\5ab"), "byte 2"),
         (HEAD + section(2, b"\1" + text("a") + text("b")), "import section"),
     ],
 )

@@ -186,14 +186,14 @@ def test_nonces_are_those_of_this_run_wherever_the_chunks_end(
 @pytest.mark.parametrize(
     ("recorded", "sent", "told"),
     [
-        (b"id -u\n", b"id\n", '"id" was sent where the recording has "id -u" at {index}:1'),
-        (b"one\ntwo\nthree\n", b"one\ntwice\n", '"twice" was sent where the recording has "two" at {index}:1'),
-        (b"run 10000000\n", b"run 20000000\n", '"run 20000000" was sent where'),
-        (b"ab abcdef01\n", b"ab abcdefgh\n", '"ab abcdefgh" was sent where'),
-        (b"ab abcdef01\n", b"ab abcdef01234\n", '"ab abcdef01234" was sent where'),
-        (b"a1 aaaaaaaa aaaaaaaa\n", b"a1 bbbbbbbb cccccccc\n", '"a1 bbbbbbbb cccccccc" was sent where'),
-        (b"x" * 500 + b"A\n", b"x" * 500 + b"B\n", 'xxxB" was sent where'),
-        (b"go\n", b"go\nmore\x03", '"more\\x03" was sent where the recording has nothing more'),
+        (b"id -u\n", b"id\n", '"id"|"id -u" at {index}:1'),
+        (b"one\ntwo\nthree\n", b"one\ntwice\n", '"twice"|"two" at {index}:1'),
+        (b"run 10000000\n", b"run 20000000\n", '"run 20000000"'),
+        (b"ab abcdef01\n", b"ab abcdefgh\n", '"ab abcdefgh"'),
+        (b"ab abcdef01\n", b"ab abcdef01234\n", '"ab abcdef01234"'),
+        (b"a1 aaaaaaaa aaaaaaaa\n", b"a1 bbbbbbbb cccccccc\n", '"a1 bbbbbbbb cccccccc"'),
+        (b"x" * 500 + b"A\n", b"x" * 500 + b"B\n", 'xxxB"'),
+        (b"go\n", b"go\nmore\x03", '"more\\x03"'),
     ],
 )
 def test_anything_else_ends_the_replay_naming_both(
@@ -204,7 +204,7 @@ def test_anything_else_ends_the_replay_naming_both(
     assert line.recv(100) == b"", "at once, whatever is still to be played"
     said = playing.explain_end()
     assert str(tmp_path / "board.raw") in said
-    assert told.format(index=tmp_path / "board.tsv") in said
+    assert all(part in said for part in told.format(index=tmp_path / "board.tsv").split("|"))
     assert len(said) < 600
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from limits import processor_time
 
 from hil.console import Transcript, transcript
-from hil.console.transcript import default_directory, printable
+from hil.console.lines import printable
+from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
 
 chunkings = st.lists(

@@ -1,0 +1,102 @@
+"""Console bytes as lines: all code that cuts received bytes into lines uses this module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import hil.text
+
+OPENED, RECEIVED, SENT, ENDED = "@", "<", ">", "!"
+
+
+@dataclass(frozen=True)
+class LineEvent:
+    """A record of a transcript.
+
+    `kind` is `OPENED`, `RECEIVED`, `SENT` or `ENDED`; `time_ns` the monotonic stamp; `row` the line number in the
+    index, from 1. `data` holds the received or sent bytes (else the record's value), `start` the offset of received
+    bytes in the `.raw` file.
+    """
+
+    kind: str
+    time_ns: int
+    row: int
+    data: bytes
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class ReceivedLine:
+    """A received line with its line end, its offsets from `start` up to `end`, and the stamp of its first byte."""
+
+    time_ns: int
+    start: int
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.data)
+
+    @property
+    def text(self) -> str:
+        """The printable line without its line end."""
+        return printable(self.data[:-1].rstrip(b"\r") if self.data.endswith(b"\n") else self.data)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a console: its number from 1, the stamp and the offset of its first byte, its text."""
+
+    number: int
+    time_ns: int
+    offset: int
+    text: str
+
+
+def lines(events: Iterable[LineEvent], *, prompt: bytes = b"") -> Iterator[ReceivedLine | LineEvent]:
+    """Yield the received lines and the sent events in order; the last line may lack its end.
+
+    Bytes sent within a line follow that line, except after `prompt`: then they precede it.
+    """
+    line, since, start = bytearray(), 0, 0
+    within: list[LineEvent] = []
+    for event in events:
+        if event.kind == SENT:
+            if line and line != prompt:
+                within.append(event)
+            else:
+                yield event
+        elif event.kind == RECEIVED:
+            done = 0
+            while done < len(event.data):
+                if not line:
+                    since, start = event.time_ns, event.start + done
+                end = event.data.find(b"\n", done) + 1
+                line += event.data[done : end or None]
+                if not end:
+                    break
+                yield ReceivedLine(since, start, bytes(line))
+                yield from within
+                line.clear()
+                within.clear()
+                done = end
+    if line:
+        yield ReceivedLine(since, start, bytes(line))
+    yield from within
+
+
+def texts(data: bytes) -> list[str]:
+    """Return the printable lines of `data` that are not blank."""
+    found = (line for line in lines([LineEvent(RECEIVED, 0, 0, data)]) if isinstance(line, ReceivedLine))
+    return [line.text for line in found if line.data.strip()]
+
+
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a program's output. Only a line feed ends a line."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def printable(data: bytes) -> str:
+    """Return console bytes as `hil.text.printable` text; bytes that are not UTF-8 become `\\xNN`."""
+    return hil.text.printable(data.decode("utf-8", "surrogateescape")).replace("\r", "\\r")
