@@ -239,7 +239,7 @@ class Console:
                 if not writable.poll(max(0.0, deadline - time.monotonic()) * 1000):
                     raise LineTimeout(
                         f"the line took {len(data) - len(view)} of {len(data)} bytes in {timeout:.3g} s",
-                        hint="The other side does not read: check whether the machine is stopped or flow control is on.",
+                        hint="Check whether the machine is stopped or flow control is on: it does not read.",
                         evidence=self.evidence(),
                     ) from None
             except OSError as error:

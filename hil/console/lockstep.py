@@ -1,8 +1,8 @@
 """The host's end of a console in lock step with a machine's virtual time.
 
-The machine stops its virtual time after each line end and each prompt that it puts out, and goes on when
-it is told to, with something typed or without. So what is typed arrives at a virtual instant that only the
-machine decides, and a run repeats to the bit. `hil/qemu/lockstep.c` is the machine's end.
+The machine pauses its virtual time after each line end and each prompt of its output, and resumes on a message that
+may carry typed bytes. Thus typed bytes arrive at a virtual instant that only the machine determines, and a run repeats
+to the bit. `hil/qemu/lockstep.c` is the machine's end.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from bisect import bisect_right
 from contextlib import suppress
 from pathlib import Path
 
-PAUSE = struct.Struct("<QQQ")  # bytes put out, virtual ns, messages that were not awaited
-MESSAGE = struct.Struct("<QI")  # virtual ns of the next pause at the latest, bytes to type
+PAUSE = struct.Struct("<QQQ")  # bytes of output, virtual ns, messages that arrived outside a pause
+MESSAGE = struct.Struct("<QI")  # latest virtual time of the next pause in ns, number of bytes to type
 NEVER = (1 << 63) - 1
 HOLD = MESSAGE.pack(NEVER, 0xFFFFFFFF)
-HOLD_LIMIT = 5.0  # seconds for the word of a pause to follow the byte before it
-# a stretch of virtual time takes the host about as long, ten times as long with ten programs beside it
-HOST_LIMIT, HOST_FACTOR = 120.0, 60.0  # seconds of the host's, and so many more for each second of virtual time
+HOLD_LIMIT = 5.0  # seconds for the report of a pause to follow the output before it
+# the host takes about as long as virtual time, ten times as long beside ten busy programs
+HOST_LIMIT, HOST_FACTOR = 120.0, 60.0  # host seconds for a stretch, and more for each second of its virtual time
 
 
 class HostTooSlow(Exception):
-    """The host did not get through a stretch of virtual time; the message says how long it was given."""
+    """The machine did not finish a stretch of virtual time within its limit of host time."""
 
 
 class Lockstep:
-    """`control` is the connection to the machine, `stamps` the file of virtual stamps that it writes.
+    """The connection `control` to a machine in lock step, and the file `stamps` of virtual stamps that it writes.
 
-    `past` is the `history` that a restored machine comes from.
+    `past` is the `history` of the snapshot of a restored machine.
     """
 
     def __init__(self, control: socket.socket, stamps: Path, past: str = "") -> None:
@@ -41,72 +41,72 @@ class Lockstep:
         self.path = stamps
         self.paused_at: int | None = None
         self._control = control
-        self._said = b""
+        self._received = b""
         self._ended = False
         self._now_ns: int | None = None  # at the last pause
-        self._seen = False  # whether output was read whose pause is not reported yet
+        self._seen = False  # output was read whose pause is not reported yet
         self._limit_ns, self._waited_ns = NEVER, 0
         self._overdue, self._given = time.monotonic() + HOST_LIMIT, HOST_LIMIT
         self._history = hashlib.sha256(past.encode())
         self._typed = self._history.copy()
         self._loose = 0
-        self._loose_told = 0
+        self._loose_reported = 0
         self._expired = False
         self._offsets: list[int] = []
         self._times: list[int] = []
         self._read = 0
 
     def fileno(self) -> int:
-        """Readable when the machine has paused."""
+        """Return a file descriptor that is readable when the machine has paused."""
         return self._control.fileno()
 
     @property
     def lost(self) -> str:
-        """Why the run cannot repeat to the bit any more; empty while it can."""
-        if count := max(self._loose, self._loose_told):
-            return f"{count} times something was typed that the machine did not wait for"
+        """The reason why the run may not repeat to the bit; empty while it does."""
+        if count := max(self._loose, self._loose_reported):
+            return f"something was typed {count} times while the machine was not paused"
         return ""
 
     @property
     def history(self) -> str:
-        """A digest, in hexadecimal, of what was typed since power-on and where: what the machine's state hangs on.
+        """The hexadecimal digest of what was typed since power-on and when, which determines the machine's state.
 
-        A restored machine's is made of its snapshot's and of what was typed since.
+        The history of a restored machine continues that of its snapshot.
         """
         return self._history.hexdigest()[:16]
 
     @property
     def typed(self) -> str:
-        """The same of what was typed alone, wherever that was: what a run that shall repeat is known by."""
+        """The hexadecimal digest of what was typed, whenever that was: it identifies runs that must repeat."""
         return self._typed.hexdigest()[:16]
 
     @property
     def now(self) -> float:
         """The virtual time of the last pause, in seconds. Raises `HostTooSlow`.
 
-        Waits for the first pause. After output was read, waits for the pause behind that output: its report may
-        reach the host later than the output does.
+        Waits for the first pause and, after output was read, for the pause after that output: its report may arrive
+        later than the output.
         """
         if self._now_ns is None or (self._seen and not self._expired):
             self._await_pause()
         return (self._now_ns or 0) / 1e9
 
     def passed(self, deadline: float) -> bool:
-        """Whether the machine, which has paused, has reached `deadline`, in seconds of virtual time."""
+        """Check whether the paused machine has reached `deadline`, in seconds of virtual time."""
         return (self._now_ns or 0) >= _nanoseconds(deadline)
 
     @property
     def patience(self) -> float:
-        """The host's seconds that are left for the machine to pause."""
+        """The host seconds that are left for the machine to pause."""
         return max(0.0, self._overdue - time.monotonic())
 
     def give_up(self) -> HostTooSlow:
-        """Return what to raise when no patience is left; from now on what is typed depends on the host."""
+        """Return the error for exhausted `patience`, and `expire`."""
         self.expire()
-        return HostTooSlow(f"the host did not get through a stretch of virtual time in {self._given:.0f} s")
+        return HostTooSlow(f"the machine did not finish a stretch of virtual time in {self._given:.0f} s of host time")
 
     def take(self) -> None:
-        """Read the messages of the machine. The line reports its end."""
+        """Read the machine's messages; its end is not reported here but by the line."""
         while True:
             try:
                 data = self._control.recv(4096)
@@ -117,28 +117,28 @@ class Lockstep:
             if not data:
                 self._ended = True
                 return
-            self._said += data
-            while len(self._said) >= PAUSE.size:
-                self.paused_at, self._now_ns, self._loose_told = PAUSE.unpack_from(self._said)
-                self._said = self._said[PAUSE.size :]
+            self._received += data
+            while len(self._received) >= PAUSE.size:
+                self.paused_at, self._now_ns, self._loose_reported = PAUSE.unpack_from(self._received)
+                self._received = self._received[PAUSE.size :]
                 self._seen = False
-                if self._now_ns >= self._limit_ns:  # what follows depends on how long was waited
+                if self._now_ns >= self._limit_ns:  # what follows depends on the length of the wait
                     self._history.update(b"waited %d\n" % self._waited_ns)
                     self._limit_ns = NEVER
 
     def saw(self) -> None:
-        """Note that output is about to be read, so that `now` waits for the pause behind it."""
+        """Note that output is about to be read, so that `now` waits for the pause after it."""
         self._seen = self.paused_at is None
 
     def go_on(self, deadline: float = math.inf) -> None:
-        """Let virtual time run until the next pause, which is at `deadline` at the latest."""
+        """Let virtual time run until the next pause, at `deadline` at the latest."""
         with suppress(TimeoutError):  # the wait for the pause reports it
             self._release(deadline, b"", 1.0)
 
     def hold(self) -> None:
-        """Answer a pause so that the monitor's `stop`, which must be under way, takes effect right behind it.
+        """Answer a pause so that a pending `stop` of the monitor takes effect right there.
 
-        A machine that does not pause is stopped wherever it is. Once it goes on it pauses first.
+        A machine that does not pause is stopped anywhere. When resumed it pauses first.
         """
         self._poll_pause(HOLD_LIMIT)
         if self.paused_at is not None:
@@ -146,13 +146,13 @@ class Lockstep:
                 self._send_all(HOLD, 1.0)
 
     def expire(self) -> None:
-        """What is typed from now on depends on the host's time."""
+        """Type without waiting for pauses from now on: the run depends on host time."""
         self._expired = True
 
     def type(self, data: bytes, timeout: float) -> None:
         """Type `data` at the pause, and let virtual time run until the next one, for `timeout` seconds at most.
 
-        Raises `HostTooSlow` where the machine does not pause, `TimeoutError` where it does not take all.
+        Raises `HostTooSlow` if the machine does not pause, `TimeoutError` if it does not take all bytes.
         """
         self.take()
         if not self._expired:
@@ -164,7 +164,7 @@ class Lockstep:
         self._release(self.now + timeout, data, max(timeout, HOST_LIMIT))
 
     def stamp(self, offset: int) -> int | None:
-        """Virtual ns of the line that holds the byte at `offset`, or of its end; None before the first."""
+        """Return the virtual stamp, in ns, of the line or prompt with the byte at `offset`; None before the first."""
         self._refresh()
         place = bisect_right(self._offsets, offset)
         return self._times[place - 1] if place else None
@@ -173,12 +173,12 @@ class Lockstep:
         self._control.close()
 
     def _await_pause(self) -> None:
-        """Wait for the end of the stretch that the machine is in. Raises `HostTooSlow`."""
+        """Wait for the next pause. Raises `HostTooSlow`."""
         if not self._poll_pause(self.patience):
             raise self.give_up()
 
     def _poll_pause(self, seconds: float) -> bool:
-        """Whether the machine has paused, or ended, within so many of the host's seconds."""
+        """Wait for a pause or the machine's end, for `seconds` of host time; return whether it came."""
         ready = select.poll()
         ready.register(self._control, select.POLLIN)
         deadline = time.monotonic() + seconds
@@ -209,7 +209,7 @@ class Lockstep:
             except BlockingIOError:
                 if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                     raise TimeoutError from None
-            except OSError:  # it has ended, and the line tells how
+            except OSError:  # it has ended; the line reports how
                 return
 
     def _refresh(self) -> None:

@@ -51,7 +51,7 @@ def main(port: int, lifeline: int, wake: int, raw_path: str, index_path: str, ki
         connection = socket.socket(fileno=port)
 
     def acknowledge() -> None:
-        """Acknowledge at once: a serial server without `nodelay` waits for it. The option must be set again each time."""
+        """Acknowledge at once: a serial server without `nodelay` waits for it. The option does not last."""
         try:
             if kind == "tcp":
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
