@@ -26,7 +26,8 @@ from typing import Any, cast
 from hil.console import Console, LineTimeout, Transcript, asciicast, listing
 from hil.console.recording import Recording
 from hil.errors import ConfigurationError, HilError
-from hil.guest.shell import Shell, _Stream
+from hil.guest.framing import Stream
+from hil.guest.shell import Shell
 from hil.image import simulate
 from hil.image.manifest import AgentFacts
 from hil.wasm import verdict
@@ -206,7 +207,7 @@ def frames(dice: Dice) -> None:
             at += size
         shell.console = cast(Console, Chunks(chunks))
         known = re.compile(rb"(?:%s)(?<!\r)\r+\n" % "|".join(FOREIGN).encode()) if dice.random() < 0.5 else None
-        stream_reader = _Stream(shell.console, known)
+        stream_reader = Stream(shell.console, known)
         try:
             result = shell._result("fuzz", stream_reader, 0.0, 0.0)
         except LineTimeout:

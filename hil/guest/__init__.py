@@ -1,4 +1,4 @@
-"""The guest Linux: a shell that runs commands and takes files, over a line shared with other writers."""
+"""The guest Linux: a shell that runs commands and takes files over a line with other writers."""
 
 from typing import TYPE_CHECKING
 

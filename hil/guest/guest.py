@@ -1,4 +1,4 @@
-"""The guest of a board: its shell and files, whatever boots in between."""
+"""The guest of a board: its shell and files, across boots."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hil.host.progress import Progress
 
 
 class Guest:
-    """The guest Linux of `board`; follows the board through its boots. `progress` is told of transfers.
+    """The guest Linux of `board`, across its boots. `progress` shows transfers.
 
-    `modules` has the paths of the modules that are in the guest of this boot, by digest.
+    `modules` maps digests to the paths of the modules in the guest of this boot.
     """
 
     def __init__(self, board: Board, *, progress: Progress | None = None) -> None:
@@ -28,7 +28,7 @@ class Guest:
 
     @property
     def shell(self) -> Shell:
-        """The session of the current boot. Raises `InfrastructureError` when the board is off."""
+        """The session of the current boot. Raises `InfrastructureError` if the board is off."""
         console: Console = self.board.console
         if self._shell is None or self._shell.console is not console:
             report = self.board.report
@@ -39,30 +39,30 @@ class Guest:
 
     @property
     def open(self) -> bool:
-        """Whether there is a session of the current boot already."""
+        """Whether a session of the current boot exists."""
         return self._shell is not None and self._shell.console is self.board.console
 
     def run(self, command: str | bytes, *, timeout: float = 30.0, check: bool = False) -> Result:
         """Run a shell command (any number of lines, any bytes but NUL) and return its result; see `Shell.run`.
 
-        A shell that does not come back after an interrupt leaves the board marked for a new boot.
+        Marks the board dirty if the shell does not respond after an interrupt.
         """
         try:
             return self.shell.run(command, timeout=timeout, check=check)
         except CommandTimeout as error:
             if not error.recovered:
-                self.board.dirty = "the guest's shell did not come back"
+                self.board.dirty = "the guest's shell does not respond"
             raise
         except LineTimeout:
-            self.board.dirty = "the guest does not take what is typed"
+            self.board.dirty = "the guest does not take typed bytes"
             raise
 
     def load(self, kind: str) -> AbstractContextManager[None]:
-        """Keep the guest under load while entered: `cpu`, `memory`, `fork` or `console`; see `hil.guest.load`."""
+        """Return a context with the load `cpu`, `memory`, `fork` or `console` in the guest; see `hil.guest.load`."""
         return load.load(self, kind)
 
     def put(self, source: Path | bytes, path: str | bytes) -> bool:
-        """Copy a file, or bytes, to `path` in the guest; false where it was there already."""
+        """Copy a file, or bytes, to `path` in the guest; return false if it was there already."""
         if isinstance(source, Path):
             try:
                 return self.put(source.read_bytes(), path)
@@ -71,5 +71,5 @@ class Guest:
         return transfer.put(self.shell, source, text_of(path), progress=self._progress)
 
     def get(self, path: str | bytes) -> bytes:
-        """The bytes of the file `path` in the guest."""
+        """Return the bytes of the file `path` in the guest."""
         return transfer.get(self.shell, text_of(path), progress=self._progress)

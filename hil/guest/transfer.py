@@ -1,8 +1,8 @@
-"""Files to and from the guest over its shell: compressed, in checked parts, proven by SHA-256.
+"""Files to and from the guest over its shell: compressed, in checked parts, verified by SHA-256.
 
-A part that the line damaged is sent again, and the parts adapt to the line: a damaged one makes the
-next ones smaller, good ones make them larger again. An upload that was cut short is taken up where it
-stopped, as long as the guest is the same boot. Needs nothing of the guest but what BusyBox has.
+A part that the line damaged is sent again. The size of the parts adapts to the line: it shrinks after a damaged part
+and grows after good ones. An interrupted upload resumes where it stopped, within one boot of the guest. BusyBox is all
+that the guest needs.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from hil.guest.shell import START_LIMIT, TRIES, CommandTimeout, Result, Shell
 from hil.host.progress import NoProgress, Progress
 from hil.text import printable_line
 
-LINE = 1000  # characters of base64 a line: below what any tty and shell take
-LARGEST = 32 << 10  # bytes of compressed data a command
+LINE = 1000  # characters of base64 per line, which every tty and shell takes
+LARGEST = 32 << 10  # bytes of compressed data per command
 SMALLEST = BLOCK = 256  # parts are whole blocks
-GOOD_IN_A_ROW = 4  # parts, to try larger ones again
-BAD_IN_A_ROW = 12  # parts, of which the first few only find the size that passes
-RATE = 2 << 10  # bytes a second at the least, to bound the waits
+GOOD_IN_A_ROW = 4  # parts before larger ones
+BAD_IN_A_ROW = 12  # parts; the first few only find a size that passes
+RATE = 2 << 10  # least bytes per second, for time limits
 
 
 def digest_in_guest(shell: Shell, path: str) -> str | None:
-    """The SHA-256 of a file in the guest, None where there is none."""
+    """Return the SHA-256 of a file in the guest, None if there is none."""
     result = shell.run(f"sha256sum 2>/dev/null <{_word(path)}")
     found = re.match(r"[0-9a-f]{64}\b", result.text)
     return found[0] if found and result.status == 0 else None
 
 
 def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = None) -> bool:
-    """Make `path` in the guest hold `data`; returns false where it did already.
+    """Write `data` to `path` in the guest; return false if it was there already.
 
-    The file appears whole or not at all. `progress` is told compressed bytes. Raises `GuestError` when
-    the guest cannot write it or it is a directory, `InfrastructureError` when the line damages every part.
+    The file appears completely or not at all. `progress` counts compressed bytes. Raises `GuestError` if the guest
+    cannot write it or it is a directory, `InfrastructureError` if the line damages every part.
     """
     progress, shown = progress or NoProgress(), printable_line(path)
     digest = hashlib.sha256(data).hexdigest()
     target = _word(path)
-    # in the same directory, for a rename is atomic; not named after the file, whose name may have no room for more
+    # in the same directory: a rename is atomic there; not named after the file, whose name may be too long
     beside = posixpath.join(posixpath.dirname(path), f".hil-{digest[:16]}")
     part, whole = (_word(f"{beside}.{kind}") for kind in ("part", "new"))
     has = _facts(
@@ -59,11 +59,11 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     )
     if has.get("f"):
         raise GuestError(
-            f"{shown} is a directory in the guest", hint="name a file in it", evidence=shell.console.evidence()
+            f"{shown} is a directory in the guest", hint="Name a file in it.", evidence=shell.console.evidence()
         )
     if has.get("d", "").startswith(digest):
         return False
-    if has.get("x"):  # what BusyBox unpacks, in 8 MiB
+    if has.get("x"):  # BusyBox unpacks it in 8 MiB of memory
         packed, unpack = lzma.compress(data, check=lzma.CHECK_CRC32, preset=6), "unxz"
     else:
         packed, unpack = gzip.compress(data, 9, mtime=0), "gunzip"
@@ -82,7 +82,7 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
                 for end in _parts(stop, start, lambda at, end: _send(shell, packed[at:end], part, at, pace)):
                     progress.advance(end)
         except LineClosed:
-            raise  # what has arrived stays for the next try
+            raise  # the arrived parts stay for the next try
         except InfrastructureError:
             shell.run(f"rm -f {part} {part}p")
             raise
@@ -92,31 +92,31 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
             digest,
             timeout=30 + len(data) / RATE,
         )
-        # a flipped digit of its place has a part written over another
+        # a damaged position makes one part overwrite another
         if digest in result.text or not (missing := _wrong(shell, packed, part)):
             break
     _insist(shell, f"rm -f {part} {part}p {whole}")
     if result.status or digest not in result.text:
         raise GuestError(
             f"{shown} did not arrive in the guest: status {result.status}, {result.text.strip()[-300:]!r}",
-            hint="is there room in the guest, and is the directory writable?",
+            hint="Check that the guest has room and that the directory is writable.",
             evidence=shell.console.evidence(),
         )
     return True
 
 
 def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | None = None) -> bytes:
-    """The bytes of a file in the guest.
+    """Return the bytes of a file in the guest.
 
-    Raises `GuestError` when it cannot be read or is over `limit` bytes, `InfrastructureError` when
-    the line damages every part.
+    Raises `GuestError` if it cannot be read or exceeds `limit` bytes, `InfrastructureError` if the line damages every
+    part.
     """
     progress, shown = progress or NoProgress(), printable_line(path)
     name, temporary = _word(path), f"/tmp/hil-{shell.console.token(4)}"
-    told = shell.run(f"wc -c <{name}")
-    if told.status:
-        said = printable(told.output.strip())
-        raise GuestError(f"cannot read {shown} in the guest: {said}", evidence=shell.console.evidence())
+    counted = shell.run(f"wc -c <{name}")
+    if counted.status:
+        reason = printable(counted.output.strip())
+        raise GuestError(f"cannot read {shown} in the guest: {reason}", evidence=shell.console.evidence())
     facts = _facts(shell, "sd", f"echo s=$(wc -c <{name});echo d=$(sha256sum <{name})")
     size, digest = int(facts["s"]), facts["d"]
     if size > limit:
@@ -128,9 +128,9 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
         packed = bytearray()
 
         def fetch(start: int, end: int) -> str:
-            data, said = _fetch(shell, temporary, start, end)
+            data, problem = _fetch(shell, temporary, start, end)
             packed.extend(data)
-            return said
+            return problem
 
         for end in _parts(length, 0, fetch):
             progress.advance(end)
@@ -139,30 +139,30 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
             shell.run(f"rm -f {temporary} {temporary}p")
     data = gzip.decompress(packed)
     if not digest.startswith(hashlib.sha256(data).hexdigest()):
-        raise GuestError(f"{shown} changed in the guest while it was fetched", evidence=shell.console.evidence())
+        raise GuestError(f"{shown} changed in the guest during the transfer", evidence=shell.console.evidence())
     return data
 
 
 def _wrong(shell: Shell, packed: bytes, part: str) -> list[tuple[int, int]]:
-    """Which stretches of the guest's file are not as they were sent."""
-    places = range(0, len(packed), LARGEST)
+    """Return the ranges of the guest's file that differ from `packed`."""
+    starts = range(0, len(packed), LARGEST)
     result = _insist(
         shell,
-        f"i=0;while [ $i -lt {len(places)} ];do dd if={part} bs={LARGEST} skip=$i count=1 2>/dev/null"
+        f"i=0;while [ $i -lt {len(starts)} ];do dd if={part} bs={LARGEST} skip=$i count=1 2>/dev/null"
         f"|head -c $(({len(packed)}-i*{LARGEST}))|md5sum;i=$((i+1));done",
         timeout=30 + len(packed) / RATE,
     )
-    said = [*result.lines, *[""] * len(places)]
-    stretches = [(at, min(at + LARGEST, len(packed))) for at in places]
+    digests = [*result.lines, *[""] * len(starts)]
+    ranges = [(start, min(start + LARGEST, len(packed))) for start in starts]
     return [
         (start, end)
-        for (start, end), line in zip(stretches, said, strict=False)
-        if not line.startswith(_md5(packed[start:end]))
+        for (start, end), digest in zip(ranges, digests, strict=False)
+        if not digest.startswith(_md5(packed[start:end]))
     ]
 
 
 def _insist(shell: Shell, command: str, expected: str = "", *, timeout: float = 30.0, check: bool = False) -> Result:
-    """Run a command that may be run more than once until it is good; the last result, else as `Shell.run`."""
+    """Run a repeatable command until it succeeds, up to `TRIES` times; return the last result, else as `Shell.run`."""
     for _ in range(TRIES - 1):
         try:
             result = shell.run(command, timeout=timeout)
@@ -175,23 +175,23 @@ def _insist(shell: Shell, command: str, expected: str = "", *, timeout: float = 
 
 
 def _parts(total: int, done: int, move: Callable[[int, int], str]) -> Iterator[int]:
-    """Move `total` bytes in parts of a size that passes, from `done` on.
+    """Move `total` bytes from `done` on, in parts of a size that passes; yield the end of each part that arrived.
 
-    `move` returns nothing for a part that arrived, else what was said of it; the end of each part that
-    arrived is given out. Raises `InfrastructureError` when none passes any more.
+    `move` returns an empty string for a part that arrived, else the problem. Raises `InfrastructureError` if no part
+    passes.
     """
     size, good, bad = LARGEST, 0, 0
     while done < total:
         end = min(total, done + size)
         try:
-            said = move(done, end)
+            problem = move(done, end)
         except CommandTimeout as error:
             if not error.recovered:
                 raise
-            said = error.message
+            problem = error.message
         except GuestError as error:
-            said = error.message
-        if not said:
+            problem = error.message
+        if not problem:
             yield end
             done, good, bad = end, good + 1, 0
             if good >= GOOD_IN_A_ROW:
@@ -200,17 +200,17 @@ def _parts(total: int, done: int, move: Callable[[int, int], str]) -> Iterator[i
         good, bad = 0, bad + 1
         if bad == BAD_IN_A_ROW:
             raise InfrastructureError(
-                f"a part of {end - done} bytes did not pass in {bad} tries; the last said {said!r}",
-                hint="is the line losing bytes, or the guest's file system full?",
+                f"a part of {end - done} bytes did not pass in {bad} tries; result of the last: {problem!r}",
+                hint="Check whether the line loses bytes or the guest's file system is full.",
             )
         size = max(SMALLEST, size // 2)
 
 
 class _Pace:
-    """How long a part may take to begin: those that did tell."""
+    """The time limit for a part to begin, derived from the parts before."""
 
     def __init__(self) -> None:
-        self._slowest = 0.0  # seconds a byte
+        self._slowest = 0.0  # seconds per byte
 
     def limit(self, size: int) -> float:
         return 1 + 4 * size * self._slowest if self._slowest else START_LIMIT + size / RATE
@@ -220,10 +220,10 @@ class _Pace:
 
 
 def _send(shell: Shell, part: bytes, temporary: str, offset: int, pace: _Pace) -> str:
-    """Write a part to its place in the guest's file and read it back; returns what went wrong.
+    """Write a part to its place in the guest's file and read it back; return the problem.
 
-    What is typed may arrive damaged and still run, in part even unframed: so writing a part twice, or
-    the part before in its place, must do no harm, and only what is read back counts.
+    A damaged command may still run, in part even unframed. So writing a part twice, or the part before in its place,
+    must be harmless, and only the part read back counts.
     """
     text = base64.b64encode(part).decode()
     lines = "\n".join(text[at : at + LINE] for at in range(0, len(text), LINE))
@@ -237,14 +237,14 @@ def _send(shell: Shell, part: bytes, temporary: str, offset: int, pace: _Pace) -
         start=pace.limit(len(text)),
     )
     if result is None:
-        return "it did not arrive whole"
+        return "it did not arrive completely"
     pace.began(len(text), (result.begin_ns - typed_ns) / 1e9)
     arrived = result.lines[-1:] == [f"{_md5(part)}  -"]
     return "" if arrived else result.text.strip()[-300:] or "nothing"
 
 
 def _fetch(shell: Shell, temporary: str, start: int, end: int) -> tuple[bytes, str]:
-    """A part of a file in the guest, or what went wrong."""
+    """Return a part of a file in the guest, and the problem if there is one."""
     size = end - start
     result = shell.run(
         f"tail -c +{start + 1} {temporary}|head -c {size} >{temporary}p;md5sum <{temporary}p;base64 {temporary}p",
@@ -261,14 +261,14 @@ def _fetch(shell: Shell, temporary: str, start: int, end: int) -> tuple[bytes, s
 
 
 def _facts(shell: Shell, keys: str, command: str) -> dict[str, str]:
-    """Return the `key=value` lines that `command` prints. Raises `InfrastructureError` when the line garbles them."""
+    """Return the `key=value` lines that `command` prints. Raises `InfrastructureError` if the line garbles them."""
     for _ in range(BAD_IN_A_ROW):
         found = dict(line.split("=", 1) for line in shell.run(command).lines if re.match(r"\w=", line))
         if all(re.fullmatch(r"[\w/ .-]*", found.get(key, "?")) for key in keys):
             return found
     raise InfrastructureError(
         f"the guest's answer to {command!r} was garbled {BAD_IN_A_ROW} times",
-        hint="is another writer on the line?",
+        hint="Check for another writer on the line.",
         evidence=shell.console.evidence(),
     )
 

@@ -1,7 +1,7 @@
-"""What is typed to the guest's tty: printable ASCII in short lines, whatever bytes a command consists of.
+"""Commands of any bytes as text for the guest's tty: printable ASCII in short lines.
 
-A tty acts on control characters, a shell in another locale miscounts characters, and a line may have 4095 bytes.
-So other bytes travel as octal numbers, and long lines are continued.
+A tty acts on control characters, a shell in another locale miscounts characters, and a line has at most 4095 bytes.
+So other bytes are typed as octal numbers, and long lines are continued.
 """
 
 from __future__ import annotations
@@ -10,46 +10,46 @@ import re
 
 from hil.errors import ConfigurationError
 
-LINE = 1000  # bytes of a command on one typed line: four times as many, in quotes, are below what a tty takes
+LINE = 1000  # bytes of a command per typed line: four times as many, in quotes, still fit into a line of a tty
 PRINTABLE = re.compile(rb"[\n -~]*")
-# a printf of the guest turns them into bytes; a leading minus would be an option of it
+# for the guest's printf; it would take a leading minus for an option
 ESCAPED = re.compile(rb"[^ -~]|[%\\'!]|\A-")
 
 
 def text_of(words: str | bytes) -> str:
-    """Return bytes as text: each that is not UTF-8 as a surrogate, as in the names of files."""
+    """Return bytes as text: bytes that are not UTF-8 become surrogates, as in file names."""
     return words.decode("utf-8", "surrogateescape") if isinstance(words, bytes) else words
 
 
 def bytes_of(text: str) -> bytes:
-    """Return the bytes that `text_of` has made `text` of.
+    """Return the bytes from which `text_of` made `text`.
 
-    Raises `ConfigurationError` for what no word of a command can hold: NUL, or a half of a surrogate pair.
+    Raises `ConfigurationError` for NUL and for half a surrogate pair, which no word of a command can hold.
     """
     try:
         data = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise ConfigurationError(
-            f"a command cannot hold {text[error.start]!a}, which is half a character", hint="pass bytes instead"
+            f"a command cannot hold {text[error.start]!a}, which is half a character", hint="Pass bytes instead."
         ) from None
     if b"\0" in data:
         raise ConfigurationError(
-            "a command cannot hold a NUL byte", hint="put it into a file with guest.put() and use that"
+            "a command cannot hold a NUL byte", hint="Put it into a file with guest.put() and use the file."
         )
     return data
 
 
 def plain(data: bytes) -> bool:
-    """Whether a tty without line editor takes `data` as it is."""
+    """Check whether a tty without line editor takes `data` unchanged."""
     return PRINTABLE.fullmatch(data) is not None
 
 
 def octal(data: bytes) -> bytes:
-    """Return a printf format, printable and without quotes, that yields `data`."""
+    """Return a printable printf format without quotes that produces `data`."""
     return ESCAPED.sub(lambda match: b"%%" if match[0] == b"%" else b"\\%03o" % match[0][0], data)
 
 
 def quoted(data: bytes) -> bytes:
-    """Return printable `data` as one word of a shell's, long lines continued."""
+    """Return printable `data` as one word of a shell command, long lines continued."""
     lines = ([line[at : at + LINE] for at in range(0, len(line), LINE)] or [b""] for line in data.split(b"\n"))
     return b"'%s'" % b"\n".join(b"'\\\n'".join(piece.replace(b"'", b"'\\''") for piece in line) for line in lines)
