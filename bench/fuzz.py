@@ -30,7 +30,7 @@ from hil.guest.framing import Stream
 from hil.guest.shell import Shell
 from hil.image import simulate
 from hil.image.manifest import AgentFacts
-from hil.wasm import verdict
+from hil.wasm import reading
 from hil.wasm.module import Module
 
 ROOT = Path(__file__).parents[1]
@@ -130,13 +130,13 @@ def unsealed(dice: Dice) -> None:
     end, meant = dice.choice(ends)
     output = dice.output()
     console = BEGIN + output + (STAMP + end if end else b"")
-    found = verdict.read(console, FACTS, foreign=FOREIGN)
+    found = reading.read(console, FACTS, foreign=FOREIGN)
     if end is not None:
         told = str(found.verdict) == meant or (b"execution failed:" in output and not found.verdict.good)
         need(told, (meant, found, console))
     elif SUCCESS not in output:  # a module that says it last, and then dies, is not told apart without a seal
         need(not found.verdict.good, (found, console))
-    verdict.read(dice.damaged(console), FACTS, foreign=FOREIGN)
+    reading.read(dice.damaged(console), FACTS, foreign=FOREIGN)
 
 
 def sealed(dice: Dice) -> None:
@@ -149,13 +149,13 @@ def sealed(dice: Dice) -> None:
         f"crc32={zlib.crc32(output):08X} transfer=1 run=2 hz=62500000"
     ).encode()
     console = BEGIN + output + b"\r\n" + fields + b" sum=%08X\r\n" % zlib.crc32(fields)
-    found = verdict.read(console, FACTS, nonce=nonce, foreign=FOREIGN)
+    found = reading.read(console, FACTS, nonce=nonce, foreign=FOREIGN)
     need(found.verdict.good == ((word, code) == ("exited", 0)), (word, code, found))
     need(found.intact is True and found.output == output, (found, output))
-    hurt = verdict.read(dice.damaged(console), FACTS, nonce=nonce, foreign=FOREIGN)
+    hurt = reading.read(dice.damaged(console), FACTS, nonce=nonce, foreign=FOREIGN)
     need(not hurt.verdict.good or (word, code) == ("exited", 0), (word, code, hurt))
     need(hurt.intact is not True or hurt.output == output, (hurt, output))
-    other = verdict.read(console.replace(nonce.encode(), b"%016x" % dice.getrandbits(64)), FACTS, nonce=nonce)
+    other = reading.read(console.replace(nonce.encode(), b"%016x" % dice.getrandbits(64)), FACTS, nonce=nonce)
     need(not other.verdict.good, other)
 
 
@@ -164,9 +164,9 @@ def recorded(dice: Dice) -> None:
     data = dice.choice(RECORDINGS)
     start = dice.randrange(len(data))
     data = dice.damaged(data[start : start + dice.randrange(20_000)])
-    found = verdict.read(data, FACTS, foreign=FOREIGN)
+    found = reading.read(data, FACTS, foreign=FOREIGN)
     need(not found.verdict.good or re.search(rb"execution success, exit code:0+\r*\n", data), (found, data[-300:]))
-    sealed_found = verdict.read(data, FACTS, nonce="feedfacefeedface", foreign=FOREIGN)
+    sealed_found = reading.read(data, FACTS, nonce="feedfacefeedface", foreign=FOREIGN)
     need(not sealed_found.verdict.good, sealed_found)
 
 

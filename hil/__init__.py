@@ -11,7 +11,8 @@ from hil.lazy import lazy_names
 
 if TYPE_CHECKING:
     from hil.board.board import Board
-    from hil.console.console import Console, LineClosed, LineTimeout
+    from hil.console.console import Console
+    from hil.console.errors import LineClosed, LineTimeout
     from hil.errors import BootError, ConfigurationError, GuestError, HilError, InfrastructureError, RunnerError
     from hil.guest.guest import Guest
     from hil.guest.load import DISTRESS, LOADS
@@ -36,7 +37,8 @@ else:
         __name__,
         {
             "hil.errors": "BootError ConfigurationError GuestError HilError InfrastructureError RunnerError",
-            "hil.console.console": "Console LineClosed LineTimeout",
+            "hil.console.console": "Console",
+            "hil.console.errors": "LineClosed LineTimeout",
             "hil.board.board": "Board",
             "hil.guest.guest": "Guest",
             "hil.guest.load": "DISTRESS LOADS",

@@ -1,4 +1,4 @@
-"""WebAssembly modules, their deployment through the guest's agent, and the verdict."""
+"""WebAssembly modules, their deployment through the guest's agent, and the verdicts."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The proof that a board is alive: console, shell, agent and runner answer to one small deployment."""
+"""The health check of a board: one small deployment verifies that console, shell, agent and runner respond."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from hil.wasm.module import Module
 from hil.wasm.runner import MODULES, Runner
 
 ENTROPY = 32  # bytes; the kernel's generator has a seed of this size
-LIMIT = 10.0  # seconds; it takes some ten milliseconds
-# (module (func (export "_start"))): so small that a runner that wears out hardly does by it
+LIMIT = 10.0  # seconds; the deployment takes about ten milliseconds
+# (module (func (export "_start"))): small enough to cause no noticeable runner wear
 NOTHING = bytes.fromhex("0061736d 01000000 01040160 0000 03020100 070a01065f7374617274 0000 0a040102000b")
 
 
 def check_health(guest: Guest) -> None:
-    """Deploy a module that does nothing; of an image without an agent only the shell is asked.
+    """Deploy a module that does nothing; without an agent run `true` in the shell.
 
-    Raises `RunnerError` where the runner does not run it, and what `Runner.run` and `Guest.run` raise.
+    Raises `RunnerError` if the runner does not execute it, and as `Runner.run` and `Guest.run`.
     """
     agent = guest.board.manifest.agent
     if agent is None:
@@ -34,9 +34,9 @@ def check_health(guest: Guest) -> None:
     runner.assume(module, str(path))
     run = runner.run(module, limit=LIMIT, restore=False)
     if not run.good or prepared.status:
-        cause = f"; before that: {prepared.text.strip()}" if prepared.status else ""
+        cause = f"; its upload: {prepared.text.strip()}" if prepared.status else ""
         raise RunnerError(
-            f"the board is up, but its runner does not run a module that does nothing: {run}{cause}",
+            f"the board is up, but its runner does not execute a module that does nothing: {run}{cause}",
             evidence=guest.shell.console.evidence(),
         )
 
@@ -44,7 +44,7 @@ def check_health(guest: Guest) -> None:
 def _entropy(guest: Guest, agent: AgentFacts) -> str:
     """Return the end of a command that feeds the board fresh entropy; empty in virtual time.
 
-    All boards restored from one snapshot would draw the same random bytes. In virtual time they are to.
+    Without it all boards restored from one snapshot draw the same random bytes, as they must in virtual time.
     """
     if agent.entropy_option is None or guest.board.virtual is not None:
         return ""

@@ -17,10 +17,10 @@ AOT_SECTION = "wasmedge"  # where WasmEdge's universal format keeps native code
 
 @dataclass(frozen=True)
 class Module:
-    """A module and what can be told without running it.
+    """A module and its static properties.
 
-    `kind` is `interpreted` or `aot`; `imports` are `module.name`; `sha256` is hexadecimal. `source` is
-    where it is from: a path, or a reference pinned by a digest; empty where a test made it.
+    `kind` is `interpreted` or `aot`; `imports` are `module.name`; `sha256` is hexadecimal. `source` is a path or a
+    reference pinned by a digest; empty for a module made by a test.
     """
 
     name: str
@@ -33,37 +33,37 @@ class Module:
 
     @classmethod
     def load(cls, path: Path) -> Module:
-        """Read and check a file. Raises `ConfigurationError` for what no runtime would take."""
-        if path.exists() and not path.is_file():  # a pipe would hang, /dev/zero never end
-            raise ConfigurationError(f"{path} is not a regular file", hint="give the path of a .wasm file")
+        """Read and check a file. Raises `ConfigurationError` for a file that no runtime takes."""
+        if path.exists() and not path.is_file():  # a pipe would block, /dev/zero never end
+            raise ConfigurationError(f"{path} is not a regular file", hint="Give the path of a .wasm file.")
         try:
             data = path.read_bytes()
         except OSError as error:
             raise ConfigurationError(
-                f"cannot read the module {path}: {error.strerror}", hint="give the path of a .wasm file"
+                f"cannot read the module {path}: {error.strerror}", hint="Give the path of a .wasm file."
             ) from error
         return cls.of(path.name, data, str(path), path)
 
     @classmethod
     def of(cls, name: str, data: bytes, source: str, path: Path | None = None) -> Module:
-        """Check the bytes of a module that is from `source`. Raises `ConfigurationError` as `load` does."""
+        """Check the bytes of a module from `source`. Raises `ConfigurationError` as `load`."""
         try:
             kind, imports = _inspect(data)
         except ValueError as error:
             raise ConfigurationError(
                 f"{source} is not a WebAssembly module: {error}",
-                hint="build it for a wasm32 target; to deploy it all the same, use Module.raw()",
+                hint="Build it for a wasm32 target, or deploy it unchecked with Module.raw().",
             ) from error
         return cls(name, data, hashlib.sha256(data).hexdigest(), kind, imports, path, source)
 
     @classmethod
     def raw(cls, name: str, data: bytes) -> Module:
-        """Any bytes as a module, unchecked: for tests of what the runner does with bad ones."""
+        """Return any bytes as a module, unchecked, for tests of the runner with bad modules."""
         return cls(name, data, hashlib.sha256(data).hexdigest())
 
 
 def _inspect(data: bytes) -> tuple[str, tuple[str, ...]]:
-    """Kind and imports. Raises `ValueError` saying what is wrong, with the offset."""
+    """Return kind and imports. Raises `ValueError` with the problem and its offset."""
     if not data:
         raise ValueError("it is empty")
     if data[:4] != MAGIC[: len(data[:4])] or len(data) < 4:
@@ -132,7 +132,7 @@ def _name(data: bytes, at: int, end: int) -> tuple[str, int]:
 
 
 def _unsigned(data: bytes, at: int) -> tuple[int, int]:
-    """A LEB128 number and the offset behind it."""
+    """Return a LEB128 number and the offset after it."""
     value = shift = 0
     while True:
         if at >= len(data):

@@ -16,25 +16,25 @@ from hil.image.manifest import AgentFacts, agent_of
 from hil.text import printable_line
 from hil.wasm import oci
 from hil.wasm.module import Module
-from hil.wasm.verdict import Failed, Faulted, NoAgent, Reading, Seal, Silent, Stuck, Verdict, read
+from hil.wasm.reading import Reading, Seal, read
+from hil.wasm.verdict import Failed, Faulted, NoAgent, Silent, Stuck, Verdict
 
-MODULES = "/tmp/hil"  # where uploaded modules go in the guest
+MODULES = "/tmp/hil"  # directory of uploaded modules in the guest
 DEFAULT_LIMIT = 30.0  # seconds for a module to run
-OVERHEAD = 20.0  # seconds beside the run: transfer of the module to the runner, the agent itself
+OVERHEAD = 20.0  # seconds beside the run, for the agent and its transfer of the module to the runner
 NOT_FOUND = 127  # exit status of the shell
-NO_RUNNER, BUSY, TOO_LARGE = 245, 246, 247  # of the reference image's agent, which seals
-UPLOADS, UPLOADED = 32 << 20, 256  # bytes and number of the modules that stay in the guest
+NO_RUNNER, BUSY, TOO_LARGE = 245, 246, 247  # exit statuses of the reference image's agent, which seals
+UPLOADS, UPLOADED = 32 << 20, 256  # bytes and number of uploaded modules that stay in the guest
 
 
 @dataclass(frozen=True)
 class Execution:
     """One deployment of a module.
 
-    `output` is what the module wrote, byte for byte; `intact` says whether that is proven (None:
-    this image's agent cannot prove it). `request_ns` and `answer_ns` are host monotonic stamps of the
-    agent's start and end as seen on the line; `seal` holds the guest counter's ticks where there are any.
-    `start` and `end` are offsets in the transcript. `heard` is false where nothing at all came back;
-    `restored` says why the board was made fresh for this deployment, None where it was not.
+    `output` holds the module's output, byte for byte; `intact` whether the seal verifies it (None without a seal).
+    `request_ns` and `answer_ns` are host monotonic stamps of the agent's start and end on the line; `seal` holds the
+    ticks of the guest's counter. `start` and `end` are offsets in the transcript. `heard` is false if nothing arrived
+    at all; `restored` is the reason for which the board was made fresh before, None if it was not.
     """
 
     module: Module
@@ -60,28 +60,28 @@ class Execution:
 
     @property
     def lines(self) -> list[str]:
-        """The output's lines without their ends."""
+        """The lines of the output without line ends."""
         return split_lines(self.text)
 
     @property
     def good(self) -> bool:
-        """The module exited with 0 and nothing garbled its output."""
+        """Whether the module exited with 0 and its output is not garbled."""
         return self.verdict.good and self.intact is not False
 
     @property
     def call(self) -> str:
-        """The module and its arguments on one line, for people."""
+        """The module and its arguments on one line."""
         return printable_line(" ".join((self.module.name, *self.arguments)))
 
     def __str__(self) -> str:
-        state = {True: "", None: ", output not provable", False: ", output GARBLED on the line"}[self.intact]
+        state = {True: "", None: ", output without a seal", False: ", output GARBLED on the line"}[self.intact]
         tail = "".join(f"\n  | {line}" for line in self.diagnostics[-5:])
         restored = f"\n  | {self.restored}" if self.restored else ""
         return f"{self.call}: {self.verdict}, {len(self.output)} bytes{state}{restored}{tail}"
 
 
 class Runner:
-    """Deploys modules through `guest`; `record` is told each execution.
+    """The runner in the partition, which executes modules deployed through `guest`; calls `record` for each execution.
 
     Raises `ConfigurationError` on a board whose image has no agent.
     """
@@ -97,39 +97,37 @@ class Runner:
     def run(
         self, module: Module | Path | str, *arguments: str | bytes, limit: float = DEFAULT_LIMIT, restore: bool = True
     ) -> Execution:
-        """Deploy `module` with `arguments` and return what became of it; never raises for a bad module.
+        """Deploy `module` with `arguments` and return its execution; a bad module raises nothing.
 
-        An argument is of any bytes but NUL; as text, those that are not UTF-8 are surrogates, as in `sys.argv`.
+        Arguments hold any bytes but NUL; bytes that are not UTF-8 are surrogates in text, as in `sys.argv`.
 
-        `limit` is the seconds the module may run: kept by the image's watchdog where it has one, and
-        by the wait for the agent in any case. The module is uploaded once a boot; a sample that the
-        image holds is used from there.
+        `limit` is the time in seconds that the module may run. The image's watchdog enforces it if there is one; the
+        wait for the agent is limited in any case. The module is uploaded once per boot, unless the image holds it.
 
-        Where the agent cannot tell of a dead runner, not one word from it means that it was dead before:
-        then, with `restore`, the board is made fresh and the module deployed once more (see
-        `Execution.restored`). Both deployments are recorded.
+        An agent that cannot report a dead runner prints nothing for one. With `restore` the board is then made fresh
+        and the module deployed once more (see `Execution.restored`). Both deployments are recorded.
 
-        Raises `ConfigurationError` for a module that is larger than the runner takes, what `hil.wasm.oci.load` raises
-        for a module that cannot be read, what `guest.run` raises other than a time-out, and what that boot raises.
+        Raises `ConfigurationError` for a module that is too large for the runner, the errors of `hil.wasm.oci.load` for
+        a module that cannot be read, those of `guest.run` except timeouts, and those of that boot.
         """
         if not isinstance(module, Module):
             module = oci.load(module)
         words = tuple(map(text_of, arguments))
         run = self._deploy(module, words, limit)
         if restore and not run.heard:
-            why = f"the runner was dead before {printable_line(module.name)}: the board was made fresh"
+            why = f"the runner was dead before {printable_line(module.name)}, so the board was made fresh"
             self.guest.board.fresh()
             run = self._deploy(module, words, limit, why)
         return run
 
     def check_size(self, module: Module) -> None:
-        """Raise `ConfigurationError` for a module that is larger than the image's runner takes."""
+        """Raise `ConfigurationError` for a module that is too large for the image's runner."""
         limit = self.facts.module_limit
         if limit is not None and len(module.data) > limit:
             raise ConfigurationError(
-                f"the module {module.name} has {len(module.data)} bytes, and the runner of image "
-                f"{self.guest.board.manifest.name} takes {limit} at most",
-                hint="make it smaller: leave out debug information, keep data out of it",
+                f"the module {module.name} has {len(module.data)} bytes; the runner of image "
+                f"{self.guest.board.manifest.name} takes at most {limit}",
+                hint="Make it smaller: strip debug information, keep data out of it.",
             )
 
     def _deploy(
@@ -151,7 +149,7 @@ class Runner:
             result = guest.run(quote(command), timeout=limit + OVERHEAD)
         except CommandTimeout as error:
             guest.board.dirty = f"{name} left the runner stuck"
-            back = "the shell came back after ^C" if error.recovered else "the shell did not come back"
+            back = "interrupted" if error.recovered else "the shell does not respond after ^C"
             seen = read(transcript.read(error.start, error.end), facts, foreign=foreign)
             stuck = Stuck(f"no end in {limit + OVERHEAD:g} s; {back}")
             reading = Reading(stuck, seen.output, None, None, seen.diagnostics, seen.foreign)
@@ -172,13 +170,13 @@ class Runner:
         return self._execution(module, arguments, reading, result.status, stamps, span, restored)
 
     def assume(self, module: Module, path: str) -> None:
-        """Take `module` for being at `path` in the guest."""
+        """Record that `module` is at `path` in the guest."""
         self._places()[module.sha256] = path
 
     def place(self, module: Module) -> str:
-        """Return the path of `module` in the guest; upload it where the guest does not have it yet.
+        """Return the path of `module` in the guest; upload it if it is not there yet.
 
-        Raises what `check_size` does before anything is sent.
+        Raises as `check_size`, before anything is sent.
         """
         self.check_size(module)
         places = self._places()
@@ -193,9 +191,9 @@ class Runner:
         return places[module.sha256]
 
     def _removed_others(self, directory: str) -> bool:
-        """Keep the guest's memory from filling up: remove the uploads but `directory` where there are too many.
+        """Remove all uploads but `directory` if there are too many, and return whether they were removed.
 
-        Uploads are directories; files beside them belong to others.
+        They take memory of the guest. Uploads are directories; files beside them belong to others.
         """
         kept = self.guest.run(
             f"(cd {MODULES};if [ $(du -sk .|cut -f1) -gt {UPLOADS >> 10} ]||[ $(ls -d */|wc -l) -gt {UPLOADED} ];then "
@@ -204,7 +202,7 @@ class Runner:
         return "kept" not in kept.text
 
     def _places(self) -> dict[str, str]:
-        _ = self.guest.shell  # opens the session of this boot, to which the places belong
+        _ = self.guest.shell  # opens the session of this boot
         return self.guest.modules
 
     def _execution(

@@ -1,4 +1,4 @@
-"""The sample modules and what they must do, from `wasm_samples/samples.toml`."""
+"""The sample modules and their expected results, from `wasm_samples/samples.toml`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Model(BaseModel):
 
 
 class Case(_Model):
-    """One way to run a sample and what must come of it; the keys are explained in samples.toml."""
+    """One way to run a sample and its expected result; samples.toml explains the keys."""
 
     name: str
     arguments: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Case(_Model):
 
     @property
     def limit(self) -> float:
-        """Seconds that the module may run."""
+        """The time in seconds that the module may run."""
         return self.limit_ms / 1000 if self.limit_ms else DEFAULT_LIMIT
 
     @property
@@ -51,7 +51,7 @@ class Case(_Model):
         return {"exited": Exited(self.code), "failed": Failed(self.reason), "faulted": Faulted()}[self.verdict]
 
     def problems(self, run: Execution) -> list[str]:
-        """What is wrong with `run`, a sentence each; empty when it is as expected."""
+        """Return the differences between `run` and the expected result, a sentence each."""
         found = []
         if run.verdict != self.expected:
             found.append(f"verdict is {run.verdict}, expected {self.expected}")
@@ -91,7 +91,7 @@ class Sample(_Model):
         for case in self.case:
             if case.name == name:
                 return case
-        raise KeyError(f"sample {self.name} has no case {name!r}; it has: {', '.join(c.name for c in self.case)}")
+        raise KeyError(f"sample {self.name} has no case {name!r}; it has: {', '.join(case.name for case in self.case)}")
 
 
 class _File(_Model):
@@ -101,7 +101,7 @@ class _File(_Model):
 
 
 class Samples:
-    """All samples of a directory; calling it with a file's name gives the module, proven by its digest."""
+    """The samples of a directory; calling it with a file name returns the module, verified by its digest."""
 
     def __init__(self, directory: Path = SAMPLES_DIR) -> None:
         self.directory = directory
@@ -115,10 +115,9 @@ class Samples:
         return iter(self._samples)
 
     def __call__(self, file: str) -> Module:
-        """The module in `file` ("hello.wasm"), at a path of your own, in an OCI layout or in a registry (`oci.load`).
+        """Return the module in `file` ("hello.wasm"), at a path, in an OCI layout or in a registry (`oci.load`).
 
-        Raises `ConfigurationError` for a name that is none of these, and for bytes that are not the sample's;
-        what else `oci.load` raises for a registry.
+        Raises `ConfigurationError` for an unknown name and for bytes that differ from the sample's, else as `oci.load`.
         """
         if "/" in file or file.startswith(f"{oci.LAYOUT}:"):
             return oci.load(file)
@@ -126,21 +125,21 @@ class Samples:
         module = Module.load(self.directory / sample.file)
         if module.sha256 != sample.sha256:
             raise ConfigurationError(
-                f"{module.path} is not the sample that samples.toml describes: its SHA-256 is {module.sha256}",
-                hint="restore it, or record it with wasm_samples/build --record",
+                f"{module.path} differs from the sample in samples.toml: its SHA-256 is {module.sha256}",
+                hint="Restore it, or record it with wasm_samples/build --record.",
             )
         return module
 
     def aot(self, file: str, image: Image) -> Module:
-        """The sample in `file` ("nbody-c.wasm") with native code for the runner of `image`.
+        """Return the sample in `file` ("nbody-c.wasm") with native code for the runner of `image`.
 
-        Raises `ConfigurationError` where the image holds none, or one without native code.
+        Raises `ConfigurationError` if the image does not hold it, or holds one without native code.
         """
         name = f"{self[file].name}.aot.wasm"
         if name not in image.files:
             held = ", ".join(sorted(key for key in image.files if key.endswith(".aot.wasm"))) or "none"
             raise ConfigurationError(
-                f"image {image.manifest.name} holds no {name}", hint=f"native modules that it holds: {held}"
+                f"image {image.manifest.name} holds no {name}", hint=f"Use one of its native modules: {held}."
             )
         module = Module.load(image.files[name])
         if module.kind != "aot":

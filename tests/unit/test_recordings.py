@@ -18,7 +18,8 @@ from hil.board.stages import walk
 from hil.errors import BootError
 from hil.image import manifest
 from hil.wasm import Faulted, exited, failed, faulted, silent
-from hil.wasm.verdict import Failed, Reading, Verdict, read
+from hil.wasm.reading import Reading, read
+from hil.wasm.verdict import Failed, Verdict
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 SEL4 = manifest.find("wasmedge-sel4")
