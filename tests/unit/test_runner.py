@@ -298,7 +298,7 @@ def test_a_runner_that_was_dead_is_found_and_the_module_not_blamed(plain: Runner
     kill(plain, line)
     run = runner.run(module("write(b'one\\r\\n'); end()"))
     assert (run.verdict, run.output, run.heard) == (exited(0), b"one\n", True)
-    assert run.restored == "the runner was dead before m.wasm: the board was made fresh"
+    assert "m.wasm" in (run.restored or "")
     assert run.restored in str(run)
     assert [(one.verdict, one.heard) for one in seen] == [(exited(0), True), (silent(), False), (exited(0), True)]
     assert plain.guest.board.boots == ["boot"]
