@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hil.console.lines import OPENED, RECEIVED, Line, LineEvent, ReceivedLine, lines, printable
-from hil.console.lines import SENT as SENT
+from hil.console.lines import OPENED, RECEIVED, SENT, Line, LineEvent, ReceivedLine, lines, printable
 from hil.console.transcript import Transcript
 from hil.errors import ConfigurationError
 
@@ -184,15 +183,6 @@ def _joined(events: list[LineEvent]) -> LineEvent:
     first = events[0]
     data = b"".join(event.data for event in events)
     return LineEvent(RECEIVED, first.time_ns, first.row, data, first.start)
-
-
-def pieces(data: bytes) -> Iterator[bytes]:
-    """Yield the bytes cut behind each line feed."""
-    start = 0
-    while start < len(data):
-        end = data.find(b"\n", start) + 1 or len(data)
-        yield data[start:end]
-        start = end
 
 
 def _is_index(path: Path) -> bool:

@@ -24,7 +24,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hil.console.lines import RECEIVED, Line, LineEvent, ReceivedLine, lines, texts
-from hil.console.lines import printable as printable
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host.directories import xdg
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hil.console import Transcript
-from hil.console.recording import SENT, pieces, span
-from hil.console.transcript import printable
+from hil.console.lines import ReceivedLine, lines, printable
+from hil.console.recording import span
 from hil.image.manifest import AgentFacts, ConsoleFacts, Failures, Manifest, Stage
 
 CONSOLE_LINES = 2000  # at the end of a test's console that its page shows; the transcript has them all
@@ -150,46 +150,25 @@ def rows(part: Span, patterns: Patterns) -> list[ConsoleRow]:
     virtual = _virtual(part.transcript)
     number = part.transcript.line_number(start)
     made: list[ConsoleRow] = []
-    line, begin, since = bytearray(), start, 0
-    later: list[ConsoleRow] = []  # typed within a line
-
-    def end_line(end: int) -> None:
-        nonlocal number, begin
-        made.append(_row(bytes(line), number, since, begin, end, patterns, virtual))
-        made.extend(later)
-        number, begin = number + 1, end
-        line.clear()
-        later.clear()
-
-    for event in span(part.transcript, start, part.end):
-        if event.kind == SENT:
-            texts = event.data.removesuffix(b"\n").split(b"\n")
-            typed = [ConsoleRow(None, event.time_ns, begin, begin, _shown(text), "typed") for text in texts]
-            (later if line and line != patterns.prompt else made).extend(typed)
-            continue
-        at = event.start
-        for piece in pieces(event.data):
-            if not line:
-                since = event.time_ns
-            line += piece
-            at += len(piece)
-            if piece.endswith(b"\n"):
-                end_line(at)
-    if line:
-        end_line(part.end)
-    made.extend(later)
+    before = ReceivedLine(0, start, b"")
+    for entry in lines(span(part.transcript, start, part.end), prompt=patterns.prompt):
+        if isinstance(entry, ReceivedLine):
+            made.append(_row(entry, number, patterns, virtual))
+            number, before = number + 1, entry
+        else:
+            begin = before.start if entry.start < before.end else before.end  # sent within a line, or between two
+            texts = entry.data.removesuffix(b"\n").split(b"\n")
+            made += [ConsoleRow(None, entry.time_ns, begin, begin, _shown(text), "typed") for text in texts]
     return made
 
 
-def _row(
-    line: bytes, number: int, since: int, begin: int, end: int, patterns: Patterns, virtual: VirtualStamps | None
-) -> ConsoleRow:
-    alone = line.endswith(b"\r\n")
-    text = COLOURS.sub(b"", line.removesuffix(b"\n").rstrip(b"\r"))
-    kind, foreign = patterns.kind(text[:LINE_CHARACTERS], alone)
+def _row(line: ReceivedLine, number: int, patterns: Patterns, virtual: VirtualStamps | None) -> ConsoleRow:
+    text = COLOURS.sub(b"", line.data.removesuffix(b"\n").rstrip(b"\r"))
+    kind, foreign = patterns.kind(text[:LINE_CHARACTERS], line.data.endswith(b"\r\n"))
     if foreign is not None:  # in characters as shown
         foreign = len(printable(text[:foreign]))
-    return ConsoleRow(number, since, begin, end, _shown(text), kind, foreign, virtual.at(begin) if virtual else None)
+    stamp = virtual.at(line.start) if virtual else None
+    return ConsoleRow(number, line.time_ns, line.start, line.end, _shown(text), kind, foreign, stamp)
 
 
 def _shown(text: bytes) -> str:
