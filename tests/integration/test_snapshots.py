@@ -91,7 +91,7 @@ def panic(guest: Guest) -> None:
 
 
 def stuck(guest: Guest) -> None:
-    with pytest.raises(CommandTimeout, match="the shell did not come back"):
+    with pytest.raises(CommandTimeout):
         guest.run("trap '' INT; while :; do :; done", timeout=0.5)
 
 

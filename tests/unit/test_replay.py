@@ -405,7 +405,7 @@ def test_the_command_line_boots_it_too(tmp_path: Path, monkeypatch: pytest.Monke
     assert [line.split()[0] for line in shown.stdout.splitlines()[1:4]] == ["start", "login", "shell"]
     module = CliRunner().invoke(main, ["run", str(HELLO), "--board", str(board)])
     assert module.exit_code == 71
-    assert "was sent where the recording has nothing more" in module.stderr.replace("\n", " ")
+    assert "nothing more" in module.stderr.replace("\n", " ")
 
 
 @pytest.mark.parametrize("speed", ["-1", "fast", ".inf", ".nan"])
