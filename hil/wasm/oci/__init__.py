@@ -1,4 +1,4 @@
-"""Modules from OCI image layouts and registries, each byte proven by its digest."""
+"""Modules from OCI image layouts and registries; digests verify each byte."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def load(where: str | Path) -> Module:
     """Return the module at `where`: a file, an OCI image layout (directory or tar) or a reference to an artifact.
 
     References are `oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]` and `oci-layout:PATH[:TAG][@DIGEST]`. The module's
-    `source` is the same with the digest of what was found: a reference that brings these bytes and no others.
+    `source` is the reference with the digest that was found: it always returns the same bytes.
 
-    ConfigurationError for what is not there, may not be read, or is no module; InfrastructureError for a
-    registry that does not answer as one, within `registry.TOTAL` seconds.
+    Raises `ConfigurationError` if nothing is there, or it may not be read or is not a module, `InfrastructureError` if
+    a registry does not respond correctly within `registry.TOTAL` seconds.
     """
     reference = Reference.parse(where) if isinstance(where, str) else None
     if reference is None and (path := Path(where)).exists():

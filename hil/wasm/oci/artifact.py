@@ -1,4 +1,4 @@
-"""From a reference to a module: manifests, the choice among them, the layer; each proven by digest and size."""
+"""From a reference to a module: manifests, the choice among them, the layer; digest and size verify each."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from hil.wasm.oci.cache import Cache
 from hil.wasm.oci.reference import DIGEST, LAYOUT, Reference, digest_of
 
 MIB = 1 << 20
-MANIFEST_LIMIT = 4 * MIB  # bytes; what the distribution spec has registries accept
-MODULE_LIMIT = 64 * MIB  # bytes, of a module or of a layer that holds one
-DEPTH = 3  # indexes within each other
-LAYERS = 127  # of an image, as container engines have it
+MANIFEST_LIMIT = 4 * MIB  # bytes; the distribution spec requires registries to accept as many
+MODULE_LIMIT = 64 * MIB  # bytes of a module or of a layer with one
+DEPTH = 3  # nested indexes
+LAYERS = 127  # of an image, as in container engines
 ALL_LAYERS_LIMIT = 256 * MIB  # bytes of all layers of an image, packed or unpacked
 MEMBERS = 10_000  # files of all layers of an image
-LISTED = 20  # layers, manifests or files that an error names
+LISTED = 20  # layers, manifests or files in an error
 
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 WASM = (
-    "application/wasm",  # CNCF's Wasm artifact
-    "application/vnd.wasm.content.layer.v1+wasm",  # its forerunners
+    "application/wasm",  # Wasm artifact of the CNCF
+    "application/vnd.wasm.content.layer.v1+wasm",  # older
     "application/vnd.module.wasm.content.layer.v1+wasm",
 )
 ROOTFS = re.compile(r"application/vnd\.(oci\.image\.layer(\.nondistributable)?|docker\.image\.rootfs\.diff)\..*tar.*")
 TITLE = "org.opencontainers.image.title"
 REF_NAME = "org.opencontainers.image.ref.name"
-VARIANT = "module.wasm.image/variant"  # "compat": an image whose root file system holds the module
+VARIANT = "module.wasm.image/variant"  # "compat": an image with the module in its root file system
 
 
 class _Model(BaseModel):
@@ -59,7 +59,7 @@ class Platform(_Model):
 
 
 class Descriptor(_Model):
-    """What names a blob: media type, digest, size in bytes."""
+    """A reference to a blob: media type, digest, size in bytes."""
 
     media_type: str = Field(alias="mediaType")
     digest: str = Field(pattern=f"^(?:{DIGEST.pattern})$")
@@ -69,12 +69,12 @@ class Descriptor(_Model):
 
     @property
     def name(self) -> str:
-        """The tag in a layout's index, the title of a layer; empty where there is none."""
+        """The tag in the index of a layout, or the title of a layer; may be empty."""
         return (self.annotations or {}).get(REF_NAME) or (self.annotations or {}).get(TITLE, "")
 
     def __str__(self) -> str:
-        told = (self.name[:80], str(self.platform or ""), self.media_type[:80], self.digest[:19])
-        return printable_line(" ".join(filter(None, told)))
+        parts = (self.name[:80], str(self.platform or ""), self.media_type[:80], self.digest[:19])
+        return printable_line(" ".join(filter(None, parts)))
 
 
 class Document(_Model):
@@ -88,38 +88,38 @@ class Document(_Model):
 
 
 class Store(Protocol):
-    """A registry's repository or a layout. `blame` is the error for bytes that are not what their digest says."""
+    """A registry's repository or a layout. `blame` is the error for bytes that do not match their digest."""
 
     blame: type[HilError]
 
     def resolve(self, tag: str | None) -> tuple[str, int]:
-        """Return digest and size of the manifest or index that `tag` names, None naming the only one."""
+        """Return digest and size of the manifest or index named `tag`, or with None of the only one."""
 
     def blob(self, digest: str, limit: int, *, manifest: bool) -> bytes:
-        """Return what has `digest`, or, of what is longer than `limit` bytes, more than these."""
+        """Return the blob with `digest`; of a blob longer than `limit` bytes, at least one byte more than `limit`."""
 
 
 def load(reference: Reference) -> Module:
-    """Return the module that `reference` names; errors as in `hil.wasm.oci.load`."""
+    """Return the module of `reference`. Raises as `hil.wasm.oci.load`."""
     with _opened(reference) as store:
         return _Pull(reference, store, None if reference.scheme == LAYOUT else Cache()).module()
 
 
 def parse(data: bytes, what: str) -> Document:
-    """Read a manifest or an index. Raises `ConfigurationError` where it is neither, or both."""
+    """Parse a manifest or an index. Raises `ConfigurationError` for neither and for both."""
     try:
         document = Document.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ConfigurationError(f"{what}: not a manifest of schema 2: {where or 'JSON'}: {first['msg']}") from None
-    if (document.layers is None) == (document.manifests is None):  # both: each client would see another thing
+    if (document.layers is None) == (document.manifests is None):  # both: clients would disagree
         raise ConfigurationError(f"{what}: a manifest has `layers`, an index `manifests`; this has both or neither")
     return document
 
 
 def choose(manifests: Sequence[Descriptor], what: str) -> Descriptor:
-    """Return the one of an index that is for WebAssembly. Raises `ConfigurationError` listing what is there."""
+    """Return the only manifest of an index for WebAssembly. Raises `ConfigurationError` with a list."""
     fitting = [each for each in manifests if each.platform and each.platform.runs_wasm]
     if not fitting and len(manifests) == 1 and manifests[0].platform is None:
         fitting = list(manifests)
@@ -129,16 +129,16 @@ def choose(manifests: Sequence[Descriptor], what: str) -> Descriptor:
     count = "none" if not fitting else str(len(fitting))
     raise ConfigurationError(
         f"{what}: of its {len(manifests)} manifests {count} can be taken for wasi/wasm; it holds:{listed}",
-        hint="name one by its tag, or by @ and its digest",
+        hint="Name one by its tag, or by @ and its digest.",
     )
 
 
 class _Pull:
-    """One module's way out of a store."""
+    """The pull of one module from a store."""
 
     def __init__(self, reference: Reference, store: Store, cache: Cache | None) -> None:
         self.reference, self.store, self.cache = reference, store, cache
-        self._members, self._room = 0, ALL_LAYERS_LIMIT  # of the layers unpacked so far, and what is left for others
+        self._members, self._room = 0, ALL_LAYERS_LIMIT  # of the layers unpacked so far, and bytes left for others
 
     def module(self) -> Module:
         top, size = self.reference.digest, None
@@ -154,7 +154,7 @@ class _Pull:
             data = self._blob(chosen.digest, chosen.size, MANIFEST_LIMIT, manifest=True)
             document = parse(data, f"{pinned}: {chosen.digest}")
         if document.layers is None:
-            raise ConfigurationError(f"{pinned}: indexes within each other, more than {DEPTH} deep")
+            raise ConfigurationError(f"{pinned}: indexes are nested more than {DEPTH} deep")
         name, wasm = self._wasm(document, document.layers)
         return Module.of(_file_name(name), wasm, str(pinned))
 
@@ -165,22 +165,26 @@ class _Pull:
             return name, self._layer(found[0])
         if len(found) > 1:
             listed = ", ".join(map(str, found[:LISTED]))
-            raise self._wrong(f"it has {len(found)} wasm layers: {listed}", "push one a manifest")
+            raise self._wrong(f"it has {len(found)} wasm layers: {listed}", "Push one layer per manifest.")
         if not self._is_compat(document) or not all(ROOTFS.fullmatch(layer.media_type) for layer in layers):
             held = ", ".join(map(str, layers[:LISTED])) or "no layers"
-            raise self._wrong(f"it holds no wasm layer, but {held}", f"push the module as {WASM[0]}")
+            raise self._wrong(f"it holds no wasm layer, but {held}", f"Push the module as {WASM[0]}.")
         if len(layers) > LAYERS:
-            raise self._wrong(f"it has {len(layers)} layers, {LAYERS} at most", "is this an image of a module?")
+            raise self._wrong(
+                f"it has {len(layers)} layers, {LAYERS} at most", "Check that this is an image with one module."
+            )
         if sum(layer.size for layer in layers) > ALL_LAYERS_LIMIT:
             raise self._too_long("all its layers together", ALL_LAYERS_LIMIT)
         files: dict[str, bytes] = {}
-        budget = Budget(lambda: self._wrong("its layers do not end, or hold too much", "is this an image of a module?"))
+        budget = Budget(
+            lambda: self._wrong("its layers are endless or too large", "Check that this is an image with one module.")
+        )
         for layer in layers:
             self._unpack(layer, files, budget)
         if len(files) != 1:
             listed = ", ".join(map(printable_line, sorted(files)[:LISTED])) or "none"
             raise self._wrong(
-                f"its root file system holds {len(files)} files *.wasm: {listed}", "push an image with one module"
+                f"its root file system holds {len(files)} files *.wasm: {listed}", "Push an image with one module."
             )
         return next(iter(files.items()))
 
@@ -196,13 +200,13 @@ class _Pull:
             return False
 
     def _unpack(self, layer: Descriptor, files: dict[str, bytes], budget: Budget) -> None:
-        """Apply a layer to the modules seen so far."""
+        """Apply a layer to the modules of the layers below."""
         data = self._layer(layer)
         room = MODULE_LIMIT - sum(map(len, files.values()))
 
         def wrong(error: BaseException) -> ConfigurationError:
             why = printable_line(f"{error}")
-            return self._wrong(f"layer {layer} cannot be unpacked: {why}", "pack layers as tar or tar+gzip")
+            return self._wrong(f"layer {layer} cannot be unpacked: {why}", "Pack layers as tar or tar+gzip.")
 
         with archive.failures(wrong):
             data = self._plain(data, layer, budget)
@@ -211,20 +215,20 @@ class _Pull:
                 for member in archive.members(tar, budget, MEMBERS - self._members):
                     self._members += 1
                     path = PurePosixPath("/", member.name)
-                    if path.name.startswith(".wh."):  # removes what a lower layer had
+                    if path.name.startswith(".wh."):  # removes files of lower layers
                         gone = path.parent if path.name == ".wh..wh..opq" else path.with_name(path.name[4:])
                         for held in [held for held in files if PurePosixPath(held).is_relative_to(gone)]:
                             del files[held]
                     elif member.isreg() and path.suffix == ".wasm" and (content := tar.extractfile(member)):
-                        room -= member.size  # of a sparse file far more than it takes in the tar
+                        room -= member.size  # may exceed the size in the tar: sparse files
                         if room < 0:
-                            what = f"{printable_line(str(path))}, with what else is in layer {layer.digest},"
+                            what = f"{printable_line(str(path))}, with the other modules of layer {layer.digest},"
                             raise self._too_long(what, MODULE_LIMIT)
                         with stream.contents(MODULE_LIMIT):
                             files[str(path)] = content.read()
 
     def _plain(self, data: bytes, layer: Descriptor, budget: Budget) -> bytes:
-        """A layer's tar, without its compression."""
+        """Return the uncompressed tar of a layer."""
         if data[:2] == b"\x1f\x8b":
             with gzip.GzipFile(fileobj=Timed(io.BytesIO(data), budget)) as packed:
                 data = packed.read(MODULE_LIMIT + 1)
@@ -239,7 +243,7 @@ class _Pull:
         return self._blob(layer.digest, layer.size, MODULE_LIMIT)
 
     def _blob(self, digest: str, size: int | None, limit: int, *, manifest: bool = False) -> bytes:
-        """Return what has `digest`, and is `size` long if that is known: proven, from wherever it came."""
+        """Return the verified blob with `digest` and, if known, `size`, from the cache or the store."""
         if size is not None and size > limit:
             raise self._too_long(digest, limit, f"{size} bytes")
         if self.cache and (cached := self.cache.get(digest, limit)) is not None:
@@ -251,8 +255,8 @@ class _Pull:
         self._check_size(data, digest, size)
         if (actual := digest_of(data, digest.partition(":")[0])) != digest:
             raise self.store.blame(
-                f"{self.reference}: what is stored as {digest} has the digest {actual}",
-                hint="it was changed or damaged since it was pushed: push it again, or ask who keeps it",
+                f"{self.reference}: the bytes stored as {digest} have the digest {actual}",
+                hint="Push it again: it was changed or damaged since it was pushed.",
             )
         if self.cache:
             self.cache.put(digest, data)
@@ -263,11 +267,13 @@ class _Pull:
             length = "more" if len(data) > size else f"only {len(data)}"
             raise self.store.blame(
                 f"{self.reference}: {digest} should have {size} bytes, but has {length}",
-                hint="it was changed or damaged since it was pushed: push it again, or ask who keeps it",
+                hint="Push it again: it was changed or damaged since it was pushed.",
             )
 
     def _too_long(self, what: str, limit: int, length: str = "longer") -> ConfigurationError:
-        return self._wrong(f"{what} is too long: {length}, {limit // MIB} MiB at most", "is this a WebAssembly module?")
+        return self._wrong(
+            f"{what} is too long: {length}, {limit // MIB} MiB at most", "Check the reference: no module is that large."
+        )
 
     def _wrong(self, why: str, hint: str) -> ConfigurationError:
         return ConfigurationError(f"{self.reference}: {why}", hint=hint)
@@ -284,6 +290,6 @@ def _opened(reference: Reference) -> AbstractContextManager[Store]:
 
 
 def _file_name(title: str) -> str:
-    """What may be a file's name in a guest, out of whatever somebody wrote."""
+    """Return a safe file name for the guest from any title."""
     name = re.sub(r"[^\w.+-]", "_", PurePosixPath(title).name, flags=re.ASCII)[-64:].lstrip(".-")
     return name if name.endswith(".wasm") else f"{name or 'module'}.wasm"

@@ -1,4 +1,4 @@
-"""What was pulled, by digest, so that a pinned reference needs no network a second time."""
+"""The cache of pulled blobs, by digest: a pinned reference needs the network once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hil.host import files
 from hil.host.directories import cache_root
 from hil.wasm.oci.reference import digest_of
 
-LIMIT = 512 << 20  # bytes of all blobs together; those used least recently go first
+LIMIT = 512 << 20  # bytes of all blobs together; the least recently used are removed first
 
 
 class Cache:
-    """Blobs in a directory. It is a convenience: a disk that is full or read-only makes it forget, never fail."""
+    """Blobs in a directory. A full or read-only disk never makes it fail: it then keeps nothing."""
 
     def __init__(self, directory: Path | None = None, limit: int = LIMIT) -> None:
         self.directory = directory or cache_root() / "modules"
         self.limit = limit
 
     def get(self, digest: str, limit: int) -> bytes | None:
-        """Return the blob with `digest`, proven; None if it is not here, damaged or longer than `limit` bytes."""
+        """Return the verified blob with `digest`; None if it is missing, damaged or longer than `limit` bytes."""
         path = self._path(digest)
         try:
             with path.open("rb") as file:
@@ -37,7 +37,7 @@ class Cache:
         return data
 
     def put(self, digest: str, data: bytes) -> None:
-        """Keep `data`, which has `digest`, and let older blobs go for it."""
+        """Keep `data`, which has `digest`, and remove older blobs to stay within the limit."""
         with suppress(OSError):
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             files.write(self._path(digest), data)
@@ -49,7 +49,7 @@ class Cache:
     def _shrink(self) -> None:
         held = []
         for path in self.directory.iterdir():
-            with suppress(FileNotFoundError):  # another process makes room, too
+            with suppress(FileNotFoundError):  # another process removes files, too
                 status = path.stat()
                 held.append((status.st_mtime_ns, status.st_size, path))
         total = sum(size for _, size, _ in held)

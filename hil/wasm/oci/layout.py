@@ -1,4 +1,4 @@
-"""OCI image layouts: a directory, or a tar of one, that holds blobs by digest and an index."""
+"""OCI image layouts: a directory, or a tar of one, with an index and blobs by digest."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from hil.wasm.oci.reference import Reference
 
 MARK = "oci-layout"
 INDEX = "index.json"
-MEMBERS = 10_000  # of a tar; more is not a layout of modules
+MEMBERS = 10_000  # of a tar
 LONGEST = 1 << 40  # bytes of a tar, of which only the requested files are read
 
 
 def is_layout(path: Path) -> bool:
-    """Whether `path` is a layout's directory, or called like a tar."""
+    """Check whether `path` is the directory of a layout, or has the name of a tar."""
     return (path / MARK).is_file() if path.is_dir() else path.suffix == ".tar"
 
 
 class Layout:
-    """The layout that a reference names, while it is entered. All that is wrong with it raises `ConfigurationError`."""
+    """The layout of a reference, open while entered. Raises `ConfigurationError` for every problem with it."""
 
     blame: type[HilError] = ConfigurationError
 
@@ -43,13 +43,13 @@ class Layout:
 
     def __enter__(self) -> Layout:
         if not self.path.is_dir():
-            if not self.path.is_file():  # a pipe would hang
+            if not self.path.is_file():  # a pipe would block
                 raise self._wrong("there is no such directory or file")
             self._tar = self._open_tar()
         try:
             mark = self._read(MARK, MANIFEST_LIMIT)
             if not re.search(rb'"imageLayoutVersion"\s*:\s*"1\.', mark):
-                raise self._wrong(f"its {MARK} does not say `imageLayoutVersion` 1")
+                raise self._wrong(f"its {MARK} has no `imageLayoutVersion` 1")
         except BaseException:
             self.__exit__()
             raise
@@ -59,7 +59,7 @@ class Layout:
         self._open.close()
 
     def resolve(self, tag: str | None) -> tuple[str, int]:
-        """Return digest and size of the manifest that the index calls `tag`, or of the only one for WebAssembly."""
+        """Return digest and size of the manifest named `tag` in the index, or of the only one for WebAssembly."""
         index = self._read(INDEX, MANIFEST_LIMIT)
         if len(index) > MANIFEST_LIMIT:
             raise self._wrong(f"its {INDEX} is longer than {MANIFEST_LIMIT} bytes")
@@ -69,7 +69,7 @@ class Layout:
             if not named:
                 names = sorted(printable_line(each.name[:80]) for each in manifests if each.name)
                 tags = ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED) if names else "none"
-                raise self._wrong(f"it has no tag {tag!r}", f"its tags: {tags}")
+                raise self._wrong(f"it has no tag {tag!r}", f"Use one of its tags: {tags}.")
             manifests = named
         chosen = manifests[0] if len(manifests) == 1 else choose(manifests, str(self.reference))
         return chosen.digest, chosen.size
@@ -80,10 +80,10 @@ class Layout:
         return self._read(f"blobs/{algorithm}/{value}", limit)
 
     def _open_tar(self) -> tarfile.TarFile:
-        budget = Budget(lambda: self._wrong(f"it has more than {MEMBERS} files, or headers that are none"))
+        budget = Budget(lambda: self._wrong(f"it has more than {MEMBERS} files, or invalid headers"))
 
         def wrong(error: BaseException) -> HilError:
-            hint = "unpack it if it is compressed, else write it again"
+            hint = "Unpack it if it is compressed, else write it again."
             return self._wrong(f"it cannot be read as a tar: {printable_line(str(error))}", hint)
 
         try:
@@ -99,7 +99,7 @@ class Layout:
         return tar
 
     def _read(self, name: str, limit: int) -> bytes:
-        """Return at most one byte more than `limit` of a file. No name that an archive or an index gives gets here."""
+        """Return at most one byte more than `limit` of a file. `name` never comes from an archive or an index."""
         try:
             if self._tar is None or self._stream is None:
                 return self._read_file(name, limit)
@@ -112,14 +112,14 @@ class Layout:
             with self._stream.contents(limit + io.DEFAULT_BUFFER_SIZE):
                 return content.read(limit + 1)
         except FileNotFoundError:
-            raise self._wrong(f"there is no {name} in it", "was all of it copied?") from None
+            raise self._wrong(f"there is no {name} in it", "Check that the whole layout was copied.") from None
         except HilError:
             raise
-        except Exception as error:  # tarfile's may be anything
+        except Exception as error:  # of tarfile: any
             raise self._wrong(f"{name} in it cannot be read: {printable_line(str(error))}") from error
 
     def _read_file(self, name: str, limit: int) -> bytes:
-        # a link is followed, some build tools make them, and the digest proves what is behind it; a pipe would hang
+        # follows links, which some build tools create: the digest verifies the target; a pipe would block
         descriptor = os.open(self.path / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -127,6 +127,6 @@ class Layout:
             return file.read(limit + 1)
 
     def _wrong(
-        self, why: str, hint: str = "give an OCI image layout, as `oras copy --to-oci-layout` makes it"
+        self, why: str, hint: str = "Give an OCI image layout, for example from `oras copy --to-oci-layout`."
     ) -> HilError:
         return ConfigurationError(f"{self.path} is not a layout with this module: {why}", hint=hint)

@@ -1,4 +1,4 @@
-"""References to artifacts: which registry or layout, which repository, tag and digest."""
+"""References to artifacts: registry or layout, repository, tag and digest."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[0-9
 
 LAYOUT = "oci-layout"
 REGISTRIES = ("oci", "oci+http", "oci+https")
-DEFAULT_TAG = "latest"  # in registries, as all clients have it
+DEFAULT_TAG = "latest"  # in registries, as in other clients
 
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
-    """Return the digest of `data` as OCI writes it."""
+    """Return the digest of `data` in OCI notation."""
     return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A parsed reference; `store` is a registry's HOST[:PORT] or a layout's path, `repository` is empty in layouts.
+    """A parsed reference.
 
-    Where there is a digest, it alone decides; the tag is for readers.
+    `store` is a registry's HOST[:PORT] or a layout's path; `repository` is empty for layouts. With a `digest` the `tag`
+    is ignored.
     """
 
     scheme: str
@@ -42,7 +43,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference | None:
-        """Read a reference; None for what has none of the schemes. ConfigurationError says what is wrong with it."""
+        """Parse a reference; return None for text without one of the schemes. Raises `ConfigurationError`."""
         if text.startswith(f"{LAYOUT}:"):
             return cls._of_layout(text)
         scheme, separator, rest = text.partition("://")
@@ -68,7 +69,7 @@ class Reference:
     def _of_layout(cls, text: str) -> Reference:
         path, digest = _digest(text, text.removeprefix(f"{LAYOUT}:"))
         tag = None
-        if not Path(path).exists():  # a path may have colons of its own
+        if not Path(path).exists():  # a path may contain colons
             before, colon, after = path.rpartition(":")
             if colon and before and _TAG.fullmatch(after):
                 path, tag = before, after
@@ -77,12 +78,12 @@ class Reference:
         return cls(LAYOUT, path, "", tag, digest)
 
     def pinned(self, digest: str) -> Reference:
-        """Return the reference to what has `digest`, wherever the tag moves."""
+        """Return the reference with `digest`, which does not depend on the tag."""
         return replace(self, digest=digest)
 
     @property
     def plain(self) -> bool:
-        """Whether the registry is spoken to without TLS: where the scheme says so, or on this machine."""
+        """Whether the registry is used without TLS: `oci+http`, or `oci` on this machine."""
         return self.scheme == "oci+http" or (self.scheme == "oci" and _loopback(self.store))
 
     def __str__(self) -> str:
@@ -102,7 +103,7 @@ def _digest(text: str, rest: str) -> tuple[str, str | None]:
 def _wrong(text: str, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"{text!r} does not refer to an OCI artifact: {why}",
-        hint="write oci://REGISTRY/REPOSITORY:TAG, oci-layout:PATH:TAG, each with @sha256:DIGEST to pin it",
+        hint="Write oci://REGISTRY/REPOSITORY:TAG or oci-layout:PATH:TAG, with @sha256:DIGEST to pin it.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Registries as the OCI distribution spec has them: what is behind a tag or a digest, with a bound on each wait."""
+"""Registries of the OCI distribution spec: the blobs of a tag or a digest, with a limit on each wait."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from hil.text import printable_line
 from hil.wasm.oci.artifact import INDEXES, MANIFEST_LIMIT, MANIFESTS
 from hil.wasm.oci.reference import Reference, digest_of
 
-CONNECT, READ = 10.0, 30.0  # seconds: for a connection, between two pieces of an answer
-TOTAL = 120.0  # seconds for all of a pull, name look-ups and credential helper included
-TOKEN_LIMIT = 1 << 20  # bytes of a token server's answer
-IDENTITY = "<token>"  # the user whose secret is an identity token, as `docker login` and its helpers have it
+CONNECT, READ = 10.0, 30.0  # seconds: for a connection, between two parts of a response
+TOTAL = 120.0  # seconds for a whole pull, with name look-ups and credential helper
+TOKEN_LIMIT = 1 << 20  # bytes of a token server's response
+IDENTITY = "<token>"  # user name of an identity token, as in `docker login` and its helpers
 HUB, HUB_API, HUB_KEY = "docker.io", "registry-1.docker.io", "https://index.docker.io/v1/"
 
 
 class Registry:
-    """The repository that `reference` names. No answer is believed: who asks compares digests.
+    """The repository of `reference`. Responses are not trusted: the caller compares digests.
 
-    Credentials are those of `docker login` and `oras login` (config.json below $DOCKER_CONFIG or ~/.docker, with its
-    helpers), shown to the registry and to the token server it names, over TLS unless `reference.plain`.
+    Uses the credentials of `docker login` and `oras login` (config.json below $DOCKER_CONFIG or ~/.docker, with its
+    helpers) for the registry and the token server it names, over TLS unless `reference.plain`.
     """
 
     blame: type[HilError] = InfrastructureError
@@ -51,14 +51,14 @@ class Registry:
         self._until = time.monotonic() + TOTAL
 
     def resolve(self, tag: str | None) -> tuple[str, int]:
-        """Return digest and size of what `tag` names now. Errors as in `hil.wasm.oci.load`."""
+        """Return digest and size of the current target of `tag`. Raises as `hil.wasm.oci.load`."""
         data = self._get(f"manifests/{tag}", MANIFEST_LIMIT, manifest=True)
         digest = digest_of(data)
         self._resolved[digest] = data
         return digest, len(data)
 
     def blob(self, digest: str, limit: int, *, manifest: bool) -> bytes:
-        """Return at most one byte more than `limit` of what has `digest`; a tag's manifest is not asked for twice."""
+        """Return at most one byte more than `limit` of the blob with `digest`; a tag's manifest is requested once."""
         if digest in self._resolved:
             return self._resolved[digest]
         return self._get(f"{'manifests' if manifest else 'blobs'}/{digest}", limit, manifest=manifest)
@@ -68,17 +68,17 @@ class Registry:
         try:
             return _within(self._until, lambda: self._answer(f"{self._url}/{path}", accept, limit))
         except TimeoutError as error:
-            raise self._down(f"not all had come after {TOTAL:g} s") from error
+            raise self._down(f"the response was not complete after {TOTAL:g} s") from error
         except requests.exceptions.SSLError as error:
             raise self._down(
                 f"TLS failed: {_cause(error)}",
-                "name the certificate authority in REQUESTS_CA_BUNDLE; for a registry without TLS write oci+http://",
+                "Set REQUESTS_CA_BUNDLE to the certificate authority, or write oci+http:// for a registry without TLS.",
             ) from error
         except requests.exceptions.InvalidSchema as error:
-            raise self._down("it sends us on to an address without TLS, which is not followed") from error
+            raise self._down("it redirects to an address without TLS, which is not followed") from error
         except HilError:
             raise
-        except Exception as error:  # also urllib3's and those of names and addresses that are none
+        except Exception as error:  # also of urllib3, and for invalid names and addresses
             raise self._down(_cause(error)) from error
 
     def _answer(self, url: str, headers: dict[str, str], limit: int) -> bytes:
@@ -102,84 +102,84 @@ class Registry:
             session.headers.update({"User-Agent": "hil", "Accept-Encoding": "identity"})
             session.max_redirects = 5
             session.auth = _anonymous
-            del session.adapters["http://"]  # neither a redirect nor a token server leaves TLS
+            del session.adapters["http://"]  # redirects and token servers must use TLS
             if self.reference.plain:
                 session.mount(f"http://{self._host}/", HTTPAdapter())
                 session.trust_env = self.reference.scheme == "oci+http"  # no proxy to this machine
             yield session
 
-    # ---- who we are ----
+    # ---- authorization ----
 
     def _answered(self, session: requests.Session, challenge: str) -> _Authorization:
-        """Return what answers a registry's challenge."""
+        """Return the authorization for a registry's challenge."""
         kind, _, rest = challenge.partition(" ")
         login = _credentials(HUB_KEY if self.reference.store == HUB else self.reference.store)
         if kind.lower() == "basic":
             if login.basic is None:
-                there = "only an identity token" if login.identity else "none"
-                raise self._unauthorized(f"it wants a user and a password, and there are {there}")
+                available = "only an identity token" if login.identity else "none"
+                raise self._unauthorized(f"it requires a user and a password; available: {available}")
             return login.basic
         if login.bearer is not None:
             return login.bearer
         facts = parse_dict_header(rest)
         realm = facts.get("realm")
         if kind.lower() != "bearer" or not realm:
-            raise self._down(f"it wants to know who asks in a way that is not known here: {challenge[:200]!r}")
+            raise self._down(f"it requires an unknown kind of authorization: {challenge[:200]!r}")
         query = {"scope": facts.get("scope") or f"repository:{self.reference.repository}:pull"}
         if service := facts.get("service"):
             query["service"] = service
         with self._token(session, realm, query, login) as answer:
             if answer.status_code in (400, 401, 403):
-                raise self._unauthorized(f"its token server says {answer.status_code} {answer.reason}")
+                raise self._unauthorized(f"its token server responded {answer.status_code} {answer.reason}")
             if answer.status_code != 200:
-                raise self._down(f"its token server says {answer.status_code} {answer.reason}")
+                raise self._down(f"its token server responded {answer.status_code} {answer.reason}")
             try:
-                said = json.loads(_body(answer, TOKEN_LIMIT, self._until))
-                token = said.get("token") or said["access_token"]
+                content = json.loads(_body(answer, TOKEN_LIMIT, self._until))
+                token = content.get("token") or content["access_token"]
             except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-                raise self._down("its token server's answer holds no token") from error
+                raise self._down("the response of its token server holds no token") from error
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise self._down("its token server's answer holds no token")
+            raise self._down("the response of its token server holds no token")
         return _Authorization(f"Bearer {token}")
 
     def _token(self, session: requests.Session, realm: str, query: dict[str, str], login: _Login) -> requests.Response:
-        """Ask the token server: with an identity token as OAuth 2 has it, else as the distribution spec has it."""
+        """Request a token: for an identity token as in OAuth 2, else as in the distribution spec."""
         limits = (CONNECT, READ)
         if not login.identity:
             return session.get(realm, params=query, auth=login.basic, stream=True, timeout=limits)
         form = {"grant_type": "refresh_token", "refresh_token": login.identity, "client_id": "hil", **query}
-        # a redirect could take the token along to another host
+        # a redirect could pass the token to another host
         return session.post(realm, data=form, stream=True, timeout=limits, allow_redirects=False)
 
-    # ---- what went wrong ----
+    # ---- errors ----
 
     def _refused(self, response: requests.Response) -> NoReturn:
         status = f"{response.status_code} {response.reason}"
-        said = _message(_body(response, TOKEN_LIMIT, self._until))
+        message = _message(_body(response, TOKEN_LIMIT, self._until))
         if response.status_code in (401, 403):
-            raise self._unauthorized(f"it says {status}{said}")
+            raise self._unauthorized(f"it responded {status}{message}")
         if response.status_code == 404:
             raise ConfigurationError(
-                f"{self.reference}: registry {self._host} does not have it{printable_line(said)}",
-                hint="check repository and tag; was it pushed? Some registries say so of what needs a login",
+                f"{self.reference}: it is not in the registry {self._host}{printable_line(message)}",
+                hint="Check repository and tag, or log in: some registries hide artifacts without a login.",
             )
-        raise self._down(f"it says {status}{said}")
+        raise self._down(f"it responded {status}{message}")
 
     def _unauthorized(self, why: str) -> ConfigurationError:
         return ConfigurationError(
-            f"{self.reference}: registry {self._host} does not let us read it: {printable_line(why)}",
-            hint=f"docker login {self._host}, or oras login {self._host}, with an account that may read it",
+            f"{self.reference}: the registry {self._host} denied access: {printable_line(why)}",
+            hint=f"Log in with an account that may read it: docker login {self._host}, or oras login {self._host}.",
         )
 
     def _down(self, why: str, hint: str | None = None) -> InfrastructureError:
         return InfrastructureError(
-            f"{self.reference}: registry {self._host} cannot be asked: {printable_line(why)}",
-            hint=hint or "is it up, and reached from here? What was pulled by its digest before needs no registry",
+            f"{self.reference}: the registry {self._host} failed: {printable_line(why)}",
+            hint=hint or "Check that it is up and reachable. Modules pulled by digest before need no registry.",
         )
 
 
 class _Session(requests.Session):
-    """A session that never reads ~/.netrc, neither for a request nor for what it is redirected to."""
+    """A session that never reads ~/.netrc, neither for a request nor for a redirect."""
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         headers = prepared_request.headers
@@ -189,12 +189,12 @@ class _Session(requests.Session):
 
 
 def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """No credentials; where a session has none at all, requests looks for some in ~/.netrc."""
+    """Add no credentials; without this requests reads ~/.netrc."""
     return request
 
 
 class _Authorization(AuthBase):
-    """A header that is not taken along to other hosts."""
+    """An authorization header that redirects do not pass to other hosts."""
 
     def __init__(self, value: str) -> None:
         self.value = value
@@ -205,9 +205,9 @@ class _Authorization(AuthBase):
 
 
 def _body(response: requests.Response, limit: int, until: float) -> bytes:
-    """Return at most one byte more than `limit`; `TimeoutError` if that lasts beyond `until`."""
+    """Return at most one byte more than `limit`. Raises `TimeoutError` after `until`."""
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        raise requests.exceptions.ContentDecodingError("it compresses its answer, which was not asked for")
+        raise requests.exceptions.ContentDecodingError("it compresses its response, which was not requested")
     data = bytearray()
     for piece in response.iter_content(1 << 16):
         data += piece
@@ -219,7 +219,7 @@ def _body(response: requests.Response, limit: int, until: float) -> bytes:
 
 
 def _message(body: bytes) -> str:
-    """What the first error of a registry's answer says, with a colon before it."""
+    """Return the first error message in a registry's response, with a colon before it."""
     try:
         first = json.loads(body)["errors"][0]
         return f": {first.get('message') or first['code']}"[:300]
@@ -228,7 +228,7 @@ def _message(body: bytes) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason; the outer ones are urllib3's."""
+    """Return the innermost reason; the outer ones are of urllib3."""
     seen = error
     while (inner := getattr(seen, "reason", None) or seen.__cause__ or seen.__context__) and inner is not seen:
         if not isinstance(inner, BaseException):
@@ -238,10 +238,9 @@ def _cause(error: BaseException) -> str:
 
 
 def _within(until: float, work: Callable[[], bytes]) -> bytes:
-    """Return what `work` returns; `TimeoutError` where it is not done by `until`, on the monotonic clock.
+    """Return the result of `work`. Raises `TimeoutError` after `until`, on the monotonic clock.
 
-    In a thread, for a name server and a server that sends a header byte by byte know no limit; one that is
-    late is left to itself and keeps nobody from ending.
+    Runs `work` in a daemon thread: name look-ups and slow headers have no time limit of their own.
     """
     result: list[bytes] = []
     failure: list[BaseException] = []
@@ -264,7 +263,7 @@ def _within(until: float, work: Callable[[], bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class _Login:
-    """What there is to log in with: user and password, an identity token to get others for, or a token as it is."""
+    """The available credentials: user and password, an identity token to exchange, or a token to use as it is."""
 
     basic: _Authorization | None = None
     identity: str = ""
@@ -278,7 +277,7 @@ class _Login:
 
 
 def _credentials(key: str) -> _Login:
-    """Return what the config of docker and oras has for the registry `key`."""
+    """Return the credentials of docker and oras for the registry `key`."""
     directory = os.environ.get("DOCKER_CONFIG")
     try:
         path = (Path(directory) if directory else home() / ".docker") / "config.json"
@@ -287,8 +286,8 @@ def _credentials(key: str) -> _Login:
     try:
         config: dict[str, Any] = json.loads(path.read_bytes())
         helper = config.get("credHelpers", {}).get(key) or config.get("credsStore")
-        if helper and (said := _helped(helper, key)) is not None:
-            return said
+        if helper and (helped := _helped(helper, key)) is not None:
+            return helped
         kept = config.get("auths", {}).get(key, {})
         if token := kept.get("registrytoken"):
             return _Login(bearer=_Authorization(f"Bearer {_text(token)}"))
@@ -302,24 +301,24 @@ def _credentials(key: str) -> _Login:
         return _Login()
     except (OSError, RuntimeError, ValueError, AttributeError, TypeError, binascii.Error) as error:
         raise ConfigurationError(
-            f"cannot read the credentials in {path}: {error}", hint="mend it, or log in again"
+            f"cannot read the credentials in {path}: {error}", hint="Correct the file, or log in again."
         ) from error
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable():
-        raise ValueError("a token that is no text")
+        raise ValueError("a token that is not text")
     return value
 
 
 def _helped(helper: str, key: str) -> _Login | None:
-    """Ask a credential helper; None where it knows nothing of `key`."""
+    """Call a credential helper; return None if it has no credentials for `key`."""
     command = f"docker-credential-{helper}"
     try:
         done = subprocess.run([command, "get"], input=key.encode(), capture_output=True, timeout=READ, check=False)
         if done.returncode != 0:
             return None
-        said = json.loads(done.stdout)
-        return _Login.of(said["Username"], said["Secret"])
+        found = json.loads(done.stdout)
+        return _Login.of(found["Username"], found["Secret"])
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ConfigurationError(f"credential helper {command} failed: {error}", hint=f"try: {command} list") from error
+        raise ConfigurationError(f"credential helper {command} failed: {error}", hint=f"Try: {command} list") from error
