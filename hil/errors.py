@@ -1,7 +1,7 @@
 """The errors of the framework, each with its failure origin.
 
-Every error says what was wrong, carries a hint at what to do, and, where a console was involved,
-the boot stage, the last console lines and the path of the transcript.
+An error states what failed and may carry a hint. With a console involved it also carries the boot stage, the last
+console lines and the path of the transcript.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ ORIGINS = ("image", "test", "configuration", "infrastructure")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a console showed when something went wrong.
+    """The console at the moment of an error.
 
-    `lines` are the last lines on the line, oldest first; `position` is the byte offset in the
-    transcript at that moment.
+    `lines` are the last lines, oldest first; `position` is the byte offset in the transcript.
     """
 
     transcript: Path | None = None
@@ -30,7 +29,7 @@ class Evidence:
 
 
 class HilError(Exception):
-    """Base of all errors that the framework raises on purpose.
+    """The base of the framework's errors.
 
     `origin` is the failure origin, one of `ORIGINS`. `cause` is the part of `message` that tables show,
     by default all of it: failures with the same cause are grouped.
@@ -61,7 +60,7 @@ class HilError(Exception):
         return f"stage {self.stage}: {cause}" if self.stage else cause
 
     def __str__(self) -> str:
-        """All of it, for a terminal: what strangers wrote in it does nothing there."""
+        """Return the whole error for a terminal, with control characters escaped."""
         parts = [self.message]
         if self.stage:
             parts.append(f"stage: {self.stage}")
@@ -76,30 +75,30 @@ class HilError(Exception):
 
 
 class ConfigurationError(HilError):
-    """The user's input is wrong: an option, a board file, a manifest, a module."""
+    """Wrong input of the user: an option, a board file, a manifest, a module."""
 
     origin = "configuration"
 
 
 class InfrastructureError(HilError):
-    """The test bed failed, not the image: QEMU, a tool, the network, the line, the disk."""
+    """A failure of the test bed: QEMU, a tool, the network, the line, the disk."""
 
     origin = "infrastructure"
 
 
 class BootError(HilError):
-    """The image did not come up: a stage was not reached in time."""
+    """A boot that did not reach a stage in time."""
 
     origin = "image"
 
 
 class GuestError(HilError):
-    """The guest's shell did not do what a shell does."""
+    """Wrong behaviour of the guest's shell."""
 
     origin = "image"
 
 
 class RunnerError(HilError):
-    """The agent or the runner in the partition did not do its part."""
+    """Wrong behaviour of the agent or of the runner in the partition."""
 
     origin = "image"

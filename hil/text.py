@@ -1,13 +1,13 @@
-"""Text of strangers (consoles, archives, registries, results of others), made safe to print and to store."""
+"""Escaping of foreign text (consoles, archives, registries, results of others), to print and to store it."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-# C0 (but for line feed and tab, and a carriage return before a line feed), DEL, C1; what is invisible or changes the
-# direction of writing; line and paragraph separators; halves of surrogate pairs. The joiners that scripts and emoji
-# need, U+200C and U+200D, stay.
+# C0 (except line feed, tab, and a carriage return before a line feed), DEL, C1; invisible characters and those that
+# change the direction of writing; line and paragraph separators; halves of surrogate pairs. The joiners U+200C and
+# U+200D, which scripts and emoji need, are kept.
 _UNSAFE = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]|\r(?!\n)"
@@ -17,25 +17,22 @@ _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """Return `text` without anything that acts on a terminal: each such character becomes its escape, as `\\x1b`.
-
-    Line feeds and tabs stay.
-    """
+    """Replace each character that acts on a terminal by its escape, as `\\x1b`. Line feeds and tabs are kept."""
     return _UNSAFE.sub(_escape, text)
 
 
 def printable_line(text: str) -> str:
-    """Return `text` as `printable` does, in one line: for a stranger's text within a message."""
+    """Return `printable` text on one line, for foreign text within a message."""
     return _BREAK.sub(_escape, printable(text))
 
 
 def storable(text: str) -> str:
-    """Return `text` without NUL and halves of surrogate pairs, which neither UTF-8 nor SQLite can hold."""
+    """Escape NUL and halves of surrogate pairs, which UTF-8 or SQLite cannot hold."""
     return _UNSTORABLE.sub(_escape, text)
 
 
 def storable_data(value: Any) -> Any:
-    """Return `value` with `storable` text; of an object of an attrs class the attributes are replaced."""
+    """Return `value` with `storable` text; objects of attrs classes are changed in place."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, (list, tuple)):
@@ -49,7 +46,7 @@ def storable_data(value: Any) -> Any:
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8, as `surrogateescape` has it
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8, from `surrogateescape`
         code -= 0xDC00
     if code < 0x100:
         return {9: "\\t", 10: "\\n", 13: "\\r"}.get(code, f"\\x{code:02x}")
