@@ -79,4 +79,6 @@ def write(path: Path, cast: Iterable[str]) -> None:
         with files.replacing(path) as new, new.open("w", encoding="utf-8") as file:
             file.writelines(line + "\n" for line in cast)
     except OSError as error:
-        raise InfrastructureError(f"cannot write {path}: {error.strerror}", hint="Choose another file with -o.") from error
+        raise InfrastructureError(
+            f"cannot write {path}: {error.strerror}", hint="Choose another file with -o."
+        ) from error

@@ -106,7 +106,7 @@ def test_a_line_whose_reader_does_not_start_is_let_go(
     driver, _ = serial_line
     before = held()
     with monkeypatch.context() as patch:
-        patch.setattr("hil.console.reader.sys.executable", "/nonexistent")
+        patch.setattr("hil.host.processes.sys.executable", "/nonexistent")
         with pytest.raises(InfrastructureError):
             driver.target.activate(driver)
     assert no_more_than(before)
