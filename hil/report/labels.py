@@ -127,7 +127,7 @@ class Stamp:
 
 def stamp(result: Any, sheet: Sheet) -> None:
     """Complete `result`, one of allure's, from `sheet`."""
-    result.labels = [*_kept(result.labels, sheet), *_labels(result, sheet)]
+    result.labels = [*_labels(result, sheet), *_kept(result.labels, sheet)]  # the report shows the first ones
     _add_links(result, sheet)
     own = {BOARD_PARAMETER, REPETITION_PARAMETER}
     result.parameters = [
@@ -206,20 +206,20 @@ def _labels(result: Any, sheet: Sheet) -> list[Label]:
         ("thread", sheet.place or sheet.worker),
     ]
     ours = [
-        *(("requirement", name) for name in sheet.requirements),
-        *(("tag", name) for name in (*sheet.requirements, sheet.board, sheet.place)),
-        ("board", sheet.board),
         ("fault", blame.fault if blame else ""),
         ("kind", kind),
         ("stage", blame.stage if blame else ""),
         ("verdict", sheet.last.verdict.name if sheet.last else ""),
         *(("bound", name) for name in dict.fromkeys(sheet.outcomes)),
+        ("board", sheet.board),
+        *(("requirement", name) for name in sheet.requirements),
+        *(("tag", name) for name in (*sheet.requirements, sheet.board, sheet.place)),
         *(("issue", name) for name in sheet.issues),
         *_known(sheet),
         (NODE, sheet.nodeid),
         (CHOSEN, sheet.chosen),
     ]
-    pairs = [label for label in defaults if label[0] not in kept] + ours
+    pairs = [*ours, *(label for label in defaults if label[0] not in kept)]
     return [Label(name, value) for name, value in dict.fromkeys(pairs) if value]
 
 
