@@ -1,4 +1,4 @@
-"""Tar archives of strangers, read with a bound on members, bytes and processor time, and without surprises."""
+"""Tar archives of strangers, read within bounds of members, bytes and processor time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import IO
 
 from hil.errors import HilError
 
-HEADER = 32 << 10  # bytes of a member's extended header; Python's tarfile takes the square of that in time
-SECONDS = 60.0  # of processor time for an archive: a host under load does not shorten it
+HEADER = 32 << 10  # bytes of a member's extended header; the time of Python's tarfile grows with their square
+SECONDS = 60.0  # processor time for an archive, which does not depend on the load of the host
 
 
 class Budget:
-    """Processor time that reading an archive may take; `refuse` makes the error for one that takes more."""
+    """A limit of processor time for reading an archive; `refuse` returns the error for exceeding it."""
 
     def __init__(self, refuse: Callable[[], HilError], seconds: float = SECONDS) -> None:
         self.refuse = refuse
@@ -28,7 +28,7 @@ class Budget:
 
 
 class Bounded:
-    """A stream of which no more than `limit` bytes are read, and of a header no more than `HEADER` at once."""
+    """A stream that yields at most `limit` bytes, and at most `HEADER` bytes in one read."""
 
     def __init__(self, stream: IO[bytes], limit: int, budget: Budget) -> None:
         self._stream = stream
@@ -53,7 +53,7 @@ class Bounded:
 
     @contextmanager
     def contents(self, most: int) -> Iterator[None]:
-        """Let up to `most` bytes be read at once meanwhile: a file's contents, no header."""
+        """Allow reads of up to `most` bytes within the block: a file's contents, no header."""
         self._most = most
         try:
             yield
@@ -62,7 +62,7 @@ class Bounded:
 
 
 class Timed(io.RawIOBase):
-    """A file that a decompressor reads, which may take long over nothing: each read checks the budget."""
+    """A file for a decompressor, which may take long without output: each read checks the budget."""
 
     def __init__(self, file: IO[bytes], budget: Budget) -> None:
         super().__init__()
@@ -91,12 +91,12 @@ class Timed(io.RawIOBase):
 
 
 def opened(stream: Bounded) -> tarfile.TarFile:
-    """Return the plain tar archive in `stream`. Raises whatever tarfile does, see `failures`."""
+    """Return the uncompressed tar archive in `stream`. Raises any exception of tarfile, see `failures`."""
     return tarfile.open(fileobj=stream, mode="r:")  # type: ignore[call-overload,no-any-return]
 
 
 def members(tar: tarfile.TarFile, budget: Budget, most: int) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of `tar`, at most `most`, each behind the one before, none of a negative size."""
+    """Yield the members of `tar`: at most `most`, in the order of their offsets, of no negative size."""
     last = -1
     for number, member in enumerate(tar, 1):
         budget.check()
@@ -108,7 +108,7 @@ def members(tar: tarfile.TarFile, budget: Budget, most: int) -> Iterator[tarfile
 
 @contextmanager
 def failures(error: Callable[[BaseException], HilError]) -> Iterator[None]:
-    """Convert exceptions of tarfile and decompressors, which may be any for damaged input, by `error`."""
+    """Convert exceptions within the block by `error`; damaged input makes tarfile and decompressors raise any."""
     try:
         yield
     except HilError:

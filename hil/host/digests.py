@@ -1,7 +1,7 @@
-"""Digests of files, read again only where the file may have changed since it was last read.
+"""Digests of files, computed again only if the file may have changed.
 
-Two digests are used. SHA-256 names a file in manifests and records. A quick one (XXH3-128, five times as fast)
-finds files that were damaged or replaced since their SHA-256 was computed.
+SHA-256 identifies a file in manifests and records. A quick digest (XXH3-128, five times as fast) detects files that
+were damaged or replaced since their SHA-256 was computed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import xxhash
 from hil.host import files
 
 BLOCK = 1 << 16
-"""Bytes that are hashed, or left out as zeros, together."""
+"""The size of a block in bytes, hashed or skipped as zeros as a whole."""
 
 SETTLED_NS = 2_000_000_000
-"""A file that changed less than this long ago may change once more without a new time stamp."""
+"""A file that changed less than this time ago may change again without a new time stamp."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What changes when a file's contents do; the kernel sets `ctime_ns` and no program can set it back."""
+    """Attributes that change with a file's contents. The kernel sets `ctime_ns`; no program can set it back."""
 
     device: int
     inode: int
@@ -48,9 +48,9 @@ _sha256: dict[Identity, str] = {}
 
 
 def quick(file: int) -> str:
-    """Return the quick digest of the open `file`: XXH3-128 of its blocks that are not zero, their offsets, its size.
+    """Return the quick digest of the open `file`: XXH3-128 of its nonzero blocks, their offsets, its size.
 
-    Holes are not read, and zeros count the same in a hole and outside. Raises `OSError`.
+    Holes are not read; they have the same digest as zeros. Raises `OSError`.
     """
     before = Identity.of(file)
     if known := _quick.get(before):
@@ -66,10 +66,10 @@ def quick(file: int) -> str:
 
 
 def sha256(path: Path, notes: Path) -> str:
-    """Return the SHA-256 of the file at `path`, computed again only where the file may have changed.
+    """Return the SHA-256 of the file at `path`, computed again only if the file may have changed.
 
-    `notes` is a directory that keeps digests between processes. A note holds as long as the file's identity is the
-    same and its quick digest, read once a process, too. Raises `OSError`.
+    `notes` is a directory that keeps digests between processes. A note is valid while the identity of the file and
+    its quick digest, computed once per process, are unchanged. Raises `OSError`.
     """
     with path.open("rb") as file:
         before = Identity.of(file.fileno())
@@ -86,7 +86,7 @@ def sha256(path: Path, notes: Path) -> str:
 
 
 def blocks(file: int) -> Iterator[tuple[int, bytearray]]:
-    """Yield offset and contents of each block of the open `file` that is not zero, in one buffer that is used again."""
+    """Yield offset and contents of each nonzero block of the open `file`; the buffer is reused."""
     nothing, buffer = bytes(BLOCK), bytearray(BLOCK)
     position = os.lseek(file, 0, os.SEEK_CUR)  # the search for holes moves it
     try:
@@ -101,7 +101,7 @@ def blocks(file: int) -> Iterator[tuple[int, bytearray]]:
 
 
 def _extents(file: int) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of each piece of the open `file` that may hold data, in whole blocks."""
+    """Yield begin and end of each part of the open `file` that may contain data, in whole blocks."""
     end = 0
     while True:
         try:
@@ -128,7 +128,7 @@ def _recall(note: Path, identity: Identity, fast: str) -> str | None:
 
 
 def _note(note: Path, identity: Identity, fast: str, digest: str) -> None:
-    """Write the note; without a place for it the digest is computed again next time."""
+    """Write the note. If this fails, the digest is computed again next time."""
     with suppress(OSError):
         if _recall(note, identity, fast) == digest:
             return

@@ -1,4 +1,4 @@
-"""Files of others, read as data: regular files of a bounded size, and JSON that holds nothing odd."""
+"""Files of strangers, read as data: regular files of a bounded size, and well-formed JSON."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 from hil.text import storable
 
-LATEST = 253402300799.0  # the last second of the year 9999, since 1970: the last that a calendar can show
-LONGEST = 1e9  # seconds; no test took longer than 30 years
+LATEST = 253402300799.0  # seconds since 1970: the end of the year 9999, the last a calendar can show
+LONGEST = 1e9  # seconds, 30 years
 MIB = 1 << 20
 RESULT_LIMIT = 16 * MIB  # bytes of a JSON file in a directory of Allure's results
 
@@ -21,9 +21,9 @@ RESULT_LIMIT = 16 * MIB  # bytes of a JSON file in a directory of Allure's resul
 def read(path: Path | str, limit: int, *, links: bool = False) -> bytes:
     """Return the contents of the regular file `path` of at most `limit` bytes.
 
-    Raises `OSError` for what cannot be read, is a link (unless `links`), a pipe, a device or a directory, or is longer.
+    Raises `OSError` for a file that cannot be read, is a link (unless `links`), not regular, or longer.
     """
-    # without O_NONBLOCK a pipe would wait for its writer
+    # without O_NONBLOCK opening a pipe would wait for its writer
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW)
     try:
         descriptor = os.open(path, flags)
@@ -44,9 +44,9 @@ def read(path: Path | str, limit: int, *, links: bool = False) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """Return the JSON value in `data`, of finite numbers, and texts that can be stored and printed.
+    """Return the JSON value in `data`, with finite numbers and texts that can be stored and printed.
 
-    A byte order mark is skipped, bytes that are no UTF-8 become their escapes. Raises `ValueError` otherwise.
+    A byte order mark is skipped; bytes that are not UTF-8 become escapes. Raises `ValueError` for other data.
     """
     text = data.decode("utf-8-sig", "surrogateescape")
     try:
@@ -56,17 +56,17 @@ def decode(data: bytes) -> Any:
 
 
 def why(error: OSError | ValueError) -> str:
-    """Return in a few words what `read` or `decode` failed with."""
+    """Return the reason of an error of `read` or `decode`, in a few words."""
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def moment(value: Any) -> float:
-    """Return `value` as seconds since 1970. Raises `ValueError` for what no calendar can show."""
+    """Return `value` as seconds since 1970. Raises `ValueError` beyond the year 9999."""
     return _between(value, LATEST)
 
 
 def seconds(value: Any) -> float:
-    """Return `value` as a length of time in seconds. Raises `ValueError` for what is none."""
+    """Return `value` as a duration in seconds. Raises `ValueError` if it is not between 0 and `LONGEST`."""
     return _between(value, LONGEST)
 
 

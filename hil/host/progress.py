@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, plain lines in a pipe."""
+"""Progress of long work: a bar on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ from hil.text import printable_line
 
 
 class Progress(Protocol):
-    """Told by work that takes long; each step ends the one before."""
+    """A display of progress; each step ends the one before."""
 
     def step(self, name: str, total: float | None = None, *, unit: str = "") -> None:
-        """Begin the step `name`; `total` is its size, None if unknown.
-
-        With `unit` ("B") the rate is shown, too.
-        """
+        """Begin the step `name` of size `total` (None: unknown); with a `unit` ("B") also show the rate."""
 
     def advance(self, done: float) -> None:
-        """Say how much of the current step's total is done."""
+        """Set how much of the current step's total is done."""
 
 
 class NoProgress:
-    """Shows nothing."""
+    """No display."""
 
     def step(self, name: str, total: float | None = None, *, unit: str = "") -> None:
         """Show nothing."""
@@ -34,7 +31,7 @@ class NoProgress:
 
 
 class Lines:
-    """One line when a step begins, one at most every `every` seconds while it goes on."""
+    """Lines of text: one at the start of a step, then at most one every `every` seconds."""
 
     def __init__(self, stream: TextIO, every: float = 5.0) -> None:
         self._stream = stream
@@ -50,7 +47,7 @@ class Lines:
         self._write(name)
 
     def advance(self, done: float) -> None:
-        """Write a line if the last one is old."""
+        """Write a line if the last one is older than `every`."""
         now = time.monotonic()
         if now - self._last < self._every:
             return
@@ -67,7 +64,7 @@ class Lines:
 
 @contextmanager
 def shown(stream: TextIO) -> Iterator[Progress]:
-    """Give a progress that is drawn on `stream`: a bar if it is a terminal, else lines."""
+    """Give a display on `stream`: a bar if it is a terminal, else lines."""
     if not stream.isatty():
         yield Lines(stream)
         return
@@ -78,7 +75,7 @@ def shown(stream: TextIO) -> Iterator[Progress]:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Rate and time left, where the step has a unit."""
+        """Rate and remaining time of a step with a unit."""
 
         def render(self, task: Task) -> Text:
             unit, left = task.fields.get("unit"), task.time_remaining

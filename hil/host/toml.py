@@ -1,4 +1,4 @@
-"""TOML files with a schema, whose errors point at the line: `FILE:LINE: KEY: what`."""
+"""TOML files with a schema; errors name file, line and key: `FILE:LINE: KEY: problem`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LIMIT = 16 << 20  # bytes
 
 
 def load(path: Path, model: type[Model], what: str, hint: str | None = None) -> Model:
-    """Read the file `path` (a `what`: "image manifest") and validate it as `model`.
+    """Return the contents of the file `path`, validated as `model`; `what` is its kind, as in "image manifest".
 
-    Arrays become tuples. Raises `ConfigurationError` that names each wrong line and key; `hint` is what
-    to do about a file that cannot be read.
+    Arrays become tuples. Raises `ConfigurationError` with each wrong line and key; `hint` is for a file that cannot
+    be read.
     """
     try:
         text = foreign.read(path, LIMIT, links=True).decode("utf-8-sig")  # some editors write a byte order mark
@@ -40,7 +40,7 @@ def load(path: Path, model: type[Model], what: str, hint: str | None = None) -> 
 
 
 def _frozen(value: Any) -> Any:
-    """TOML arrays are lists, the models hold tuples, and strict validation takes no one for the other."""
+    """Convert lists to tuples: strict validation accepts only these."""
     if isinstance(value, list):
         return tuple(_frozen(item) for item in value)
     if isinstance(value, dict):
@@ -49,7 +49,7 @@ def _frozen(value: Any) -> Any:
 
 
 def place(path: Path, location: tuple[str | int, ...]) -> str:
-    """Return `FILE:LINE: KEY` of what stands at `location` in the file `path`, without the line where it is unknown."""
+    """Return `FILE:LINE: KEY` of `location` in the file `path`, without the line if it is unknown."""
     return _place(path, path.read_text(encoding="utf-8"), location)
 
 
@@ -60,7 +60,7 @@ def _place(path: Path, text: str, location: tuple[str | int, ...]) -> str:
 
 
 def _explain(path: Path, text: str, model: type[BaseModel], whole: str, problem: Any) -> str:
-    """One problem found by pydantic, in a line."""
+    """Return one problem found by pydantic, as a line."""
     location: tuple[str | int, ...] = problem["loc"]
     if problem["type"] == "extra_forbidden":
         known = sorted(_keys(model, location[:-1]))
@@ -73,7 +73,7 @@ def _explain(path: Path, text: str, model: type[BaseModel], whole: str, problem:
 
 
 def _keys(model: Any, location: tuple[str | int, ...]) -> Iterator[str]:
-    """The keys that may stand in the table at `location`."""
+    """Yield the known keys of the table at `location`."""
     for part in location:
         if isinstance(part, str) and hasattr(model, "model_fields") and part in model.model_fields:
             model = _model_in(model.model_fields[part].annotation)
@@ -92,7 +92,7 @@ _KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
 
 
 def _line(text: str, location: tuple[str | int, ...]) -> int | None:
-    """The number of the line that is nearest to `location`: tomllib keeps no positions."""
+    """Return the number of the line closest to `location`; tomllib keeps no positions."""
     best, found = 0, None
     table: tuple[str | int, ...] = ()
     counts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Images: manifests, the store of files on the disk, the builder of our own, and the import of others."""
+"""Images: manifests, the store on the disk, the builder of the project's own, the import of others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def ensure(manifest: Manifest, progress: Progress) -> Image:
-    """Return the image, its files proven by their digests; it is built first where it is not there.
+    """Return the image with checked digests; build it first if necessary.
 
-    Errors as in `open`, `prove` and `build`; ConfigurationError for an image that has not been added.
+    Raises as `open`, `prove` and `build`, and `ConfigurationError` for an image that has not been added.
     """
-    from hil.image import store  # most users of this package need neither of them
+    from hil.image import store  # not for users of manifests alone
 
     image = store.open(manifest)
     if image is None and manifest.add:

@@ -1,4 +1,4 @@
-"""Adding an image that was built elsewhere: out of an upstream build into the user's data."""
+"""Adding an image from an upstream build to the user's data."""
 
 from __future__ import annotations
 
@@ -25,16 +25,15 @@ VARIABLE = "XDG_DATA_HOME"
 def add(
     path: Path, manifest: Manifest, *, arguments: str | None = None, force: bool = False, progress: Progress
 ) -> store.Image:
-    """Copy the image that the build in `path` made to where `manifest` finds it, and return it.
+    """Copy the image of the build in `path` to the place of `manifest`, and return it.
 
-    `path` is the build directory, the one above, or an archive of either. `arguments` are QEMU's, in
-    place of those in the build's `simulate`; `force` replaces an image that was added before.
-    ConfigurationError: the build or the arguments are not usable; InfrastructureError: the disk.
-    Nothing half-added is left by either, nor by Ctrl-C.
+    `path` is the build directory, its parent, or an archive of either. `arguments` replace QEMU's arguments in the
+    build's `simulate`; `force` replaces an image that was added before. Raises `ConfigurationError` for an unusable
+    build or arguments, `InfrastructureError` for the disk. Errors and Ctrl-C leave nothing behind.
     """
     if not manifest.add:
         raise ConfigurationError(
-            f"image {manifest.name} is not added but {'built' if manifest.build else 'brought'}",
+            f"image {manifest.name} is not one to add: it is {'built' if manifest.build else 'brought'}",
             hint=store.remedy(manifest),
         )
     root = data_root()
@@ -42,7 +41,7 @@ def add(
     with disk(root, 0, VARIABLE), workshop.alone(root, progress):
         if not force and store.open(manifest):
             raise ConfigurationError(
-                f"image {manifest.name} was added before; it is in {target}", hint="replace it with --force"
+                f"image {manifest.name} was already added; it is in {target}", hint="replace it with --force"
             )
         progress.step(f"reading {path}")
         build = upstream.open(path)
@@ -71,12 +70,12 @@ def add(
             workshop.publish(result, target, staging)
     image = store.open(manifest)
     if image is None:
-        raise InfrastructureError(f"the image just added is not in {target}", hint="add it again")
+        raise InfrastructureError(f"the new image is missing in {target}", hint="add it again")
     return image
 
 
 def _command(build: Upstream, manifest: Manifest, arguments: str | None) -> tuple[str, Command, bytes | None]:
-    """Where in `build` the files are, QEMU's command line, and the script that it is from."""
+    """Return the directory in `build`, QEMU's command line, and the script it comes from."""
     emulator = manifest.machine.emulator
     if arguments is not None:
         command, script = simulate.by_hand(arguments, emulator), None
@@ -85,12 +84,12 @@ def _command(build: Upstream, manifest: Manifest, arguments: str | None) -> tupl
         place = _place(build, SCRIPT)
         name = str(PurePosixPath(place, SCRIPT))
         if (build.size(name) or 0) > simulate.LARGEST:
-            raise ConfigurationError(f"{build.path}: {name} is no script: it is too large", hint="give another build")
+            raise ConfigurationError(f"{build.path}: {name} is too large for a script", hint="give another build")
         script = b"".join(build.blocks(name))
         command = simulate.read(script, f"{build.path}: {name}")
     if command.emulator != emulator:
         raise ConfigurationError(
-            f"{build.path} is run by {command.emulator}, but image {manifest.name} by {emulator}",
+            f"{build.path} runs on {command.emulator}, but image {manifest.name} on {emulator}",
             hint=f"add another build, or describe this one in images/NAME.toml (a copy of {manifest.path})",
         )
     return place, command, script
@@ -100,7 +99,7 @@ def _place(build: Upstream, name: str) -> str:
     places = build.places(name)
     if not places:
         raise ConfigurationError(
-            f"{build.path} has no {name}, nor has a directory right below it",
+            f"neither {build.path} nor a directory in it has a {name}",
             hint="give the directory in which the build was made, or its release archive; "
             "without a simulate, give QEMU's arguments with --arguments",
         )
@@ -116,14 +115,14 @@ def _sizes(build: Upstream, files: dict[str, str]) -> dict[str, int]:
         if size is None:
             raise ConfigurationError(
                 f"{build.path} has no {shlex.quote(file)}, which its machine needs",
-                hint="did the build end? An archive must hold simulate and images/",
+                hint="let the build end; an archive must contain simulate and images/",
             )
         sizes[name] = size
     return sizes
 
 
 def _copy(build: Upstream, file: str, target: Path, size: int, progress: Progress) -> str:
-    """Copy a file and return its digest: one pass."""
+    """Copy a file and return its digest, in one pass."""
     progress.step(f"copying {file}", size)
     digest = hashlib.sha256()
     with target.open("wb") as out:
@@ -132,5 +131,5 @@ def _copy(build: Upstream, file: str, target: Path, size: int, progress: Progres
             digest.update(block)
             progress.advance(out.tell())
         if out.tell() != size:
-            raise ConfigurationError(f"{build.path}: {file} changed while it was copied", hint="let its build end")
+            raise ConfigurationError(f"{build.path}: {file} changed during the copy", hint="let the build end")
     return digest.hexdigest()

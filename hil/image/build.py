@@ -1,7 +1,7 @@
-"""The builder of the project's own images out of Debian packages, each by its recipe.
+"""The builder of the project's own images: Debian packages, by a recipe.
 
-One build runs at a time; a second one waits and finds the result of the first. All happens in a staging
-directory beside the cache's images, which is empty before and gone after each build.
+One build runs at a time; a second one waits and finds the result of the first. A build works in a staging directory in
+the cache, which is removed afterwards.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from hil.image.packages import Packages
 from hil.image.recipe import SOURCES, Filesystem, Recipe, executable, recipe
 
 NEEDED = 500 * MIB
-"""Space in bytes that a build takes for a while beside the packages."""
+"""Temporary space in bytes of a build, in addition to the packages."""
 
 KEPT = 3
-"""So many built images of one name stay in the cache, those used last."""
+"""The number of built images of one name that stay in the cache, those used last."""
 
 NATIVE = ("hello.wasm", "nbody-c.wasm")
-"""The samples that the image holds with native code, too: `hello.aot.wasm` beside `hello.wasm`."""
+"""The samples that the image also contains as native code: `hello.aot.wasm` beside `hello.wasm`."""
 
 _FLAGS = ("-Os", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
 _AGENT = ("agent.c",)
 _RUNNER = ("runner.c", "worker.c", "proposal.c", "uart.c")
 _COMPILER = "compile.c"
 _NATIVE_KEPT = "aot"
-# for any CPU of the architecture: the same bytes whatever this machine is
+# for any CPU of the architecture: the same bytes on every host
 _NATIVE_OPTIONS = ("--generic-binary", "--optimize", "2")
-# this model has no pointer authentication, whose emulation takes three quarters of the time
+# a model without pointer authentication, whose emulation takes three quarters of the time
 _EMULATOR = () if platform.machine() == "aarch64" else ("qemu-aarch64", "-cpu", "cortex-a57")
 
 
@@ -53,17 +53,17 @@ def build(
     force: bool = False,
     refresh: bool = False,
 ) -> store.Image:
-    """Return the image that `manifest` describes, built if it is not in the cache.
+    """Return the image of `manifest`; build it if it is not in the cache.
 
-    `force` builds it even so, `refresh` also fetches the packages anew; `mirror` is the address of a
-    Debian mirror (None: the default one). ConfigurationError: the manifest is no recipe of ours;
-    InfrastructureError: network, disk or tools. Nothing half-built is left by either, nor by Ctrl-C.
+    `force` builds it anyway, `refresh` also fetches the packages again; `mirror` is the address of a Debian mirror
+    (None: the default). Raises `ConfigurationError` for a manifest without a recipe, `InfrastructureError` for
+    network, disk or tools. Errors and Ctrl-C leave nothing behind.
     """
     packages.check_mirror(mirror)
     if manifest.build is None:
-        raise ConfigurationError(f"image {manifest.name!r} is not built but brought", hint=store.remedy(manifest))
-    made_of = recipe(manifest)
-    target = store.directory_of(manifest, made_of.key)
+        raise ConfigurationError(f"image {manifest.name!r} is not built by the project", hint=store.remedy(manifest))
+    planned = recipe(manifest)
+    target = store.directory_of(manifest, planned.key)
     root = cache_root()
     with disk(root, 0), workshop.alone(root, progress):
         if not (force or refresh) and (image := store.read(manifest, target)):
@@ -77,37 +77,37 @@ def build(
             with disk(root, NEEDED):
                 result = staging / "image"
                 result.mkdir()
-                _make(manifest, made_of, parts, staging, result, progress)
-                if recipe(manifest).key != made_of.key:
-                    raise InfrastructureError("the image's sources changed during its build", hint="build it again")
+                _make(manifest, planned, parts, staging, result, progress)
+                if recipe(manifest).key != planned.key:
+                    raise InfrastructureError("the image's sources changed during the build", hint="build it again")
                 workshop.publish(result, target, staging)
         _forget_old(manifest, target)
     image = store.read(manifest, target)
     if image is None:
-        raise InfrastructureError(f"the image just built is not in {target}", hint="build it again")
+        raise InfrastructureError(f"the new image is missing in {target}", hint="build it again")
     return image
 
 
 def _make(
-    manifest: Manifest, made_of: Recipe, parts: Packages, staging: Path, result: Path, progress: Progress
+    manifest: Manifest, planned: Recipe, parts: Packages, staging: Path, result: Path, progress: Progress
 ) -> None:
     progress.step("compiling agent and runner")
     _compile(parts, staging)
-    for sample in made_of.samples:
+    for sample in planned.samples:
         if sample.name in NATIVE:
             shutil.copy(_native(parts, sample, staging, progress), result / f"{sample.stem}.aot.wasm")
 
     progress.step("packing the file systems")
-    for copy in made_of.plan.copies:
+    for copy in planned.plan.copies:
         shutil.copy(parts.directory / copy, result / copy)
-    samples = (*made_of.samples, *sorted(result.glob("*.aot.wasm")))
-    for name, filesystem in made_of.plan.initramfs.items():
-        _pack(_filled(filesystem, made_of.directory, parts, staging, samples), result / f"{name}.initramfs", staging)
+    samples = (*planned.samples, *sorted(result.glob("*.aot.wasm")))
+    for name, filesystem in planned.plan.initramfs.items():
+        _pack(_filled(filesystem, planned.directory, parts, staging, samples), result / f"{name}.initramfs", staging)
 
-    if made_of.plan.trees:
+    if planned.plan.trees:
         progress.step("making the device trees")
-    for name in made_of.plan.trees:
-        _tree(manifest, made_of.directory, name, result)
+    for name in planned.plan.trees:
+        _tree(manifest, planned.directory, name, result)
     files = {path.name: path for path in sorted(result.iterdir())}
     store.check_complete(manifest, files)
     store.check_layout(manifest, files)
@@ -117,21 +117,21 @@ def _make(
     sizes = {name: path.stat().st_size for name, path in files.items()}
     record: dict[str, Any] = {
         "name": manifest.name,
-        "key": made_of.key,
+        "key": planned.key,
         "digest": store.digest_of(digests),
         "files": {name: {"sha256": digests[name], "size": sizes[name]} for name in files},
         "suite": packages.SUITE,
         "packages": parts.versions,
         "package_digests": parts.digests,
-        "toolchain": made_of.toolchain,
+        "toolchain": planned.toolchain,
     }
     (result / store.RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _compile(parts: Packages, staging: Path) -> None:
-    """Make `agent` and `runner`, the same for all images."""
+    """Compile `agent` and `runner`, the same for all images."""
     gcc = ["aarch64-linux-gnu-gcc", *_FLAGS]
-    # names relative to the sources: no path of this machine gets into a binary
+    # relative names keep paths of this machine out of the binaries
     tools.run([*gcc, "-static", "-o", str(staging / "agent"), *_AGENT], limit=120, directory=SOURCES)
     tools.run([*gcc, "-o", str(staging / "runner"), *_RUNNER, *_link(parts)], limit=120, directory=SOURCES)
 
@@ -142,12 +142,12 @@ def _link(parts: Packages) -> tuple[str, ...]:
 
 
 def _native(parts: Packages, module: Path, staging: Path, progress: Progress) -> Path:
-    """Return `module` with native code, kept beside the packages whose compiler made it: that takes 10 s each."""
+    """Return `module` with native code. It is kept with the packages of its compiler, which takes 10 s."""
     source = module.read_bytes() + (SOURCES / _COMPILER).read_bytes() + repr(_NATIVE_OPTIONS).encode()
     kept = parts.directory / _NATIVE_KEPT / f"{hashlib.sha256(source).hexdigest()[:16]}.wasm"
     if not kept.exists():
         progress.step(f"compiling {module.name} to native code")
-        compiler, made = staging / "compiler", staging / "native.wasm"  # the name's end decides the format
+        compiler, made = staging / "compiler", staging / "native.wasm"  # the suffix decides the format
         gcc = ["aarch64-linux-gnu-gcc", *_FLAGS, "-o", str(compiler), _COMPILER, *_link(parts)]
         tools.run(gcc, limit=120, directory=SOURCES)
         libraries = parts.directory / "lib"
@@ -159,7 +159,7 @@ def _native(parts: Packages, module: Path, staging: Path, progress: Progress) ->
 
 
 def _filled(filesystem: Filesystem, directory: Path, parts: Packages, staging: Path, samples: Sequence[Path]) -> Tree:
-    """The file tree of a recipe in `directory`, with the programs made in `staging`."""
+    """Return the file tree of a recipe in `directory`, with the programs in `staging`."""
     tree = _base(parts)
     if "agent" in filesystem.contents:
         tree.file("usr/bin/wasmedge_emit", staging / "agent", 0o755)
@@ -187,7 +187,7 @@ def _base(parts: Packages) -> Tree:
     for name in ("bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "usr/bin", "usr/sbin", "var"):
         tree.directory(name)
     tree.directory("tmp", 0o1777)
-    tree.device("dev/console", 5, 1)  # the kernel opens it for init before anything is mounted
+    tree.device("dev/console", 5, 1)  # opened for init before anything is mounted
     tree.file("bin/busybox", parts.directory / "busybox", 0o755)
     tree.link("bin/sh", "busybox")
     return tree
@@ -197,13 +197,13 @@ def _pack(tree: Tree, target: Path, staging: Path) -> None:
     archive = staging / "archive"
     with archive.open("wb") as out:
         tree.write(out)
-    # the kernel's lz4 (the old format, -l): half the bytes for Xen to copy, and cheap to unpack
+    # the format of the kernel's lz4 (-l, legacy): half the bytes for Xen to copy, and fast to unpack
     tools.run(["lz4", "-l", "-9", "-q", "-f", str(archive), str(target)], limit=300)
     archive.unlink()
 
 
 def _tree(manifest: Manifest, directory: Path, name: str, result: Path) -> None:
-    """Compile NAME.dts with the addresses of the manifest and the sizes of the files made so far."""
+    """Compile NAME.dts with the addresses of the manifest and the sizes of the files built so far."""
     numbers: dict[str, str] = {}
     for load in manifest.machine.load:
         path = result / load.file

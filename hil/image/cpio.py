@@ -1,4 +1,4 @@
-"""Initial RAM file systems: newc archives with nothing in them that differs from build to build."""
+"""Initial RAM file systems: reproducible newc archives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _Entry(NamedTuple):
 
 
 class Tree:
-    """A file tree to be archived; all is root's, dated 1970, parents come by themselves."""
+    """A file tree to archive: owned by root, dated 1970; parent directories are added automatically."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
@@ -24,7 +24,7 @@ class Tree:
         self._add(path, _Entry(stat.S_IFDIR | mode))
 
     def file(self, path: str, content: bytes | Path, mode: int = 0o644) -> None:
-        """Add a file with `content`, or with that of the file there."""
+        """Add a file with `content`; a path stands for the content of that file."""
         self._add(path, _Entry(stat.S_IFREG | mode, content))
 
     def link(self, path: str, target: str) -> None:

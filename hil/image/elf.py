@@ -1,4 +1,4 @@
-"""What the header of an ELF file says: enough to tell a whole image for a machine from anything else."""
+"""The check that a file is a whole ELF executable for a machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hil.errors import ConfigurationError
 
 MAGIC = b"\x7fELF"
 EMULATORS = {"qemu-system-aarch64": (64, 183), "qemu-system-arm": (32, 40)}
-"""What each emulator boots: bits and the number that ELF has for the machine."""
+"""Bits and ELF machine number that each emulator boots."""
 
 _MACHINES = {3: "x86", 40: "arm", 62: "x86-64", 183: "aarch64", 243: "RISC-V"}
 _EXECUTABLE, _LOADED = 2, 1
@@ -34,13 +34,13 @@ def check(path: Path, emulator: str, where: str) -> None:
     Raises `ConfigurationError`.
     """
 
-    def refused(reason: str, hint: str = "bring an image that was built for this machine") -> ConfigurationError:
+    def refused(reason: str, hint: str = "provide an image that was built for this machine") -> ConfigurationError:
         return ConfigurationError(f"{where}: {reason}", hint=hint)
 
     if emulator not in EMULATORS:
-        raise refused(f"nothing is known of the images of {emulator}", f"known are: {', '.join(EMULATORS)}")
-    wanted, machine = EMULATORS[emulator]
-    cut = refused("it ends before its contents do: the file is not whole", "build it, or fetch it, again")
+        raise refused(f"images of {emulator} are not supported", f"use one of {', '.join(EMULATORS)}")
+    required, machine = EMULATORS[emulator]
+    cut = refused("it ends before its contents do: the file is incomplete", "build or fetch it again")
     size = path.stat().st_size
     with path.open("rb") as file:
         identity = file.read(16)
@@ -58,9 +58,9 @@ def check(path: Path, emulator: str, where: str) -> None:
         (kind, found, _, _, programs, sections, _, _, length, count, section, number, _) = struct.unpack(
             layout.header, header
         )
-        if (bits, found) != (wanted, machine):
+        if (bits, found) != (required, machine):
             name = _MACHINES.get(found, f"machine {found}")
-            raise refused(f"an ELF file for {name}, {bits} bits; {emulator} needs {_MACHINES[machine]}, {wanted} bits")
+            raise refused(f"an ELF file for {name}, {bits} bits; {emulator} needs {_MACHINES[machine]}, {required}")
         if kind != _EXECUTABLE or not count or length != struct.calcsize(layout.program):
             raise refused("an ELF file, but not an executable")
         if max(programs, sections + section * number) > size:
@@ -72,9 +72,9 @@ def check(path: Path, emulator: str, where: str) -> None:
             if len(data) < length:
                 raise cut
             fields = struct.unpack(layout.program, data)
-            what, offset, bulk = (fields[index] for index in layout.pick)
-            if offset + bulk > size:
+            segment, offset, length_in_file = (fields[index] for index in layout.pick)
+            if offset + length_in_file > size:
                 raise cut
-            loaded += what == _LOADED
+            loaded += segment == _LOADED
         if not loaded:
             raise refused("an ELF file, but it loads nothing")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from hil.image.manifest import fill
+from hil.image.fields import fill
 
 _WHOLE = {
     *("-kernel", "-initrd", "-dtb", "-append", "-bios", "-pflash", "-cdrom", "-sd", "-mtdblock", "-mem-path"),
@@ -17,12 +17,12 @@ _WHOLE = {
 
 
 def quoted(value: str | Path) -> str:
-    """Return `value` as it stands in an option: a comma ends a suboption, two of them are one comma."""
+    """Return `value` quoted for an option, in which a single comma ends a suboption."""
     return str(value).replace(",", ",,")
 
 
 def suboptions(value: str) -> list[str]:
-    """Return the suboptions of an option's value, doubled commas made single again."""
+    """Return the suboptions of an option's value, with doubled commas made single."""
     return [part.replace(",,", ",") for part in re.findall(r"(?:[^,]|,,)+", value)]
 
 
@@ -34,7 +34,7 @@ def filled(arguments: Iterable[str], files: Mapping[str, Path]) -> list[str]:
     command: list[str] = []
     option = ""
     for argument in arguments:
-        # `-drive {disk}` has no suboption of its own, but its path would be read as several
+        # commas in a path would split it into suboptions, also for `-drive {disk}`
         values = plain if option in _WHOLE else in_json if argument.startswith('{"') else in_option
         command.append(fill(argument, values))
         option = re.sub("^--", "-", argument)

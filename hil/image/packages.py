@@ -1,6 +1,6 @@
-"""The Debian packages that our images are made of: fetched, unpacked, cut to what is needed.
+"""The Debian packages of the project's images: fetched, unpacked, reduced to the files that images need.
 
-Nothing of a package is executed, so that no arm64 emulation, user namespace or root is needed.
+No program in a package is executed, so that neither arm64 emulation nor user namespaces nor root are required.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PACKAGES = (
     "xen-hypervisor-4.20-arm64",
 )
 NEEDED = 1200 * MIB
-"""Space in bytes that fetching takes for a while; what stays is about a fifth."""
+"""Temporary space in bytes for fetching; about a fifth of it stays."""
 
 _FORMAT = 1
 _RECORD = "packages.json"
@@ -40,10 +40,10 @@ _UNITS = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
 
 @dataclass(frozen=True)
 class Packages:
-    """What is needed out of the packages.
+    """The needed files of the packages.
 
-    `directory` holds `xen`, `kernel`, `busybox`, `xen-evtchn.ko`, `include/` and `lib/`; `versions` maps
-    package to version and `digests` to the SHA-256 of its archive.
+    `directory` contains `xen`, `kernel`, `busybox`, `xen-evtchn.ko`, `include/` and `lib/`; `versions` maps
+    a package to its version, `digests` to the SHA-256 of its archive.
     """
 
     directory: Path
@@ -52,13 +52,13 @@ class Packages:
 
 
 def directory_of(mirror: str | None) -> Path:
-    """Return where in the cache the packages from `mirror` (None: Debian's default) are or will be."""
+    """Return the directory in the cache of the packages from `mirror` (None: Debian's default)."""
     recipe = json.dumps([_FORMAT, SUITE, ARCHITECTURE, PACKAGES, mirror])
     return cache_root() / "packages" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
 def check_mirror(mirror: str | None) -> None:
-    """Raise ConfigurationError if `mirror` is no address that apt could use."""
+    """Check that `mirror` is an address for apt. Raises `ConfigurationError`."""
     if mirror is not None and not re.fullmatch(r"(https?|file|copy)://?[^\s\"'\\]+", mirror):
         raise ConfigurationError(
             f"{mirror!r} is not the address of a mirror",
@@ -67,19 +67,18 @@ def check_mirror(mirror: str | None) -> None:
 
 
 def fetch(mirror: str | None, staging: Path, progress: Progress, *, refresh: bool = False) -> Packages:
-    """Return the packages, from the cache or, with `refresh` always, from `mirror`.
+    """Return the packages, from the cache or (always with `refresh`) from `mirror`.
 
-    `staging` is an empty directory of the caller's on the cache's disk. InfrastructureError if they
-    cannot be had.
+    `staging` is an empty directory on the cache's disk. Raises `InfrastructureError` if they cannot be fetched.
     """
     check_mirror(mirror)
     directory = directory_of(mirror)
-    if not refresh and (known := _read(directory)):
-        return known
+    if not refresh and (cached := _read(directory)):
+        return cached
     with disk(cache_root(), NEEDED):
         root, listing, kept = staging / "root", staging / "listing", staging / "kept"
         _unpack(mirror, staging, root, listing, progress)
-        progress.step("choosing what is needed of the packages")
+        progress.step("selecting files of the packages")
         kept.mkdir()
         _keep(root, kept)
         rows = [line.split() for line in listing.read_text().splitlines()]
@@ -135,13 +134,13 @@ def _unpack(mirror: str | None, staging: Path, root: Path, listing: Path, progre
             progress.step("unpacking packages")
 
     try:
-        # its own temporary files shall go with ours
+        # its temporary files are removed with the staging directory
         tools.run(command, limit=1200, environment={"TMPDIR": str(staging)}, on_line=on_line)
     except InfrastructureError as error:
         if error.hint:
             raise
         hint = f"check the network and the mirror {mirror}" if mirror else "check the network, or give a mirror"
-        raise InfrastructureError(f"cannot get Debian's packages: {error.message}", hint=hint) from error
+        raise InfrastructureError(f"cannot fetch Debian's packages: {error.message}", hint=hint) from error
 
 
 def _megabytes(number: str, unit: str) -> float:
@@ -157,9 +156,9 @@ def _keep(root: Path, kept: Path) -> None:
     (kept / "xen-evtchn.ko").write_bytes(lzma.decompress(module.read_bytes()))
     shutil.copytree(root / "usr/include/wasmedge", kept / "include/wasmedge")
     (kept / "lib").mkdir()
-    wanted = list(_LIBRARIES)
-    while wanted:
-        name = wanted.pop()
+    needed = list(_LIBRARIES)
+    while needed:
+        name = needed.pop()
         if (kept / "lib" / name).exists():
             continue
         source = next((p for p in (libraries / name, root / "usr/lib" / name) if p.exists()), None)
@@ -167,7 +166,7 @@ def _keep(root: Path, kept: Path) -> None:
             raise InfrastructureError(f"library {name} is in none of the packages {', '.join(PACKAGES)}")
         shutil.copy(source, kept / "lib" / name)
         dynamic = tools.run(["aarch64-linux-gnu-readelf", "-d", str(source)], limit=60)
-        wanted += re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic)
+        needed += re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic)
     (kept / "lib/libwasmedge.so").symlink_to("libwasmedge.so.0")
 
 

@@ -1,4 +1,4 @@
-"""What a built image is made of: its recipe in `images/NAME/recipe.toml`, and the key of the result in the cache."""
+"""Recipes of built images, `images/NAME/recipe.toml`, and the key of the result in the cache."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from hil.errors import ConfigurationError
 from hil.host import toml, tools
 from hil.host.hints import did_you_mean
 from hil.image import packages
-from hil.image.manifest import IMAGES_DIR, Manifest, Name
+from hil.image.fields import Model, Name
+from hil.image.manifest import IMAGES_DIR, Manifest
 
 RECIPE = "recipe.toml"
 SOURCES = IMAGES_DIR / "reference"  # agent and runner, of all images
@@ -25,19 +24,15 @@ TOOLS = ("aarch64-linux-gnu-gcc", "dtc", "lz4")
 _CODE = ("build.py", "cpio.py", "packages.py", "recipe.py")
 
 
-class Filesystem(BaseModel):
+class Filesystem(Model):
     """An initial RAM file system with BusyBox. `files` maps a path in it to a file or directory beside the recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     contents: tuple[Literal["agent", "runner", "samples", "event driver"], ...]
     files: dict[str, str]
 
 
-class ImagePlan(BaseModel):
-    """What the builder makes: copies out of the packages, NAME.initramfs, and NAME.dtb in the order of `trees`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class ImagePlan(Model):
+    """The files to build: copies from packages, NAME.initramfs, and NAME.dtb in the order of `trees`."""
 
     copies: tuple[Literal["kernel", "xen"], ...]
     trees: tuple[Name, ...] = ()
@@ -48,7 +43,7 @@ class ImagePlan(BaseModel):
 class Recipe:
     """The `plan` in `directory`. `key` is the digest (hexadecimal SHA-256) of all that decides the image's bytes.
 
-    The versions of the Debian packages are not in it: they are known after a build, see its record.
+    It excludes the versions of the Debian packages, which are known only after a build: see its record.
     """
 
     key: str
@@ -64,7 +59,7 @@ def recipes(root: Path = IMAGES_DIR) -> list[str]:
 
 
 def recipe(manifest: Manifest, root: Path = IMAGES_DIR) -> Recipe:
-    """Return the recipe of the image; ConfigurationError if there is none, or where it is wrong."""
+    """Return the recipe of the image. Raises `ConfigurationError` if it is missing or wrong."""
     known = recipes(root)
     if manifest.build not in known:
         raise ConfigurationError(
@@ -77,7 +72,7 @@ def recipe(manifest: Manifest, root: Path = IMAGES_DIR) -> Recipe:
         for place, source in filesystem.files.items():
             if not (directory / source).exists():
                 raise ConfigurationError(
-                    f"{directory / RECIPE}: initramfs.{name}.files: {place} is made of {source}, which is not there",
+                    f"{directory / RECIPE}: initramfs.{name}.files: {place} needs {source}, which does not exist",
                     hint=f"paths are relative to {directory}",
                 )
     toolchain = {tool: tools.version(tool) for tool in TOOLS}
@@ -94,5 +89,5 @@ def recipe(manifest: Manifest, root: Path = IMAGES_DIR) -> Recipe:
 
 
 def executable(path: Path) -> bool:
-    """Return whether the file at `path` is a program: all that an image takes over of its mode."""
+    """Return whether the file is executable, the only part of its mode that an image keeps."""
     return bool(path.stat().st_mode & stat.S_IXUSR)

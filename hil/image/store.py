@@ -1,8 +1,7 @@
-"""Images on the disk: the cache of built ones, the added ones, the files of brought ones, their digests.
+"""Images on the disk: built, added or brought, with their digests.
 
-A built image is a directory `images/NAME-KEY/` in the cache, KEY being the digest of everything it
-is made from; an added one is a directory `images/NAME/` among the user's data. Both appear there
-whole, by one rename, or not at all.
+A built image is a directory `images/NAME-KEY/` in the cache; KEY is the digest of everything it is made from. An added
+image is a directory `images/NAME/` among the user's data. Both appear by one rename, complete or not at all.
 """
 
 from __future__ import annotations
@@ -21,25 +20,27 @@ from pydantic import BaseModel
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import digests
 from hil.host.directories import cache_root, data_root
-from hil.image import options, simulate
-from hil.image.manifest import Manifest, Name, Sha256, check_overlaps
+from hil.image import machine_options, options
+from hil.image.fields import Name, Sha256
+from hil.image.manifest import Manifest, check_overlaps
+from hil.image.recipe import recipe
 
 RECORD = "build.json"
-"""The file in the directory of a built image that tells what it is made of."""
+"""The file in the directory of a built image with its parts and tools."""
 
 ADDED = "added.json"
-"""The file in the directory of an added image that tells where it is from."""
+"""The file in the directory of an added image with its origin."""
 
 
 class _RecordedFile(BaseModel):
-    """A file of a built or added image, as its record has it."""
+    """A file in the record of a built or added image."""
 
     sha256: Sha256
     size: int
 
 
 class _Record(BaseModel):
-    """The parts of RECORD and ADDED that decide what boots; the others are for people."""
+    """The parts of RECORD and ADDED that decide what boots. The others are for people."""
 
     files: dict[Name, _RecordedFile]
     digest: str
@@ -48,18 +49,17 @@ class _Record(BaseModel):
 
     @property
     def checked(self) -> bool:
-        """Whether the arguments come from a stranger's script, not from the user."""
+        """Whether the arguments come from a script in the build, not from the user."""
         return bool(self.origin.get("simulate"))
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image that is there, ready to boot.
+    """An image on the disk, ready to boot.
 
-    `manifest` has the machine's arguments, also those that came with an added image. `files` are
-    absolute paths by name. `digest` (hexadecimal SHA-256 over the sorted digests of the
-    files) names the image in reports. `record` tells where it comes from: digests, sizes and, for a
-    built one, packages and tools with their versions.
+    `manifest` includes the arguments that came with an added image. `files` are absolute paths by name. `digest`
+    (hexadecimal SHA-256 of the sorted digests of the files) identifies the image in reports. `record` holds digests
+    and sizes, for a built image also packages and tools with their versions.
     """
 
     manifest: Manifest
@@ -79,23 +79,20 @@ class Image:
 
 
 def open(manifest: Manifest) -> Image | None:
-    """Return the image if it is there, None if it has to be built or added first, see `remedy`.
+    """Return the image; None if it must be built or added first, see `remedy`.
 
-    Looks at presence and sizes only, see `prove`. ConfigurationError where a file of a brought
-    image is missing or does not fit; InfrastructureError where a tool that the key of a built image
-    depends on is missing.
+    Checks presence and sizes only; `prove` checks the contents. Raises `ConfigurationError` if a file of a brought
+    image is missing or does not fit, `InfrastructureError` if a tool that the key of a built image depends on is.
     """
     if manifest.files:
         return _brought(manifest)
     if manifest.add:
         return read(manifest, added_directory(manifest))
-    from hil.image.recipe import recipe  # the recipe knows the store
-
     return read(manifest, directory_of(manifest, recipe(manifest).key))
 
 
 def remedy(manifest: Manifest) -> str:
-    """Return what to do so that the image is there as it should be."""
+    """Return the action that provides the image."""
     if manifest.files:
         return f"bring the files that {manifest.path} names"
     if manifest.add:
@@ -104,24 +101,24 @@ def remedy(manifest: Manifest) -> str:
 
 
 def absent(manifest: Manifest) -> ConfigurationError:
-    """Return the error for an image that is not there."""
-    what = "has not been added to this machine yet" if manifest.add else "is not built yet"
-    return ConfigurationError(f"image {manifest.name} {what}", hint=remedy(manifest))
+    """Return the error for an image that must be added or built first."""
+    missing = "has not been added to this machine yet" if manifest.add else "is not built yet"
+    return ConfigurationError(f"image {manifest.name} {missing}", hint=remedy(manifest))
 
 
 def state(manifest: Manifest) -> str:
-    """Return in a few words whether the image is there; errors as in `open`."""
+    """Return a short text on whether the image is ready. Raises as `open`."""
     found = open(manifest)
     if found is None:
-        return "not added yet" if manifest.add else "not built yet; that happens on first use"
+        return "not added yet" if manifest.add else "not built yet; it is built on first use"
     return f"ready, {found.digest[:16]}"
 
 
 def verify(image: Image) -> None:
-    """Read all files of `image` again and compare their digests.
+    """Read all files of `image` and compare their digests.
 
-    ConfigurationError names the brought file that is not what the manifest says, InfrastructureError
-    the one that changed since it was built or added.
+    Raises `ConfigurationError` for a brought file that differs from its manifest, `InfrastructureError` for a file
+    that has changed since it was built or added.
     """
     _compare(image, sha256)
 
@@ -129,7 +126,7 @@ def verify(image: Image) -> None:
 def prove(image: Image) -> None:
     """Check that the files of `image` are those of its digest. Raises as `verify`.
 
-    Unlike `verify` this reads only what may have changed since it was last read, see `digests`.
+    Unlike `verify` this reads only files that may have changed since they were last read: see `hil.host.digests`.
     """
     _compare(image, lambda path: digests.sha256(path, cache_root() / "digests"))
 
@@ -149,28 +146,28 @@ def _compare(image: Image, digest: Callable[[Path], str]) -> None:
             continue
         if image.manifest.files:
             raise ConfigurationError(
-                f"{path}: its SHA-256 is {actual}, but {image.manifest.path} says {expected} for {name!r}",
-                hint="bring the right file, or correct its digest in the manifest",
+                f"{path}: its SHA-256 is {actual}, but {image.manifest.path} requires {expected} for {name!r}",
+                hint="provide the right file, or correct its digest in the manifest",
             )
         made = "added" if image.manifest.add else "built"
         raise InfrastructureError(
             f"{path} has changed since it was {made}: its SHA-256 is {actual}, was {expected}",
-            hint=f"do that again, with --force: {remedy(image.manifest)}",
+            hint=f"repeat this with --force: {remedy(image.manifest)}",
         )
 
 
 def directory_of(manifest: Manifest, key: str) -> Path:
-    """Return where in the cache the image built with recipe `key` is or will be."""
+    """Return the directory in the cache of the image built with recipe `key`."""
     return cache_root() / "images" / f"{manifest.name}-{key[:16]}"
 
 
 def added_directory(manifest: Manifest) -> Path:
-    """Return where the added image is or will be."""
+    """Return the directory of the added image."""
     return data_root() / "images" / manifest.name
 
 
 def read(manifest: Manifest, directory: Path) -> Image | None:
-    """Return the built or added image in `directory`, None if it is not there or not whole."""
+    """Return the built or added image in `directory`; None if it is missing or incomplete."""
     try:
         text = (directory / (ADDED if manifest.add else RECORD)).read_text(encoding="utf-8")
         record = _Record.model_validate_json(text)
@@ -184,7 +181,7 @@ def read(manifest: Manifest, directory: Path) -> Image | None:
         return None
     if manifest.add:
         if record.checked:
-            simulate.check(record.arguments, str(directory / ADDED), remedy(manifest) + " --force")
+            machine_options.check(record.arguments, str(directory / ADDED), remedy(manifest) + " --force")
         machine = manifest.machine.model_copy(update={"arguments": record.arguments})
         manifest = manifest.model_copy(update={"machine": machine})
     check_complete(manifest, files)
@@ -194,13 +191,13 @@ def read(manifest: Manifest, directory: Path) -> Image | None:
 
 
 def digest_of(digests: dict[str, str]) -> str:
-    """Return the digest of an image out of its files' digests by name."""
+    """Return the digest of an image from its files' digests by name."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of the file at `path`, read now; InfrastructureError if it cannot be read."""
+    """Read the file and return its hexadecimal SHA-256. Raises `InfrastructureError` if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -209,17 +206,17 @@ def sha256(path: Path) -> str:
 
 
 def check_complete(manifest: Manifest, files: dict[str, Path]) -> None:
-    """Raise ConfigurationError if the machine needs a file that is not one of `files`."""
+    """Check that `files` include all that the machine needs. Raises `ConfigurationError`."""
     if missing := manifest.machine.file_names() - set(files):
         raise ConfigurationError(
             f"{manifest.path or manifest.name}: machine names {sorted(missing)[0]!r}, "
-            f"which builder {manifest.build!r} does not make",
-            hint=f"it makes: {', '.join(sorted(files))}",
+            f"which recipe {manifest.build!r} does not build",
+            hint=f"use one of the files it builds: {', '.join(sorted(files))}",
         )
 
 
 def check_layout(manifest: Manifest, files: dict[str, Path]) -> None:
-    """Raise ConfigurationError if two files overlap in the machine's memory."""
+    """Check that no files overlap in the machine's memory. Raises `ConfigurationError`."""
     machine = manifest.machine
     areas = {load.file: (load.address, files[load.file].stat().st_size) for load in machine.load}
     areas |= {area.name: (area.address, area.size) for area in machine.reserved}
@@ -240,15 +237,15 @@ def _brought(manifest: Manifest) -> Image:
         try:
             path = (base / Path(spec.path).expanduser()).resolve()
             there = path.is_file()
-        except (OSError, RuntimeError, ValueError) as error:  # too long, of an unknown user, a loop, with a NUL
+        except (OSError, RuntimeError, ValueError) as error:  # too long, an unknown user, a loop, a NUL
             raise ConfigurationError(
-                f"{manifest.path}: files.{name}: {spec.path!r} cannot be looked up: {error}",
+                f"{manifest.path}: files.{name}: {spec.path!r} is not a usable path: {error}",
                 hint="correct its path in the manifest",
             ) from error
         if not there:
             raise ConfigurationError(
                 f"{manifest.path}: files.{name}: there is no file {path}",
-                hint="bring the file there, or correct its path in the manifest",
+                hint="put the file there, or correct its path in the manifest",
             )
         files[name] = path
         facts[name] = {"sha256": spec.sha256, "size": path.stat().st_size}

@@ -1,7 +1,7 @@
-"""What `hil image add` takes an image from: an upstream build tree, or the archive of one.
+"""Upstream builds, from which `hil image add` copies an image: a build tree, or an archive of one.
 
-An archive is read where it is, and never unpacked: only the files that are asked for are taken out.
-One that tries to reach out of itself, or to fill the disk, is refused as a whole.
+An archive is never unpacked; only the requested files are read. One with names or links that lead out of it, or of an
+excessive size, is refused as a whole.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
 from hil.errors import ConfigurationError
-from hil.host import archives as archive
+from hil.host import archives
 from hil.host.archives import Bounded, Budget
 from hil.image import elf
 from hil.text import printable_line
 
 LARGEST = 2 << 30
-"""Bytes that an archive may hold unpacked; the known ones hold 100 to 130 MB."""
+"""The largest size of an unpacked archive, in bytes; known ones have 100 to 130 MB."""
 
 MEMBERS = 10_000
-"""Files and directories that an archive may hold; the known ones hold three."""
+"""The largest number of files and directories in an archive; known ones have three."""
 
 TRAILING = 16 << 20
-"""Bytes that may follow the end of an archive; tar pads to 10 KB."""
+"""The largest number of bytes after the end of an archive; tar pads to 10 KB."""
 
 _BLOCK = 1 << 20
 _OPENERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
@@ -41,24 +41,24 @@ _OPENERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
 
 
 class Upstream(Protocol):
-    """Files of a build. Names are relative, with slashes; errors are `ConfigurationError`."""
+    """The files of a build. Names are relative, with slashes; errors are `ConfigurationError`."""
 
     path: Path
 
     def places(self, name: str) -> list[str]:
-        """Return where the file `name` is: at the top (""), else in which directories right below it."""
+        """Return the directories with a file `name`: the top (""), else those directly in it."""
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file in bytes, None where there is no such file."""
+        """Return the size of a file in bytes; None if it does not exist."""
 
     def blocks(self, name: str) -> Iterator[bytes]:
-        """Give a file's contents piece by piece."""
+        """Yield the contents of a file in pieces."""
 
 
 def open(path: Path) -> Upstream:
     """Return the build in the directory, or archive, `path`."""
     path = path.absolute()
-    if os.path.isdir(path):  # noqa: PTH112  these never raise
+    if os.path.isdir(path):  # noqa: PTH112  os.path never raises
         return Directory(path)
     if not os.path.isfile(path):  # noqa: PTH113
         raise ConfigurationError(
@@ -98,7 +98,7 @@ class Archive:
         with self._tar() as (tar, stream):
             self._members = {_name(member): member for member in self._checked(tar)}
             end = stream.tell()
-            while stream.read(archive.HEADER):  # to the end, where the checksum is
+            while stream.read(archives.HEADER):  # up to the checksum at the end
                 if stream.tell() - end > TRAILING:
                     raise _too_large(self.path)
 
@@ -123,7 +123,7 @@ class Archive:
         self._budget = Budget(lambda: _too_large(self.path))
         with _reading(self.path), self._unpacked(self._budget) as plain:
             stream = Bounded(plain, 2 * LARGEST, self._budget)
-            with archive.opened(stream) as tar:
+            with archives.opened(stream) as tar:
                 yield tar, stream
 
     @contextmanager
@@ -132,17 +132,17 @@ class Archive:
             head = file.read(512)
         if head.startswith(elf.MAGIC):
             raise ConfigurationError(
-                f"{self.path} is one ELF file, not a build; how to run an image is in its build's simulate",
-                hint="give the build directory, the one that has simulate and images/",
+                f"{self.path} is an ELF file, not a build; the arguments to run an image are in its build's simulate",
+                hint="give the build directory, which contains simulate and images/",
             )
         for magic, opener in _OPENERS.items():
             if head.startswith(magic):
-                with self.path.open("rb") as file, opener(archive.Timed(file, budget)) as unpacked:  # type: ignore[arg-type]
+                with self.path.open("rb") as file, opener(archives.Timed(file, budget)) as unpacked:  # type: ignore[arg-type]
                     yield unpacked
                 return
         if head[257:262] != b"ustar":
             raise ConfigurationError(
-                f"{self.path} is no archive: it starts with {head[:4].hex(' ') or 'nothing'}",
+                f"{self.path} is not an archive: it starts with {head[:4].hex(' ') or 'nothing'}",
                 hint="give a build directory, or a tar archive of one (.tar.gz, .tar.xz, .tar.bz2, .tar)",
             )
         with self.path.open("rb") as file:
@@ -150,11 +150,11 @@ class Archive:
 
     def _checked(self, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         whole = 0
-        for member in archive.members(tar, self._budget, MEMBERS):
+        for member in archives.members(tar, self._budget, MEMBERS):
             whole += member.size
             if whole > LARGEST:
                 raise _too_large(self.path)
-            # a symbolic link counts from where it is, a hard one from the top
+            # the target of a symbolic link is relative to the link, that of a hard one to the top
             start = posixpath.dirname(member.name) if member.issym() else ""
             reason = None
             if _leaves(member.name):
@@ -165,7 +165,8 @@ class Archive:
                 reason = "is a device"
             if reason:
                 raise ConfigurationError(
-                    f"{self.path}: {member.name!r} {reason}", hint="this is no build's archive: do not trust it"
+                    f"{self.path}: {member.name!r} {reason}",
+                    hint="do not trust this archive",
                 )
             yield member
 
@@ -180,21 +181,21 @@ def _leaves(name: str) -> bool:
 
 def _too_large(path: Path) -> ConfigurationError:
     return ConfigurationError(
-        f"{path} unpacks to more than {LARGEST >> 20} MiB or {MEMBERS} files, which no build does",
-        hint="this is no build's archive: do not trust it",
+        f"{path} unpacks to more than {LARGEST >> 20} MiB or {MEMBERS} files",
+        hint="do not trust this archive",
     )
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Say of what cannot be read that it is the user's to correct."""
+    """Convert errors of reading into `ConfigurationError`."""
 
     def wrong(error: BaseException) -> ConfigurationError:
         if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno is not None:
-            what = f"cannot read {error.filename or path}: {error.strerror}"
-            return ConfigurationError(what, hint="check the file and its permissions")
-        hint = "fetch it again, and compare its digest with the release's"
-        return ConfigurationError(f"{path} is not a whole archive: {printable_line(str(error))}", hint=hint)
+            message = f"cannot read {error.filename or path}: {error.strerror}"
+            return ConfigurationError(message, hint="check the file and its permissions")
+        hint = "fetch it again, and compare its digest with that of the release"
+        return ConfigurationError(f"{path} is not a complete archive: {printable_line(str(error))}", hint=hint)
 
-    with archive.failures(wrong):
+    with archives.failures(wrong):
         yield

@@ -1,4 +1,4 @@
-"""Where images are made: one at a time, in a directory that is empty before and gone after, published by one rename."""
+"""The workshop of images: one at a time, in an empty staging directory, published by one rename."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ WAIT = 1800.0  # seconds for another process to end its work
 
 @contextmanager
 def alone(root: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock of `root`; the kernel releases it whatever becomes of us.
-
-    Raises `InfrastructureError` where another process holds it for too long.
-    """
+    """Hold the lock of `root`. Raises `InfrastructureError` if another process holds it for `WAIT` seconds."""
     with (root / "lock").open("a") as lock:
         lock_within(lock, WAIT, lambda: progress.step("waiting for another process to make it"))
         yield
@@ -27,9 +24,9 @@ def alone(root: Path, progress: Progress) -> Iterator[None]:
 
 @contextmanager
 def staging(root: Path) -> Iterator[Path]:
-    """Give an empty directory on the disk of `root`, and remove it with all that is left in it."""
+    """Give an empty directory in `root`, and remove it with its contents."""
     directory = root / "staging"
-    # of a process that was killed: we hold the lock, so nobody works there
+    # left by a killed process: this one holds the lock
     _remove(directory)
     directory.mkdir()
     try:
@@ -39,7 +36,7 @@ def staging(root: Path) -> Iterator[Path]:
 
 
 def publish(result: Path, target: Path, staging: Path) -> None:
-    """Put the directory `result`, made in `staging`, in the place of `target`, for its owner alone."""
+    """Move the directory `result` from `staging` to `target`, readable by its owner alone; replace an old one."""
     for path in (result, *result.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o700 if path.is_dir() else 0o600)
@@ -50,7 +47,7 @@ def publish(result: Path, target: Path, staging: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    """Remove a tree, also its directories that are not writable (package trees have such)."""
+    """Remove a tree with its read-only directories, which package trees contain."""
     if not directory.exists():
         return
     for path, _, _ in os.walk(directory):

@@ -32,7 +32,7 @@ from hil.cli import main
 from hil.errors import BootError, ConfigurationError, HilError, InfrastructureError
 from hil.host.directories import data_root
 from hil.host.progress import NoProgress
-from hil.image import elf, ensure, manifest, simulate, store, upstream
+from hil.image import elf, ensure, machine_options, manifest, simulate, store, upstream
 from hil.image.add import add
 from hil.image.manifest import Manifest
 
@@ -311,7 +311,7 @@ def test_a_strangers_script_may_only_describe_a_machine(options: str, named: str
 def test_what_only_describes_a_machine_is_taken(options: str) -> None:
     command = simulate.read(f"{COMMAND} {options}\n".encode(), "simulate")
     assert command.arguments == (*ARGUMENTS, *shlex.split(options))
-    simulate.check(command.arguments, "added.json", "")
+    machine_options.check(command.arguments, "added.json", "")
 
 
 def test_an_archive_cannot_write_to_the_users_files(tmp_path: Path, sel4: Manifest) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hil.errors import ConfigurationError
-from hil.image import manifest
+from hil.image import fields, manifest
 
 GOOD = """\
 schema = 1
@@ -148,9 +148,9 @@ def test_name_is_the_files(tmp_path: Path) -> None:
 
 
 def test_placeholders() -> None:
-    assert manifest.placeholders("file={disk.img},x") == {"disk.img"}
-    assert manifest.placeholders('{"driver": "virtio"}') == set()
-    assert manifest.fill("a={b},c", {"b": "x{b}"}) == "a=x{b},c"
+    assert fields.placeholders("file={disk.img},x") == {"disk.img"}
+    assert fields.placeholders('{"driver": "virtio"}') == set()
+    assert fields.fill("a={b},c", {"b": "x{b}"}) == "a=x{b},c"
 
 
 def test_an_image_without_an_agent_runs_no_modules(tmp_path: Path) -> None:
