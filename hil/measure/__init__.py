@@ -10,18 +10,7 @@ from hil.measure.checking import BoundsNotKept
 from hil.measure.clock import Clock
 from hil.measure.decision import Check, Outcome
 from hil.measure.figure import Bound, Figure
-from hil.measure.figures import (
-    FORMER_NAMES,
-    mean,
-    miss_count,
-    misses,
-    p50,
-    p90,
-    p99,
-    p999,
-    peak_to_peak,
-    rms,
-)
+from hil.measure.figures import FORMER_NAMES, mean, miss_count, misses, p50, p90, p99, p999, peak_to_peak, rms
 from hil.measure.figures import maximum as max
 from hil.measure.figures import minimum as min
 from hil.measure.interim import interim_counts, samples_needed
@@ -35,44 +24,11 @@ if TYPE_CHECKING:
     from hil.measure.worst_case import pwcet
 
 __all__ = [
-    "Amount",
-    "B",
-    "Bound",
-    "Bounds",
-    "BoundsNotKept",
-    "Check",
-    "Clock",
-    "Figure",
-    "KiB",
-    "Measure",
-    "MiB",
-    "Outcome",
-    "Series",
-    "cycle_to_cycle_jitter",
-    "interarrival_jitter",
-    "interim_counts",
-    "max",
-    "mean",
-    "min",
-    "miss_count",
-    "misses",
-    "ms",
-    "ns",
-    "p50",
-    "p90",
-    "p99",
-    "p999",
-    "peak_to_peak",
-    "percent",
-    "period_jitter",
-    "pwcet",
-    "ratio",
-    "release_jitter",
-    "rms",
-    "s",
-    "samples_needed",
-    "us",
-]
+    "Amount", "B", "Bound", "Bounds", "BoundsNotKept", "Check", "Clock", "Figure", "KiB", "Measure", "MiB",
+    "Outcome", "Series", "cycle_to_cycle_jitter", "interarrival_jitter", "interim_counts", "max", "mean", "min",
+    "miss_count", "misses", "ms", "ns", "p50", "p90", "p99", "p999", "peak_to_peak", "percent", "period_jitter",
+    "pwcet", "ratio", "release_jitter", "rms", "s", "samples_needed", "us",
+]  # fmt: skip
 
 
 _find = lazy_names(  # not needed to collect tests

@@ -24,16 +24,7 @@ from hil.measure.host import HostWindow, total
 from hil.measure.interim import interim_counts, samples_needed
 from hil.measure.probe_record import Executions
 from hil.measure.provenance import provenance, watched
-from hil.measure.quantities import (
-    ADDED,
-    DEPLOYMENT,
-    EXECUTION,
-    OVERHEAD,
-    RELATIVE,
-    RELEASE,
-    RESPONSE,
-    TRANSFER,
-)
+from hil.measure.quantities import ADDED, DEPLOYMENT, EXECUTION, OVERHEAD, RELATIVE, RELEASE, RESPONSE, TRANSFER
 from hil.measure.series import Series
 from hil.measure.units import Amount, amount, ms
 from hil.wasm import Execution, Module, Runner, periodic
@@ -356,10 +347,9 @@ class Measure:
             host=host,
         )  # fmt: skip
 
-    def _series(
-        self, guest: Guest, quantity: str, subject: str, samples: Floats | list[float], clock: Clock, **more: Any
-    ) -> Series:
-        return self.derived(self._made(guest, quantity, subject, samples, clock, **more))
+    def _series(self, *taken: Any, **more: Any) -> Series:
+        """Return the series that `_made` makes, and keep it for the results."""
+        return self.derived(self._made(*taken, **more))
 
     def _made(
         self,

@@ -21,7 +21,6 @@ from hil.wasm import Execution, Module, Runner, Stuck
 
 SAMPLES = 40  # of memory, in a soak of a known length
 EVERY = 50  # deployments between samples of memory, in a soak of a known time
-FEWEST = 20  # deployments in a soak
 LINES = 20  # of the console of a failed deployment that are shown
 
 Problems = Callable[[Execution], Sequence[str]]

@@ -140,7 +140,7 @@ def test_a_marginal_figure_is_kept_and_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "expected"),
     [
         (lambda: p99 <= 2, "p99.* 2"),
         (lambda: misses(2 * ms) <= 0.001, "0.001"),
@@ -153,8 +153,8 @@ def test_a_marginal_figure_is_kept_and_shown() -> None:
         (lambda: series([1.0]).check(), r"response time of nbody-c\.wasm 10 by guest counter"),
     ],
 )
-def test_a_bound_without_meaning_is_refused(wrong: Callable[[], object], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_a_bound_without_meaning_is_refused(wrong: Callable[[], object], expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=expected):
         wrong()
 
 
@@ -317,7 +317,7 @@ def test_marginal_and_deadline_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("[[bound]\n", "TOML"),
         (b"\xff\xfe", "UTF-8"),
@@ -345,11 +345,11 @@ def test_marginal_and_deadline_are_read(tmp_path: Path) -> None:
         (GOOD.replace('reason = "the control loop\'s period"', ""), ":2: bound[0].reason: "),
     ],
 )
-def test_a_wrong_bounds_file_is_reported_by_file_line_and_key(tmp_path: Path, text: str | bytes, told: str) -> None:
+def test_a_wrong_bounds_file_is_reported_by_file_line_and_key(tmp_path: Path, text: str | bytes, expected: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         bounds(tmp_path, text)
     assert str(tmp_path / "board.bounds.toml") in str(caught.value)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "pydantic" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Changes over nights: a step and a drift are told as what they are and when, quiet nights and single ones are not."""
+"""Changes over nights: steps and drifts are found with their times; quiet nights and single bad ones are not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def slope(flat: int, nights: int, rate: float = 0.01, after: int = 0) -> list[fl
     return [1.0] * flat + rise + [1 + rate * nights] * after
 
 
-def told(values: Sequence[float] | Floats, **more: float | bool) -> list[tuple[str, int]]:
+def found(values: Sequence[float] | Floats, **more: float | bool) -> list[tuple[str, int]]:
     return [(one.kind, one.at) for one in changes(values, **more)]  # type: ignore[arg-type]
 
 
@@ -77,10 +77,10 @@ def told(values: Sequence[float] | Floats, **more: float | bool) -> list[tuple[s
     ],
 )
 def test_exact_values_change_where_they_do(values: list[float], expected: list[tuple[str, int]]) -> None:
-    assert told(values, exact=True) == expected
-    assert told([-value for value in values], exact=True) == expected, "and so do their negatives"
+    assert found(values, exact=True) == expected
+    assert found([-value for value in values], exact=True) == expected, "and so do their negatives"
     for size in (1e-300, 1e-9, 1e300):
-        assert told([value * size for value in values], exact=True) == expected, size
+        assert found([value * size for value in values], exact=True) == expected, size
 
 
 def test_a_drift_with_pauses_and_a_slip_is_one() -> None:
@@ -140,15 +140,15 @@ def test_quiet_nights_are_quiet(noise: str, spread: float) -> None:
 
 
 @pytest.mark.parametrize("noise", NOISE)
-def test_a_step_of_a_tenth_is_told_within_four_nights(noise: str) -> None:
+def test_a_step_of_a_tenth_is_found_within_four_nights(noise: str) -> None:
     shape = levels((20, 1.0), (4, 1.1))
-    found = [told(noisy(shape, seed, noise)) for seed in range(20)]
-    assert sum(any(abs(at - 20) <= 2 for _, at in one) for one in found) >= 17
+    several = [found(noisy(shape, seed, noise)) for seed in range(20)]
+    assert sum(any(abs(at - 20) <= 2 for _, at in steps) for steps in several) >= 17
 
 
-def test_a_step_is_told_once_and_stays_told() -> None:
-    found = [told(noisy(levels((20, 1.0), (10, 1.2)), seed)) for seed in range(20)]
-    assert sum([kind for kind, _ in one] == ["step"] for one in found) >= 19
+def test_a_step_is_found_once_and_stays() -> None:
+    several = [found(noisy(levels((20, 1.0), (10, 1.2)), seed)) for seed in range(20)]
+    assert sum([kind for kind, _ in steps] == ["step"] for steps in several) >= 19
 
 
 def test_a_change_that_went_away_is_two() -> None:
@@ -198,10 +198,10 @@ def test_the_same_values_give_the_same_changes() -> None:
 
 def test_the_least_effect_is_a_share_or_an_amount() -> None:
     values = levels((20, 1.0), (10, 1.08))
-    assert told(values, exact=True, min_effect=0.1) == []
-    assert told(values, exact=True, min_effect=0.0) == [("step", 20)]
-    assert told(values, exact=True, least=0.1) == []
-    assert told(values, exact=True, least=0.07) == [("step", 20)]
+    assert found(values, exact=True, min_effect=0.1) == []
+    assert found(values, exact=True, min_effect=0.0) == [("step", 20)]
+    assert found(values, exact=True, least=0.1) == []
+    assert found(values, exact=True, least=0.07) == [("step", 20)]
 
 
 def test_beside_a_level_of_zero_only_an_amount_says_what_is_little() -> None:
@@ -212,15 +212,15 @@ def test_beside_a_level_of_zero_only_an_amount_says_what_is_little() -> None:
     assert changes(values, exact=True, least=5e-9) == []
     around = 1e-6 * np.random.default_rng(1).normal(size=30)
     assert sum(bool(changes(1e-6 * np.random.default_rng(s).normal(size=30))) for s in range(40)) <= 1
-    assert told(around + levels((20, 0.0), (10, 2e-5)), least=1e-5) == [("step", 20)]
+    assert found(around + levels((20, 0.0), (10, 2e-5)), least=1e-5) == [("step", 20)]
 
 
 @pytest.mark.parametrize("persistence", [1, 2, 3, 5])
 def test_a_change_counts_once_it_has_persisted(persistence: int) -> None:
     early = levels((20, 1.0), (persistence - 1, 1.1))
-    assert told(early, exact=True, persistence=persistence) == []
-    assert told([*early, 1.1], exact=True, persistence=persistence) == [("step", 20)]
-    assert told([*early, *[1.0] * 10], exact=True, persistence=persistence) == []
+    assert found(early, exact=True, persistence=persistence) == []
+    assert found([*early, 1.1], exact=True, persistence=persistence) == [("step", 20)]
+    assert found([*early, *[1.0] * 10], exact=True, persistence=persistence) == []
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -230,9 +230,9 @@ def test_with_fewer_values_than_needed_nothing_is_reported(exact: bool) -> None:
     values = levels((count - 3, 1.0), (3, 9.0))
     if not exact:
         values = list(noisy(values, 1, spread=0.001))
-    assert told(values, exact=exact) == [("step", count - 3)]
+    assert found(values, exact=exact) == [("step", count - 3)]
     for fewer in range(count):
-        assert told(values[count - fewer :], exact=exact) == [], fewer
+        assert found(values[count - fewer :], exact=exact) == [], fewer
 
 
 @pytest.mark.parametrize("values", [[1.0, math.nan, 1.0], [math.inf] * 30, [[1.0, 2.0], [3.0, 4.0]]])

@@ -78,16 +78,16 @@ def test_a_host_without_a_compiler_measures_in_real_time_and_says_so(run, monkey
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (("--seeds", "2"), "*--seeds*--clock virtual*"),
         (("--seed", "2", "--clock", "real"), "*--seed*--clock real*"),
     ],
 )
-def test_seeds_are_for_virtual_time(run, options, told) -> None:  # type: ignore[no-untyped-def]
+def test_seeds_are_for_virtual_time(run, options, expected) -> None:  # type: ignore[no-untyped-def]
     result = run(CLOCKS, *options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([told])
+    result.stderr.fnmatch_lines([expected])
 
 
 def test_a_board_that_is_dead_in_one_clock_is_not_in_the_other() -> None:
@@ -158,8 +158,8 @@ MEASURED = """
     from hil.measure import Clock, Series
 
     def test_hello(measure):
-        told = {"board": "stub"}
-        measure.check(Series("response time", "hello.wasm", [0.01] * 9, Clock("virtual time", 1e-9), provenance=told))
+        expected = {"board": "stub"}
+        measure.check(Series("response time", "hello.wasm", [0.01] * 9, Clock("virtual time", 1e-9), provenance=expected))
 """
 
 

@@ -364,7 +364,7 @@ def test_a_sample_rate_that_is_given_counts_and_must_fit(vcd) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", "empty"),
         ("hello world\n", r"\$enddefinitions"),
@@ -384,10 +384,10 @@ def test_a_sample_rate_that_is_given_counts_and_must_fit(vcd) -> None:
         ("x" * (1 << 20) + "y" * (1 << 20), "VCD"),
     ],
 )
-def test_a_broken_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_broken_file_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "broken.vcd"
     path.write_text(text)
-    with pytest.raises(ConfigurationError, match=said) as caught:
+    with pytest.raises(ConfigurationError, match=expected) as caught:
         read_vcd(path)
     assert str(path) in str(caught.value)
 
@@ -439,7 +439,7 @@ def test_raw_samples_and_vcd_agree_across_the_pieces_of_a_file(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("data", "channels", "rate", "unitsize", "said"),
+    ("data", "channels", "rate", "unitsize", "expected"),
     [
         (b"", {"A": 0}, 1e6, 1, "empty"),
         (b"abc", {"A": 0}, 1e6, 2, "2 bytes"),
@@ -451,9 +451,9 @@ def test_raw_samples_and_vcd_agree_across_the_pieces_of_a_file(tmp_path: Path) -
         (b"abc", {"A": 0}, math.nan, 1, "nan"),
     ],
 )
-def test_raw_samples_that_cannot_be(tmp_path: Path, data: bytes, channels, rate, unitsize, said: str) -> None:
+def test_raw_samples_that_cannot_be(tmp_path: Path, data: bytes, channels, rate, unitsize, expected: str) -> None:
     (tmp_path / "raw").write_bytes(data)
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=expected):
         read_samples(tmp_path / "raw", channels, rate, unitsize=unitsize)
 
 
@@ -501,7 +501,7 @@ def test_a_capture_and_what_it_knows_of_its_start(tool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "expected"),
     [
         ({"channels": ["D00"]}, r"no channel 'D00'\n.*did you mean 'D0'\? its channels are: D0, D1, D2, D3, A0, A1"),
         ({"channels": []}, r"needs a list of channels, not \[\]"),
@@ -514,14 +514,14 @@ def test_a_capture_and_what_it_knows_of_its_start(tool, tmp_path: Path) -> None:
         ({"seconds": math.inf}, "two samples are the least"),
     ],
 )
-def test_a_capture_that_cannot_be(tool, tmp_path: Path, wrong, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+def test_a_capture_that_cannot_be(tool, tmp_path: Path, wrong, expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=expected):
         run(tool(CAPTURED), tmp_path / "c.vcd", **wrong)
     assert not (tmp_path / "c.vcd").exists()
 
 
 @pytest.mark.parametrize(
-    ("show", "kind", "said"),
+    ("show", "kind", "expected"),
     [
         ("echo Driver nope not found. >&2; exit 1", ConfigurationError, r"status 1; it said: Driver nope .*\n.*-L"),
         ("echo No devices found. >&2; exit 1", InfrastructureError, r"No devices found\.\n.*plugged in"),
@@ -529,13 +529,13 @@ def test_a_capture_that_cannot_be(tool, tmp_path: Path, wrong, said: str) -> Non
         ("exit 0", InfrastructureError, "failed with status 0"),
     ],
 )
-def test_a_device_that_is_not_there(tool, tmp_path: Path, show: str, kind, said: str) -> None:
-    with pytest.raises(kind, match=said):
+def test_a_device_that_is_not_there(tool, tmp_path: Path, show: str, kind, expected: str) -> None:
+    with pytest.raises(kind, match=expected):
         run(tool(CAPTURED, show), tmp_path / "c.vcd")
 
 
 @pytest.mark.parametrize(
-    ("script", "kind", "said"),
+    ("script", "kind", "expected"),
     [
         (
             "echo \"Failed to set device option 'samplerate': invalid argument.\" >&2; exit 1",
@@ -554,8 +554,8 @@ def test_a_device_that_is_not_there(tool, tmp_path: Path, show: str, kind, said:
         (CAPTURED.replace("at 1 kHz", "at 500 Hz"), ConfigurationError, "demo samples at 500 Hz, not at 1000"),
     ],
 )
-def test_a_capture_that_fails(tool, tmp_path: Path, script: str, kind, said: str) -> None:
-    with pytest.raises(kind, match=said):
+def test_a_capture_that_fails(tool, tmp_path: Path, script: str, kind, expected: str) -> None:
+    with pytest.raises(kind, match=expected):
         run(tool(script), tmp_path / "c.vcd")
 
 

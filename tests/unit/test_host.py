@@ -1,4 +1,4 @@
-"""What the host took: counted from the kernel's numbers, and told from what the image did."""
+"""The load of the host: counted from the kernel's numbers, and distinguished from delays by the image."""
 
 from __future__ import annotations
 

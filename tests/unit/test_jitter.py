@@ -80,7 +80,7 @@ def test_a_perfect_clock_has_no_jitter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("derive", "told"),
+    ("derive", "datum"),
     [
         (lambda: period_jitter(Series("q", "s", [1.0], CLOCK)), "q of s"),
         (lambda: period_jitter(events([0.0])), " 1 .* 2 "),
@@ -91,6 +91,6 @@ def test_a_perfect_clock_has_no_jitter() -> None:
         (lambda: release_jitter(events([0.0, 1.0]), 0.001), "0.001"),  # type: ignore[arg-type]
     ],
 )
-def test_a_series_that_has_no_jitter_is_refused(derive: Callable[[], Series], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_a_series_that_has_no_jitter_is_refused(derive: Callable[[], Series], datum: str) -> None:
+    with pytest.raises(ConfigurationError, match=datum):
         derive()

@@ -179,7 +179,7 @@ def test_a_deployment_begins_before_the_agents_first_word(measure, runner) -> No
 
 
 @pytest.mark.parametrize(
-    ("period", "count", "told"),
+    ("period", "count", "expected"),
     [
         (5 * percent, 3, "5 %"),
         (0.5 * us, 3, "500 ns"),
@@ -187,10 +187,10 @@ def test_a_deployment_begins_before_the_agents_first_word(measure, runner) -> No
         (5 * ms, 0, "0 releases"),
     ],
 )
-def test_a_period_that_the_module_cannot_keep_is_refused(measure, runner, period, count, told) -> None:
+def test_a_period_that_the_module_cannot_keep_is_refused(measure, runner, period, count, expected) -> None:
     """Rounded, it would drift away from the grid that its releases are held against."""
     for take in (measure.periodic, measure.ticks):
-        with pytest.raises(ConfigurationError, match=told):
+        with pytest.raises(ConfigurationError, match=expected):
             take(runner, MODULE, period, count=count)
     assert not runner.called
 

@@ -97,7 +97,7 @@ def test_a_record_is_incomplete_when_the_probe_says_so():
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "expected"),
     [
         (b"", "0 bytes"),
         (record()[:55], "55 bytes"),
@@ -111,8 +111,8 @@ def test_a_record_is_incomplete_when_the_probe_says_so():
         (record(crc=1), "00000001"),
     ],
 )
-def test_a_damaged_record_is_refused(data, said):
-    with pytest.raises(InfrastructureError, match=said):
+def test_a_damaged_record_is_refused(data, expected):
+    with pytest.raises(InfrastructureError, match=expected):
         parse(data)
 
 
@@ -209,7 +209,7 @@ def test_the_images_own_device_is_used():
 
 
 @pytest.mark.parametrize(
-    ("status", "text", "kind", "said"),
+    ("status", "text", "kind", "expected"),
     [
         (1, "probe: not a number, or out of range: 0", ConfigurationError, "range: 0"),
         (255, "probe: no such module: /m.wasm", ConfigurationError, "no such module"),
@@ -223,9 +223,9 @@ def test_the_images_own_device_is_used():
         (0, "", GuestError, "probe"),
     ],
 )
-def test_each_exit_status_has_its_failure_origin(status, text, kind, said):
+def test_each_exit_status_has_its_failure_origin(status, text, kind, expected):
     guest = FakeGuest(status, text=text)
-    with pytest.raises(kind, match=said) as caught:
+    with pytest.raises(kind, match=expected) as caught:
         probe_of(guest).executions("/m.wasm", count=2)
     assert caught.value.evidence.lines == ("last words",)
     assert (guest.board.dirty is not None) == (status == 245)
@@ -261,7 +261,7 @@ def test_a_probe_that_takes_too_long(recovered):
 
 
 @pytest.mark.parametrize(
-    ("period", "priority", "said"),
+    ("period", "priority", "expected"),
     [
         (2 * percent, 80, "2 %"),
         (0.001, 80, "0.001"),
@@ -269,9 +269,9 @@ def test_a_probe_that_takes_too_long(recovered):
         (1 * ms, 99, "99.*1 to 98"),
     ],
 )
-def test_bad_loops_are_refused_before_anything_is_sent(period, priority, said):
+def test_bad_loops_are_refused_before_anything_is_sent(period, priority, expected):
     guest = FakeGuest()
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=expected):
         probe_of(guest).cycles(period, count=1, priority=priority)
     assert not guest.commands
 

@@ -165,7 +165,7 @@ def test_what_cannot_be_written_is_the_test_bed_s_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", ":1: "),
         ("\n", ":1: "),
@@ -197,13 +197,13 @@ def test_what_cannot_be_written_is_the_test_bed_s_fault(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_broken_file_is_reported_by_file_and_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_broken_file_is_reported_by_file_and_line(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "r"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as caught:
         load(path)
     assert str(caught.value).startswith(f"{path}:")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_missing_file_and_bytes_that_are_no_text(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def series(samples: Any, **more: Any) -> Series:
 
 
 @pytest.mark.parametrize(
-    ("samples", "told"),
+    ("samples", "expected"),
     [
         ((), "nbody-c.wasm"),
         ((1.0, math.nan), "2 .*samples.* nan"),
@@ -27,8 +27,8 @@ def series(samples: Any, **more: Any) -> Series:
         ([[1.0], [2.0]], "samples.* 2 "),
     ],
 )
-def test_a_series_without_meaning_is_refused(samples: Any, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told) as caught:
+def test_a_series_without_meaning_is_refused(samples: Any, expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=expected) as caught:
         series(samples)
     assert "response time of nbody-c.wasm 10" in str(caught.value)
 

@@ -33,7 +33,7 @@ def test_the_projects_own_rows_can_match(board: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("quantity", "subject", "told"),
+    ("quantity", "subject", "expected"),
     [
         ("respnse time", "hello.wasm", "'response time'"),
         ("Response time", "hello.wasm", "'response time'"),
@@ -52,16 +52,20 @@ def test_the_projects_own_rows_can_match(board: str) -> None:
         ("QEMU memory taken", "hello.wasm, soak", ""),
     ],
 )
-def test_a_typo_is_found_without_measuring(tmp_path: Path, quantity: str, subject: str, told: str) -> None:
+def test_a_typo_is_found_without_measuring(tmp_path: Path, quantity: str, subject: str, expected: str) -> None:
     found = unmatched(rows(tmp_path, ("response time", "hello.wasm"), (quantity, subject)))
-    assert [one.where.rpartition("toml:")[2] for one in found] == (["8: bound[1]"] if told else [])
-    assert told in "".join(map(str, found))
+    assert [one.where.rpartition("toml:")[2] for one in found] == (["8: bound[1]"] if expected else [])
+    assert expected in "".join(map(str, found))
 
 
 def test_a_clock_that_cannot_measure_it_is_found(tmp_path: Path) -> None:
-    for clock, told in (("guest counter", ""), ("virtual time", ""), ("module (WASI)", "guest counter, virtual time")):
+    for clock, expected in (
+        ("guest counter", ""),
+        ("virtual time", ""),
+        ("module (WASI)", "guest counter, virtual time"),
+    ):
         found = unmatched(rows(tmp_path, ("response time", "hello.wasm"), clock=clock))
-        assert [one.why.rpartition(": ")[2] for one in found] == ([told] if told else [])
+        assert [one.why.rpartition(": ")[2] for one in found] == ([expected] if expected else [])
     (one,) = unmatched(rows(tmp_path, ("response time", "hello.wasm"), clock="virtual time"), virtual=False)
     assert one.row.clock == "virtual time"
 
