@@ -63,7 +63,7 @@ def test_the_modules_own_code_is_recorded(probe, runner, sample):
 
 
 def test_the_limit_holds_for_each_run(probe, runner, sample):
-    with pytest.raises(RunnerError, match="execution 1 of 3 did not end by itself: limit exceeded"):
+    with pytest.raises(RunnerError, match="1 of 3.*limit exceeded"):
         probe.executions(runner.place(sample("loop.wasm")), count=3, limit=0.2)
     assert isinstance(probe.last, Executions)
     assert VERDICTS[probe.last.verdict[0]] == "limit exceeded"
@@ -144,12 +144,12 @@ def test_a_module_that_is_not_there(probe):
 @pytest.mark.parametrize("data", [b"", b"#!/bin/sh\n"], ids=["empty", "not-wasm"])
 def test_a_module_that_cannot_be_loaded(probe, runner, data):
     place = runner.place(Module.raw("bad.wasm", data))
-    with pytest.raises(RunnerError, match="execution 1 of 3 did not end by itself: not loaded, code"):
+    with pytest.raises(RunnerError, match="1 of 3.*not loaded"):
         probe.executions(place, count=3)
 
 
 def test_a_module_that_traps(probe, runner, sample):
-    with pytest.raises(RunnerError, match="execution 1 of 3 did not end by itself: trapped"):
+    with pytest.raises(RunnerError, match="1 of 3.*trapped"):
         probe.executions(runner.place(sample("trap.wasm")), ["unreachable"], count=3, warm_up=5)
 
 

@@ -151,7 +151,7 @@ def test_a_server_without_nodelay_behind_a_tunnel_is_named_and_bounds_finer_than
     assert clock.floor >= found.held
     assert str(found) in clock.remark
     series = Series("tick", "a line", [0.001] * 100, clock)
-    with pytest.raises(BoundsNotKept, match="inconclusive: p50 <= 100 ms") as caught:
+    with pytest.raises(BoundsNotKept, match="inconclusive.*p50 <= 100 ms") as caught:
         series.check(p50 <= 100 * ms)
     assert caught.value.checks[0].undecidable
     assert series.check(p50 <= 1000 * ms)[0].outcome == "pass"
@@ -174,7 +174,7 @@ def test_a_line_of_115200_baud_is_measured_as_one(make) -> None:
 
 def test_a_slow_line_is_told(make) -> None:
     found = link.of(make(RFC2217, "rfc2217", rate=BYTES_A_SECOND / 2))
-    assert "less than the 11.52 kB/s of 115200 baud" in found.facts["link hint"]
+    assert "11.52 kB/s of 115200 baud" in found.facts["link hint"]
 
 
 SUITE = """
