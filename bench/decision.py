@@ -1,8 +1,8 @@
-"""How often is the decision wrong? Usage: decision.py [ROUNDS]
+"""Error rates of the decision on a bound. Usage: decision.py [ROUNDS]
 
-Monte Carlo of `p99 <= B` with the true p99 at 0.9, 1.0 and 1.1 of B, beside the naive rule "the sample's p99 <= B";
-of topping up until it passes, with and without looks planned beforehand; of the limits of mean, rms, misses and pWCET;
-and the time that a million samples take. Needs no image. Prints the tables of docs/statistics.md.
+Monte Carlo of `p99 <= B` with the true p99 at 0.9, 1.0 and 1.1 of B, compared with the naive rule "p99 of the samples
+<= B"; of repeated decisions, with and without planned interim analyses; of the limits of mean, rms, misses and pWCET;
+and the time for a million samples. Needs no image. Prints the tables of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def decisions(rounds: int) -> None:
                     found[ratio][check.outcome] += 1
                     found[ratio]["naive"] += check.estimate.value <= check.bound.limit.value
             for ratio, counts in found.items():
-                ours = [counts[one] for one in (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE)]
+                ours = [counts[outcome] for outcome in (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE)]
                 shares = [f"{count / rounds:.1%}" for count in (*ours, counts["naive"], rounds - counts["naive"])]
                 print(f"| {name} | {n} | {ratio} | {' | '.join(shares)} |", flush=True)
 
 
 def top_ups(rounds: int) -> None:
-    print("\n| looks at | rule | pass with the true p99 just above the bound |\n|---|---|---|")
+    print("\n| decisions at | rule | pass with the true p99 just above the bound |\n|---|---|---|")
     draw, quantile, *_ = DISTRIBUTIONS["exponential"]
     bound = p99 <= quantile(0.99) * 0.999 * s
     every = tuple(range(300, 3001, 100))
