@@ -6,7 +6,7 @@ import errno
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +125,7 @@ def selected(boards: Sequence[str] = (), lg_env: str | None = None) -> Selection
 
 
 def _selected(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
-    """Return the selected board; where --board does not name it, print on standard error what selected which."""
+    """Return the selected board; without --board, print it with the source of the selection."""
     if context.resilient_parsing:
         return name
     found = selected([] if name is None else [name], context.meta[LG_ENV])
@@ -180,8 +180,7 @@ def powered(name: str, image: str | None, seed: int | None = None, *, snapshots:
 
 def booted(chosen: Board) -> BootReport:
     """Boot the board from power-off, with a status line."""
-    what = f"booting {chosen.manifest.title} on {chosen.name}"
-    with err.status(escape(what)) if err.is_terminal else nullcontext():
+    with _status(f"booting {chosen.manifest.title} on {chosen.name}"):
         return chosen.boot()
 
 
@@ -194,12 +193,15 @@ def brought_up(chosen: Board, *, boot: bool) -> BootReport:
         return booted(chosen)
     guest = Guest(chosen)
     chosen.health_check = lambda _: check_health(guest)
-    what = f"bringing up {chosen.manifest.title} on {chosen.name}"
-    with err.status(escape(what)) if err.is_terminal else nullcontext():
+    with _status(f"bringing up {chosen.manifest.title} on {chosen.name}"):
         report = chosen.fresh()
     if chosen.emulated and chosen.unsaved:
         err.print(f"[dim]{escape(chosen.name)} is booted, not restored: no snapshot: {escape(chosen.unsaved)}[/]")
     return report
+
+
+def _status(text: str) -> AbstractContextManager[object]:
+    return err.status(escape(text)) if err.is_terminal else nullcontext()
 
 
 def show(rows: list[dict[str, Any]], json_: bool) -> None:

@@ -32,7 +32,7 @@ def fault_list(name: str, image: str | None, json_: bool) -> None:
     from hil.faults.catalogue import faults_for
 
     with Board(name, image=image, terms=terms()) as board:
-        rows = [{"name": one.name, "does": one.about, "needs": one.needs} for one in faults_for(board.manifest)]
+        rows = [{"name": fault.name, "does": fault.about, "needs": fault.needs} for fault in faults_for(board.manifest)]
     show(rows, json_)
 
 
@@ -69,7 +69,7 @@ def fault_inject(
             )
         known = faults_for(board.manifest)
         if all_:
-            chosen = [one for one in known if board.emulated or one.needs != EMULATED]
+            chosen = [candidate for candidate in known if board.emulated or candidate.needs != EMULATED]
         else:
             chosen = [fault(word, board.manifest) for word in names]
         if report is not None and not report.parent.is_dir():  # before the work, not after it
@@ -78,14 +78,14 @@ def fault_inject(
         findings: list[FaultRecord] = []
         ended: HilError | None = None
         with err.status("a fresh board") if err.is_terminal else nullcontext() as status:
-            for one in chosen:
+            for selected in chosen:
                 if status is not None:
-                    status.update(escape(f"{len(findings) + 1} of {len(chosen)}: {one.name}"))
+                    status.update(escape(f"{len(findings) + 1} of {len(chosen)}: {selected.name}"))
                 try:
                     if not board.up:
                         board.fresh()
                     with Injector(Runner(Guest(board)), seed=seed) as injector:
-                        findings.append(injector.attempt(one))
+                        findings.append(injector.attempt(selected))
                 except HilError as error:  # the findings so far are still printed
                     ended = error
                     break
@@ -93,7 +93,7 @@ def fault_inject(
         raise ended
     facts = {"board": board.name, "image": board.manifest.title, "hypervisor": board.manifest.hypervisor}
     if json_:
-        as_json([asdict(one) for one in findings])
+        as_json([asdict(record) for record in findings])
     else:
         show([row(record) for record in ordered(findings)], False)
         out.print(f"[bold]{escape(summary(findings))}[/]")
@@ -104,4 +104,4 @@ def fault_inject(
             raise ConfigurationError(f"cannot write {report}: {error.strerror}") from error
     if ended is not None:
         raise ended
-    raise SystemExit(0 if all(one.grade == HELD for one in findings) else 1)
+    raise SystemExit(0 if all(record.grade == HELD for record in findings) else 1)

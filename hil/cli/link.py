@@ -26,4 +26,4 @@ def link_(name: str, image: str | None, boot: bool, json_: bool) -> None:
         if json_:
             as_json({"board": chosen.name, **vars(found), "transport": vars(found.transport), "hints": found.hints})
             return
-        show([{"what": what, "is": value} for what, value in found.facts.items()], False)
+        show([{"what": name, "is": value} for name, value in found.facts.items()], False)

@@ -32,9 +32,10 @@ class RunLocation:
     attempt: int = 1
 
 
-def recorded_run(path: Path, account: Account, ident: str, notes: list[str]) -> RecordedRun:
+def recorded_run(path: Path, account: Account, notes: list[str]) -> RecordedRun:
     """Return the run with the journal at `path`. Reasons for parts that are left out are added to `notes`."""
     location, head = location_of(path), account.head
+    ident = head.id
     results = _tests_of_all_tries(path, account, location)
     records, facts = _measured(path, account, notes)
     names = _boards(account)
@@ -131,7 +132,7 @@ def _measured(path: Path, account: Account, notes: list[str]) -> tuple[tuple[Ser
         notes.append(f"its series are left out: {error.message}")
         return (), {}
     facts = dict(loaded.facts or {})
-    if account.head.id and facts.pop("run", account.head.id) != account.head.id:
+    if facts.pop("run", account.head.id) != account.head.id:
         return (), {}  # the file of another run with the same --results
     if loaded.torn:
         notes.append(loaded.torn)

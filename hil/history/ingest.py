@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -90,8 +89,8 @@ def journals(directory: Path) -> Iterator[Path]:
 
 
 def _add(history: History, path: Path, added: Added, ended: bool) -> None:
-    account, ident = _read(path)
-    if history.has(ident):
+    account = _read(path)
+    if history.has(account.head.id):
         added.known += 1
         return
     if account.ended is None and not ended and (reason := _still_running(account, path)):
@@ -102,7 +101,7 @@ def _add(history: History, path: Path, added: Added, ended: bool) -> None:
     added.notes += [f"{path}: {reason}; left out" for reason in account.broken[:BROKEN_SHOWN]]
     if len(account.broken) > BROKEN_SHOWN:
         added.notes.append(f"{path}: and {len(account.broken) - BROKEN_SHOWN} more lines left out")
-    recorded = recorded_run(path, account, ident, added.notes)
+    recorded = recorded_run(path, account, added.notes)
     if not history.add(recorded):  # another process was faster
         added.known += 1
         return
@@ -112,24 +111,22 @@ def _add(history: History, path: Path, added: Added, ended: bool) -> None:
     added.series += len(recorded.records)
 
 
-def _read(path: Path) -> tuple[Account, str]:
-    """Return the account of the journal at `path`, and the run's id. Raises `ConfigurationError` for another file."""
+def _read(path: Path) -> Account:
+    """Return the account of the journal at `path`. Raises `ConfigurationError` for another file."""
     try:
         text = foreign.read(path, journal.LIMIT)
     except OSError as error:
         raise ConfigurationError(f"cannot read the journal {path}: {foreign.why(error)}") from error
     lines = list(journal.lines(text))
-    first = lines[0] if lines and isinstance(lines[0], dict) else {}
-    version = first.get("journal")
-    if isinstance(version, int) and version > journal.VERSION:
-        known = f"this project reads version {journal.VERSION}"
-        raise ConfigurationError(f"{path} is a journal of version {version}; {known}", hint="update this project")
+    version = lines[0].get("journal") if lines and isinstance(lines[0], dict) else None
+    if isinstance(version, int) and version != journal.VERSION:
+        readable = f"this project reads version {journal.VERSION}"
+        raise ConfigurationError(f"{path} is a journal of version {version}; {readable}")
     account = journal.account(lines)
-    if "journal" not in first or (account.broken[:1] and account.broken[0].startswith("line 1:")):
+    if not account.head.id:
         reason = account.broken[0] if account.broken else "its first line is not that of a journal"
         raise ConfigurationError(f"{path} is not the journal of a run: {reason}")
-    begin = b"\n".join(text.split(b"\n")[:2])  # the time in microseconds, and the tests
-    return account, account.head.id or hashlib.sha256(begin).hexdigest()[:32]
+    return account
 
 
 def _still_running(account: Account, path: Path) -> str:

@@ -110,7 +110,7 @@ class History:
         if self.has(recorded.run.id):
             return False
         # computed before the lock, so that nobody has to wait for it
-        series = [(stored_figures(one), rows.packed(one)) for one in recorded.records]
+        series = [(stored_figures(record), rows.packed(record)) for record in recorded.records]
         with self._database.transaction():
             if self.has(recorded.run.id):
                 return False

@@ -55,7 +55,7 @@ def run_night(path: Path, root: Path = state.DIRECTORY, *, resume: bool | None =
 
 
 def _prepare(loaded: LoadedPlan, root: Path, resume: bool | None, log: Log) -> NightResult:
-    night = None if resume is False else state.to_resume(root, loaded, time.time(), asked=bool(resume))
+    night = None if resume is False else state.to_resume(root, loaded, time.time(), required=bool(resume))
     notes = remove_old_nights(root, loaded.plan.keep, night.name if night else "").lines()
     with disk(root, LEAST_FREE, "--directory"):
         return _run(loaded, root, night, notes, log)

@@ -195,10 +195,10 @@ def _waiting(run: PlannedRun) -> RunState:
     return RunState(name=run.name, job=run.job, board=run.board)
 
 
-def to_resume(root: Path, loaded: LoadedPlan, now: float, *, asked: bool) -> Night | None:
+def to_resume(root: Path, loaded: LoadedPlan, now: float, *, required: bool) -> Night | None:
     """Return the night to resume: the plan's newest, if unfinished, of the same text and less than 12 hours old.
 
-    With `asked` its age does not matter. Raises `ConfigurationError` with `asked` where there is none.
+    If `required`, its age does not matter, and `ConfigurationError` is raised where there is none.
     """
     newest = next((night for night in nights(root) if night.state.plan == loaded.name and night.state.runs), None)
     reason = ""
@@ -206,8 +206,8 @@ def to_resume(root: Path, loaded: LoadedPlan, now: float, *, asked: bool) -> Nig
         reason = f"there is no unfinished night of {loaded.path} in {root}"
     elif newest.state.digest != loaded.digest:
         reason = f"the plan has changed since the night {newest.name}"
-    if reason and asked:
+    if reason and required:
         raise ConfigurationError(reason, hint="leave out --resume for a new night")
     if reason or newest is None:
         return None
-    return newest if asked or now - newest.state.began < RESUMABLE else None
+    return newest if required or now - newest.state.began < RESUMABLE else None

@@ -50,7 +50,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "part"),
     [
         (["nothing"], "No such command 'nothing'"),
         (["board", "boot", "--board", "nothing"], "qemu-reference"),
@@ -68,16 +68,16 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
         (["baseline", "compare", "/nowhere", "--min-effect", "-1"], "--min-effect"),
     ],
 )
-def test_bad_input_is_told_on_standard_error_with_status_2(words: list[str], told: str) -> None:
+def test_bad_input_is_an_error_on_standard_error_with_status_2(words: list[str], part: str) -> None:
     result = hil(*words)
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert part in result.stderr
     assert result.stdout == ""
     assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "part"),
     [
         ([], "Missing argument 'MODULE'"),
         ([str(HELLO), "--limit", "0"], "--limit"),
@@ -88,10 +88,10 @@ def test_bad_input_is_told_on_standard_error_with_status_2(words: list[str], tol
         ([str(HELLO), "--image", "refrence"], "'reference'?"),
     ],
 )
-def test_a_run_that_never_began_has_a_status_of_its_own(words: list[str], told: str) -> None:
+def test_a_run_that_never_began_has_a_status_of_its_own(words: list[str], part: str) -> None:
     result = hil("run", *words)
     assert result.exit_code == 64, "a module may exit with 1 and 2"
-    assert told in result.stderr
+    assert part in result.stderr
     assert result.stdout == ""
     assert "Traceback" not in result.output
 
@@ -153,8 +153,8 @@ def test_the_doctor_s_status_is_its_finding(monkeypatch: pytest.MonkeyPatch, goo
     assert result.exit_code == (0 if good else 1)
     assert ("apt-get install it" in result.stdout) is not good
     assert "not [in] PATH" in result.stdout
-    told = json.loads(hil("doctor", "--json").stdout)
-    assert [finding["good"] for finding in told] == [True, good]
+    facts = json.loads(hil("doctor", "--json").stdout)
+    assert [finding["good"] for finding in facts] == [True, good]
 
 
 def test_the_real_doctor_never_raises() -> None:
@@ -193,8 +193,8 @@ def test_a_board_is_booted_and_its_stages_shown(tmp_path: Path, monkeypatch: pyt
     shown = hil("board", "boot", "--board", board)
     assert shown.exit_code == 0
     assert [line.split()[0] for line in shown.stdout.splitlines()[1:4]] == ["start", "login", "shell"]
-    told = json.loads(hil("board", "boot", "--board", board, "--json").stdout)
-    assert [stage["stage"] for stage in told["stages"]] == ["start", "login", "shell"]
+    facts = json.loads(hil("board", "boot", "--board", board, "--json").stdout)
+    assert [stage["stage"] for stage in facts["stages"]] == ["start", "login", "shell"]
     assert len(list((tmp_path / "transcripts").glob("stub-*.raw"))) == 2
 
 
@@ -299,9 +299,9 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
     bad = hil(*words)
     assert bad.exit_code == 3
     assert "[error] what" in bad.stderr
-    told = hil(*[*words[:3], "--json", *words[3:]])
-    assert told.exit_code == 65
-    assert json.loads(told.stdout)["verdict"] == "failed(unreachable)"
+    shown = hil(*[*words[:3], "--json", *words[3:]])
+    assert shown.exit_code == 65
+    assert json.loads(shown.stdout)["verdict"] == "failed(unreachable)"
     garbled = hil(*words)
     assert "garbled" in garbled.stderr
     assert garbled.exit_code != 0, "output that nobody can trust is no success"
@@ -311,8 +311,8 @@ def measured(
     path: Path, *samples: float, exact: bool = True, module: str = "a" * 64, subject: str = "hello.wasm"
 ) -> str:
     clock = Clock("virtual time" if exact else "guest counter", 16e-9, floor=0.0, exact=exact)
-    told = {"board": "qemu-reference", "module": f"hello.wasm {module}"}
-    one = Series("response time", subject, samples, clock, provenance=told)  # type: ignore[arg-type]
+    values = {"board": "qemu-reference", "module": f"hello.wasm {module}"}
+    one = Series("response time", subject, samples, clock, provenance=values)  # type: ignore[arg-type]
     write(path, one, [decide(max <= 2 * ms, one)])
     return str(path)
 
@@ -325,11 +325,11 @@ def test_results_are_shown_for_people_and_machines(tmp_path: Path) -> None:
         *("response", "time", "hello.wasm", "2", "1", "ms", "1", "ms", "1.5", "ms", "1.5", "ms", "virtual", "time")
     ]
     assert "pass: max <= 2 ms: 1.5 ms" in shown.stdout
-    (told,) = json.loads(hil("results", "show", path, "--json").stdout)
-    assert (told["n"], told["max"], told["checks"][0]["outcome"]) == (2, 1.5e-3, "pass")
+    (facts,) = json.loads(hil("results", "show", path, "--json").stdout)
+    assert (facts["n"], facts["max"], facts["checks"][0]["outcome"]) == (2, 1.5e-3, "pass")
 
 
-def test_a_torn_results_file_is_read_and_told(tmp_path: Path) -> None:
+def test_a_torn_results_file_is_read_with_a_warning(tmp_path: Path) -> None:
     path = measured(tmp_path / "r", 1e-3)
     (tmp_path / "r").write_text((tmp_path / "r").read_text() + '{"quan')
     result = hil("results", "show", path)
@@ -378,8 +378,8 @@ def test_a_baseline_s_status_is_its_outcome(tmp_path: Path) -> None:
     changed = hil("baseline", "compare", measured(tmp_path / "new", 1e-3, 2.1e-3, module="b" * 64), *where)
     assert changed.exit_code == 1
     assert "aaaaaaaaaaaa -> bbbbbbbbbbbb" in changed.stdout
-    (told,) = json.loads(hil("baseline", "compare", str(tmp_path / "new"), *where, "--json").stdout)
-    assert (told["outcome"], told["first"]["repetition"]) == ("different", 2)
+    (facts,) = json.loads(hil("baseline", "compare", str(tmp_path / "new"), *where, "--json").stdout)
+    assert (facts["outcome"], facts["first"]["repetition"]) == ("different", 2)
 
 
 def test_the_smallest_effect_is_in_percent(tmp_path: Path) -> None:

@@ -82,12 +82,12 @@ def test_machines_get_the_same(stub: str, failing) -> None:  # type: ignore[no-u
     failing({1: BootError("silent", stage="start"), 3: InfrastructureError("no qemu")})
     result = boot(stub, "--repeat", "4", "--json")
     assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert told["boots"] == 4
-    assert (told["failed"]["failed"], told["failed"]["total"]) == (1, 3), "the test bed's failure is no boot's"
-    assert told["failed"]["lower"] < told["failed"]["value"] < told["failed"]["upper"]
-    assert [(one["boot"], one["fault"]) for one in told["failures"]] == [(1, "image"), (3, "infrastructure")]
-    assert [one["stage"] for one in told["stages"]] == ["start", "login", "shell"]
+    facts = json.loads(result.stdout)
+    assert facts["boots"] == 4
+    assert (facts["failed"]["failed"], facts["failed"]["total"]) == (1, 3), "the test bed's failure is no boot's"
+    assert facts["failed"]["lower"] < facts["failed"]["value"] < facts["failed"]["upper"]
+    assert [(one["boot"], one["fault"]) for one in facts["failures"]] == [(1, "image"), (3, "infrastructure")]
+    assert [one["stage"] for one in facts["stages"]] == ["start", "login", "shell"]
 
 
 def test_where_none_comes_up_there_are_no_times(stub: str, failing) -> None:  # type: ignore[no-untyped-def]

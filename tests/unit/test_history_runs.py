@@ -83,8 +83,8 @@ def test_a_run_is_in_the_history_at_its_end(tmp_path: Path) -> None:
         @pytest.mark.skip
         def test_skipped(): pass
     """
-    told = finish(begin(tmp_path, code, "--history", "deep/h.sqlite", "--repeat", "2"))
-    assert "deep/h.sqlite: 1 run added, with 6 tests and 2 series" in told
+    output = finish(begin(tmp_path, code, "--history", "deep/h.sqlite", "--repeat", "2"))
+    assert "deep/h.sqlite: 1 run added, with 6 tests and 2 series" in output
     with History(tmp_path / "deep" / "h.sqlite") as history:
         (run,) = history.runs()
         assert (run.night, run.state, run.status, run.plan) == ("", "done", 1, "")
@@ -116,7 +116,7 @@ KILLED = """
 """
 
 
-def test_a_run_that_is_killed_has_told_what_it_knew(tmp_path: Path, history: History) -> None:
+def test_a_killed_run_is_added_up_to_where_it_stopped(tmp_path: Path, history: History) -> None:
     process = begin(tmp_path, KILLED, "--journal", "run/journal.jsonl")
     until((tmp_path / "here").exists, LONG)
     at_work = add(history, [tmp_path / "run"])
@@ -146,9 +146,9 @@ def test_workers_are_one_run_with_one_results_file(tmp_path: Path) -> None:
             request.config.stash[SESSION].measurements.record(Series("q", f"{number}", [1.0], Clock("c", 1e-9)), ())
             time.sleep(0.1)
     """
-    told = finish(begin(tmp_path, code, "--history", "h.sqlite", "-p", "xdist", "-n", "2"))
-    assert "1 run added, with 4 tests and 4 series" in told
-    assert "4 series, digest" in told
+    output = finish(begin(tmp_path, code, "--history", "h.sqlite", "-p", "xdist", "-n", "2"))
+    assert "1 run added, with 4 tests and 4 series" in output
+    assert "4 series, digest" in output
     (file,) = (tmp_path / "reports").glob("transcripts/*/results.jsonl")
     head = journal.read(file.with_name("journal.jsonl")).head
     assert (results.load(file).facts or {})["run"] == head.id
@@ -158,12 +158,12 @@ def test_workers_are_one_run_with_one_results_file(tmp_path: Path) -> None:
         )
 
 
-def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\ndef test_x(): pass"
     process = begin(tmp_path, full, "--journal", "journal.jsonl", "-p", "no:cacheprovider")
-    told = finish(process)
+    output = finish(process)
     assert process.returncode == 3
-    assert "journal.jsonl: File too large: make room on its disk" in told
+    assert "journal.jsonl: File too large: make room on its disk" in output
     (tmp_path / "file").write_text("")
     for path in ("/dev/full", "file/journal.jsonl"):
         process = begin(tmp_path, "def test_x(): pass", "--journal", path)
@@ -171,13 +171,13 @@ def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
         assert process.returncode == pytest.ExitCode.USAGE_ERROR
 
 
-def test_a_store_that_is_none_does_not_spoil_the_run(tmp_path: Path) -> None:
+def test_a_broken_history_does_not_fail_the_run(tmp_path: Path) -> None:
     (tmp_path / "h.sqlite").write_text("no database " * 500)
     process = begin(tmp_path, "def test_x(): pass", "--history", "h.sqlite")
-    told = finish(process)
+    output = finish(process)
     assert process.returncode == 0
-    assert "h.sqlite" in told
-    assert "hil history add" in told
+    assert "h.sqlite" in output
+    assert "hil history add" in output
 
 
 def test_a_second_run_leaves_the_journal_of_the_first(tmp_path: Path, history: History) -> None:
@@ -207,8 +207,8 @@ def together(directory: Path, number: int, *options: str) -> list[subprocess.Pop
 
 def test_eight_sessions_with_one_directory_and_one_history_are_all_there(tmp_path: Path, history: History) -> None:
     results, store = tmp_path / "allure", tmp_path / "shared.sqlite"
-    told = [finish(process) for process in together(tmp_path, 8, f"--alluredir={results}", f"--history={store}")]
-    assert ["1 run added, with 1 test" in text for text in told] == [True] * 8, told
+    output = [finish(process) for process in together(tmp_path, 8, f"--alluredir={results}", f"--history={store}")]
+    assert ["1 run added, with 1 test" in text for text in output] == [True] * 8, output
     with History(store) as shared:
         runs = shared.runs()
         assert len({run.id for run in runs}) == 8
@@ -224,8 +224,8 @@ def test_sessions_do_not_clean_each_other_s_results_away(tmp_path: Path, history
     """They begin at the same moment, and so clean before or after the other's journal: both are there at the end."""
     results = tmp_path / "allure"
     processes = together(tmp_path, 2, f"--alluredir={results}", "--clean-alluredir")
-    told = [finish(process) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+    output = [finish(process) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], output
     assert add(history, [results]).runs == 2
 
 
@@ -236,8 +236,8 @@ def test_a_directory_where_another_session_writes_is_not_cleaned(tmp_path: Path,
         fcntl.flock(file, fcntl.LOCK_EX)
         (tmp_path / "other").mkdir()
         options = ("-p", "allure_pytest", f"--alluredir={tmp_path / 'allure'}", "--clean-alluredir")
-        told = finish(begin(tmp_path / "other", "def test_y(): pass", *options))
-    assert "is not cleaned: another run is still writing" in told
+        output = finish(begin(tmp_path / "other", "def test_y(): pass", *options))
+    assert "is not cleaned: another run is still writing" in output
     assert sorted(path.name for path in (tmp_path / "allure").glob("*.jsonl")) == ["journal-1.jsonl", "journal.jsonl"]
     assert add(history, [tmp_path / "allure"]).runs == 2
 
@@ -255,9 +255,9 @@ def test_a_board_with_a_dot_in_its_name_is_a_board_of_its_own(tmp_path: Path) ->
 
 
 def test_a_failure_s_message_does_not_act_on_the_terminal(tmp_path: Path) -> None:
-    told = finish(begin(tmp_path, "def test_x(): pytest.fail('title \\x1b]0;owned\\x07 \\u202e\\x9b2J')"))
-    assert "title \\x1b]0;owned\\x07 \\u202e\\x9b2J" in told
-    assert not set(told) & set("\x1b\x07\x9b\u202e")
+    output = finish(begin(tmp_path, "def test_x(): pytest.fail('title \\x1b]0;owned\\x07 \\u202e\\x9b2J')"))
+    assert "title \\x1b]0;owned\\x07 \\u202e\\x9b2J" in output
+    assert not set(output) & set("\x1b\x07\x9b\u202e")
 
 
 def test_allure_s_directory_has_a_journal_though_it_is_cleaned(tmp_path: Path) -> None:
@@ -343,19 +343,6 @@ def test_seeds_are_tests_of_their_own(tmp_path: Path, history: History) -> None:
     assert [(one.test, one.board, one.clock) for one in found] == [(name, "q", "virtual time") for name in tests]
 
 
-def test_a_journal_of_the_first_version_is_taken_in_once(tmp_path: Path, history: History) -> None:
-    write(
-        tmp_path / "r",
-        {"journal": 1, "time": 1.5},
-        {"collected": ["s/t.py::x[b]"]},
-        *whole("s/t.py::x[b]", board="b"),
-        end=False,
-    )
-    assert (add(history, [tmp_path / "r"]).killed, add(history, [tmp_path / "r"]).known) == (1, 1)
-    run, (test,) = only(history)
-    assert (len(run.id), run.name, test.suite, test.test) == (32, "r", "s", "s/t.py::x[b]")
-
-
 def test_half_a_last_line_is_left_out(tmp_path: Path, history: History) -> None:
     path = write(tmp_path / "r", head(), {"collected": ["a", "b"]}, *whole("a"), end=False)
     path.write_bytes(path.read_bytes() + b'{"test": "b", "when": "setup", "outc')
@@ -364,7 +351,7 @@ def test_half_a_last_line_is_left_out(tmp_path: Path, history: History) -> None:
 
 
 @pytest.mark.parametrize(
-    ("odd", "told"),
+    ("odd", "part"),
     [
         ({"test": "x", "outcome": "failed"}, "when"),
         ({"collected": 7}, "collected: 7"),
@@ -379,12 +366,12 @@ def test_half_a_last_line_is_left_out(tmp_path: Path, history: History) -> None:
         ([1], "JSON"),
     ],
 )
-def test_a_broken_line_is_named_and_left_out(tmp_path: Path, history: History, odd: Any, told: str) -> None:
+def test_a_broken_line_is_named_and_left_out(tmp_path: Path, history: History, odd: Any, part: str) -> None:
     path = write(tmp_path / "r", head(), {"collected": ["good"]}, odd, *whole("good"))
     added = add(history, [tmp_path / "r"])
     assert (added.runs, added.broken) == (1, 1)
     assert f"{path}: line 3: " in added.notes[0]
-    assert told in added.notes[0]
+    assert part in added.notes[0]
     assert [(test.test, test.outcome) for test in only(history)[1]] == [("good", "passed")]
 
 
@@ -403,13 +390,14 @@ def test_a_message_may_hold_anything(tmp_path: Path, history: History) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "part"),
     [
         ("", "journal"),
         ("no json\n", "journal"),
         ("[1]\n", "journal"),
         ('{"x": 1}\n', "journal"),
         ('{"journal": "x"}\n', "journal"),
+        ('{"journal": 1}\n', "version 1"),
         (f'{{"journal": {journal.VERSION + 1}}}\n', f"version {journal.VERSION + 1}"),
         ('{"journal": 2, "id": "j", "time": "x"}\n{"end": 0, "time": 1.0}\n', "time: 'x'"),
         ('{"journal": 2, "id": "j", "time": 1e999}\n{"end": 0, "time": 1.0}\n', "1e999"),
@@ -420,14 +408,14 @@ def test_a_message_may_hold_anything(tmp_path: Path, history: History) -> None:
     ],
 )
 def test_a_broken_journal_is_named_and_the_others_are_taken_in(
-    tmp_path: Path, history: History, text: str, told: str
+    tmp_path: Path, history: History, text: str, part: str
 ) -> None:
     write(tmp_path / "a" / "good", head(), {"collected": ["x"]})
     (tmp_path / "a" / "bad").mkdir()
     (tmp_path / "a" / "bad" / "journal.jsonl").write_text(text)
     added = add(history, [tmp_path / "a"])
     assert (added.runs, added.broken) == (1, 1)
-    assert told in added.notes[0]
+    assert part in added.notes[0]
     assert "bad/journal.jsonl" in added.notes[0]
 
 
@@ -447,9 +435,7 @@ def test_a_run_of_another_machine_is_left_until_it_is_known_to_have_ended(tmp_pa
 
 
 @pytest.mark.parametrize("wrong", [{"boot": "another start"}, {"start": 1}])
-def test_a_pid_that_is_another_s_by_now_is_no_sign_of_life(
-    tmp_path: Path, history: History, wrong: dict[str, Any]
-) -> None:
+def test_a_reused_pid_is_not_a_running_run(tmp_path: Path, history: History, wrong: dict[str, Any]) -> None:
     write(tmp_path / "r", head(**Head.here() | wrong), {"collected": ["x"]}, end=False)
     assert add(history, [tmp_path / "r"]).killed == 1
     write(tmp_path / "s", head(**Head.here(), id="j"), {"collected": ["x"]}, end=False)
@@ -477,7 +463,7 @@ def test_another_run_s_series_are_not_taken(tmp_path: Path, history: History) ->
     assert add(history, [tmp_path / "r"]).series == 0
 
 
-def test_a_results_file_that_is_torn_or_broken_is_told(tmp_path: Path, history: History) -> None:
+def test_a_torn_or_broken_results_file_is_noted(tmp_path: Path, history: History) -> None:
     for name in ("torn", "broken"):
         write(tmp_path / name, head(id=name), {"collected": ["x"]})
         measured(tmp_path / name / "results.jsonl", {"run": name})
@@ -548,7 +534,7 @@ def test_a_night_s_runs_are_archived_and_no_night_fails_of_it(tmp_path: Path) ->
     archive.store.write_text("no database " * 500)
     archive.add(directory)
     archive.add(directory)
-    assert len(archive.notes) == 2, "a trouble is told once"
+    assert len(archive.notes) == 2, "a reason is listed once"
     assert f"`hil history add {directory}`" in archive.notes[1]
     archive.add(tmp_path / "nothing")
 
@@ -573,7 +559,7 @@ def test_boots_and_what_pytest_died_of_are_kept(tmp_path: Path, history: History
     )
 
 
-def test_what_was_added_is_said_in_a_line() -> None:
+def test_an_import_is_summed_up_in_a_line() -> None:
     assert str(Added(runs=2, killed=1, tests=3, series=1, known=4)) == (
         "2 runs added, 1 of them killed, with 3 tests and 1 series; 4 known already"
     )

@@ -51,21 +51,21 @@ def record(base: float = 0.01, n: int = 400, **more: Any) -> SeriesRecord:
 
 
 def run(ident: str, night: str = "", *, began: float = 1e9, name: str = "job-b", **more: Any) -> Run:
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "plan": "p" if night else "",
         "board": "b",
         "ended": began + 60,
         "status": 0,
         "state": "done",
     }
-    told |= {"facts": {"image": "Ümläut"}}
-    return Run(ident, night, name, began=began, **told | more)
+    values |= {"facts": {"image": "Ümläut"}}
+    return Run(ident, night, name, began=began, **values | more)
 
 
-def became(ident: str, name: str = "suites/smoke/test_a.py::test_x[b]", outcome: str = "passed", **more: Any) -> Test:
-    told: dict[str, Any] = {"suite": "smoke", "board": "b", "place": "", "image": "reference", "clock": "real time"}
-    told |= {"fault": "", "cause": "", "seconds": 1.5, "retried": ("no power",), "transcript": "x.raw:3"}
-    return Test(ident, name, outcome=outcome, **told | more)
+def result(ident: str, name: str = "suites/smoke/test_a.py::test_x[b]", outcome: str = "passed", **more: Any) -> Test:
+    values: dict[str, Any] = {"suite": "smoke", "board": "b", "place": "", "image": "reference", "clock": "real time"}
+    values |= {"fault": "", "cause": "", "seconds": 1.5, "retried": ("no power",), "transcript": "x.raw:3"}
+    return Test(ident, name, outcome=outcome, **values | more)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def rows(history: History, query: str) -> list[tuple[Any, ...]]:
 def fill(history: History, nights: int, **more: Any) -> None:
     for number in range(nights):
         one = run(f"r{number}", f"2026-01-{number + 1:02}", began=1e9 + number * 86400, **more)
-        assert history.add(RecordedRun(one, [became(one.id)], [Boot(one.id, "b", "boot", "", "", "")], [record()]))
+        assert history.add(RecordedRun(one, [result(one.id)], [Boot(one.id, "b", "boot", "", "", "")], [record()]))
 
 
 # names
@@ -123,9 +123,9 @@ def test_the_longest_choice_is_a_test_s() -> None:
 def test_what_was_added_comes_back(history: History) -> None:
     one = run("r", "2026-01-01", attempt=2, host="h")
     tests = [
-        became("r"),
-        became("r"),
-        became("r", "y", "failed", fault="image", cause="é", nodeid="n", image_sha256="5f"),
+        result("r"),
+        result("r"),
+        result("r", "y", "failed", fault="image", cause="é", nodeid="n", image_sha256="5f"),
     ]
     boots = [Boot("r", "b", "restore", "image", "guest", "silent")]
     kept = record(interim_analyses=3)
@@ -194,7 +194,7 @@ def test_a_series_of_strangers_has_no_origin(history: History) -> None:
 def test_texts_and_names_may_be_anything(tmp_path: Path) -> None:
     path = tmp_path / "a b?mode=ro#%41é.sqlite"
     with History(path, write=True) as history:
-        history.add(RecordedRun(run("r"), [became("r", "x\0y", cause="\udc80 é 🙂 'quoted'")]))
+        history.add(RecordedRun(run("r"), [result("r", "x\0y", cause="\udc80 é 🙂 'quoted'")]))
     assert path.is_file()
     with History(path) as history:
         (test,) = history.tests(history.runs())
@@ -225,14 +225,14 @@ def test_tests_come_in_the_order_of_the_runs(history: History) -> None:
 
 
 def test_a_run_is_added_once(history: History) -> None:
-    assert history.add(RecordedRun(run("r"), [became("r")]))
-    assert not history.add(RecordedRun(run("r", name="other"), [became("r"), became("r")]))
+    assert history.add(RecordedRun(run("r"), [result("r")]))
+    assert not history.add(RecordedRun(run("r", name="other"), [result("r"), result("r")]))
     assert (history.runs(), len(history.tests([run("r")]))) == ([run("r")], 1)
 
 
 def test_half_a_run_is_never_there(history: History) -> None:
     with pytest.raises(ConfigurationError, match="CHECK"):
-        history.add(RecordedRun(run("r"), [became("r"), became("r", outcome="???")]))
+        history.add(RecordedRun(run("r"), [result("r"), result("r", outcome="???")]))
     assert rows(history, "SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM tests)") == [(0,)]
     assert history.add(RecordedRun(run("r"))), "and the store goes on"
 
@@ -241,13 +241,13 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path[:0] = ["{root}", "{here}"]
-from test_history_store import run, became
+from test_history_store import run, result
 from hil.history.rows import RecordedRun
 from hil.history.store import History
 with History(Path("{path}"), write=True) as history:
     for number in range({count}):
         one = "{name}%03d" % number
-        taken = RecordedRun(run(one), [became(one)] * 50)
+        taken = RecordedRun(run(one), [result(one)] * 50)
         if {halt} == number:
             with history._database.transaction():
                 history._insert(taken, [])
@@ -260,8 +260,8 @@ with History(Path("{path}"), write=True) as history:
 
 def writer(path: Path, name: str, count: int, halt: int = -1) -> subprocess.Popen[bytes]:
     here = Path(__file__).parent
-    told = {"root": here.parents[1], "here": here, "path": path, "name": name, "count": count, "halt": halt}
-    command = [sys.executable, "-c", textwrap.dedent(WRITER).format(**told)]
+    values = {"root": here.parents[1], "here": here, "path": path, "name": name, "count": count, "halt": halt}
+    command = [sys.executable, "-c", textwrap.dedent(WRITER).format(**values)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -277,8 +277,8 @@ def test_writers_wait_for_each_other_and_one_that_is_killed_leaves_nothing(tmp_p
     os.kill(dying.pid, signal.SIGKILL)
     dying.wait(10)
     for one in several:
-        _, told = one.communicate(timeout=HANG)
-        assert one.returncode == 0, told
+        _, output = one.communicate(timeout=HANG)
+        assert one.returncode == 0, output
     with History(path) as reader:
         runs = reader.runs()
         assert sorted(one.id for one in runs) == sorted(
@@ -291,7 +291,7 @@ def test_writers_wait_for_each_other_and_one_that_is_killed_leaves_nothing(tmp_p
         stream.close()
 
 
-def test_a_store_in_use_for_too_long_is_told(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_history_in_use_for_too_long_is_an_error(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "PATIENCE", 0.2)
     with (
         history._database.transaction(),
@@ -336,12 +336,12 @@ def test_another_version_is_refused(history: History, version: int, hint: str) -
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     for write in (False, True):
-        with pytest.raises(ConfigurationError, match=f"version {version}") as told:
+        with pytest.raises(ConfigurationError, match=f"version {version}") as raised:
             History(history.path, write=write)
-        assert hint in (told.value.hint or "")
+        assert hint in (raised.value.hint or "")
 
 
-def test_a_damaged_store_is_told(history: History) -> None:
+def test_a_damaged_history_is_an_error(history: History) -> None:
     fill(history, 3)
     history.close()
     data = bytearray(history.path.read_bytes())
@@ -353,7 +353,7 @@ def test_a_damaged_store_is_told(history: History) -> None:
 
 def test_a_broken_row_is_named_and_left_out(history: History, tmp_path: Path) -> None:
     """As an earlier version took them in, and a disk may leave them."""
-    history.add(RecordedRun(run("good"), [became("good", "t"), became("good", "u")]))
+    history.add(RecordedRun(run("good"), [result("good", "t"), result("good", "u")]))
     with sqlite3.connect(history.path) as connection:
         copy = "INSERT INTO runs SELECT ?, night, name, attempt, plan, board, host, ?, ended, status, state, ?, 1"
         for name, began, facts in (("endless", 9e999, "{}"), ("late", 1e300, "{}"), ("torn", 1.0, "{")):
@@ -435,16 +435,16 @@ class _Closed:
 
 def test_the_oldest_nights_go_and_do_not_come_back(history: History) -> None:
     fill(history, 5)
-    history.add(RecordedRun(run("old", began=1e9 + 100), [became("old")]))
-    history.add(RecordedRun(run("new", began=1e9 + 4 * 86400 + 100), [became("new")]))
+    history.add(RecordedRun(run("old", began=1e9 + 100), [result("old")]))
+    history.add(RecordedRun(run("new", began=1e9 + 4 * 86400 + 100), [result("new")]))
     history.note("2026-01-01", "gone with it")
     history.note("2026-01-05", "stays")
     dry = history.prune(2, 1, dry=True)
     assert (dry.nights, dry.runs, dry.series) == (("2026-01-01", "2026-01-02", "2026-01-03"), 4, 1)
     assert len(history.runs()) == 7, "nothing was done"
-    told = history.prune(2, 1)
-    assert (told.nights, told.runs, told.series, told.not_freed) == (dry.nights, 4, 1, "")
-    assert told.freed > 0
+    pruned = history.prune(2, 1)
+    assert (pruned.nights, pruned.runs, pruned.series, pruned.not_freed) == (dry.nights, 4, 1, "")
+    assert pruned.freed > 0
     runs = history.runs()
     assert [one.id for one in runs] == ["r3", "r4", "new"]
     assert [len(history.series(one)) for one in runs] == [0, 1, 0]
@@ -459,19 +459,19 @@ def test_the_oldest_nights_go_and_do_not_come_back(history: History) -> None:
 def test_less_nights_than_are_to_stay_lose_nothing(history: History) -> None:
     fill(history, 2)
     history.add(RecordedRun(run("alone", began=0.0)))
-    told = history.prune(2)
-    assert (told.nights, told.runs, told.series, len(history.runs())) == ((), 0, 0, 3)
+    pruned = history.prune(2)
+    assert (pruned.nights, pruned.runs, pruned.series, len(history.runs())) == ((), 0, 0, 3)
 
 
-def test_space_that_a_reader_keeps_is_told(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_space_that_a_reader_keeps_is_reported(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "SHRINK_PATIENCE", 0.1)
     fill(history, 3)
     reader = sqlite3.connect(history.path)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM runs").fetchone()
-    told = history.prune(1)
-    assert told.runs == 2
-    assert told.not_freed
+    pruned = history.prune(1)
+    assert pruned.runs == 2
+    assert pruned.not_freed
     assert reader.execute("SELECT count(*) FROM runs").fetchone() == (3,), "a reader sees what it saw"
     reader.close()
 
@@ -482,9 +482,9 @@ def test_a_note_is_of_a_night(history: History) -> None:
     (note,) = history.notes()
     assert (note.night, note.text) == ("2026-01-01", "new compiler")
     assert abs(note.at - time.time()) < 60
-    with pytest.raises(ConfigurationError, match="2026-01-02") as told:
+    with pytest.raises(ConfigurationError, match="2026-01-02") as raised:
         history.note("2026-01-02", "x")
-    assert "2026-01-01" in (told.value.hint or "")
+    assert "2026-01-01" in (raised.value.hint or "")
 
 
 def test_reading_needs_no_numpy(tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ class Bench:
         (directory / f"test_{name}.py").write_text("import os, signal, time\nimport pytest\n" + textwrap.dedent(text))
 
     def write(self, text: str = "", job: str = "", boards: Sequence[str] = ("one.yaml",), suite: str = "suite") -> None:
-        told = f'[[job]]\nname = "job"\nsuites = ["{suite}"]\nboards = {json.dumps(list(boards))}\n'
-        self.plan.write_text(f"limit = 5\n{text}\n{told}{job}\n")
+        table = f'[[job]]\nname = "job"\nsuites = ["{suite}"]\nboards = {json.dumps(list(boards))}\n'
+        self.plan.write_text(f"limit = 5\n{text}\n{table}{job}\n")
 
     def run(self, **options: Any) -> NightResult:
         return run_night(self.plan, self.nights, log=quiet, **options)
@@ -86,7 +86,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "part"),
     [
         (MINIMAL, "p.toml: limit: "),
         ("limit = 5\n", "p.toml: job: "),
@@ -111,12 +111,12 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         ("limit = \n", "p.toml"),
     ],
 )
-def test_a_plan_s_errors_name_the_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_plan_s_errors_name_the_line(tmp_path: Path, text: str, part: str) -> None:
     path = tmp_path / "p.toml"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as error:
         plan.load(path)
-    assert told in str(error.value)
+    assert part in str(error.value)
 
 
 def test_a_plan_makes_a_run_of_each_job_and_board(tmp_path: Path) -> None:
@@ -218,8 +218,8 @@ def test_an_account_of_a_whole_run() -> None:
 
 
 def test_a_worker_that_died_ends_its_test() -> None:
-    told = {"fault": "infrastructure", "cause": "worker 'gw0' crashed while running 't'"}
-    assert journal.account([line("t", "???", "failed", **told)]).tests["t"].outcome == "failed"
+    values = {"fault": "infrastructure", "cause": "worker 'gw0' crashed while running 't'"}
+    assert journal.account([line("t", "???", "failed", **values)]).tests["t"].outcome == "failed"
 
 
 def test_half_a_last_line_is_left_out(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ GOOD = Account({"t": Ran("t", "passed", board="b")}, collected=True)
         (5, "", Account(), ""),
     ],
 )
-def test_only_what_the_test_bed_failed_is_tried_again(number: int, ended: str, account: Account, why: str) -> None:
+def test_only_what_the_test_bed_failed_is_repeated(number: int, ended: str, account: Account, why: str) -> None:
     reason = retry_reason(Try(began=0, status=number, ended=ended), account)
     assert (why in reason, bool(reason)) == (True, bool(why))
 
@@ -308,7 +308,7 @@ def test_a_broken_state_is_no_night(tmp_path: Path) -> None:
         ("done", 60, "d", True, "p.toml"),
     ],
 )
-def test_which_night_is_gone_on_with(
+def test_which_night_is_resumed(
     tmp_path: Path, how: Any, age: float, digest: str, asked: bool, found: bool | str
 ) -> None:
     root = tmp_path / "nights"
@@ -321,15 +321,15 @@ def test_which_night_is_gone_on_with(
     loaded = plan.LoadedPlan(path, digest, plan.load(path).plan, ())
     if isinstance(found, str):
         with pytest.raises(ConfigurationError, match=found):
-            state.to_resume(root, loaded, 5000.0 + age, asked=asked)
+            state.to_resume(root, loaded, 5000.0 + age, required=asked)
     else:
-        one = state.to_resume(root, loaded, 5000.0 + age, asked=asked)
+        one = state.to_resume(root, loaded, 5000.0 + age, required=asked)
         assert (one.name if one else None) == ("2026-11-24" if found else None)
 
 
-def test_the_lock_says_who_holds_it(tmp_path: Path) -> None:
-    told = rf"/a/plan.toml, process {os.getpid()} on .* 20"
-    with state.lock(tmp_path, "/a/plan.toml"), pytest.raises(DirectoryInUse, match=told), state.lock(tmp_path, "b"):
+def test_the_lock_names_its_holder(tmp_path: Path) -> None:
+    pattern = rf"/a/plan.toml, process {os.getpid()} on .* 20"
+    with state.lock(tmp_path, "/a/plan.toml"), pytest.raises(DirectoryInUse, match=pattern), state.lock(tmp_path, "b"):
         pass
     with state.lock(tmp_path, "b"):
         pass
@@ -361,9 +361,9 @@ def test_the_oldest_nights_go_first(tmp_path: Path, given: dict[str, Any], left:
     assert [name for name, _ in kept.removed] == [f"2026-11-0{day}" for day in (1, 2, 3, 4) if day not in left]
     assert kept.nights == len(left)
     assert kept.size == pytest.approx(len(left) << 20, rel=0.1)
-    told = "\n".join(kept.lines())
-    assert ("removed" in told) == bool(kept.removed)
-    assert ("the limit is" in told) == (kept.size > given["gib"] * GIB)
+    text = "\n".join(kept.lines())
+    assert ("removed" in text) == bool(kept.removed)
+    assert ("the limit is" in text) == (kept.size > given["gib"] * GIB)
 
 
 def test_the_current_night_stays_however_old_it_is(tmp_path: Path) -> None:
@@ -482,13 +482,13 @@ def test_a_good_night(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LG_COORDINATOR", "lab:1234")
     bench.suite("def test_a(): assert os.environ['LG_COORDINATOR'] == 'lab:1234'\ndef test_b(): pytest.skip('no')\n")
     bench.write(job="workers = 2")
-    spent = bench.run()
-    assert spent.status == 0, spent.text
+    result = bench.run()
+    assert result.status == 0, result.text
     one = bench.newest()
-    assert spent.path == one.path
-    assert spent.text.startswith(f"# Night {one.name}: 1 passed (status 0: good)\n")
-    assert "- no report: Node.js is not installed" in spent.text
-    assert (one.path / "summary.md").read_text() == spent.text
+    assert result.path == one.path
+    assert result.text.startswith(f"# Night {one.name}: 1 passed (status 0: good)\n")
+    assert "- no report: Node.js is not installed" in result.text
+    assert (one.path / "summary.md").read_text() == result.text
     assert (bench.nights / "latest").resolve() == one.path
     assert (one.state.state, one.state.status, one.state.runs[0].state) == ("done", 0, "done")
     names = {"allure", "journal.jsonl", "junit.xml", "output.txt"}
@@ -501,15 +501,15 @@ def test_a_regression_shows_in_the_second_night(bench: Bench) -> None:
     assert bench.run().status == 0
     first = bench.newest().name
     bench.suite("def test_a(): assert 1 == 2\ndef test_c(): pass\n")
-    spent = bench.run()
-    assert spent.status == 1
-    assert f"(test) job-one: test_suite.py::test_a (passed on {first}): AssertionError: assert 1 == 2" in spent.text
-    (gone_tests,) = (row for row in spent.text.splitlines() if row.startswith("- **tests gone** "))
+    result = bench.run()
+    assert result.status == 1
+    assert f"(test) job-one: test_suite.py::test_a (passed on {first}): AssertionError: assert 1 == 2" in result.text
+    (gone_tests,) = (row for row in result.text.splitlines() if row.startswith("- **tests gone** "))
     assert (first in gone_tests, "test_suite.py::test_b" in gone_tests) == (True, True)
 
 
 @pytest.mark.parametrize(
-    ("text", "job", "number", "told"),
+    ("text", "job", "number", "part"),
     [
         ("def test_a(: pass\n", "", 1, "**test** job-one: test_suite.py: SyntaxError: invalid syntax"),
         ("def test_a(): pass\n", "markers = 'nothing'", 2, "**configuration** job-one: "),
@@ -518,15 +518,15 @@ def test_a_regression_shows_in_the_second_night(bench: Bench) -> None:
     ],
     ids=["collection", "nothing", "option", "left early"],
 )
-def test_a_night_without_tests_is_never_good(bench: Bench, text: str, job: str, number: int, told: str) -> None:
+def test_a_night_without_tests_is_never_good(bench: Bench, text: str, job: str, number: int, part: str) -> None:
     bench.suite(text)
     bench.write(job=job)
-    spent = bench.run()
-    assert spent.status == number, spent.text
-    assert told.replace("2026-11-24", bench.newest().name) in spent.text
+    result = bench.run()
+    assert result.status == number, result.text
+    assert part.replace("2026-11-24", bench.newest().name) in result.text
 
 
-def test_a_run_that_died_is_tried_again(bench: Bench) -> None:
+def test_a_run_that_died_is_repeated(bench: Bench) -> None:
     bench.suite(
         f"""
         def test_a():
@@ -536,21 +536,21 @@ def test_a_run_that_died_is_tried_again(bench: Bench) -> None:
         """
     )
     bench.write()
-    spent = bench.run()
-    assert spent.status == 0, spent.text
-    assert "- **tried again** job-one: it died by SIGKILL" in spent.text
+    result = bench.run()
+    assert result.status == 0, result.text
+    assert "- **tried again** job-one: it died by SIGKILL" in result.text
     assert [one.status for one in bench.newest().state.runs[0].tries] == [-9, 0]
 
 
-def test_a_run_with_a_failure_that_died_is_not(bench: Bench) -> None:
+def test_a_run_with_a_failure_that_died_is_not_repeated(bench: Bench) -> None:
     bench.suite("def test_a(): assert 0\ndef test_b(): os.kill(os.getpid(), signal.SIGKILL)\ndef test_c(): pass\n")
     bench.write(text="retries = 5")
-    spent = bench.run()
-    assert spent.status == 1
+    result = bench.run()
+    assert result.status == 1
     assert len(bench.newest().state.runs[0].tries) == 1
-    assert "- **infrastructure** job-one: it died by SIGKILL" in spent.text
-    assert "1 failed, 2 not run" in spent.text
-    assert "(test) job-one: test_suite.py::test_a" in spent.text
+    assert "- **infrastructure** job-one: it died by SIGKILL" in result.text
+    assert "1 failed, 2 not run" in result.text
+    assert "(test) job-one: test_suite.py::test_a" in result.text
 
 
 def stopped(bench: Bench, mark: Path) -> Night:
@@ -598,7 +598,7 @@ def test_a_run_is_ended_politely(bench: Bench) -> None:
     assert (found.statuses, found.state.state, found.state.tries[0].status) == ({3}, "done", 2)
 
 
-def test_what_does_not_listen_is_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ignores_signals_is_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hil.nightly.scheduler.SIGINT_LIMIT", 0.3)
     monkeypatch.setattr("hil.nightly.scheduler.SIGTERM_LIMIT", 0.3)
     mark = bench.root / "mark"
@@ -618,9 +618,9 @@ def test_what_does_not_listen_is_killed(bench: Bench, monkeypatch: pytest.Monkey
 def test_a_run_s_limit(bench: Bench) -> None:
     bench.suite(f"def test_a(): time.sleep({LONG})\n")
     bench.write(job="limit = 0.04")
-    spent = bench.run()
-    assert spent.status == 3
-    assert "- **infrastructure** job-one: its limit of 0.04 min was reached" in spent.text
+    result = bench.run()
+    assert result.status == 3
+    assert "- **infrastructure** job-one: its limit of 0.04 min was reached" in result.text
     assert (bench.newest().state.state, len(bench.newest().state.runs[0].tries)) == ("done", 1)
 
 
@@ -628,9 +628,9 @@ def test_the_night_s_limit_leaves_the_rest_not_run(bench: Bench) -> None:
     bench.suite(f"def test_a(): time.sleep({LONG})\n")
     bench.write(boards=["one.yaml", "two.yaml"])
     bench.plan.write_text(bench.plan.read_text().replace("limit = 5", "limit = 0.04\nparallel = 1"))
-    spent = bench.run()
-    assert spent.status == 3
-    assert spent.text.count("the night's limit of 0.04 min was reached") == 2
+    result = bench.run()
+    assert result.status == 3
+    assert result.text.count("the night's limit of 0.04 min was reached") == 2
     assert [run.state for run in bench.newest().state.runs] == ["done", "waiting"]
     assert bench.newest().state.state == "done"
 
@@ -667,8 +667,8 @@ def test_boards_are_used_side_by_side_and_each_by_one(bench: Bench) -> None:
 
 def test_a_night_with_a_broken_plan_leaves_a_summary(bench: Bench) -> None:
     bench.plan.write_text("limt = 5\n")
-    spent = bench.run()
-    assert (spent.status, bench.newest().state.state) == (2, "did not run")
+    result = bench.run()
+    assert (result.status, bench.newest().state.state) == (2, "did not run")
     text = (bench.newest().path / "summary.md").read_text()
     assert text.startswith(f"# Night {bench.newest().name}: did not run (status 2: the configuration is wrong)")
     assert "'limit'?" in text
@@ -677,44 +677,44 @@ def test_a_night_with_a_broken_plan_leaves_a_summary(bench: Bench) -> None:
 def test_a_night_beside_another_one_leaves_a_summary(bench: Bench) -> None:
     bench.write()
     with state.lock(bench.nights, "other.toml"):
-        spent = bench.run()
-    assert spent.status == 4
-    for text in (spent.text, (bench.newest().path / "summary.md").read_text()):
+        result = bench.run()
+    assert result.status == 4
+    for text in (result.text, (bench.newest().path / "summary.md").read_text()):
         assert f"other.toml, process {os.getpid()}" in text
 
 
-def test_a_night_on_a_full_disk_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_night_on_a_full_disk_has_a_status(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.write()
     monkeypatch.setattr(night, "LEAST_FREE", 1 << 60)
-    spent = bench.run()
-    assert spent.status == 3
-    assert str(bench.nights) in spent.text
+    result = bench.run()
+    assert result.status == 3
+    assert str(bench.nights) in result.text
 
     def full(path: Path, text: str) -> None:
         raise InfrastructureError(f"cannot write {path}: No space left on device")
 
     monkeypatch.setattr(state, "write", full)
-    spent = bench.run()
-    assert (spent.status, spent.path) == (3, None)
-    assert isinstance(spent.error, InfrastructureError)
-    assert "No space left on device" in spent.text
+    result = bench.run()
+    assert (result.status, result.path) == (3, None)
+    assert isinstance(result.error, InfrastructureError)
+    assert "No space left on device" in result.text
 
 
-def test_a_directory_that_cannot_be_is_told(bench: Bench) -> None:
+def test_a_directory_that_cannot_be_created_is_an_error(bench: Bench) -> None:
     bench.write()
     bench.nights.write_text("a file")
-    spent = bench.run()
-    assert spent.status == 3
-    assert str(bench.nights) in str(spent.error)
+    result = bench.run()
+    assert result.status == 3
+    assert str(bench.nights) in str(result.error)
 
 
 def test_a_run_that_cannot_start_does_not_keep_others(bench: Bench) -> None:
     bench.suite("def test_a(): pass\n")
     bench.write(boards=["one.yaml", "nowhere.yaml"])
-    spent = bench.run()
-    assert spent.status == 2
-    assert "job-nowhere: there is no board file nowhere.yaml" in spent.text
-    assert "1 passed" in spent.text
+    result = bench.run()
+    assert result.status == 2
+    assert "job-nowhere: there is no board file nowhere.yaml" in result.text
+    assert "1 passed" in result.text
 
 
 # signals and crashes
@@ -733,7 +733,7 @@ def test_a():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-def test_a_night_that_was_cut_short_goes_on(bench: Bench, number: signal.Signals) -> None:
+def test_a_night_that_was_cut_short_is_resumed(bench: Bench, number: signal.Signals) -> None:
     log, go = bench.root / "log", bench.root / "go"
     bench.suite("def test_quick(): pass\n", "quick")
     bench.suite(SLOW.format(log=str(log), go=str(go), long=LONG))
@@ -771,8 +771,8 @@ def test_a_night_can_be_begun_anew(bench: Bench) -> None:
     bench.suite("def test_a(): pass\n")
     bench.write()
     old = made(bench.nights, "2026-11-23", plan="tiny", began=time.time() - 60, digest=plan.load(bench.plan).digest)
-    spent = bench.run(resume=False)
-    assert spent.path != old.path
+    result = bench.run(resume=False)
+    assert result.path != old.path
 
 
 # what others start us with

@@ -34,13 +34,13 @@ def night(plan: Path) -> NightResult:
 
 
 def test_a_night_has_an_overview_and_its_summary_leads_there(plan: Path) -> None:
-    spent = night(plan)
-    assert spent.path is not None
-    page = spent.path / "overview.html"
-    assert f"- overview: {page} (first night of its plan: 1 thing to look at)" in spent.text
+    result = night(plan)
+    assert result.path is not None
+    page = result.path / "overview.html"
+    assert f"- overview: {page} (first night of its plan: 1 thing to look at)" in result.text
     assert "test_suite.py::test_two" in page.read_text()
     assert 'href="summary.md"' in page.read_text()
-    assert (spent.path / "trends" / "index.html").exists()
+    assert (result.path / "trends" / "index.html").exists()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no colours left"), OSError(28, "the disk is full")])
@@ -51,9 +51,9 @@ def test_a_night_without_an_overview_is_still_a_night(
         raise error
 
     monkeypatch.setattr(overview, "review", fail)
-    spent = night(plan)
-    assert (spent.status, spent.error) == (1, None)
-    assert f"- no overview: {type(error).__name__}: {error}" in spent.text
+    result = night(plan)
+    assert (result.status, result.error) == (1, None)
+    assert f"- no overview: {type(error).__name__}: {error}" in result.text
 
 
 def reviewed(root: Path, plan: Plan, min_effect: float) -> NightReview:
