@@ -11,10 +11,10 @@ import click
 from rich.markup import escape
 
 from hil.cli.common import as_json, board_option, err, image_option, json_option, out, show, terms
-from hil.errors import ConfigurationError, HilError
+from hil.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from hil.faults.record import FaultRecord
+    from hil.faults.catalogue import Fault
 
 
 @click.group()
@@ -54,12 +54,10 @@ def fault_inject(
     The exit status is 0 if the image handled all of them well, else 1; 2 for an error in the input.
     """
     from hil.board.board import Board
-    from hil.faults.catalogue import EMULATED, fault, faults_for
-    from hil.faults.injector import Injector
+    from hil.faults import campaign
     from hil.faults.record import HELD
     from hil.faults.report import markdown, ordered, row, summary
     from hil.guest import Guest
-    from hil.wasm import Runner
     from hil.wasm.health_check import check_health
 
     with Board(name, image=image, health_check=lambda board: check_health(Guest(board)), terms=terms()) as board:
@@ -67,41 +65,28 @@ def fault_inject(
             raise ConfigurationError(
                 "no faults are selected, or both names and --all", hint="give names from `hil fault list`, or --all"
             )
-        known = faults_for(board.manifest)
-        if all_:
-            chosen = [candidate for candidate in known if board.emulated or candidate.needs != EMULATED]
-        else:
-            chosen = [fault(word, board.manifest) for word in names]
+        selected = campaign.select(board, names)
         if report is not None and not report.parent.is_dir():  # before the work, not after it
             raise ConfigurationError(f"cannot write {report}: the directory {report.parent} does not exist")
         board.image()
-        findings: list[FaultRecord] = []
-        ended: HilError | None = None
         with err.status("a fresh board") if err.is_terminal else nullcontext() as status:
-            for selected in chosen:
+
+            def on_start(number: int, fault: Fault) -> None:
                 if status is not None:
-                    status.update(escape(f"{len(findings) + 1} of {len(chosen)}: {selected.name}"))
-                try:
-                    if not board.up:
-                        board.fresh()
-                    with Injector(Runner(Guest(board)), seed=seed) as injector:
-                        findings.append(injector.attempt(selected))
-                except HilError as error:  # the findings so far are still printed
-                    ended = error
-                    break
-    if ended is not None and not findings:
-        raise ended
+                    status.update(escape(f"{number} of {len(selected)}: {fault.name}"))
+
+            records, ended = campaign.inject(board, selected, seed=seed, on_start=on_start)
     facts = {"board": board.name, "image": board.manifest.title, "hypervisor": board.manifest.hypervisor}
     if json_:
-        as_json([asdict(record) for record in findings])
+        as_json([asdict(record) for record in records])
     else:
-        show([row(record) for record in ordered(findings)], False)
-        out.print(f"[bold]{escape(summary(findings))}[/]")
+        show([row(record) for record in ordered(records)], False)
+        out.print(f"[bold]{escape(summary(records))}[/]")
     if report is not None:
         try:
-            report.write_text(markdown(findings, facts, report.parent), "utf-8")
+            report.write_text(markdown(records, facts, report.parent), "utf-8")
         except OSError as error:
             raise ConfigurationError(f"cannot write {report}: {error.strerror}") from error
     if ended is not None:
         raise ended
-    raise SystemExit(0 if all(record.grade == HELD for record in findings) else 1)
+    raise SystemExit(0 if all(record.grade == HELD for record in records) else 1)
