@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,7 +24,6 @@ from hil.text import printable_line, storable_data
 if TYPE_CHECKING:
     from hil.plugin.session import Session
 
-TRANSCRIPT = re.compile(r"^transcript: (.+)$", re.M)
 PROPERTIES = ("board", "place", "image", "image_sha256", "transcript")  # set by the fixtures
 
 
@@ -56,12 +54,6 @@ def path_of(config: pytest.Config, session: Session) -> Path | None:
     if session.facts.allure is not None:
         return session.facts.allure / NAME
     return session.facts.directory / NAME if option.history is not None else None
-
-
-def transcript_of(report: pytest.TestReport) -> str:
-    """Return the transcript that the text of a failed boot names; empty without one."""
-    found = TRANSCRIPT.search(report.longreprtext)
-    return found[1] if found else ""
 
 
 class Journal:
@@ -134,7 +126,6 @@ class Journal:
         facts: dict[str, Any] = {name: given.get(name) for name in PROPERTIES} | {"boots": boots}
         if report.failed or str(report.outcome) == "rerun":  # of a try that another one follows
             facts |= {"fault": given.get("fault", "test"), "cause": given.get("cause", "")}
-            facts["transcript"] = facts["transcript"] or transcript_of(report)
         facts = {name: value for name, value in facts.items() if value}
         self._write(test=report.nodeid, when=report.when, outcome=report.outcome, seconds=report.duration, **facts)
 

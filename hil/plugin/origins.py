@@ -119,5 +119,9 @@ class FailureOrigins:
                 worst = error and decisive(error, on_board=board is not None)
                 self._labels.add_failure(origin, worst, record)
         report.user_properties += [("fault", origin), ("cause", cause)]
+        known = decisive(error, on_board=board is not None) if error is not None else None
+        evidence = known.evidence if isinstance(known, HilError) else None
+        if evidence and evidence.transcript and "transcript" not in dict(report.user_properties):
+            report.user_properties.append(("transcript", str(evidence.transcript)))
         # JUnit's file takes the properties of the last report of a test
         item.user_properties += [("fault", origin), ("cause", cause)]
