@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from hil.image.manifest import AgentFacts
 from hil.wasm.verdict import Exited, Failed, Faulted, Silent, Verdict
 
-LINE_END = rb"(?<!\r)\r*\n"  # the look-behind keeps a flood of carriage returns from costing its square
+LINE_END = rb"(?<!\r)\r*\n"  # the look-behind keeps the search linear in a flood of carriage returns
 SEAL = b"hil-seal v=1 nonce=%s"
 
 
@@ -67,12 +67,12 @@ def read(console: bytes, facts: AgentFacts, *, nonce: str | None = None, foreign
         reason = "the sealed verdict was garbled on the line" if garbled else "no sealed verdict on the line"
         if not begin and not garbled and (texts := _texts(console)):
             reason += f"; the agent's last line: {texts[-1]}"
-        return Reading(Silent(reason), console[start:], False, None, _texts(console[:start] if not begin else b""))
-    output, rest, others = _proven(console[start:], seal, foreign)
+        return Reading(Silent(reason), console[start:], False, None)
+    output, rest, others = _verified(console[start:], seal, foreign)
     if output is None:
         end = _last_verdict(console, start, facts)
         region = console[start : end.start() if end else len(console)]
-        return Reading(seal.verdict, region, False, seal, _texts(console[:start] if not begin else b""))
+        return Reading(seal.verdict, region, False, seal)
     diagnostics = rest.partition(SEAL % nonce.encode())[0]
     return Reading(seal.verdict, output, True, seal, _texts(diagnostics), others)
 
@@ -111,7 +111,7 @@ def _sealed_verdict(word: str, code: int, reason: str) -> Verdict:
     raise ValueError(f"unknown verdict {word!r}")
 
 
-def _proven(data: bytes, seal: Seal, foreign: tuple[str, ...]) -> tuple[bytes | None, bytes, tuple[str, ...]]:
+def _verified(data: bytes, seal: Seal, foreign: tuple[str, ...]) -> tuple[bytes | None, bytes, tuple[str, ...]]:
     """Return the output that matches the seal, as it is or without foreign lines, and the bytes after it."""
     if zlib.crc32(data[: seal.size]) == seal.crc32 and len(data) >= seal.size:
         return data[: seal.size], data[seal.size :], ()
@@ -243,7 +243,7 @@ def _inner(pattern: str) -> bytes:
 
 
 def _texts(data: bytes) -> tuple[str, ...]:
-    return tuple(_text(line) for line in re.split(LINE_END, data) if line.strip())
+    return tuple(_text(line) for line in data.split(b"\n") if line.strip())
 
 
 def _text(line: bytes) -> str:
