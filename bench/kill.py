@@ -27,7 +27,7 @@ from hil.board.board import Board
 from hil.errors import HilError
 from hil.guest import Guest
 from hil.host.directories import cache_root
-from hil.qemu import snapshot
+from hil.qemu import snapshot_store
 from hil.wasm.health_check import check_health
 
 PHASES = ("start", "boot", "save", "publish", "restore", "test", "end")
@@ -42,7 +42,7 @@ TELL = f"""
 import os
 import pytest
 from hil.board.board import Board
-from hil.board.drivers import HilQemuDriver
+from hil.board.qemu_driver import HilQemuDriver
 from hil.image import workshop
 
 def tell(phase):
@@ -179,12 +179,12 @@ def gone(run: Pytest, row: Row) -> None:
 
 def shelved() -> list[str]:
     """What is on the shelves of the cache."""
-    return sorted(path.name for path in snapshot.root().glob("*/*") if path.name != "lock")
+    return sorted(path.name for path in snapshot_store.root().glob("*/*") if path.name != "lock")
 
 
 def judge(row: Row, transcripts: Path) -> None:
     """See that the snapshot is whole or absent, and nobody's."""
-    for lock in snapshot.root().glob("*/lock"):
+    for lock in snapshot_store.root().glob("*/lock"):
         with lock.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -224,8 +224,8 @@ def cache(directory: Path) -> None:
 
 def stock(spare: Path, cold: bool) -> None:
     """Take the snapshot away to `spare`, where a run is to find none; else bring it back where there is none."""
-    (shelf,) = snapshot.root().glob("*/")
-    whole = shelf / "whole"
+    (directory,) = snapshot_store.root().glob("*/")
+    whole = directory / "whole"
     if cold and whole.exists():
         shutil.rmtree(spare, ignore_errors=True)
         whole.rename(spare)

@@ -35,7 +35,7 @@ from hil.lab.plan import LabState
 from hil.lab.processes import MARK, marked
 from hil.lab.supervisor import SHIM
 from hil.places import lease as leases
-from hil.places.acquisition import hold
+from hil.places.acquisition import acquire
 from hil.places.coordinator import Coordinator
 from hil.places.selector import Terms, parse
 
@@ -223,7 +223,7 @@ def give(lab: Lab, place: str, name: str) -> None:
     """Let the exporter `name` have the place from now on."""
     with closing(Coordinator(lab.coordinator)) as coordinator:
         for method, one in (("DeletePlaceMatch", "box"), ("AddPlaceMatch", name)):
-            coordinator.run(coordinator.ask(method, placename=place, pattern=f"{one}/{place}/*"), LIMIT)
+            coordinator.run(coordinator.call(method, placename=place, pattern=f"{one}/{place}/*"), LIMIT)
 
 
 def until(what: Callable[[], object], name: str, limit: float = 120.0) -> None:
@@ -306,8 +306,8 @@ def afterwards(case: Case, lab: Lab, run: Run, row: Row, pids: set[int]) -> None
         begin = time.monotonic()
         with ExitStack() as stack:
             for name in names:
-                terms = Terms(wait=NEXT_LIMIT, tell=told.append, coordinator=lab.coordinator)
-                stack.enter_context(closing(hold(parse(f"place:{name}"), lab.coordinator, terms)))
+                terms = Terms(wait=NEXT_LIMIT, report=told.append, coordinator=lab.coordinator)
+                stack.enter_context(closing(acquire(parse(f"place:{name}"), lab.coordinator, terms)))
         row.after = f"{len(names)} reclaimed in {time.monotonic() - begin:.1f} s"
         reclaimed = [one for one in told if "is free again" in one]
         if case.part != "worker" and not names and not (case.part == "pytest" and case.workers > 1):
@@ -316,8 +316,8 @@ def afterwards(case: Case, lab: Lab, run: Run, row: Row, pids: set[int]) -> None
             row.wrong.append(f"reclaimed {names}, and told {told}")
     elif case.phase == "wait" and case.part in ("pytest", "worker", "link"):
         begin = time.monotonic()
-        terms = Terms(wait=NEXT_LIMIT, tell=told.append, coordinator=lab.coordinator)
-        hold(parse(BOARD), lab.coordinator, terms).close()
+        terms = Terms(wait=NEXT_LIMIT, report=told.append, coordinator=lab.coordinator)
+        acquire(parse(BOARD), lab.coordinator, terms).close()
         row.after = f"the next has a place after {time.monotonic() - begin:.1f} s"
         until(lambda: not still(lab), "reservations to expire", NEXT_LIMIT)
     if left := still(lab):
@@ -341,7 +341,7 @@ def still(lab: Lab) -> list[str]:
         places = coordinator.session.places.values()
         found = [f"{place.name} acquired" for place in places if place.acquired]
         found += [f"{place.name} tagged" for place in places if leases.TAG in place.tags]
-        every = coordinator.run(coordinator.ask("GetReservations"), LIMIT).reservations
+        every = coordinator.run(coordinator.call("GetReservations"), LIMIT).reservations
         return found + [f"reservation {one.token}" for one in every if one.state < EXPIRED]
 
 
@@ -353,12 +353,12 @@ def taken(lab: Lab, case: Case) -> Iterator[Callable[[], None]]:
         return
     with closing(Coordinator(lab.coordinator)) as coordinator:
         for name in lab.places:
-            coordinator.run(coordinator.ask("AcquirePlace", placename=name), LIMIT)
+            coordinator.run(coordinator.call("AcquirePlace", placename=name), LIMIT)
 
     def release() -> None:
         with closing(Coordinator(lab.coordinator)) as again:
             for name in lab.places:
-                again.run(again.ask("ReleasePlace", placename=name), LIMIT)
+                again.run(again.call("ReleasePlace", placename=name), LIMIT)
 
     yield release
 

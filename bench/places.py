@@ -26,14 +26,14 @@ from fresh import load
 from labgrid.remote.generated.labgrid_coordinator_pb2 import Reservation
 
 from hil.errors import InfrastructureError
-from hil.places.acquisition import Place, hold
+from hil.places.acquisition import Place, acquire
 from hil.places.coordinator import Coordinator
 from hil.places.selector import PlaceSelector, Terms
 
 BOUND = 1.0  # our time from a shell over labgrid-client's
 LIMIT = 120.0  # seconds for each part to be there
 BIN = Path(sys.executable).parent
-TERMS = Terms(wait=30.0, tell=lambda message: None)
+TERMS = Terms(wait=30.0, report=lambda message: None)
 
 
 def rss(pid: int) -> float:
@@ -82,10 +82,10 @@ def resources(count: int) -> str:
 async def add(coordinator: Coordinator, count: int) -> None:
     for number in range(count):
         name = f"place-{number}"
-        await coordinator.ask("AddPlace", name=name)
-        await coordinator.ask("AddPlaceMatch", placename=name, pattern=f"*/slot-{number}/*")
+        await coordinator.call("AddPlace", name=name)
+        await coordinator.call("AddPlaceMatch", placename=name, pattern=f"*/slot-{number}/*")
         tags = {"lab": "many", "number": str(number), "board": "qemu-uboot"}
-        await coordinator.ask("SetPlaceTags", placename=name, tags=tags)
+        await coordinator.call("SetPlaceTags", placename=name, tags=tags)
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def ours(address: str, tag: str) -> tuple[float, float]:
 
 def held(address: str, tag: str) -> Place:
     key, _, value = tag.partition("=")
-    return hold(PlaceSelector(tags=((key, value),)), address, TERMS)
+    return acquire(PlaceSelector(tags=((key, value),)), address, TERMS)
 
 
 def inside(address: str, tag: str) -> tuple[float, float]:
@@ -149,18 +149,18 @@ async def take(coordinator: Coordinator, tag: str) -> tuple[str, str]:
     """Reserve and acquire by labgrid's protocol alone: no lease, no look at resources. Return token and place."""
     key, _, value = tag.partition("=")
     filters = {"main": Reservation.Filter(filter={key: value})}
-    made = await coordinator.ask("CreateReservation", filters=filters, prio=0.0)
+    made = await coordinator.call("CreateReservation", filters=filters, prio=0.0)
     token = made.reservation.token
     while not made.reservation.allocations:
-        made = await coordinator.ask("PollReservation", token=token)
+        made = await coordinator.call("PollReservation", token=token)
     name = made.reservation.allocations["main"]
-    await coordinator.ask("AcquirePlace", placename=name)
+    await coordinator.call("AcquirePlace", placename=name)
     return token, name
 
 
 async def give_back(coordinator: Coordinator, token: str, name: str) -> None:
-    await coordinator.ask("ReleasePlace", placename=name)
-    await coordinator.ask("CancelReservation", token=token)
+    await coordinator.call("ReleasePlace", placename=name)
+    await coordinator.call("CancelReservation", token=token)
 
 
 def bare(address: str, tag: str) -> tuple[float, float]:
@@ -199,7 +199,9 @@ def fill(address: str, count: int, pid: int) -> None:
         try:
             print(f"ours, the last free one: {(time.monotonic() - began) * 1000:.0f} ms")
             began = time.monotonic()
-            hold(PlaceSelector(tags=(("lab", "many"),)), address, Terms(wait=1.0, tell=lambda message: None)).close()
+            acquire(
+                PlaceSelector(tags=(("lab", "many"),)), address, Terms(wait=1.0, report=lambda message: None)
+            ).close()
             raise SystemExit("there is one place more than there are")
         except InfrastructureError as error:
             print(f"one more, with 1 s to wait: after {time.monotonic() - began:.2f} s: {error.message[:80]} ...")

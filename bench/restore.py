@@ -25,7 +25,8 @@ from hil.guest import Guest
 from hil.host import digests
 from hil.image import store
 from hil.qemu.process import Qemu
-from hil.qemu.snapshot import Snapshot, SnapshotStore
+from hil.qemu.snapshot import Snapshot
+from hil.qemu.snapshot_store import SnapshotStore
 from hil.wasm.health_check import check_health
 
 BOOT, OURS, PROCESS, WITHIN = "cold boot", "restore", "-loadvm", "loadvm within"
@@ -112,9 +113,9 @@ def timed_parts(parts: Pass) -> Iterator[None]:
 
 def first_digests(board: Board) -> float:
     """Return the seconds that the digests of image and snapshot take in a process that has not read them yet."""
-    shelf = SnapshotStore([])
-    shelf.directory = board.report.transcript.parent.parent if board.report else shelf.directory
-    image, snapshot = board.image(), shelf.find()
+    store = SnapshotStore([])
+    store.directory = board.report.transcript.parent.parent if board.report else store.directory
+    image, snapshot = board.image(), store.find()
     if snapshot is None:
         raise SystemExit("there is no snapshot")
     digests._quick.clear()
@@ -161,7 +162,9 @@ def main(rounds: int) -> int:
                     peer.rest()
                     if way == OURS:
                         if board.restores != restores + 1:
-                            raise SystemExit(f"it was not restored: {board.unsaved or 'the snapshot was not good'}")
+                            raise SystemExit(
+                                f"it was not restored: {board.no_snapshot_reason or 'the snapshot was not good'}"
+                            )
                         for part, one in parts.items():
                             split.setdefault(part, []).append(one)
                         split.setdefault("rest", []).append(took[way][-1] - sum(parts.values()))

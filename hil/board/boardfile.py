@@ -12,22 +12,10 @@ from labgrid import Environment
 from labgrid.config import Config
 from labgrid.factory import target_factory
 
-from hil import labgrid as _ours  # noqa: F401  registers our drivers
+from hil.board import analyser, qemu_driver, replay, serial_driver, strategy  # noqa: F401  registers the drivers
 from hil.board.seam import described
-from hil.board.selection import BOARDS_DIR, available, find
 from hil.errors import ConfigurationError
 from hil.host.hints import did_you_mean
-
-__all__ = [
-    "BOARDS_DIR",
-    "available",
-    "emulated",
-    "environment",
-    "find",
-    "forget_classes",
-    "put_place",
-    "remote_place",
-]
 
 SECTIONS = ("targets", "imports", "options", "paths", "images", "tools", "features")
 LISTS = ("imports", "features")  # the other sections are mappings
@@ -35,14 +23,16 @@ TARGET_KEYS = ("resources", "drivers", "features", "options")
 
 
 def environment(path: Path) -> Environment:
-    """The labgrid environment in `path`. Raises `ConfigurationError` naming file, line and key."""
+    """Return the labgrid environment in `path`. Raises `ConfigurationError` with file, line and key."""
     node = _composed(path)
     _refuse(path, _shape_problems(path, node))
     try:
         forget_classes(path)
         env = Environment(str(path))  # its imports may register drivers
-    except Exception as error:  # whatever the modules that it imports raise
-        raise ConfigurationError(f"{path}: {described(error)}", hint=f"correct {path}, or what it imports") from error
+    except Exception as error:  # its imports may raise anything
+        raise ConfigurationError(
+            f"{path}: {described(error)}", hint=f"correct {path} or the modules that it imports"
+        ) from error
     _refuse(path, _class_problems(path, node))
     return env
 
@@ -60,16 +50,16 @@ def forget_classes(path: Path) -> None:
 
 
 def remote_place(env: Environment) -> str | None:
-    """The name of the place whose resources the target `main` takes; None where it names none."""
-    name = next((one.get("name") for one in _remote_places(env)), None)
+    """Return the name of the place in the target `main`; None if it names none."""
+    name = next((place.get("name") for place in _remote_places(env)), None)
     return None if name is None else str(name)
 
 
 def put_place(env: Environment, name: str) -> None:
-    """Have the target `main` take the resources of the place `name`, and of no other."""
+    """Set the place of the target `main` to `name`."""
     found = list(_remote_places(env))
-    for one in found:
-        one["name"] = name
+    for place in found:
+        place["name"] = name
     if not found:
         target = env.config.data["targets"]["main"]
         resources = target.setdefault("resources", {})
@@ -89,22 +79,21 @@ def _remote_places(env: Environment) -> Iterator[dict[str, Any]]:
 
 
 def emulated(path: Path) -> bool:
-    """Whether the board in `path` is a machine under QEMU, as far as its text tells; see `environment` for errors."""
-    node = _composed(path)
-    main = next((target for role, target in _section(node, "targets") if role.value == "main"), None)
-    entries = [entry for key, value in _items(main) for entry in _entries(key, value)]
-    return any(name.value == "HilQemuDriver" for entry in entries for name, _ in _items(entry))
+    """Return whether the board in `path` is a machine under QEMU, from its text alone. Raises as `environment`."""
+    return any(name.value == "HilQemuDriver" for name, _ in _entries_of_main(path))
 
 
 def row(path: Path, cls: str) -> int:
-    """Return the line of the board file on which the target `main` has a driver of the class; 1 where it has none."""
+    """Return the line of the board file on which the target `main` has a driver of the class `cls`; 1 without one."""
+    return next((_row(name) for name, argument in _entries_of_main(path) if cls in (name.value, argument.value)), 1)
+
+
+def _entries_of_main(path: Path) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    """Yield name and arguments of each driver and resource of the target `main`."""
     main = next((target for role, target in _section(_composed(path), "targets") if role.value == "main"), None)
     for key, value in _items(main):
         for entry in _entries(key, value):
-            for name, argument in _items(entry):
-                if cls in (name.value, argument.value):
-                    return _row(name)
-    return 1
+            yield from _items(entry)
 
 
 def _composed(path: Path) -> yaml.Node | None:
@@ -122,7 +111,7 @@ def _refuse(path: Path, problems: Iterable[str]) -> None:
 
 
 def _shape_problems(path: Path, node: yaml.Node | None) -> Iterator[str]:
-    """Unknown keys, a missing target, and whatever else is no mapping where labgrid counts on one."""
+    """Yield unknown keys, a missing target, and values that are not mappings where labgrid requires one."""
     if not isinstance(node, yaml.MappingNode):
         yield f"{path}: it is empty, or not a mapping of sections ({', '.join(SECTIONS)})"
         return
@@ -150,7 +139,7 @@ def _shape_problems(path: Path, node: yaml.Node | None) -> Iterator[str]:
 
 
 def _class_problems(path: Path, node: yaml.Node | None) -> Iterator[str]:
-    """Unknown drivers and resources, and arguments that they do not take."""
+    """Yield unknown drivers and resources, and unknown arguments."""
     for _, target in _section(node, "targets"):
         for key, value in _items(target):
             for entry in _entries(key, value):
@@ -167,14 +156,14 @@ def _section(node: yaml.Node | None, name: str) -> Iterable[tuple[yaml.Node, yam
 
 
 def _entries(key: yaml.Node, value: yaml.Node) -> list[yaml.Node]:
-    """The mappings of classes in a target's drivers or resources, which are one or a list of several."""
+    """Return the mappings of a target's drivers or resources, which are one mapping or a list of mappings."""
     if key.value not in ("drivers", "resources"):
         return []
     return value.value if isinstance(value, yaml.SequenceNode) else [value]
 
 
 def _names_class(entry: yaml.Node) -> bool:
-    """Whether the entry is of labgrid's other form, `{cls: CLASS, ARGUMENTS}`."""
+    """Return whether the entry has labgrid's other form, `{cls: CLASS, ARGUMENTS}`."""
     return any(key.value == "cls" for key, _ in _items(entry))
 
 
@@ -193,7 +182,7 @@ def _row(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def _unknown(path: Path, key: yaml.Node, what: str, known: Iterable[str]) -> str:
+def _unknown(path: Path, key: yaml.Node, kind: str, known: Iterable[str]) -> str:
     names = sorted(known)
     listed = f"known: {', '.join(names)}" if len(names) <= 12 else ""
-    return f"{path}:{_row(key)}: unknown {what} {key.value!r}; {did_you_mean(key.value, names)}{listed}".rstrip("; ")
+    return f"{path}:{_row(key)}: unknown {kind} {key.value!r}; {did_you_mean(key.value, names)}{listed}".rstrip("; ")

@@ -11,7 +11,7 @@ from hil.errors import ConfigurationError, HilError
 from hil.stats.rates import rate
 
 if TYPE_CHECKING:
-    from hil.board.stages import BootReport
+    from hil.board.boot_report import BootReport
     from hil.stats.rates import Rate
 
 

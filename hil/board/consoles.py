@@ -1,4 +1,4 @@
-"""The consoles of a board file: labgrid's `SerialDriver` becomes ours, and what cannot is refused with its line."""
+"""The console of a board file: ours replaces labgrid's `SerialDriver`; other consoles are refused with their line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Entry = dict[str, Any]
 
 
 def adopt(env: Environment, path: Path) -> None:
-    """Give the target `main` one console and one strategy of ours, before labgrid makes it.
+    """Change the target `main`, before labgrid creates it, to have our console and our strategy.
 
-    The console comes first, so that all drivers bind to it, and the strategy last, so that it finds all drivers.
-    Raises `ConfigurationError` for a console that cannot be replaced, and where several could be.
+    The console comes first, so that all drivers bind to it; the strategy comes last, so that it finds all drivers.
+    Raises `ConfigurationError` for a console that cannot be replaced, and for several that could be the board's.
     """
     main = env.config.data["targets"]["main"]
     entries: list[Entry] = target_factory._convert_to_named_list(main.get("drivers") or {})
@@ -34,7 +34,7 @@ def adopt(env: Environment, path: Path) -> None:
 
 
 def _console(entries: list[Entry], strategies: list[Entry], path: Path) -> Entry:
-    """Return the entry of our console, which is made of the stock one where there is one."""
+    """Return the entry of our console, converted from labgrid's if there is one."""
     kept = [name for entry in entries for name in _serial_drivers_of(entry)]
     ours = [entry for entry in entries if _is(entry, HilConsoleProtocol)]
     stock = [entry for entry in entries if entry["cls"] == "SerialDriver" and entry.get("name") not in kept]
@@ -49,9 +49,9 @@ def _console(entries: list[Entry], strategies: list[Entry], path: Path) -> Entry
     if found:
         if found[0]["cls"] == "SerialDriver":
             found[0]["cls"] = "HilSerialDriver"
-            found[0].pop("timeout", None)  # for a serial server to answer; ours has one of its own
+            found[0].pop("timeout", None)  # of the serial server; ours has its own limit
         return found[0]
-    if ours:  # labgrid says that none of them has the name
+    if ours:  # none has that name: labgrid raises an error
         return ours[0]
     for entry in entries:
         if _is(entry, ConsoleProtocol) and entry["cls"] != "SerialDriver":
@@ -64,7 +64,7 @@ def _console(entries: list[Entry], strategies: list[Entry], path: Path) -> Entry
 
 
 def check(target: Target, strategy: HilStrategy, path: Path) -> None:
-    """Raise `ConfigurationError` for a driver that would read another console than ours, or match without a prompt."""
+    """Raise `ConfigurationError` for a driver on another console, and for a prompt that matches an empty text."""
     line, uboot = strategy.line, strategy.uboot
     for driver in target.drivers:
         for console in driver.suppliers:
@@ -77,15 +77,15 @@ def check(target: Target, strategy: HilStrategy, path: Path) -> None:
                     f"{path}:{boardfile.row(path, reader)}: {reader} is bound to {other}, not to the board's console",
                     hint=f"remove {other} (line {boardfile.row(path, other)}) and the `bindings` of {reader}",
                 )
-    if uboot is not None and _matches_nothing(uboot.prompt):
+    if uboot is not None and _matches_empty(uboot.prompt):
         raise ConfigurationError(
-            f"{path}:{boardfile.row(path, type(uboot).__name__)}: {uboot.prompt!r} is no pattern of a prompt",
+            f"{path}:{boardfile.row(path, type(uboot).__name__)}: {uboot.prompt!r} is not a pattern of a prompt",
             hint=f"add the prompt of the board's loader, as a regular expression: `{type(uboot).__name__}: "
             "{prompt: '=> '}`",
         )
 
 
-def _matches_nothing(pattern: str) -> bool:
+def _matches_empty(pattern: str) -> bool:
     try:
         return re.search(pattern, "") is not None
     except re.error:
@@ -97,10 +97,8 @@ def _is(entry: Entry, cls: type) -> bool:
 
 
 def _serial_drivers_of(entry: Entry) -> list[str | None]:
-    """Return the names of the SerialDrivers that a driver takes as such, for their control lines for example."""
+    """Return the names of the SerialDrivers that another driver is bound to, for example for their control lines."""
     bindings = getattr(target_factory.drivers.get(entry["cls"]), "bindings", {})
     return [
-        entry.get("bindings", {}).get(key)
-        for key, wanted in bindings.items()
-        if wanted in (SerialDriver, "SerialDriver")
+        entry.get("bindings", {}).get(key) for key, cls in bindings.items() if cls in (SerialDriver, "SerialDriver")
     ]

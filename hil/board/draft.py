@@ -1,4 +1,4 @@
-"""A board file to begin with: drivers for what the board has, or for what the coordinator knows of its place."""
+"""The draft of a board file: drivers for the board's resources, given or those of its place at the coordinator."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIRST = ["setenv netretry no", "setenv autoload no", "dhcp"]
 
 @dataclass(frozen=True)
 class Resource:
-    """A labgrid resource of the board, by class and name; `arguments` where the board file defines it itself."""
+    """A labgrid resource of the board; `arguments` are for one that the board file defines."""
 
     cls: str
     name: str = ""
@@ -36,7 +36,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Uboot:
-    """How U-Boot is spoken to: its prompt (a regular expression), what it loads to where, and what boots then."""
+    """The use of U-Boot: its prompt (a regular expression), the files and addresses to load, and the boot command."""
 
     prompt: str
     boot_command: str
@@ -44,7 +44,7 @@ class Uboot:
 
 
 def of_place(coordinator: Coordinator, name: str) -> list[Resource]:
-    """The resources of the place `name`, whoever has it. Raises `ConfigurationError` where there is no such place."""
+    """Return the resources of the place `name`, acquired or not. Raises `ConfigurationError` for an unknown place."""
     session = coordinator.session
     place = session.places.get(name)
     if place is None:
@@ -58,34 +58,40 @@ def of_place(coordinator: Coordinator, name: str) -> list[Resource]:
             for key, entry in resources.items():
                 if match := place.getmatch((exporter, group, entry.cls, key)):
                     found.append(Resource(entry.cls, match.rename or key))
-    return sorted(found, key=lambda one: (one.cls, one.name))
+    return sorted(found, key=lambda resource: (resource.cls, resource.name))
 
 
 def draft(
-    image: str, resources: Sequence[Resource], *, place: str | None = None, uboot: Uboot | None = None, rest: float = 0
+    image: str,
+    resources: Sequence[Resource],
+    *,
+    place: str | None = None,
+    uboot: Uboot | None = None,
+    power_off_delay: float = 0,
 ) -> str:
-    """The text of a board file for the manifest `image`, a path relative to it.
+    """Return the text of a board file; `image` is the path of the manifest relative to it.
 
-    Raises `ConfigurationError` where power or serial port are missing.
+    `power_off_delay` is in seconds. Raises `ConfigurationError` without power or serial port.
     """
     drivers: dict[str, Any] = {}
     notes: list[str] = []
     for role, (known, binding) in ROLES.items():
-        fit = [one for one in resources if one.cls in known]
-        if not fit and role != "TFTP":
+        matching = [resource for resource in resources if resource.cls in known]
+        if not matching and role != "TFTP":
             raise ConfigurationError(
-                f"{f'place {place}' if place else 'the board'} has no {role} that labgrid has a driver for; it has: "
-                f"{', '.join(one.cls for one in resources) or 'nothing'}",
-                hint="does its exporter run, and do the place's matches fit? (labgrid-client -p PLACE show)"
+                f"{f'place {place}' if place else 'the board'} has no {role} resource with a labgrid driver; it has: "
+                f"{', '.join(resource.cls for resource in resources) or 'nothing'}",
+                hint="check its exporter and the place's matches (labgrid-client -p PLACE show)"
                 if place
                 else "give --power and --serial",
             )
-        if not fit or (role == "TFTP" and uboot is None):
+        if not matching or (role == "TFTP" and uboot is None):
             continue
-        drivers[known[fit[0].cls]] = {"bindings": {binding: fit[0].name}} if len(fit) > 1 else {}
-        if len(fit) > 1:
-            notes.append(f"The {role} is {fit[0].name}, and it could be: {', '.join(one.name for one in fit[1:])}.")
-    strategy: dict[str, Any] = {"rest": rest} if rest else {}
+        drivers[known[matching[0].cls]] = {"bindings": {binding: matching[0].name}} if len(matching) > 1 else {}
+        if len(matching) > 1:
+            others = ", ".join(resource.name for resource in matching[1:])
+            notes.append(f"The {role} is {matching[0].name}, and it could be: {others}.")
+    strategy: dict[str, Any] = {"rest": power_off_delay} if power_off_delay else {}
     if uboot is not None:
         drivers["UBootDriver"] = {
             "prompt": uboot.prompt,
@@ -95,13 +101,13 @@ def draft(
         if uboot.load:
             if "TFTPProviderDriver" not in drivers:
                 raise ConfigurationError(
-                    "U-Boot has nothing to load files from", hint="give --tftp, or a place with a TFTPProvider"
+                    "no TFTP server for U-Boot to load files from", hint="give --tftp, or a place with a TFTPProvider"
                 )
             strategy["load"] = {
                 name: _Address(address) if isinstance(address, int) else address for name, address in uboot.load.items()
             }
     drivers["HilStrategy"] = strategy
-    if any("Fastboot" in one.cls for one in resources):
+    if any("Fastboot" in resource.cls for resource in resources):
         notes.append("Its fastboot is not part of the boot; an AndroidFastbootDriver flashes it by hand.")
     content = {
         "imports": ["hil.labgrid"],
@@ -110,7 +116,7 @@ def draft(
             "main": {
                 "resources": {"RemotePlace": {"name": place}}
                 if place
-                else [{one.cls: dict(one.arguments)} for one in resources],
+                else [{resource.cls: dict(resource.arguments)} for resource in resources],
                 "drivers": drivers,
             }
         },
@@ -120,7 +126,7 @@ def draft(
 
 
 class _Address(int):
-    """Written in hexadecimal."""
+    """An address, written in hexadecimal."""
 
 
 class _Dumper(yaml.SafeDumper):

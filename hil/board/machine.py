@@ -1,4 +1,4 @@
-"""What emulated and replayed machines share: power and console in one driver."""
+"""The base of emulated and replayed machines: power and console in one driver."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hil.errors import InfrastructureError
 
 @dataclass(frozen=True)
 class Connection:
-    """The line of a machine that was started: what a `Console` is made of."""
+    """The serial line of a started machine: the arguments of its `Console`."""
 
     port: int
     explain_end: Callable[[], str]
@@ -34,7 +34,7 @@ class Connection:
 
 @attr.s(eq=False)
 class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[misc]
-    """A machine that this process starts and ends; its console exists while the power is on."""
+    """Driver of a machine that this process starts and ends. Its console exists while the power is on."""
 
     bindings: ClassVar[dict[str, object]] = {}
     priorities = {ConsoleProtocol: 10}
@@ -46,22 +46,22 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
 
     @abc.abstractmethod
     def start(self, transcript: Path) -> Connection:
-        """Start the machine and return its line. Others use `on`."""
+        """Start the machine and return its line. Called by `on` only."""
 
     @property
     def transport(self) -> Transport:
         return Transport("emulated")
 
     def listened(self) -> None:
-        """Let the machine go on, now that its console is read. Others use `on`."""
+        """Let the machine execute, now that its console is read. Called by `on` only."""
 
     @abc.abstractmethod
     def stop(self) -> None:
-        """End the machine, if it was started. Others use `off`."""
+        """End the machine, if it was started. Called by `off` only."""
 
     @abc.abstractmethod
     def get(self) -> bool:
-        """Whether the power is on."""
+        """Return whether the power is on."""
 
     def on_deactivate(self) -> None:
         self._end()

@@ -1,4 +1,4 @@
-"""The seam between labgrid and us: a console driver that has a `Console`."""
+"""The console protocol of our labgrid drivers: each has a `Console` with time stamps."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from hil.console import Console, ExpectTimeout, LineTimeout
 
 @dataclass(frozen=True)
 class Transport:
-    """What a line goes over.
+    """The transport of a serial line.
 
-    `kind` is `rfc2217`, `raw` (TCP), `serial` (a port of this machine), `emulated` or `recording`; `where` its address
-    or device, empty where it has none; `baud` its nominal speed, None where bytes take no time.
+    `kind` is `rfc2217`, `raw` (TCP), `serial` (a local port), `emulated` or `recording`; `where` its address or device,
+    if any; `baud` its nominal speed, None if bytes take no time.
     """
 
     kind: str
@@ -29,7 +29,7 @@ class Transport:
 
     @property
     def remote(self) -> bool:
-        """Behind a serial server."""
+        """Whether the line is behind a serial server."""
         return self.kind in ("rfc2217", "raw")
 
     def __str__(self) -> str:
@@ -37,10 +37,10 @@ class Transport:
 
 
 class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
-    """A labgrid console that stamps what it reads; labgrid's own drivers work on it as on any other.
+    """A labgrid console with time stamps. labgrid's own drivers work on it as on any other console.
 
-    `tap` takes each line that is opened over and gives another in its place, for example one through a
-    fault proxy; set it before the power is switched on or the driver activated.
+    `tap` replaces each line that is opened by another, for example one through a fault proxy. Set it before power-on
+    and before the driver is activated.
     """
 
     transcripts: Path | None
@@ -55,14 +55,14 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
     @property
     @abc.abstractmethod
     def transport(self) -> Transport:
-        """What the line goes over."""
+        """The transport of the line."""
 
     def tapped(self, port: int) -> int:
-        """The line `port`, or what the `tap` makes of it."""
+        """Return the line `port`, replaced by the `tap` if there is one."""
         return port if self.tap is None else self.tap(port)
 
     def untap(self) -> None:
-        """End what the `tap` has put into the line; until then a tty stays locked."""
+        """Close the `tap`; until then a tty stays locked."""
         close = getattr(self.tap, "close", None)
         if close is not None:
             close()
@@ -88,9 +88,11 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
 
     @contextmanager
     def bounded(self, limit: float, quiet: float = math.inf) -> Iterator[None]:
-        """For `limit` seconds: a labgrid driver that expects and expects, of a board that resets in a loop for example,
-        meets a `LineTimeout` then. One that waits on a line on which nothing comes for `quiet` seconds meets a
-        `pexpect.TIMEOUT`."""
+        """Limit all expectations of labgrid's drivers inside the block to `limit` seconds together.
+
+        Then they raise `LineTimeout`, also on a board that resets in a loop. A wait on a line without a byte for
+        `quiet` seconds raises `pexpect.TIMEOUT`.
+        """
         expecter = self.console.expecter
         self._deadline, expecter.quiet = self.console.now + limit, quiet
         try:
@@ -100,13 +102,13 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
 
     def expect(self, pattern: Any, timeout: float = -1) -> tuple[int, Any, Any, Any]:
         if self.console.now > self._deadline:
-            raise LineTimeout("it took too long", evidence=self.console.evidence())
+            raise LineTimeout("labgrid's driver exceeded its time limit", evidence=self.console.evidence())
         expecter = self.console.expecter
         index = expecter.expect(pattern, timeout=timeout)
         return index, expecter.before, expecter.match, expecter.after
 
     def settle(self, quiet_time: float, timeout: float = 120.0) -> bool:
-        """labgrid's: true once the line was quiet for `quiet_time` seconds, false after `timeout`."""
+        """Wait until the line was quiet for `quiet_time` seconds; return False after `timeout`."""
         deadline = self.console.now + timeout
         while self.console.now < deadline:
             if not self.console.read(quiet_time):

@@ -1,4 +1,4 @@
-"""A board that is a recording: power and console of a machine that has run before."""
+"""The labgrid driver of a replayed machine: it plays the recording of an earlier run."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ from hil.image.store import Image, digest_of, sha256
 
 def _speed(instance: object, field: attr.Attribute[float], value: Any) -> None:
     if not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise TypeError(f"speed is a number: 1 real time, 0 at once, not {value!r}")
+        raise TypeError(f"speed is a number from 0 (no pauses) on, 1 for real time, not {value!r}")
 
 
 @target_factory.reg_driver
 @attr.s(eq=False)
 class HilReplayDriver(MachineDriver):
-    """Power and console of a recorded machine: each switching on plays the transcript from its start.
+    """Power and console of a recorded machine: each power-on plays the transcript from its start.
 
-    `transcript` is a path, relative to the environment file; `speed` 1 is real time, 0, the default,
-    as fast as it is read. What is played waits for what is sent, and that must be what the recording
-    has, see `Player`; else the line ends with `LineClosed` naming both.
+    `transcript` is a path, relative to the environment file. `speed` 1 is real time; 0, the default, is without pauses.
+    Playing waits for the input that the recording has, see `Player`; other input ends the line with `LineClosed`.
     """
 
     transcript: str = attr.ib(validator=attr.validators.instance_of(str))
@@ -42,7 +41,7 @@ class HilReplayDriver(MachineDriver):
 
     @property
     def recording(self) -> Recording:
-        """What is played. Raises `ConfigurationError` where there is none."""
+        """The recording. Raises `ConfigurationError` if it does not exist."""
         config = self.target.env.config
         return Recording(Path(config.resolve_path(self.transcript)))
 
@@ -51,7 +50,7 @@ class HilReplayDriver(MachineDriver):
         return Transport("recording", self.transcript)
 
     def image(self, manifest: Manifest) -> Image:
-        """What stands for the image, which need not be there: the recording."""
+        """Return the recording in the place of the image, which need not exist."""
         path = self.recording.path
         digest = sha256(path)
         facts = {"sha256": digest, "size": path.stat().st_size}
@@ -70,5 +69,5 @@ class HilReplayDriver(MachineDriver):
 
     @Driver.check_active
     def get(self) -> bool:
-        """Whether it plays."""
+        """Return whether it plays."""
         return self._player is not None and self._player.playing

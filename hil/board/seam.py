@@ -1,4 +1,4 @@
-"""The seam to labgrid: what its drivers raise becomes an error of ours."""
+"""The conversion of exceptions of labgrid's drivers into our errors."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from hil.errors import HilError, InfrastructureError
 
 
 @contextmanager
-def guarded(what: str, hint: str | None = None) -> Iterator[None]:
-    """Convert what labgrid's drivers raise into an `InfrastructureError` of `what`, but for `NotImplementedError`."""
+def guarded(failure: str, hint: str | None = None) -> Iterator[None]:
+    """Convert exceptions of labgrid's drivers, except NotImplementedError, into `InfrastructureError`: `failure`."""
     try:
         yield
     except (HilError, NotImplementedError):
         raise
     except Exception as error:
-        raise InfrastructureError(f"{what}: {described(error)}", hint=hint) from error
+        raise InfrastructureError(f"{failure}: {described(error)}", hint=hint) from error
 
 
 def described(error: Exception) -> str:
-    """Return the class and the message of an exception of labgrid's, and the last line of a command that failed."""
-    message = str(getattr(error, "msg", error))  # labgrid's print as a tuple of all they have
+    """Return class and message of an exception, with the last output of a command that failed."""
+    message = str(getattr(error, "msg", error))  # str() of labgrid's is the tuple of their attributes
     if isinstance(error, CalledProcessError) and error.output:
         output = error.output if isinstance(error.output, bytes) else error.output.encode("utf-8", "surrogateescape")
         if lines := output.strip().splitlines():

@@ -1,4 +1,4 @@
-"""Board names, board files, and the rule that selects the boards to test on; light, for every start of pytest."""
+"""Board names, and the rule that selects the boards to test on. Cheap to import: every start of pytest does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hil.host.hints import did_you_mean
 
 BOARDS_DIR = Path(__file__).resolve().parents[2] / "boards"
 SUFFIXES = (".yaml", ".yml")
-PLACES = ("place:", "+")  # what the selectors of a lab's places begin with
+PLACES = ("place:", "+")  # prefixes of selectors of a lab's places
 INI_KEY = "hil_board"
 INI_SECTIONS = {  # by file name, in pytest's order
     "pytest.toml": ("pytest",),
@@ -30,16 +30,16 @@ ALWAYS_PYTEST = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")  # 
 
 @dataclass(frozen=True)
 class Selection:
-    """The boards to test on, by name, path, `place:NAME` or `+TAG=VALUE`, and the `source` that selected them."""
+    """The boards to test on, by name, path, `place:NAME` or `+TAG=VALUE`, and the `source` of the selection."""
 
     names: tuple[str, ...] = ()
     source: str = ""
 
 
 def select(boards: Sequence[str], lg_env: str | None, environ: Mapping[str, str] = os.environ) -> Selection:
-    """Return what selects the boards before any ini file: `--board`, else `--lg-env`, else the variable LG_ENV.
+    """Return the selection by `--board`, else `--lg-env`, else the variable LG_ENV; empty without any.
 
-    The latter two name labgrid environments, by path.
+    The latter two are paths of labgrid environments.
     """
     if boards:
         return Selection(tuple(boards), "--board")
@@ -50,7 +50,7 @@ def select(boards: Sequence[str], lg_env: str | None, environ: Mapping[str, str]
 
 
 def from_ini(name: str, file: Path | None) -> Selection:
-    """Return the selection by `hil_board` in pytest's configuration `file`; none where `name` is empty.
+    """Return the selection by `hil_board = name` in pytest's configuration `file`; empty for an empty name.
 
     A path is relative to that file.
     """
@@ -62,9 +62,9 @@ def from_ini(name: str, file: Path | None) -> Selection:
 
 
 def ini_selection(directory: Path) -> Selection:
-    """Return the selection by the pytest configuration that holds in `directory`: the nearest one upwards.
+    """Return the selection by the pytest configuration of `directory` or its nearest parent with one.
 
-    Raises `ConfigurationError` for one that cannot be read.
+    Raises `ConfigurationError` for a file that cannot be read.
     """
     for parent in (directory, *directory.parents):
         for name in INI_SECTIONS:
@@ -75,7 +75,7 @@ def ini_selection(directory: Path) -> Selection:
 
 
 def _ini_value(path: Path) -> str | None:
-    """Return `hil_board` in `path`, empty where it is not set there; None for a file without pytest's section."""
+    """Return `hil_board` in `path`, empty if not set; None for a file without a section of pytest."""
     if not path.is_file():
         return None
     sections = INI_SECTIONS[path.name]
@@ -99,7 +99,7 @@ def _ini_value(path: Path) -> str | None:
 
 
 def name_of(board: str | Path) -> str:
-    """Return the name of a board that is given by its name or by the path of its file.
+    """Return the name of a board given by name or by the path of its file.
 
     >>> name_of("boards/qemu-v1.2.yaml"), name_of("qemu-v1.2")
     ('qemu-v1.2', 'qemu-v1.2')
@@ -130,10 +130,10 @@ def available(root: Path = BOARDS_DIR) -> list[str]:
 
 
 def find(name: str, root: Path = BOARDS_DIR) -> Path:
-    """Return the file of the board `name`, which may also be a path. Raises `ConfigurationError` with near names."""
+    """Return the file of the board `name`, or `name` itself if it is a path. Raises `ConfigurationError`."""
     names = available(root)
     if is_path(name):
-        if os.path.isfile(name):  # noqa: PTH113  Path.is_file() raises for what is too long for a name
+        if os.path.isfile(name):  # noqa: PTH113  Path.is_file() raises for a name that is too long
             return Path(name)
         hint = f"check the path, or give a board's name; the boards are: {', '.join(names) or 'none'}"
         raise ConfigurationError(f"there is no board file {name}", hint=hint)

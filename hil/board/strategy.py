@@ -14,13 +14,15 @@ from labgrid.factory import target_factory
 from labgrid.step import step, steps
 from labgrid.strategy import Strategy, StrategyError
 
-from hil.board.drivers import manifest_of
+from hil.board import tftp
+from hil.board.boot_report import CLOCK, BootReport, StageTime
+from hil.board.images import manifest_of
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.seam import guarded
 from hil.board.selection import name_of
-from hil.board.stages import CLOCK, BootReport, StageTime, walk
+from hil.board.stages import walk
 from hil.board.switch import in_time
-from hil.board.uboot import BootFile, Loader, parcels, stage
+from hil.board.uboot import Loader
 from hil.errors import ConfigurationError
 from hil.host.progress import shown
 from hil.image import ensure
@@ -32,13 +34,12 @@ from hil.image.manifest import Manifest
 class HilStrategy(Strategy):  # type: ignore[misc]
     """`transition("shell")` boots from power-off through every stage; `transition("off")` cuts the power.
 
-    `image` is the key of the image's manifest in the environment's `images:`. `rest` are the seconds that the board
-    stays without power before it is switched on. `report` is what the last boot went through, None after a boot that
-    failed.
+    `image` is the key of the image's manifest in the environment's `images:`. `rest` is the delay in seconds between
+    power-off and power-on. `report` describes the last boot, None after a failed one.
 
-    Where the target has a `UBootDriver` the boot waits for its prompt and gives its boot command. Where it has a
-    `TFTPProviderDriver`, too, U-Boot first loads the files of the image: those of `load`, name -> address or
-    variable of U-Boot's, and those that the image's manifest places. Each is a stage.
+    With a `UBootDriver` in the target the boot waits for its prompt and types its boot command. With a
+    `TFTPProviderDriver` too, U-Boot first loads the files of the image: those of `load`, name -> address or U-Boot
+    variable, and those that the image's manifest places. Each is a stage.
     """
 
     bindings = {
@@ -50,7 +51,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
 
     image: str = attr.ib(default="main", validator=attr.validators.instance_of(str))
     load: dict[str, Any] = attr.ib(factory=dict, validator=attr.validators.instance_of(dict))
-    rest: float = attr.ib(
+    rest: float = attr.ib(  # labgrid requires the name that board files use
         default=0.0,
         validator=[attr.validators.instance_of((int, float)), attr.validators.ge(0), attr.validators.le(60)],
     )
@@ -62,7 +63,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
 
     @step(args=["status"])
     def transition(self, status: str) -> None:
-        """Raises `BootError`, `LineClosed`, or `StrategyError` for a state that does not exist."""
+        """Raises `BootError`, `LineClosed`, or `StrategyError` for an unknown state."""
         if status not in ("off", "shell"):
             raise StrategyError(f"there is no state {status!r}; the states are off and shell")
         if status == self.status:
@@ -79,7 +80,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
 
     @step()
     def restore(self, report: BootReport) -> None:
-        """Switch on a machine that is restored to a shell, from a snapshot of the boot that `report` tells of."""
+        """Switch on a machine that is restored from a snapshot; `report` describes the boot of the snapshot."""
         self.report, self.status = None, "unknown"
         self.target.activate(self.power)
         self.power.cycle()
@@ -97,22 +98,9 @@ class HilStrategy(Strategy):  # type: ignore[misc]
     @step()
     def boot(self) -> None:
         manifest = manifest_of(self, self.image)
-        wanted = self._wanted(manifest)
-        names = stage(self.tftp, wanted) if wanted else {}
-        if self.uboot is not None:
-            self.target.deactivate(self.uboot)
-            self.uboot.on_deactivate()  # else one that failed once takes itself to be at the prompt
-        with in_time(self.power):
-            self.power.off()
-        if self.line is not self.power:
-            with guarded("the serial line cannot be opened", "is the adapter plugged in?"):
-                self.target.deactivate(self.line)  # each boot has a console of its own, as an emulated machine's has
-                time.sleep(self.rest)
-                self.target.activate(self.line)
-            self.line.console.skip()
-        power_on_ns = time.monotonic_ns()
-        with in_time(self.power):
-            self.power.on()
+        files = self._boot_files(manifest)
+        names = tftp.stage(self.tftp, files) if files else {}
+        power_on_ns = self._power_cycle()
         console = self.line.console
         self._hide_passwords(manifest)
         before: list[StageTime] = []
@@ -120,7 +108,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         if self.uboot is not None:
             uboot = Loader(self.uboot, self.line, power_on_ns, lambda name: _step(self, name))
             before.append(uboot.prompt())
-            before += [uboot.load(one, names[one.name]) for one in wanted]
+            before += [uboot.load(file, names[file.name]) for file in files]
             loader = uboot.start()
         stages = walk(
             console,
@@ -142,27 +130,45 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             CLOCK if console.lockstep is None else "virtual time",
         )
 
+    def _power_cycle(self) -> int:
+        """Switch off and on, with a new console; return the host's monotonic time of power-on in ns."""
+        if self.uboot is not None:
+            self.target.deactivate(self.uboot)
+            self.uboot.on_deactivate()  # otherwise a driver that failed once assumes to be at the prompt
+        with in_time(self.power):
+            self.power.off()
+        if self.line is not self.power:
+            with guarded("the serial line cannot be opened", "check that the adapter is plugged in"):
+                self.target.deactivate(self.line)  # each boot has its own console, as on an emulated machine
+                time.sleep(self.rest)
+                self.target.activate(self.line)
+            self.line.console.skip()
+        power_on_ns = time.monotonic_ns()
+        with in_time(self.power):
+            self.power.on()
+        return power_on_ns
+
     def _hide_passwords(self, manifest: Manifest) -> None:
-        """Keep the passwords of the image, and of drivers that log in on its console, out of the transcript."""
+        """Keep passwords of the image, and of drivers that log in on its console, out of the transcript."""
         found = [manifest.console.password, *(getattr(driver, "password", None) for driver in self.line.clients)]
         self.line.console.secrets = frozenset(password.encode() for password in found if password)
 
-    def _wanted(self, manifest: Manifest) -> tuple[BootFile, ...]:
-        """What U-Boot has to load."""
+    def _boot_files(self, manifest: Manifest) -> tuple[tftp.BootFile, ...]:
+        """Return the files that U-Boot loads. Raises `ConfigurationError`."""
         if self.uboot is not None and self.tftp is not None:
             with shown(sys.stderr) as progress:
-                return parcels(ensure(manifest, progress), self.load)
+                return tftp.boot_files(ensure(manifest, progress), self.load)
         if self.load:
             raise ConfigurationError(
                 f"{self.target.env.config.filename}: HilStrategy's `load` needs a UBootDriver and a TFTPProviderDriver",
-                hint="add them, or leave `load` out",
+                hint="add them, or remove `load`",
             )
         return ()
 
 
 @contextlib.contextmanager
 def _step(source: object, name: str) -> Iterator[None]:
-    """A step on labgrid's bus for one stage, so that reports show the boot as it went."""
+    """Report one stage as a step on labgrid's bus."""
     stage = steps.get_new(f"stage {name}", "stage", source, (__file__, "strategy.py", 0))
     stage.start()
     try:

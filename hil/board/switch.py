@@ -1,4 +1,4 @@
-"""A board's power switch: how it was left, whether it is still so, and a limit on the wait for it."""
+"""The power switch of a board: time limits for switching, and detection of power that was lost."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from hil.board.machine import MachineDriver
 from hil.board.seam import guarded
 from hil.errors import InfrastructureError
 
-LIMIT = 60.0  # seconds; some switches take their time
-ASK_LIMIT = 10.0
+LIMIT = 60.0  # seconds; some switches are slow
+READ_LIMIT = 10.0  # seconds
 SWITCHING = ("on", "off", "cycle", "reset", "get")
 
 
 class Switch:
-    """What is known of the power that labgrid's driver `power` switches, whoever has it do so; to be closed.
+    """The observer of labgrid's driver `power`, whoever uses it.
 
-    Until then each switching is bounded, and its errors are ours, see `in_time`.
+    Until `close`, the driver's methods have a time limit and raise our errors, see `in_time`.
     """
 
     def __init__(self, power: Any) -> None:
@@ -34,27 +34,27 @@ class Switch:
         for name in () if isinstance(power, MachineDriver) else SWITCHING:
             if hasattr(power, name):
                 setattr(power, name, _bounded(power, getattr(power, name)))
-        steps.subscribe(self._hear)
+        steps.subscribe(self._note)
 
     def close(self) -> None:
-        steps.unsubscribe(self._hear)
+        steps.unsubscribe(self._note)
         for name in SWITCHING:
             vars(self._power).pop(name, None)
 
-    def _hear(self, event: StepEvent) -> None:
+    def _note(self, event: StepEvent) -> None:
         if event.step.source is self._power and event.step.title in ("on", "off", "cycle"):
             state = event.data.get("state")
             self._on = state == "stop" and event.step.title != "off" and "exception" not in event.data
 
     def trouble(self) -> str:
-        """What is wrong with the power of a board that was switched on here, asked now.
+        """Read the switch and return why a board that was switched on here has no power.
 
-        Empty where nothing is, where the switch cannot tell, and for a machine of this process, which tells by itself.
+        Empty if it has, if the switch cannot be read, and for a machine of this process, which reports its own end.
         """
         if not self._on or isinstance(self._power, MachineDriver) or not hasattr(self._power, "get"):
             return ""
         try:
-            with in_time(self._power, ASK_LIMIT):
+            with in_time(self._power, READ_LIMIT):
                 on = self._power.get()
         except NotImplementedError:
             return ""
@@ -65,11 +65,11 @@ class Switch:
 
 @contextmanager
 def in_time(power: Any, limit: float = LIMIT) -> Iterator[None]:
-    """Bound what is done with labgrid's driver `power`, which itself may wait for a dead switch for ever.
+    """Limit the block, which uses labgrid's driver `power`, to `limit` seconds: a dead switch may hang for ever.
 
-    Raises `InfrastructureError` after `limit` seconds; by a signal, so in the main thread alone. A human who switches
-    by hand may take longer, and so may a machine of this process, whose image may have to be built, and whose errors
-    are ours already. Of all others' errors an `InfrastructureError` is made.
+    Raises `InfrastructureError` then, by a signal and so in the main thread only, and for all errors of the driver.
+    There is no limit for a human who switches by hand, nor for a machine of this process: its image may have to be
+    built, and it raises our errors.
     """
     if isinstance(power, MachineDriver):
         yield
@@ -95,14 +95,14 @@ def _bounded(power: Any, method: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def _alarm(limit: float) -> Iterator[None]:
-    left, interval = signal.getitimer(signal.ITIMER_REAL)  # of a test's time limit, say
+    left, interval = signal.getitimer(signal.ITIMER_REAL)  # perhaps of a test's time limit
     if 0 < left < limit or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def ring(number: int, frame: object) -> None:
         raise InfrastructureError(
-            f"its power switch did not answer in {limit:g} s", hint="can the switch be reached from here?"
+            f"its power switch did not answer in {limit:g} s", hint="check that this host can reach the switch"
         )
 
     begun = time.monotonic()

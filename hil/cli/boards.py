@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
+from hil.board.selection import available, find
 from hil.cli.common import (
     as_json,
     board_option,
@@ -31,7 +32,7 @@ from hil.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from hil.board.board import Board
-    from hil.board.stages import BootReport
+    from hil.board.boot_report import BootReport
 
 BY_HAND = b"stty sane;PS2='> '\n"  # after the health check's session, which needs no echo
 
@@ -48,9 +49,7 @@ board.add_command(board_new)
 @json_option
 def board_list(json_: bool) -> None:
     """List the boards, with what was proven on each according to its file, and the one used without --board."""
-    from hil.board import boardfile
-
-    files = [boardfile.find(name) for name in boardfile.available()]
+    files = [find(name) for name in available()]
     show([{"name": path.stem, "proven": _proven(path), "file": str(path)} for path in files], json_)
     if not json_ and (selection := selected()).names:
         out.print(escape(f"without --board: {', '.join(selection.names)} (by {selection.source})"))

@@ -21,7 +21,7 @@ from hil.text import printable
 
 if TYPE_CHECKING:
     from hil.board.board import Board
-    from hil.board.stages import BootReport
+    from hil.board.boot_report import BootReport
     from hil.places.selector import Terms
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as of a shell
@@ -165,7 +165,7 @@ def terms() -> Terms:
     """Return the time to wait for a place of a lab, and where to report the wait."""
     from hil.places.selector import Terms
 
-    return Terms(wait=click.get_current_context().meta[WAIT], tell=lambda text: err.print(f"hil: {escape(text)}"))
+    return Terms(wait=click.get_current_context().meta[WAIT], report=lambda text: err.print(f"hil: {escape(text)}"))
 
 
 @contextmanager
@@ -195,8 +195,10 @@ def brought_up(chosen: Board, *, boot: bool) -> BootReport:
     chosen.health_check = lambda _: check_health(guest)
     with _status(f"bringing up {chosen.manifest.title} on {chosen.name}"):
         report = chosen.fresh()
-    if chosen.emulated and chosen.unsaved:
-        err.print(f"[dim]{escape(chosen.name)} is booted, not restored: no snapshot: {escape(chosen.unsaved)}[/]")
+    if chosen.emulated and chosen.no_snapshot_reason:
+        err.print(
+            f"[dim]{escape(chosen.name)} is booted, not restored: no snapshot: {escape(chosen.no_snapshot_reason)}[/]"
+        )
     return report
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
+from hil.board.selection import BOARDS_DIR
 from hil.cli.common import out
 from hil.errors import ConfigurationError
 from hil.host import files
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from hil.board.draft import Resource, Uboot
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-REST = 3.0  # seconds without power, enough for the capacitors of most boards
+POWER_OFF_DELAY = 3.0  # seconds without power, enough for the capacitors of most boards
 
 
 @click.command("new")
@@ -51,12 +52,11 @@ def board_new(
     force: bool,
 ) -> None:
     """Write boards/NAME.yaml, or the file NAME if it ends in .yaml. On a terminal, ask for missing options."""
-    from hil.board import boardfile
     from hil.board.draft import draft
     from hil.board.draft_input import power_switch, serial_port, tftp_server
     from hil.image import manifest
 
-    path = Path(name) if name.endswith(".yaml") else boardfile.BOARDS_DIR / f"{name}.yaml"
+    path = Path(name) if name.endswith(".yaml") else BOARDS_DIR / f"{name}.yaml"
     if not NAME.fullmatch(path.stem):
         raise ConfigurationError(f"{path.stem!r} is not a board's name", hint=f"choose one that matches {NAME.pattern}")
     if path.exists() and not force:
@@ -81,7 +81,13 @@ def board_new(
         uboot = given or _ask("--uboot or --no-uboot", "Does U-Boot start it? (y/n)", "n").lower().startswith("y")
     by_uboot = _uboot(prompt, boot_command, load) if uboot else None
     assert chosen.path is not None, "it was found in a file"
-    text = draft(os.path.relpath(chosen.path, path.parent.resolve()), resources, place=place, uboot=by_uboot, rest=REST)
+    text = draft(
+        os.path.relpath(chosen.path, path.parent.resolve()),
+        resources,
+        place=place,
+        uboot=by_uboot,
+        power_off_delay=POWER_OFF_DELAY,
+    )
     _write(path, text)
     board = name if name.endswith(".yaml") else path.stem
     out.print(

@@ -23,7 +23,7 @@ def snapshot_list(json_: bool) -> None:
     `size` is that on the disk: in MiB, with --json in bytes.
     """
     from hil.host.disk import MIB
-    from hil.qemu import snapshot as snapshots
+    from hil.qemu import snapshot_store as snapshots
 
     rows = [
         {
@@ -35,7 +35,7 @@ def snapshot_list(json_: bool) -> None:
             "size": size if json_ else f"{size / MIB:.0f} MiB",
             "place": str(directory),
         }
-        for directory, size, facts in snapshots.shelves()
+        for directory, size, facts in snapshots.stored()
     ]
     show(rows, json_)
 
@@ -47,11 +47,11 @@ def snapshot_list(json_: bool) -> None:
 def snapshot_clear(keep_mib: int) -> None:
     """Remove the snapshots. Running boards are not affected; the next ones are booted and saved again."""
     from hil.host.disk import MIB
-    from hil.qemu import snapshot as snapshots
+    from hil.qemu import snapshot_store as snapshots
 
-    before = snapshots.shelves()
+    before = snapshots.stored()
     snapshots.trim(most=keep_mib * MIB)
-    after = snapshots.shelves()
+    after = snapshots.stored()
     freed = sum(size for _, size, _ in before) - sum(size for _, size, _ in after)
     out.print(f"{len(before) - len(after)} removed, {freed / MIB:.0f} MiB; {len(after)} left")
     if after:

@@ -137,7 +137,7 @@ class MachineFaults(Injecting):
                 self._power_off()
 
         account.done = f"the power was cut while a boot waited for stage {stage!r}"
-        charge, self.board.account = self.board.account, lambda kind, error: tries.append((kind, error))
+        charge, self.board.on_attempt = self.board.on_attempt, lambda kind, error: tries.append((kind, error))
         steps.subscribe(watch)
         try:
             with account.watching():
@@ -145,7 +145,7 @@ class MachineFaults(Injecting):
                 account.note("booted", f"it booted in {report.seconds:.1f} s all the same")
         finally:
             steps.unsubscribe(watch)
-            self.board.account = charge
+            self.board.on_attempt = charge
             if not cut and "booted" not in account.words:  # the image failed by itself: the tries count
                 account.done = f"the power was to be cut at stage {stage!r}, which the boot did not reach"
                 account.words = ["no-boot"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hil.board.stages import diagnose
+from hil.board.diagnosis import diagnose
 from hil.faults.injecting import SHORT, Injecting
 from hil.faults.record import Injection
 

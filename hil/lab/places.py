@@ -28,11 +28,11 @@ def create(address: str, names: Iterable[str], tags: dict[str, str], *, kinds: i
 
     async def make() -> None:
         changed = asyncio.Event()
-        coordinator.session.news = changed.set
+        coordinator.session.on_change = changed.set
         for name in names:
-            await coordinator.ask("AddPlace", name=name)
-            await coordinator.ask("AddPlaceMatch", placename=name, pattern=f"{EXPORTER}/{name}/*")
-            await coordinator.ask("SetPlaceTags", placename=name, tags=tags)
+            await coordinator.call("AddPlace", name=name)
+            await coordinator.call("AddPlaceMatch", placename=name, pattern=f"{EXPORTER}/{name}/*")
+            await coordinator.call("SetPlaceTags", placename=name, tags=tags)
         while not all(sum(entry.avail for entry in _exported(coordinator, name)) == kinds for name in names):
             await changed.wait()
             changed.clear()

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from hil.board.selection import is_place, name_of
+from hil.board.selection import find, is_place, name_of
 from hil.errors import ConfigurationError
 from hil.host import toml
 from hil.host.hints import did_you_mean
@@ -245,10 +245,9 @@ def _file(board: str, base: Path) -> str:
 
 def _check(board: str, image: str | None) -> None:
     """Raise `ConfigurationError` where the board or image does not exist."""
-    from hil.board import boardfile
     from hil.image import manifest
 
     if not is_place(board):  # only the coordinator has the list of places
-        boardfile.find(board)
+        find(board)
     if image is not None:
         manifest.find(image)

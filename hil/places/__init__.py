@@ -1,1 +1,1 @@
-"""Places of a lab: labgrid's coordinator, the search for a free place, and the lease on it."""
+"""Places of a lab: the coordinator, selectors, reservations, leases, and the acquired place."""

@@ -1,4 +1,4 @@
-"""A connection to labgrid's coordinator that lives in a thread, with a limit on every wait."""
+"""A connection to labgrid's coordinator: it runs in a thread, and every wait has a limit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from hil.errors import ConfigurationError, InfrastructureError
 
 CONNECT_LIMIT = 15.0  # seconds
 CALL_LIMIT = 30.0  # seconds; the coordinator waits up to 10 for an exporter
-CANCEL_LIMIT = 10.0  # seconds for what has to be put in order after an interruption
+CANCEL_LIMIT = 10.0  # seconds for cleaning up after an interruption
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
-CHANNEL = (  # as labgrid has them, but for the last one
+CHANNEL = (  # labgrid's options and the last one
     ("grpc.keepalive_time_ms", 7500),
     ("grpc.keepalive_timeout_ms", 10000),
     ("grpc.http2.ping_timeout_ms", 10000),
@@ -34,11 +34,11 @@ T = TypeVar("T")
 
 
 class RequestRefused(InfrastructureError):
-    """The coordinator is there, and would not do it."""
+    """A request that a working coordinator has refused."""
 
 
 class _Updates:
-    """The coordinator's stream of updates, which ends without an exception; `reason` says why it ended."""
+    """The coordinator's stream of updates. It ends without an exception; `reason` is the cause."""
 
     def __init__(self, call: Any) -> None:
         self._call = call
@@ -51,18 +51,18 @@ class _Updates:
         try:
             async for message in self._call:
                 yield message
-        except grpc.aio.AioRpcError as error:  # labgrid would log it
+        except grpc.aio.AioRpcError as error:  # labgrid would log a traceback
             self.reason = f"{error.details() or ''} ({error.code().name})".strip()
 
 
 class CoordinatorSession(ClientSession):  # type: ignore[misc]
-    """labgrid's session, which also calls `news` after each change, and whose resources end without a trace."""
+    """labgrid's client session, which also calls `on_change` after each change."""
 
-    news: Callable[[], None] = staticmethod(lambda: None)
+    on_change: Callable[[], None] = staticmethod(lambda: None)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        # channels of one process share their connection, by which the coordinator tells its clients apart
+        # a connection of its own: the coordinator identifies clients by connection, and channels share one by default
         self.channel = grpc.aio.insecure_channel(self.address, options=CHANNEL)
         self.stub = CoordinatorStub(self.channel)
         stream = self.stub.ClientStream
@@ -70,7 +70,7 @@ class CoordinatorSession(ClientSession):  # type: ignore[misc]
 
     @property
     def end(self) -> str:
-        """The reason why the connection has ended; empty while it is open, and where the reason is unknown."""
+        """The reason why the connection has ended; empty while it is open or if unknown."""
         return getattr(self.stream_call, "reason", "")
 
     async def on_resource_changed(
@@ -79,27 +79,27 @@ class CoordinatorSession(ClientSession):  # type: ignore[misc]
         if resource:
             await super().on_resource_changed(exporter, group_name, resource_name, resource)
         elif entry := self.resources.get(exporter, {}).get(group_name, {}).pop(resource_name, None):
-            entry.data["avail"] = False  # an entry without data, as labgrid leaves it, would break each poll
-        self.news()
+            entry.data["avail"] = False  # labgrid leaves an entry without data, which breaks each poll
+        self.on_change()
 
     async def on_place_changed(self, place_pb2: Any) -> None:
         await super().on_place_changed(place_pb2)
-        self.news()
+        self.on_change()
 
     async def on_place_deleted(self, name: str) -> None:
         await super().on_place_deleted(name)
-        self.news()
+        self.on_change()
 
     async def message_pump(self) -> None:
         await super().message_pump()
-        self.news()
+        self.on_change()
 
 
 class Coordinator:
-    """The coordinator at `address`, "HOST[:PORT]", to be closed; through LG_PROXY where that is set, unless `direct`.
+    """A connection to the coordinator at `address`, "HOST[:PORT]"; through LG_PROXY if set, unless `direct`.
 
-    Raises `InfrastructureError` where it cannot be reached, or does not answer in time, as all methods do, and
-    `ConfigurationError` for what is no address.
+    Raises `ConfigurationError` for a malformed address. The constructor and all methods raise `InfrastructureError`
+    if the coordinator cannot be reached or does not answer in time. Call `close` at the end.
     """
 
     def __init__(self, address: str, *, direct: bool = False) -> None:
@@ -144,11 +144,11 @@ class Coordinator:
 
     @property
     def user(self) -> str:
-        """Who we are to the coordinator: "HOST/USER"."""
+        """Our name at the coordinator: "HOST/USER"."""
         return f"{self.session.gethostname()}/{self.session.getuser()}"
 
     def run(self, work: Coroutine[Any, Any, T], limit: float | None) -> T:
-        """Do `work` in the connection's thread within `limit` seconds; what interrupts the wait cancels it, too."""
+        """Run `work` in the connection's thread within `limit` seconds; an interrupt cancels it."""
         ended = threading.Event()
 
         async def bounded() -> T:
@@ -168,8 +168,8 @@ class Coordinator:
                 ended.wait(CANCEL_LIMIT)
             raise
 
-    async def ask(self, method: str, **fields: Any) -> Any:
-        """Call one of the coordinator's methods. Raises `Refused` with its reason."""
+    async def call(self, method: str, **fields: Any) -> Any:
+        """Call a method of the coordinator. Raises `RequestRefused` with its reason."""
         request = getattr(messages, f"{method}Request")(**fields)
         try:
             return await getattr(self.session.stub, method)(request, timeout=CALL_LIMIT)
@@ -181,10 +181,14 @@ class Coordinator:
             raise self._unreachable(str(error)) from error
 
     async def sync(self) -> None:
-        """Wait until all that the coordinator has told before has been taken note of."""
+        """Wait until all updates sent so far are processed."""
         async with asyncio.timeout(CALL_LIMIT):
             if not await self.session.sync_with_coordinator():
                 raise self._unreachable(self.session.end or "the connection has ended")
+
+    async def set_tag(self, place: str, key: str, value: str) -> None:
+        """Set a tag of a place; an empty value removes it."""
+        await self.call("SetPlaceTags", placename=place, tags={key: value})
 
     def close(self) -> None:
         async def close() -> None:
@@ -211,5 +215,5 @@ class Coordinator:
     def _unreachable(self, why: str | None) -> InfrastructureError:
         return InfrastructureError(
             f"the coordinator at {self.address} cannot be reached" + (f": {why}" if why else ""),
-            hint="is labgrid-coordinator running, and LG_COORDINATOR right?",
+            hint="check that labgrid-coordinator runs and that LG_COORDINATOR is right",
         )

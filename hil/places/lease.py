@@ -1,9 +1,9 @@
-"""Leases: who holds a place, for those who find it taken when its holder has died.
+"""Leases: the record on a place by which others recognise that its holder has died.
 
-labgrid knows no more of a holder than host and user, and keeps a place acquired for ever. A lease is a tag of the place
-that tells the process. It stands for one acquisition only: its mark is also in the place's list of users that are
-allowed on it, which the coordinator clears with the release. So an old tag says nothing of a later holder, least of all
-of a human with labgrid-client.
+labgrid records host and user of a holder only, and keeps a place acquired for ever. A lease is a tag on the place that
+names the process. It is valid for one acquisition: its mark is also in the place's list of allowed users, which the
+coordinator clears on release. So an old tag never applies to a later holder, least of all to a human with
+labgrid-client.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from typing import Any
 from hil.host.processes import Process
 
 TAG = "hil_lease"
-BEAT = 60.0  # seconds between two signs of life
-LIMIT = 180.0  # seconds without one, after which the holder counts as dead
+BEAT = 60.0  # seconds between two renewals
+LIMIT = 180.0  # seconds without a renewal, after which the holder counts as dead
 _MARK = "hil-lease/"
 _TEXT = re.compile(r"([0-9a-f]+)_([0-9a-f]+)_([0-9a-f]+)_(\d+)_(\d+)_(\d+)")
 
 
 @dataclass(frozen=True)
 class Lease:
-    """Who holds a place: the acquisition, the run that it is for, the machine, the process, and since when.
+    """The holder of a place: its acquisition, run, machine and process.
 
-    `started` is the process's start in clock ticks since the machine's; `since` is in seconds since 1970.
+    `started` is the start of the process in clock ticks since the machine booted; `since` is in seconds since 1970.
     """
 
     nonce: str
@@ -42,12 +42,12 @@ class Lease:
     since: int
 
     def __str__(self) -> str:
-        """As a tag's value: labgrid wants no more than lower case, digits and underscores in it."""
+        """Return the value of the tag: lower case, digits and underscores, as labgrid requires."""
         return "_".join(map(str, astuple(self)))
 
     @property
     def mark(self) -> str:
-        """What binds it to the acquisition, as a user that nobody is."""
+        """The user name, of nobody, that binds the lease to the acquisition."""
         return _MARK + self.nonce
 
     @property
@@ -60,23 +60,23 @@ class Lease:
 
     @property
     def ours(self) -> bool:
-        """Whether it is of this process."""
+        """Whether it belongs to this process."""
         return self.machine == machine() and self.process == Process.of(os.getpid())
 
     @property
     def sibling(self) -> bool:
-        """Whether another process of the same run has it, as xdist's workers are."""
+        """Whether it belongs to another process of the same run, such as an xdist worker."""
         return self.run == run() and not self.ours
 
     def ended(self, silent: float) -> str:
-        """Why its holder counts as dead, `silent` seconds after the last sign of life; empty where it lives."""
+        """Return why the holder counts as dead `silent` seconds after its last renewal; empty if it is alive."""
         if self.machine == machine() and not self.process.alive:
             return "which is dead"
-        return f"of which nothing was heard for {silent:.0f} s" if silent > LIMIT else ""
+        return f"without a sign of life for {silent:.0f} s" if silent > LIMIT else ""
 
 
 def of(place: Any) -> Lease | None:
-    """The lease by which a place of labgrid's is held; None where it is free or was acquired in another way."""
+    """Return the lease on a labgrid place; None for one that is free or was acquired by other means."""
     found = _TEXT.fullmatch(place.tags.get(TAG, ""))
     if not found or not place.acquired:
         return None
@@ -85,7 +85,7 @@ def of(place: Any) -> Lease | None:
 
 
 def new() -> Lease:
-    """One for this process, from now on."""
+    """Return a lease for this process, from now on."""
     own = Process.of(os.getpid())
     assert own is not None
     return Lease(secrets.token_hex(4), run(), machine(), own.pid, own.start, int(time.time()))
@@ -93,13 +93,20 @@ def new() -> Lease:
 
 @cache
 def run() -> str:
-    """What all processes of one run have in common."""
+    """Return the identity of this run, the same in all its processes."""
     name = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(16)
     return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 @cache
 def machine() -> str:
-    """The boot of a machine, and the name space in which its processes have their numbers."""
+    """Return the identity of this machine: its boot, and the name space of its process ids."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()
     return hashlib.sha256(f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}".encode()).hexdigest()[:12]
+
+
+def holder(place: Any) -> str:
+    """Describe who holds a labgrid place."""
+    host, _, user = place.acquired.partition("/")
+    lease = of(place)
+    return f"{user}@{host}" + (f", {lease.text}" if lease else ", who has acquired it by hand")

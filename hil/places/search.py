@@ -1,38 +1,33 @@
-"""The search for a place: by a reservation, so that all who wait have their turn, past holders that have died."""
+"""The search for a free place: it waits in the queue of reservations and frees places of dead holders."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import os
-import re
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-
-from labgrid.remote.generated.labgrid_coordinator_pb2 import Reservation
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host.directories import cache_root
 from hil.host.locks import try_lock
 from hil.places import lease as leases
 from hil.places.coordinator import Coordinator, RequestRefused
-from hil.places.lease import Lease
+from hil.places.lease import Lease, holder
+from hil.places.reservation import Reservations
 from hil.places.selector import PlaceSelector, Terms
+from hil.places.usability import why_unusable
 
-RESOURCES_LIMIT = 10.0  # seconds for a place's resources to be there, as labgrid has it
-LOOK = 2.0  # seconds between two looks at the queue, where nothing changes
-REFRESH = 20.0  # seconds; a reservation that nobody polls expires after 60
-STEADY = re.compile("Serial|Power")  # resources that are there whatever the board does
-WAITING = 0  # the state of a reservation, as the coordinator numbers them
-SHOWN = 3  # places of which a waiting one tells
+RESOURCES_LIMIT = 10.0  # seconds for a place's resources to appear, as in labgrid
+LOOK = 2.0  # seconds between two looks at the queue without changes
+SHOWN = 3  # places in a message about the wait
 
 
 @dataclass(frozen=True)
-class Hold:
-    """What was got: a place by a reservation and a lease, or without, one that its user had acquired before."""
+class Acquisition:
+    """An acquired place: by a reservation (`token`) and a lease, or under a `lock` if its user had acquired it."""
 
     name: str
     token: str = ""
@@ -41,24 +36,24 @@ class Hold:
 
 
 class Search:
-    """One wait for a place; runs in the connection's thread."""
+    """One wait for a place. It runs in the connection's thread."""
 
-    def __init__(self, coordinator: Coordinator, wanted: PlaceSelector, terms: Terms) -> None:
-        self._coordinator, self._wanted, self._terms = coordinator, wanted, terms
-        self._tokens: list[str] = []
-        self._skew = 0.0  # of the coordinator's clock
-        self._begun = self._refreshed = time.monotonic()
-        self._hopeful = self._begun  # when there was a place of any use last
+    def __init__(self, coordinator: Coordinator, selector: PlaceSelector, terms: Terms) -> None:
+        self._coordinator, self._selector, self._terms = coordinator, selector, terms
+        self._reservations = Reservations(coordinator)
+        self._begun = time.monotonic()
+        self._usable_at = self._begun  # when a place was usable last
         self._deadline = self._begun + terms.wait
         self._grace = min(RESOURCES_LIMIT, terms.wait)
-        self._useless: dict[str, str] = {}  # places that are allocated to us, and why we do not take them
+        self._refused: dict[str, str] = {}  # places allocated to us that are not taken, with the reason
         self._last_resort = False
-        self._said = ""
+        self._reported = ""
         self._changed = asyncio.Event()
-        coordinator.session.news = self._changed.set
+        coordinator.session.on_change = self._changed.set
 
-    async def run(self) -> Hold:
-        found: Hold | None = None
+    async def run(self) -> Acquisition:
+        """Return the first place that becomes free. Raises as `hil.places.acquisition.acquire`."""
+        found: Acquisition | None = None
         try:
             while True:
                 self._changed.clear()
@@ -68,64 +63,61 @@ class Search:
                     return found
                 if again:
                     continue
-                await self._tell()
+                await self._report()
                 limit = min(LOOK, max(self._deadline - time.monotonic(), 0.0))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(limit):
                         await self._changed.wait()
-                if self._terms.wait and any(one.sibling for one in self._leases()):
-                    self._deadline += time.monotonic() - begin  # they end when there is no more to do
+                if self._terms.wait and any(lease.sibling for lease in self._leases()):
+                    self._deadline += time.monotonic() - begin  # workers of the same run release their places in time
         finally:
-            for token in self._tokens:
-                if found is None or token != found.token:
-                    with suppress(InfrastructureError):
-                        await withdraw(self._coordinator, token)
+            await self._reservations.clear(keep=found.token if found is not None else "")
 
-    async def _look(self) -> tuple[Hold | None, bool]:
-        """What is to be had at once, and where that is nothing, whether to look again at once."""
+    async def _look(self) -> tuple[Acquisition | None, bool]:
+        """Return a place that can be acquired now, else None and whether to look again at once."""
         places = self._candidates()
-        if self._wanted.name and (found := self._borrowed(*places.values())):
+        if self._selector.name and (found := self._borrowed(*places.values())):
             return found, False
         self._check_tags(places)
-        if await self._reclaim(places):
+        if await self._free_dead(places):
             return None, True
-        for token in list(self._tokens):
+        tokens = self._reservations.tokens
+        for token in list(tokens):
             name = next((name for name, place in places.items() if place.reservation == token), None)
             if name is None:
                 continue
-            if places[name].acquired:  # by our user, but not by us
-                self._tokens.remove(token)
-                await withdraw(self._coordinator, token)
+            if places[name].acquired:  # by our user in another process
+                await self._reservations.remove(token)
             elif why := self._why_not(name, places):
-                self._useless[name] = why
+                self._refused[name] = why
             elif found := await self._acquire(name, token):
                 return found, False
-        ours = {name for name, place in places.items() if place.reservation in self._tokens}
-        self._useless = {name: why for name, why in self._useless.items() if name in ours}
-        if len(self._useless) == len(self._tokens) < len(places):
-            await self._reserve()
+        ours = {name for name, place in places.items() if place.reservation in tokens}
+        self._refused = {name: why for name, why in self._refused.items() if name in ours}
+        if len(self._refused) == len(tokens) < len(places):
+            await self._reservations.add(dict(self._selector.tags) or {"name": next(iter(self._candidates()))})
             return None, True
-        if not self._last_resort and time.monotonic() >= self._deadline and self._terms.avoid.keys() & self._useless:
+        if not self._last_resort and time.monotonic() >= self._deadline and self._terms.avoid.keys() & self._refused:
             self._last_resort = True  # a place that has failed is better than none
             return None, True
-        self._give_up(places)
+        self._check_time(places)
         return None, False
 
     def _candidates(self) -> dict[str, Any]:
         session = self._coordinator.session
-        found = self._wanted.among(session.places, session.getuser())
+        found = self._selector.among(session.places, session.getuser())
         if self._coordinator.gone:
             raise InfrastructureError(f"the coordinator at {self._coordinator.address} is gone")
         if not found:
             known = ", ".join(sorted(session.places)[:20]) or "none"
             raise ConfigurationError(
-                f"the coordinator at {self._coordinator.address} has no place {self._wanted}",
+                f"the coordinator at {self._coordinator.address} has no place {self._selector}",
                 hint=f"`labgrid-client -v places` shows tags and aliases; the places are: {known}",
             )
         return found
 
     def _check_tags(self, places: dict[str, Any]) -> None:
-        if self._wanted.tagless or any("board" in place.tags for place in places.values()):
+        if self._selector.tagless or any("board" in place.tags for place in places.values()):
             return
         name = next(iter(places))
         raise ConfigurationError(
@@ -133,214 +125,138 @@ class Search:
             hint=f"labgrid-client -p {name} set-tags board=NAME, with the NAME of boards/NAME.yaml",
         )
 
-    def _borrowed(self, place: Any) -> Hold | None:
-        """A place that our user has acquired by hand, or may share, while no other process of ours is on it."""
+    def _borrowed(self, place: Any) -> Acquisition | None:
+        """Return a place that our user has acquired by hand, or may share, unless another process of ours uses it."""
         user = self._coordinator.user
         if not place.acquired or leases.of(place) or (place.acquired != user and user not in place.allowed):
             return None
-        if why := self._why_useless(place.name):
+        if why := self._why_unusable(place.name):
             if time.monotonic() >= self._begun + self._grace:
-                raise InfrastructureError(f"place {place.name}: {why}", hint="is labgrid-exporter running?")
+                raise InfrastructureError(f"place {place.name}: {why}", hint="check that labgrid-exporter runs")
             return None
-        lock = _locked(f"{self._coordinator.address} {place.name}")
-        return None if lock is None else Hold(place.name, lock=lock)
+        lock = _lock(f"{self._coordinator.address} {place.name}")
+        return None if lock is None else Acquisition(place.name, lock=lock)
 
-    async def _reserve(self) -> None:
-        tags = dict(self._wanted.tags) or {"name": next(iter(self._candidates()))}
-        made = await _reserved(self._coordinator, tags)
-        self._tokens.append(made.token)
-        self._skew = made.created - time.time()
-        await self._coordinator.sync()
+    async def _acquire(self, name: str, token: str) -> Acquisition | None:
+        """Acquire the place that is allocated to us, and put our lease on it."""
+        coordinator, lease = self._coordinator, leases.new()
+        try:
+            await coordinator.call("AcquirePlace", placename=name)
+        except RequestRefused as error:  # another client was faster, or a resource is broken
+            self._refused[name] = error.message
+            return None
+        try:
+            await coordinator.call("AllowPlace", placename=name, user=lease.mark)
+            await coordinator.set_tag(name, leases.TAG, str(lease))
+            await coordinator.sync()
+        except BaseException:
+            with suppress(InfrastructureError):
+                await coordinator.call("ReleasePlace", placename=name, fromuser=coordinator.user)
+            raise
+        return Acquisition(name, token, lease)
+
+    async def _free_dead(self, places: dict[str, Any]) -> bool:
+        """Free the places of dead holders; return whether there was one."""
+        freed = False
+        for name, place in places.items():
+            lease = leases.of(place)
+            if lease is None or not self._reservations.tokens:  # the first one shows the coordinator's clock
+                continue
+            ended = lease.ended(time.time() + self._reservations.skew - place.changed)
+            if not ended:
+                continue
+            text, owner, ticket = holder(place), place.acquired, place.reservation
+            if ticket and not await self._cancelled(ticket):  # of several searches one gets past this
+                continue
+            if await self._free(name, lease, owner):
+                freed = True
+                self._terms.report(f"place {name} was held by {text}, {ended}: it is free again")
+        return freed
 
     async def _cancelled(self, token: str) -> bool:
-        """Cancel a reservation; whether it was still there."""
+        """Cancel a dead holder's reservation; return whether it still existed."""
         try:
-            await self._coordinator.ask("CancelReservation", token=token)
+            await self._coordinator.call("CancelReservation", token=token)
         except RequestRefused:
             return False
         await self._coordinator.sync()
         return True
-
-    async def _acquire(self, name: str, token: str) -> Hold | None:
-        """Acquire the place that is allocated to us, and say who we are."""
-        coordinator, lease = self._coordinator, leases.new()
-        hold = Hold(name, token, lease)
-        try:
-            await coordinator.ask("AcquirePlace", placename=name)
-        except RequestRefused as error:  # somebody was faster, or a resource is broken
-            self._useless[name] = error.message
-            return None
-        try:
-            await coordinator.ask("AllowPlace", placename=name, user=lease.mark)
-            await tag(coordinator, name, str(lease))
-            await coordinator.sync()
-        except BaseException:
-            with suppress(InfrastructureError):
-                await coordinator.ask("ReleasePlace", placename=name, fromuser=coordinator.user)
-            raise
-        return hold
-
-    async def _reclaim(self, places: dict[str, Any]) -> bool:
-        """Free the places of holders that have died; whether there was one."""
-        freed = False
-        for name, place in places.items():
-            lease = leases.of(place)
-            if lease is None or not self._tokens:  # without one the coordinator's clock is not known
-                continue
-            ended = lease.ended(time.time() + self._skew - place.changed)
-            if not ended:
-                continue
-            text, owner, ticket = holder(place), place.acquired, place.reservation
-            if ticket and not await self._cancelled(ticket):  # of several that find it one gets past this
-                continue
-            if await self._free(name, lease, owner):
-                freed = True
-                self._terms.tell(f"place {name} was held by {text}, {ended}: it is free again")
-        return freed
 
     async def _free(self, name: str, lease: Lease, owner: str) -> bool:
         await self._coordinator.sync()
         place = self._coordinator.session.places.get(name)
         if place is None or leases.of(place) != lease:
             return False
-        await self._coordinator.ask("ReleasePlace", placename=name, fromuser=owner)
+        await self._coordinator.call("ReleasePlace", placename=name, fromuser=owner)
         await self._coordinator.sync()
         return True
 
     def _why_not(self, name: str, places: dict[str, Any]) -> str:
-        """Return why a place is not to be taken; empty for a good one.
+        """Return why a place is not to be taken now; empty if it is.
 
         A place that has failed is left for another one, unless no other is usable.
         """
-        why, avoid = self._why_useless(name), self._terms.avoid
+        why, avoid = self._why_unusable(name), self._terms.avoid
         if why or name not in avoid or self._last_resort:
             return why
-        refused = self._useless.keys() - avoid.keys()  # by the coordinator, which may have allocated it to us
-        usable = [one for one in places.keys() - refused - {name} if not self._why_useless(one)]
-        if any(one not in avoid for one in usable):  # also one that somebody has now
+        refused = self._refused.keys() - avoid.keys()  # refused by the coordinator, though allocated to us
+        usable = [other for other in places.keys() - refused - {name} if not self._why_unusable(other)]
+        if any(other not in avoid for other in usable):  # even if it is acquired now
             return avoid[name]
         earlier = list(avoid)[: list(avoid).index(name)]
-        free = (one for one in usable if not places[one].acquired)
-        return avoid[name] if any(one in earlier for one in free) else ""
+        free = (other for other in usable if not places[other].acquired)
+        return avoid[name] if any(other in earlier for other in free) else ""
 
-    def _why_useless(self, name: str) -> str:
-        """Return why nobody can use a place; empty for a good one."""
-        session = self._coordinator.session
-        place = session.places.get(name)
-        if place is None:
-            return "it was deleted"
-        if not (self._wanted.tagless or "board" in place.tags):
-            return "it has no tag `board`"
-        there = {
-            (exporter, group, entry.cls, resource): entry
-            for exporter, groups in session.resources.items()
-            for group, entries in groups.items()
-            for resource, entry in entries.items()
-        }
-        if match := place.unmatched(list(there)):
-            return f"exporter {match.exporter} with its {match.cls} is not there"
-        matching = {path: entry for path, entry in there.items() if place.hasmatch(path)}
-        if not matching:
-            return "it has no resources: `labgrid-client -p PLACE add-match` gives it some"
-        for (exporter, _, cls, _), entry in matching.items():
-            if STEADY.search(cls) and not entry.avail:
-                return f"the {cls} of exporter {exporter} is not available"
-        return ""
+    def _why_unusable(self, name: str) -> str:
+        return why_unusable(self._coordinator.session, name, tagless=self._selector.tagless)
 
-    def _give_up(self, places: dict[str, Any]) -> None:
+    def _check_time(self, places: dict[str, Any]) -> None:
+        """Raise `InfrastructureError` if no place has been usable for a while, or the wait is over."""
         now = time.monotonic()
-        # those reserved for others, too, who may wait for ours in turn
-        useless = {name: self._useless.get(name) or self._why_useless(name) for name in places}
-        if not all(useless.values()):
-            self._hopeful = now
-        elif now >= self._hopeful + self._grace:
-            reasons = "; ".join(f"place {name}: {why}" for name, why in useless.items())
-            raise InfrastructureError(f"no place for {self._wanted}: {reasons}", hint="is labgrid-exporter running?")
-        if self._tokens and now >= self._deadline:
+        # includes places reserved for others, who may wait for ours in turn
+        reasons = {name: self._refused.get(name) or self._why_unusable(name) for name in places}
+        if not all(reasons.values()):
+            self._usable_at = now
+        elif now >= self._usable_at + self._grace:
+            text = "; ".join(f"place {name}: {why}" for name, why in reasons.items())
+            raise InfrastructureError(f"no place for {self._selector}: {text}", hint="check that labgrid-exporter runs")
+        if self._reservations.tokens and now >= self._deadline:
             raise InfrastructureError(
-                f"no place for {self._wanted} within {self._terms.wait:g} s: {self._situation(places)}",
-                hint="wait longer with --place-wait; `labgrid-client who` and `reservations` tell of the others",
+                f"no place for {self._selector} within {self._terms.wait:g} s: {self._situation(places)}",
+                hint="wait longer with --place-wait; `labgrid-client who` and `reservations` show the other users",
             )
 
     def _leases(self) -> list[Lease]:
         return [lease for place in self._candidates().values() if (lease := leases.of(place))]
 
     def _situation(self, places: dict[str, Any]) -> str:
-        told = [
+        """Describe why each of the first `SHOWN` places is not free."""
+        found = [
             f"{name} is held by {holder(place)}" + (f", and {why}" if (why := self._why_not(name, places)) else "")
             for name, place in places.items()
             if place.acquired
         ]
-        told += [f"{name} is not taken: {why}" for name, why in self._useless.items()]
-        told += [
+        found += [f"{name} is not taken: {why}" for name, why in self._refused.items()]
+        found += [
             f"{name} is reserved for others"
             for name, place in places.items()
-            if not place.acquired and place.reservation and place.reservation not in self._tokens
+            if not place.acquired and place.reservation and place.reservation not in self._reservations.tokens
         ]
-        more = f", and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-        return "; ".join(told[:SHOWN]) + more
+        more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        return "; ".join(found[:SHOWN]) + more
 
-    async def _tell(self) -> None:
-        """Keep the reservations alive, forget those that are not, and tell of a new position."""
-        every = (await self._coordinator.ask("GetReservations")).reservations
-        known = {one.token for one in every}
-        self._tokens = [token for token in self._tokens if token in known]
-        if time.monotonic() > self._refreshed + REFRESH:
-            self._refreshed = time.monotonic()
-            for token in self._tokens:
-                with suppress(RequestRefused):
-                    await self._coordinator.ask("PollReservation", token=token)
-        places = self._candidates()
-        if position := self._position(every, places):
-            text = f"{position} waiting for {self._wanted}; {self._situation(places)}"
-            if text != self._said:
-                self._said = text
-                self._terms.tell(text)
-
-    def _position(self, every: Sequence[Any], places: dict[str, Any]) -> str:
-        """As "3rd of 5"; empty where nothing is waited for."""
-
-        def competes(one: Any) -> bool:
-            wanted = PlaceSelector(tags=tuple(one.filters["main"].filter.items()))
-            return one.state == WAITING and bool(wanted.among(places, ""))
-
-        queue = [one.token for one in sorted(every, key=lambda one: (-one.prio, one.created)) if competes(one)]
-        rank = next((rank for rank, token in enumerate(queue, 1) if token in self._tokens), None)
-        return f"{_ordinal(rank)} of {len(queue)}" if rank else ""
+    async def _report(self) -> None:
+        """Keep the reservations alive and report a new position in the queue."""
+        everyone, places = await self._reservations.refresh(), self._candidates()
+        if position := self._reservations.position(everyone, places):
+            text = f"{position} waiting for {self._selector}; {self._situation(places)}"
+            if text != self._reported:
+                self._reported = text
+                self._terms.report(text)
 
 
-def _ordinal(number: int) -> str:
-    teens = number % 100 in (11, 12, 13)
-    return f"{number}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
-
-
-def holder(place: Any) -> str:
-    """Who has a place, as far as is known."""
-    host, _, user = place.acquired.partition("/")
-    lease = leases.of(place)
-    return f"{user}@{host}" + (f", {lease.text}" if lease else ", who has acquired it by hand")
-
-
-async def _reserved(coordinator: Coordinator, tags: dict[str, str]) -> Any:
-    fields = {"filters": {"main": Reservation.Filter(filter=tags)}, "prio": 0.0}
-    return (await coordinator.ask("CreateReservation", **fields)).reservation
-
-
-async def withdraw(coordinator: Coordinator, token: str) -> None:
-    """Cancel a reservation, where it is still there, so that the next one in the queue has its place at once."""
-    with suppress(RequestRefused):
-        await coordinator.ask("CancelReservation", token=token)
-        # the coordinator looks who is next, then frees the place, and would look again up to 15 s later
-        again = await _reserved(coordinator, {"name": token})
-        await coordinator.ask("CancelReservation", token=again.token)
-
-
-async def tag(coordinator: Coordinator, name: str, value: str) -> None:
-    await coordinator.ask("SetPlaceTags", placename=name, tags={leases.TAG: value})
-
-
-def _locked(name: str) -> int | None:
-    """A lock that no other process of this user has, and that ends with this one; None where another has it."""
+def _lock(name: str) -> int | None:
+    """Lock a place against other processes of this user until this one ends; None if another holds the lock."""
     path = cache_root() / "places" / hashlib.sha256(name.encode()).hexdigest()[:16]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Places of a lab that tests may ask for, and on which terms they wait for one."""
+"""The selection of a lab's places by name or tags, and the terms of waiting for one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.text import printable_line
 
 WAIT = 600.0  # seconds
-KEY = re.compile(r"[a-z][a-z0-9_]+")  # as labgrid's tags have them
+KEY = re.compile(r"[a-z][a-z0-9_]+")  # of labgrid's tags
 
 
 class PlaceFailed(InfrastructureError):
-    """A place was acquired, but what it consists of cannot be used; `place` is its name."""
+    """A failure of the test bed at an acquired place; `place` is its name."""
 
     def __init__(self, place: str, cause: InfrastructureError) -> None:
         super().__init__(cause.message, hint=cause.hint, stage=cause.stage, evidence=cause.evidence, cause=cause.cause)
@@ -26,7 +26,7 @@ class PlaceFailed(InfrastructureError):
 
 @dataclass(frozen=True)
 class PlaceSelector:
-    """One place by its name or alias, or any one that has all `tags`; `tagless` where its board file is known."""
+    """One place by its name or alias, or any one with all `tags`; `tagless` if it needs no tag `board`."""
 
     name: str = ""
     tags: tuple[tuple[str, str], ...] = ()
@@ -36,12 +36,12 @@ class PlaceSelector:
         return self.name or ",".join(f"{key}={value}" for key, value in self.tags)
 
     def among(self, places: Mapping[str, Any], user: str) -> dict[str, Any]:
-        """Those of labgrid's `places`, by name, that will do; an alias may be one of `user` alone."""
+        """Return those of labgrid's `places` that match, by name; an alias may belong to `user` alone."""
         if not self.name:
             return {
                 name: place
                 for name, place in places.items()
-                if set(self.tags) <= {*place.tags.items(), ("name", name)}  # as the coordinator has it
+                if set(self.tags) <= {*place.tags.items(), ("name", name)}  # the coordinator's rule
             }
         if self.name in places:
             return {self.name: places[self.name]}
@@ -49,31 +49,30 @@ class PlaceSelector:
         return {name: place for name, place in places.items() if aliases & set(place.aliases)}
 
 
-def told(message: str) -> None:
-    """Say it on standard error."""
+def report(message: str) -> None:
+    """Print a message on standard error."""
     print(f"hil: {printable_line(message)}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How to get a place.
+    """The terms of waiting for a place.
 
-    `wait` is how many seconds to wait for one, 0 for not at all; `coordinator` is an address that wins over the board
-    file's and the environment's; `tell` is told what is waited for; `avoid` names places that have failed, with the
-    reason, the one that failed last at the end. They are taken only where no other place is usable, the one that
-    failed first before the others.
+    `wait` is the limit in seconds, 0 for no waiting. `coordinator` is an address that wins over the board file's and
+    the environment's. `report` receives messages about the wait. `avoid` names places that have failed, with the
+    reason, the latest at the end: they are taken only if no other place is usable, the earliest first.
     """
 
     wait: float = WAIT
     coordinator: str | None = None
-    tell: Callable[[str], None] = told
+    report: Callable[[str], None] = report
     avoid: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse(name: str) -> PlaceSelector | None:
-    """What `place:NAME` or `+TAG=VALUE[,TAG=VALUE]` asks for; None for a board that is named by itself.
+    """Parse `place:NAME` or `+TAG=VALUE[,TAG=VALUE]`; return None for a board's own name.
 
-    `place:` alone is the place that LG_PLACE names. Raises `ConfigurationError`.
+    `place:` alone selects the place in LG_PLACE. Raises `ConfigurationError`.
     """
     if name.startswith("place:"):
         if place := name.removeprefix("place:") or os.environ.get("LG_PLACE", ""):
@@ -86,8 +85,8 @@ def parse(name: str) -> PlaceSelector | None:
         key, _, value = pair.partition("=")
         if not KEY.fullmatch(key) or not value or "=" in value or key in tags:
             raise ConfigurationError(
-                f"{name}: {pair!r} is no tag to look for",
-                hint="give +TAG=VALUE or +TAG=VALUE,TAG=VALUE, each TAG of two or more of a-z, 0-9 and _; "
+                f"{name}: {pair!r} is not TAG=VALUE",
+                hint="give +TAG=VALUE or +TAG=VALUE,TAG=VALUE, each TAG once, of two or more of a-z, 0-9 and _; "
                 "`labgrid-client -v places` shows the tags",
             )
         tags[key] = value
@@ -95,5 +94,5 @@ def parse(name: str) -> PlaceSelector | None:
 
 
 def address(given: str | None, of_file: str | None = None) -> str:
-    """Where the coordinator is: what was given by hand, else in the board file, else LG_COORDINATOR."""
+    """Return the coordinator's address: the `given` one, else the board file's, else LG_COORDINATOR."""
     return given or of_file or os.environ.get("LG_COORDINATOR") or "127.0.0.1:20408"

@@ -17,7 +17,7 @@ from hil.plugin.session import SESSION, Session
 
 if TYPE_CHECKING:  # at run time only where a board is used: collecting tests must stay quick
     from hil.board.board import Board
-    from hil.board.stages import BootReport
+    from hil.board.boot_report import BootReport
     from hil.console import Console
     from hil.guest import Guest
     from hil.measure import Measure

@@ -152,7 +152,7 @@ def _stable_name(item: pytest.Item, selection: BoardSelection | None, board: str
 
 def _fatal(board: Board, start: int) -> bool:
     """Return whether the console has a fatal message, such as a panic, since the offset `start`."""
-    from hil.board.stages import diagnose
+    from hil.board.diagnosis import diagnose
 
     manifest = board.manifest
     with suppress(HilError, OSError, ValueError):  # the line is gone

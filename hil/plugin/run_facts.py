@@ -65,7 +65,9 @@ class RunFacts:
             "image sha256": image.digest,
             "hypervisor": board.manifest.hypervisor,
         }
-        self.facts["snapshots"] = f"none: {board.unsaved}" if board.unsaved else "restored from a snapshot"
+        self.facts["snapshots"] = (
+            f"none: {board.no_snapshot_reason}" if board.no_snapshot_reason else "restored from a snapshot"
+        )
         self._clocks[board.incarnation] = board.clock
         self.facts["clock"] = "; ".join(dict.fromkeys(self._clocks.values()))
         if board.virtual is None:  # in virtual time no line delays; the facts of the link in real time stay

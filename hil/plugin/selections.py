@@ -65,13 +65,13 @@ class BoardSelections:
         """Return whether the board can run in virtual time: it is emulated, and this host has a C compiler."""
         if selection.name not in self._virtual:
             from hil.board import boardfile
-            from hil.qemu import virtual_time
+            from hil.qemu import lockstep
 
             try:
-                emulated = not selection.place and boardfile.emulated(boardfile.find(selection.name))
+                emulated = not selection.place and boardfile.emulated(find(selection.name))
             except HilError:  # the first test on the board raises it
                 emulated = False
-            self._virtual[selection.name] = emulated and virtual_time.compiler() is not None
+            self._virtual[selection.name] = emulated and lockstep.compiler() is not None
             if emulated and not self._virtual[selection.name]:
                 text = f"tests that judge time run in real time on {selection}: there is no C compiler"
                 item.warn(pytest.PytestWarning(f"{text} (apt-get install gcc libc6-dev)"))

@@ -137,7 +137,7 @@ class Session:
         terms = Terms(
             wait=option.place_wait,
             coordinator=getattr(option, "lg_coordinator", None),
-            tell=self._report,
+            report=self._report,
             avoid=self._avoid,
         )
 
@@ -154,7 +154,7 @@ class Session:
             seed=selection.seed,
             snapshots=not option.no_snapshots,
             health_check=self._check_health,
-            account=account,
+            on_attempt=account,
             terms=terms,
         )
         return board
@@ -204,7 +204,7 @@ class Session:
                 board.off()
 
     def _fresh(self, board: Board) -> str:
-        return self.config.option.fresh or ("session" if board.unsaved else "test")
+        return self.config.option.fresh or ("session" if board.no_snapshot_reason else "test")
 
     def _is_ready(self, board: Board, item: pytest.Item) -> bool:
         """Return whether the board is up, as fresh as --fresh requests, and healthy."""
@@ -223,7 +223,7 @@ class Session:
 
     def _bring_up(self, board: Board, item: pytest.Item) -> None:
         self._refuse_dead(board)
-        reason = board.unsaved
+        reason = board.no_snapshot_reason
         try:
             with self._uncaptured():  # shows the progress of a build, which the first use of an image may need
                 image = board.image()
@@ -232,8 +232,10 @@ class Session:
             self._dead[board.incarnation] = error
             raise
         self._dead.pop(board.incarnation, None)
-        if board.unsaved != reason:
-            item.warn(pytest.PytestWarning(f"{board.name} is booted, not restored: no snapshot: {board.unsaved}"))
+        if board.no_snapshot_reason != reason:
+            item.warn(
+                pytest.PytestWarning(f"{board.name} is booted, not restored: no snapshot: {board.no_snapshot_reason}")
+            )
         self.facts.note_board(board, image, self.guest(board))
 
     def _refuse_dead(self, board: Board) -> None:

@@ -1,1 +1,1 @@
-"""The emulator: its process, its monitor, snapshots, and virtual time."""
+"""The emulator: its process, its monitor, snapshots, virtual time and its determinism check."""

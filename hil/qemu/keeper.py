@@ -1,8 +1,8 @@
-"""The process that keeps a child (QEMU) exactly as long as its owner wants it.
+"""The process that keeps a child (QEMU) alive exactly as long as its owner lives.
 
-Runs as a script of its own: `python -I -S keeper.py LIFELINE_FD CHILD_FDS -- COMMAND...`. The child
-is killed when the owner closes its end of the lifeline or dies in any way, kill -9 included; when the
-child ends first, its wait status is sent over the lifeline and the keeper ends.
+Runs as a script: `python -I -S keeper.py LIFELINE_FD CHILD_FDS -- COMMAND...`. The child is killed when the owner
+closes its end of the lifeline or dies, also by kill -9. When the child ends first, the keeper sends its wait status
+over the lifeline and ends.
 """
 
 import os
@@ -22,7 +22,7 @@ def main(lifeline: int, child_fds: list[int], command: list[str]) -> None:
         os._exit(127)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: os.kill(child, signal.SIGKILL))
-    for fd in child_fds:  # else the other ends would not see the child's end
+    for fd in child_fds:  # otherwise the other ends would not see that the child has ended
         os.close(fd)
     poll = select.poll()
     poll.register(os.pidfd_open(child), select.POLLIN)

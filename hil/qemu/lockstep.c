@@ -1,28 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A console in lock step with virtual time, inside QEMU's own process (LD_PRELOAD; stock QEMU, -icount).
+ * Keeps QEMU's console in lock step with virtual time, inside QEMU's process (LD_PRELOAD; stock QEMU, -icount).
  *
- * QEMU sends each byte that the guest's UART puts out with sendmsg(), in the thread of the virtual CPU and at an
- * exact virtual instant. After a byte that ends a line or a prompt this function does not return until the host
- * has said what to type, if anything. So virtual time stands still while the host thinks, and what is typed
- * arrives at a virtual instant that depends on nothing but the guest and the seed: up to 10 ms after the pause, so
- * that other seeds meet other phases of the guest's timers. It reaches the UART at the pace of a line of 115200
- * baud, by a timer of virtual time.
+ * QEMU sends each byte of the guest's UART with sendmsg(), in the thread of the virtual CPU, at an exact virtual
+ * instant. After a byte that ends a line or a prompt, sendmsg() does not return before the host has answered with the
+ * bytes to type, if any. Virtual time stands still meanwhile, so typed bytes arrive at a virtual instant that depends
+ * on guest and seed only: up to 10 ms after the pause, at the pace of 115200 baud, by a timer of virtual time.
  *
- * And QEMU's main thread is kept from a race that would let the host's scheduling into virtual time, see "turns".
+ * The host gives each stretch of virtual time a limit. A machine without a pause by then pauses at exactly the limit.
+ * A stopped or restored machine pauses before it continues. The monitor's `stop` takes effect at an exact instant when
+ * the host answers a pause with HOLD: directly after its byte.
  *
- * The host gives each stretch of virtual time a limit. A machine that has put out nothing to pause at by then pauses at
- * exactly that instant, so a wait that ends without what it waited for repeats to the bit, too.
- *
- * A machine that was stopped, or restored, pauses before it goes on. The monitor's `stop` takes effect at an exact
- * instant when it comes at a pause that the host answers with HOLD: right behind that byte.
- *
- * Environment: HIL_LOCKSTEP="CONSOLE_FD CONTROL_FD STAMPS_FD SEED [PROMPT...]", prompts in hexadecimal; "probe"
- * only tells on stderr: "lock step", or with status 3 what this QEMU does not export.
- * CONTROL_FD, a stream socket: to the host a `struct pause` for each pause; from the host a u64, the virtual instant of
- * the limit, a u32, the number of bytes to type (0: just go on), and these bytes, or HOLD for the number. What comes at any other time is typed as soon as possible and
- * counted: the run is not exact any more.
- * STAMPS_FD: text, `virtual ns <TAB> offset` for the first and the last byte of each line.
+ * Environment: HIL_LOCKSTEP="CONSOLE_FD CONTROL_FD STAMPS_FD SEED [PROMPT...]", prompts in hexadecimal. "probe" only
+ * reports on stderr: "lock step", or with status 3 the symbol that this QEMU does not export.
+ * CONTROL_FD, a stream socket: a `struct pause` to the host for each pause; from the host the virtual instant of the
+ * limit (u64), the number of bytes to type (u32; 0 for none) and the bytes, or HOLD instead of the number. A message
+ * outside of a pause is handled as soon as possible and counted: the run is not exact any more.
+ * STAMPS_FD: text, `virtual ns <TAB> offset` of the first and the last byte of each line.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -42,18 +36,18 @@ enum {
 	REALTIME = 0,         /* QEMU_CLOCK_REALTIME */
 	VIRTUAL = 1,          /* QEMU_CLOCK_VIRTUAL */
 	BYTE_NS = 86806,      /* 10 bits at 115200 baud */
-	THINK_NS = 10000000,  /* what is typed comes at most so long after the pause */
-	LOOK_NS = 10000000,   /* so often without output it is seen whether the host wants something */
-	DUE_NS = 5000000,     /* so often the main thread looks for timers of the host's time */
+	THINK_NS = 10000000,  /* longest delay of typed bytes after the pause */
+	LOOK_NS = 10000000,   /* period of looking for messages while there is no output */
+	DUE_NS = 5000000,     /* period in which the main thread looks for due timers of host time */
 	PROMPTS = 16,
 	PROMPT_MAX = 64,
 };
-#define HOLD UINT32_MAX /* go on, but no further than to where the main thread stops the processor */
+#define HOLD UINT32_MAX /* continue only up to the stop by the main thread */
 
 struct pause {
 	uint64_t offset;     /* bytes put out so far */
 	uint64_t virtual_ns;
-	uint64_t loose;      /* messages that were not awaited */
+	uint64_t loose;      /* messages outside of pauses */
 };
 
 union work { /* QEMU's run_on_cpu_data */
@@ -90,7 +84,7 @@ static size_t prompt_length[PROMPTS], prompts;
 static char recent[PROMPT_MAX]; /* the last bytes put out */
 static uint64_t offset, loose, chance;
 static bool line_start = true;
-static uint8_t *typed; /* still to be given to the UART */
+static uint8_t *typed; /* not yet passed to the UART */
 static size_t typed_at, typed_end;
 
 static _Noreturn void die(const char *what)
@@ -146,7 +140,7 @@ static void stamp(uint64_t at)
 	dprintf(stamps, "%lld\t%llu\n", (long long)clock_get_ns(VIRTUAL), (unsigned long long)at);
 }
 
-/* The next of the seed's numbers (SplitMix64, Steele et al. 2014). */
+/* SplitMix64 (Steele et al. 2014). */
 static uint64_t next_chance(void)
 {
 	uint64_t z = chance += 0x9e3779b97f4a7c15;
@@ -156,19 +150,19 @@ static uint64_t next_chance(void)
 }
 
 /*
- * Turns. When the guest waits for an interrupt, QEMU's main thread sets virtual time forward to the next timer. It sees
- * that the processor has halted before the processor's thread has accounted for what it executed last; a main thread
- * that happens to look in between sets time too far, by as much as that was (seen with 7.2, one long input in ten on an
- * overloaded host). So the main thread may leave its poll only while the processor's thread waits, with all accounted
- * for: until it is woken, or until the host has answered. While the guest computes, the monitor waits. The processor
- * executes nothing while a timer of the host's time is due, so the main thread may then serve that.
+ * Turns: main thread and processor thread alternate. When the guest waits for an interrupt, QEMU's main thread sets
+ * virtual time forward to the next timer. It may see the halted processor before the processor thread has accounted
+ * for its last instructions, and then sets time too far by these (seen with 7.2, one long input in ten on an overloaded
+ * host). So the main thread leaves its poll only while the processor thread waits, with everything accounted for: until
+ * it is woken, or until the host has answered. The monitor waits while the guest computes. The processor executes
+ * nothing while a timer of host time is due, so the main thread may then serve that timer.
  */
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turned = PTHREAD_COND_INITIALIZER;
-static pthread_cond_t *halted; /* what the processor's thread waits for; NULL while it runs */
-static pid_t processor;        /* its thread */
+static pthread_cond_t *halted; /* the condition that the processor thread waits for; NULL while it runs */
+static pid_t processor;        /* its thread id */
 static bool pausing, main_at_work;
-static bool main_waits;        /* for the processor to stop */
+static bool main_waits;        /* for the stop of the processor */
 
 static bool in_main_thread(void)
 {
@@ -184,7 +178,7 @@ static void set_main(bool at_work, bool waits)
 	pthread_mutex_unlock(&turn);
 }
 
-/* The processor's thread holds on until the main thread waits for it to stop. Without QEMU's lock meanwhile. */
+/* In the processor thread, without QEMU's lock: waits until the main thread waits for the stop. */
 static void await_stop(void)
 {
 	unlock();
@@ -198,7 +192,7 @@ static void await_stop(void)
 	lock(__FILE__, __LINE__);
 }
 
-/* Takes one message of the host; waits for it. */
+/* Waits for one message of the host and handles it. */
 static void take_message(void)
 {
 	uint64_t limit;
@@ -233,7 +227,7 @@ static bool message_waits(void)
 	return poll(&ready, 1, 0) > 0;
 }
 
-/* What nobody waited for: at some virtual instant, not at a certain one. */
+/* Messages outside of a pause: handled at an arbitrary virtual instant. */
 static void take_loose(void)
 {
 	while (message_waits()) {
@@ -277,13 +271,13 @@ static void no_work(void *cpu, union work unused)
 }
 
 /*
- * The processor's thread pauses, before it executes anything more. The main thread would set virtual time forward
- * meanwhile where the guest waits for an interrupt; it does not as long as other work waits for the processor.
+ * Makes the processor thread pause before its next instruction. The second work item keeps the main thread from setting
+ * virtual time forward meanwhile: it does not while work is queued for the processor.
  */
 static void reach_limit(void *unused)
 {
 	union work nothing = {unused};
-	if (clock_get_ns(VIRTUAL) < limit_ns) /* that of an earlier stretch */
+	if (clock_get_ns(VIRTUAL) < limit_ns) /* the limit of an earlier stretch */
 		return;
 	queue_work(get_cpu(0), pause_at_limit, nothing);
 	queue_work(get_cpu(0), no_work, nothing);
@@ -311,7 +305,7 @@ static bool decision_point(char byte)
 	return false;
 }
 
-/* The pause begins, or ends once the main thread has done what it may have begun meanwhile. */
+/* Begins the pause, or ends it after the current work of the main thread. */
 static void set_pausing(bool value)
 {
 	pthread_mutex_lock(&turn);
@@ -322,7 +316,7 @@ static void set_pausing(bool value)
 	pthread_mutex_unlock(&turn);
 }
 
-/* Virtual time stands still in here. Without QEMU's lock, so that its monitor answers meanwhile. */
+/* Virtual time stands still in here. Runs without QEMU's lock, so that the monitor answers. */
 static void wait_for_host(void)
 {
 	if (!chardev)
@@ -344,7 +338,7 @@ static void wait_for_host(void)
 __attribute__((visibility("default"))) int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *limit,
 						 const sigset_t *mask)
 {
-	if (console < 0 || !in_main_thread() || locked()) /* the last in the middle of its work */
+	if (console < 0 || !in_main_thread() || locked()) /* locked: in the middle of its work */
 		return next_ppoll(fds, count, limit, mask);
 	set_main(false, false);
 	int ready = next_ppoll(fds, count, limit, mask), error = errno;
@@ -375,7 +369,7 @@ __attribute__((visibility("default"))) int pthread_cond_wait(pthread_cond_t *con
 	}
 	pthread_mutex_lock(&turn);
 	if (!processor)
-		processor = gettid(); /* the first to wait, for the machine's start */
+		processor = gettid(); /* the first to wait: for the start of the machine */
 	bool ours = processor == gettid();
 	if (ours) {
 		halted = condition;
@@ -389,7 +383,7 @@ __attribute__((visibility("default"))) int pthread_cond_wait(pthread_cond_t *con
 	return result;
 }
 
-/* Who wakes the processor's thread ends its turn here, not it itself when it comes to run. */
+/* Ends the wait in the waking thread, not later when the processor thread is scheduled. */
 static void note_wake(const pthread_cond_t *condition)
 {
 	pthread_mutex_lock(&turn);
@@ -420,7 +414,7 @@ static void put_out(char byte)
 		stamp(offset);
 	struct iovec piece = {&byte, 1};
 	struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
-	while (next_sendmsg(console, &message, 0) != 1) { /* a full socket: the reader is slow, the guest is not told */
+	while (next_sendmsg(console, &message, 0) != 1) { /* a full socket: wait for the reader, unnoticed by the guest */
 		struct pollfd room = {.fd = console, .events = POLLOUT};
 		if (errno != EAGAIN && errno != EINTR)
 			return;
@@ -461,7 +455,7 @@ static void read_prompt(const char *digits)
 	prompt_length[prompts++] = length;
 }
 
-/* The C library's own; of those of conditions there are two versions on some architectures. */
+/* The C library's function. Some architectures have two versions of the condition functions. */
 static void *following(const char *name)
 {
 	void *found = dlvsym(RTLD_NEXT, name, "GLIBC_2.3.2");
@@ -479,7 +473,7 @@ __attribute__((constructor)) static void load(void)
 	if (!setting)
 		return;
 	if (!dlsym(RTLD_DEFAULT, "qemu_chr_find") && strcmp(setting, "probe") != 0)
-		return; /* a program on the way to QEMU */
+		return; /* a program that executes QEMU */
 	find_symbols();
 	if (strcmp(setting, "probe") == 0) {
 		fputs("lock step", stderr);

@@ -1,4 +1,4 @@
-"""QEMU's monitor: one connection for QEMU's whole life, all events kept."""
+"""QEMU's monitor: one QMP connection for the life of the process."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
 from hil.errors import InfrastructureError
 
 T = TypeVar("T")
-STATE_LIMIT = 15.0  # seconds to take or give a machine's state, some 100 KB without its memory
-CONNECT_LIMIT = 20.0  # seconds: QEMU reads its images (some 100 MB) before it greets
+STATE_LIMIT = 15.0  # seconds to read or write a machine's state, some 100 KB without its memory
+CONNECT_LIMIT = 20.0  # seconds: QEMU reads its images (some 100 MB) before its greeting
 EVENTS_KEPT = 1000
 
 
 class MigrationError(QMPError):
-    """QEMU could not save, or take over, a machine's state."""
+    """Failure of QEMU to save or restore a machine's state."""
 
 
 @dataclass(frozen=True)
 class MonitorEvent:
-    """A QMP event with the host's monotonic stamp, in ns, of its arrival."""
+    """A QMP event; `time_ns` is the monotonic time of its arrival on the host."""
 
     name: str
     time_ns: int
@@ -37,7 +37,7 @@ class MonitorEvent:
 
 
 class Monitor:
-    """A QMP session over a connected socket; its loop runs in a thread, so events are never missed."""
+    """A QMP session over a connected socket. Its event loop runs in a thread, so no event is missed."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.events: collections.deque[MonitorEvent] = collections.deque(maxlen=EVENTS_KEPT)
@@ -64,7 +64,7 @@ class Monitor:
 
     @property
     def version(self) -> tuple[int, int, int]:
-        """QEMU's version out of its greeting. Raises `InfrastructureError` for a greeting without one."""
+        """Return QEMU's version from its greeting. Raises `InfrastructureError` for a greeting without one."""
         try:
             numbers: Any = self._client.greeting.QMP.version["qemu"]  # type: ignore[union-attr]
             return int(numbers["major"]), int(numbers["minor"]), int(numbers["micro"])
@@ -72,40 +72,40 @@ class Monitor:
             raise InfrastructureError("the greeting of QEMU's monitor has no version") from error
 
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = 10.0) -> Any:
-        """Run a QMP command and return its answer, waiting `timeout` seconds at most.
+        """Run a QMP command and return its answer.
 
-        Raises `InfrastructureError` when QEMU refuses, is gone or does not answer.
+        Raises `InfrastructureError` if QEMU refuses, has ended or does not answer within `timeout` seconds.
         """
         return self._call(self._client.execute(command, dict(arguments or {})), timeout, repr(command))
 
     def begin(self, command: str) -> Callable[[], Any]:
-        """Send a QMP command; what is returned waits for its answer, as `execute` does."""
+        """Send a QMP command and return a function that waits for its answer as `execute` does."""
         answer = self._run(self._client.execute(command), repr(command))
         return lambda: self._answer(answer, 10.0, repr(command))
 
     def state(self) -> bytes:
-        """The state of processors and devices of a stopped machine whose memory is in a file. Raises as `execute`."""
-        return self._call(self._take_state(), STATE_LIMIT, "the saving of the machine's state")
+        """Return the state of the stopped machine's processors and devices, without memory. Raises as `execute`."""
+        return self._call(self._read_state(), STATE_LIMIT, "saving the machine's state")
 
     def put_state(self, state: bytes) -> None:
-        """Give a machine that was started for it (`-incoming defer`) a `state`. Raises as `execute`."""
-        self._call(self._give_state(state), STATE_LIMIT, "the restoring of the machine's state")
+        """Restore `state` in a machine started with `-incoming defer`. Raises as `execute`."""
+        self._call(self._write_state(state), STATE_LIMIT, "restoring the machine's state")
 
-    async def _take_state(self) -> bytes:
+    async def _read_state(self) -> bytes:
         state = bytearray()
         async with self._migration("migrate") as line:
             while data := await self._loop.sock_recv(line, 1 << 20):
                 state += data
         return bytes(state)
 
-    async def _give_state(self, state: bytes) -> None:
+    async def _write_state(self, state: bytes) -> None:
         async with self._migration("migrate-incoming") as line:
             await self._loop.sock_sendall(line, state)
             line.shutdown(socket.SHUT_WR)
 
     @contextlib.asynccontextmanager
     async def _migration(self, command: str) -> AsyncIterator[socket.socket]:
-        """Begin a migration over the socket that is given, and see that it succeeds. Memory in files is left out."""
+        """Migrate over the socket that this yields, without memory in files, and check that it succeeds."""
         listener = EventListener("MIGRATION")
         ours, theirs = socket.socketpair()
         with ours, self._client.listen(listener):
@@ -113,9 +113,9 @@ class Monitor:
             with theirs:
                 self._client.send_fd_scm(theirs.fileno())
                 await self._client.execute("getfd", {"fdname": "hil-state"})
-            wanted = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
-            await self._client.execute("migrate-set-capabilities", {"capabilities": wanted})
-            # a network is told of a move by timers of the host's time, which a machine in virtual time must not have
+            capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
+            await self._client.execute("migrate-set-capabilities", {"capabilities": capabilities})
+            # announcements to the network use timers in host time, which a machine in virtual time must not have
             await self._client.execute("migrate-set-parameters", {"announce-rounds": 0})
             await self._client.execute(command, {"uri": "fd:hil-state"})
             yield ours
@@ -124,14 +124,14 @@ class Monitor:
                 if data["status"] == "completed":
                     return
                 if data["status"] in ("failed", "cancelled"):
-                    told: Any = await self._client.execute("query-migrate")
-                    raise MigrationError(told.get("error-desc", data["status"]))
+                    result: Any = await self._client.execute("query-migrate")
+                    raise MigrationError(result.get("error-desc", data["status"]))
 
     def close(self) -> None:
-        """End the session and its thread; harmless when QEMU is gone already."""
+        """End the session and its thread, also after QEMU has ended."""
         if self._loop.is_closed():
             return
-        with contextlib.suppress(Exception):  # whatever the library has against it, the session is over
+        with contextlib.suppress(Exception):  # whatever the library raises, the session is over
             asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(2.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(2.0)
@@ -139,7 +139,7 @@ class Monitor:
             self._loop.close()
 
     async def _stop(self) -> None:
-        # the library asserts where a session ends that is still being made
+        # the library fails an assertion if the session is still being established
         with contextlib.suppress(Exception):
             await self._client.disconnect()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -147,14 +147,14 @@ class Monitor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _call(self, what: Coroutine[Any, Any, T], timeout: float, name: str) -> T:
-        return self._answer(self._run(what, name), timeout, name)
+    def _call(self, work: Coroutine[Any, Any, T], timeout: float, name: str) -> T:
+        return self._answer(self._run(work, name), timeout, name)
 
-    def _run(self, what: Coroutine[Any, Any, T], name: str) -> concurrent.futures.Future[T]:
+    def _run(self, work: Coroutine[Any, Any, T], name: str) -> concurrent.futures.Future[T]:
         if self._loop.is_closed():
-            what.close()
-            raise InfrastructureError(f"QEMU's monitor is closed; {name} cannot be run")
-        return asyncio.run_coroutine_threadsafe(what, self._loop)
+            work.close()
+            raise InfrastructureError(f"cannot run {name}: QEMU's monitor is closed")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     @staticmethod
     def _answer(future: concurrent.futures.Future[T], timeout: float, name: str) -> T:
@@ -162,7 +162,7 @@ class Monitor:
             return future.result(timeout)
         except ExecuteError as error:
             raise InfrastructureError(f"QEMU refused {name}: {error}") from error
-        except Exception as error:  # of the library's own kinds, asserts among them: all mean the monitor
+        except Exception as error:  # the library raises many kinds, assertion errors included
             if isinstance(error, TimeoutError) and not future.done():
                 future.cancel()
                 raise InfrastructureError(f"QEMU's monitor did not answer {name} in {timeout:g} s") from None

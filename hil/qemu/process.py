@@ -1,4 +1,4 @@
-"""A running QEMU: started, watched and ended without leaving anything behind."""
+"""A QEMU process: started, watched and ended without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -19,56 +19,43 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import tools
 from hil.host.processes import Process, start_script, tied
 from hil.qemu import keeper
+from hil.qemu.lockstep import LockstepConfig
 from hil.qemu.monitor import MigrationError, Monitor
 
 DEATH_LIMIT = 5.0  # seconds for a killed QEMU to be gone (it unmaps some GB)
-OBITUARY_LIMIT = 1.0  # seconds from the end of the monitor to the exit status
-CRASHES = (signal.SIGABRT, signal.SIGSEGV)  # QEMU's own; what else ends it comes from outside
+EXIT_LIMIT = 1.0  # seconds from the end of the monitor to the exit status
+CRASHES = (signal.SIGABRT, signal.SIGSEGV)  # raised by QEMU itself; other signals come from outside
 
 
 class StateRefused(InfrastructureError):
-    """QEMU does not take the state of a machine: the state is bad, or is of another QEMU."""
-
-
-@dataclass(frozen=True)
-class LockstepConfig:
-    """What keeps a machine's console in lock step: the preload library, seed, prompts, and the file for its stamps.
-
-    `past` is the history of the snapshot that it is restored from.
-    """
-
-    library: Path
-    seed: int
-    prompts: tuple[bytes, ...]
-    stamps: Path
-    past: str = ""
+    """A machine state that QEMU does not accept: it is damaged or of another QEMU."""
 
 
 @dataclass(frozen=True)
 class MachineMemory:
-    """RAM of `size` bytes in the open `file`: shared with it, or a `private` copy of it, made page by page on write."""
+    """RAM of `size` bytes in the open `file`: shared with it, or a `private` copy made page by page on write."""
 
     size: int
     file: int
     private: bool = False
 
-    def arguments(self, file: str) -> list[str]:
+    def arguments(self) -> list[str]:
         share = "off" if self.private else "on"
-        backend = f"memory-backend-file,id=hil-memory,size={self.size},mem-path=/proc/self/fd/{file},share={share}"
-        return ["-object", backend, "-machine", "memory-backend=hil-memory"]
+        path = f"/proc/self/fd/{self.file}"
+        backend = f"memory-backend-file,id=hil-memory,size={self.size},mem-path={path},share={share}"
+        return ["-object", backend, "-machine", "memory-backend=hil-memory", *["-incoming", "defer"] * self.private]
 
 
 class Qemu:
     """One QEMU process with its serial line and its monitor.
 
-    Both are socket pairs handed over at start: no path, no port, nothing to clean up. `command` is
-    the machine's command line; `log` takes QEMU's own output. Raises `ConfigurationError` where the
-    emulator is missing or older than `oldest` ("7.2"), `InfrastructureError` where it does not start.
-    With `stepping` its console is kept in lock step with virtual time, see `lockstep`. With `memory` its RAM is
-    there; a machine with a private one waits for its state, see `restore`.
+    Both are socket pairs passed at start: no path, no port, nothing to clean up. `command` is the machine's command
+    line; `log` receives QEMU's output. `lockstep` keeps the console in lock step with virtual time. `memory` holds the
+    RAM; a machine with private memory waits for `restore`. Raises `ConfigurationError` if the emulator is missing or
+    older than `oldest` ("7.2"), `InfrastructureError` if it does not start.
 
-    The machine executes nothing before `go_on` (in lock step not beyond its first line): one that prints while nobody
-    reads its console fills the socket (278 bytes, one at a time), and then its monitor does not answer either.
+    The machine executes nothing before `power_on` (in lock step nothing after its first line). Otherwise its output
+    could fill the console's socket (278 bytes, one at a time) before anybody reads it, and then the monitor hangs too.
     """
 
     def __init__(
@@ -77,73 +64,79 @@ class Qemu:
         *,
         log: Path,
         oldest: str,
-        stepping: LockstepConfig | None = None,
+        lockstep: LockstepConfig | None = None,
         memory: MachineMemory | None = None,
     ) -> None:
         emulator = shutil.which(command[0])
         if emulator is None:
             raise ConfigurationError(
                 f"{command[0]} is not installed or not in PATH",
-                hint=f"{tools.install_hint(command[0])}; `hil doctor` shows what else is missing",
+                hint=f"{tools.install_hint(command[0])}; `hil doctor` lists what else is missing",
             )
         self.log = log
         self.memory = memory
-        self.command = (emulator, *command[1:], *self._plumbing("FD", "FD"))
+        self.command = (emulator, *command[1:], *_plumbing("FD", "FD"))
+        self.lockstep: Lockstep | None = None
         self._status: str | None = None
         self._exit: int | None = None
+        self._waits = lockstep is None and not (memory is not None and memory.private)
         console, guest_end = socket.socketpair()
         monitor, qmp_end = socket.socketpair()
-        self._lifeline, theirs = socket.socketpair()
-        self.lockstep: Lockstep | None = None
+        self._lifeline, keeper_end = socket.socketpair()
         fds = [guest_end.fileno(), qmp_end.fileno()]
-        argv = [emulator, *command[1:], *self._plumbing(*map(str, fds))]
+        argv = [emulator, *command[1:], *_plumbing(*map(str, fds))]
         if memory is not None:
             fds.append(memory.file)
-            argv += memory.arguments(str(memory.file)) + ["-incoming", "defer"] * memory.private
-        self._waits = stepping is None and not (memory is not None and memory.private)
+            argv += memory.arguments()
         argv += ["-S"] * self._waits
-        with contextlib.ExitStack() as handed_over:
-            for end in (guest_end, qmp_end, theirs):
-                handed_over.enter_context(end)
+        with contextlib.ExitStack() as passed:
+            for end in (guest_end, qmp_end, keeper_end):
+                passed.enter_context(end)
             log.touch(mode=0o600)
-            output = handed_over.enter_context(log.open("wb"))
-            if stepping is not None:
+            output = passed.enter_context(log.open("wb"))
+            if lockstep is not None:
                 control, step_end = socket.socketpair()
-                handed_over.enter_context(step_end)
-                stepping.stamps.touch(mode=0o600)
-                stamps = handed_over.enter_context(stepping.stamps.open("ab"))
-                self.lockstep = Lockstep(control, stepping.stamps, stepping.past)
-                library = handed_over.enter_context(stepping.library.open("rb"))
+                passed.enter_context(step_end)
+                lockstep.stamps.touch(mode=0o600)
+                stamps = passed.enter_context(lockstep.stamps.open("ab"))
+                self.lockstep = Lockstep(control, lockstep.stamps, lockstep.history)
+                library = passed.enter_context(lockstep.library.open("rb"))
                 fds += [library.fileno(), step_end.fileno(), stamps.fileno()]
-                numbers = (fds[0], *fds[-2:], stepping.seed)
-                words = " ".join([*map(str, numbers), *(prompt.hex() for prompt in stepping.prompts)])
+                numbers = (fds[0], *fds[-2:], lockstep.seed)
+                words = " ".join([*map(str, numbers), *(prompt.hex() for prompt in lockstep.prompts)])
                 argv = ["env", f"LD_PRELOAD=/proc/self/fd/{library.fileno()}", f"HIL_LOCKSTEP={words}", *argv]
             self._keeper = start_script(
                 Path(keeper.__file__),
-                *(str(theirs.fileno()), ",".join(map(str, fds)), "--"),
+                *(str(keeper_end.fileno()), ",".join(map(str, fds)), "--"),
                 *tied(argv),  # it dies even when the keeper itself is killed
-                fds=[*fds, theirs.fileno()],
+                fds=[*fds, keeper_end.fileno()],
                 output=output,
             )
         self.console_port = console.detach()
+        self._connect(monitor)
+        self._check_version(oldest)
+
+    def _connect(self, monitor: socket.socket) -> None:
         try:
             self.monitor = Monitor(monitor)
         except BaseException as error:
-            story = self.exit_reason(OBITUARY_LIMIT)
-            activity = "" if story else self._activity()
+            reason = self.exit_reason(EXIT_LIMIT)
+            activity = "" if reason else self._activity()
             self._end_keeper()
             self._close_console()
             monitor.close()
             if isinstance(error, InfrastructureError):
-                what = f"QEMU did not start: {story}" if story else f"{error.message}; {activity}"
-                raise InfrastructureError(what, hint=f"its output: {log}") from error
+                message = f"QEMU did not start: {reason}" if reason else f"{error.message}; {activity}"
+                raise InfrastructureError(message, hint=f"its output: {self.log}") from error
             raise
-        wanted = tuple(int(part) for part in oldest.split("."))
-        if self.monitor.version[: len(wanted)] < wanted:
-            found = ".".join(map(str, self.monitor.version))
+
+    def _check_version(self, oldest: str) -> None:
+        required = tuple(int(part) for part in oldest.split("."))
+        if self.monitor.version[: len(required)] < required:
+            version = self.version
             self.abandon()
             raise ConfigurationError(
-                f"{emulator} is version {found}; the image needs {oldest} or later",
+                f"{self.command[0]} is version {version}; the image needs {oldest} or later",
                 hint="install a newer QEMU (Debian 12 has 7.2) or put it first in PATH",
             )
 
@@ -156,14 +149,6 @@ class Qemu:
         os.close(self.console_port)
         if self.lockstep is not None:
             self.lockstep.close()
-
-    @staticmethod
-    def _plumbing(console: str, monitor: str) -> list[str]:
-        return [
-            *("-display", "none", "-no-user-config", "-nodefaults"),
-            *("-chardev", f"socket,id=hil-console,fd={console}", "-serial", "chardev:hil-console"),
-            *("-chardev", f"socket,id=hil-qmp,fd={monitor}", "-mon", "chardev=hil-qmp,mode=control"),
-        ]
 
     @property
     def pid(self) -> int:
@@ -184,52 +169,52 @@ class Qemu:
 
     @functools.cached_property
     def build(self) -> str:
-        """QEMU's own word of its version, with its distributor's."""
+        """QEMU's version as it prints it, with the distributor's."""
         return tools.version(self.command[0])
 
     def exit_reason(self, timeout: float = 1.0) -> str:
-        """How QEMU ended and the last it said; empty while it lives (waits `timeout` seconds for its end)."""
+        """Return how QEMU ended and its last output; empty while it runs. Waits `timeout` seconds for its end."""
         status = self._poll_status(timeout)
         if status is None:
             return ""
         try:
-            said = self.log.read_text("utf-8", "replace").strip().splitlines()[-5:]
+            output = self.log.read_text("utf-8", "replace").strip().splitlines()[-5:]
         except OSError:
-            said = []
-        return f"QEMU {status}" + ("; it said: " + " / ".join(said) if said else "")
+            output = []
+        return f"QEMU {status}" + ("; its output: " + " / ".join(output) if output else "")
 
     def stop(self) -> None:
-        """Stop the machine; in virtual time at the instant of the pause that it is in. Raises `InfrastructureError`."""
+        """Stop the machine, in virtual time at the instant of its pause. Raises `InfrastructureError`."""
         stopped = self.monitor.begin("stop")
         if self.lockstep is not None:
             self.lockstep.hold()
         stopped()
 
     def go_on(self) -> None:
-        """Let a stopped machine go on; in virtual time it pauses first. Raises `InfrastructureError`."""
+        """Continue a stopped machine; in virtual time it pauses first. Raises `InfrastructureError`."""
         self.monitor.execute("cont")
 
     def power_on(self) -> None:
-        """Let a new machine start, once its console is read. Raises `InfrastructureError`."""
+        """Start a new machine whose console is read by now. Raises `InfrastructureError`."""
         if self._waits:
             self._waits = False
             self.monitor.execute("cont")
 
     def restore(self, state: bytes) -> None:
-        """Put a machine with private memory into `state`, and let it go on.
+        """Put a machine with private memory into `state` and continue it.
 
-        Raises `StateRefused` where QEMU does not take it, `InfrastructureError` where QEMU was killed or is silent.
+        Raises `StateRefused` if QEMU does not accept it, `InfrastructureError` if QEMU was killed or does not answer.
         """
         try:
             self.monitor.put_state(state)
             self.monitor.execute("cont")
         except InfrastructureError as error:
-            story = self.exit_reason(OBITUARY_LIMIT)
+            reason = self.exit_reason(EXIT_LIMIT)
             exit_code = None if self._exit is None else os.waitstatus_to_exitcode(self._exit)
             own_end = exit_code is not None and (exit_code >= 0 or -exit_code in CRASHES)
-            refused = own_end or (isinstance(error.__cause__, MigrationError) and not story)
+            refused = own_end or (isinstance(error.__cause__, MigrationError) and not reason)
             kind = StateRefused if refused else InfrastructureError
-            raise kind(f"{error.message}: {story or self._activity()}", hint=f"its output: {self.log}") from error
+            raise kind(f"{error.message}: {reason or self._activity()}", hint=f"its output: {self.log}") from error
 
     def kill(self) -> None:
         """End QEMU at once, as a power cut would."""
@@ -247,7 +232,7 @@ class Qemu:
         return self._status
 
     def _activity(self) -> str:
-        """Return what the kernel reports of a QEMU that does not answer."""
+        """Describe a QEMU that does not answer, from the kernel's view."""
         try:
             process = Process.of(self.pid)
             stopped, seconds = (process.state in "Tt", process.seconds) if process is not None else (False, 0.0)
@@ -269,6 +254,14 @@ class Qemu:
         except subprocess.TimeoutExpired:
             self._keeper.kill()
             self._keeper.wait()
+
+
+def _plumbing(console: str, monitor: str) -> list[str]:
+    return [
+        *("-display", "none", "-no-user-config", "-nodefaults"),
+        *("-chardev", f"socket,id=hil-console,fd={console}", "-serial", "chardev:hil-console"),
+        *("-chardev", f"socket,id=hil-qmp,fd={monitor}", "-mon", "chardev=hil-qmp,mode=control"),
+    ]
 
 
 def _describe(status: int) -> str:

@@ -13,7 +13,7 @@ import allure
 from allure_commons import plugin_manager
 from labgrid.step import StepEvent, steps
 
-from hil.board.stages import BootReport
+from hil.board.boot_report import BootReport
 from hil.errors import HilError
 from hil.host.locks import lock
 from hil.measure.units import shown

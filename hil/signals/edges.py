@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.board.analyser import Instant
+from hil.board.sigrok import Instant
 from hil.errors import ConfigurationError
 from hil.measure.clock import Clock
 from hil.measure.series import Series

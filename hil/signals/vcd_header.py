@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from hil.board.analyser import stated_rate
+from hil.board.sigrok import stated_rate
 from hil.errors import ConfigurationError
 from hil.host.hints import did_you_mean
 

@@ -218,7 +218,7 @@ class Lab:
     def asked(self) -> Iterator[Callable[..., Any]]:
         """Calls methods of the coordinator."""
         with contextlib.closing(Coordinator(self.address)) as one:
-            yield lambda method, **fields: one.run(one.ask(method, **fields), LIMIT)
+            yield lambda method, **fields: one.run(one.call(method, **fields), LIMIT)
 
     @property
     def clean(self) -> bool:

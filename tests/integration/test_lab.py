@@ -18,7 +18,7 @@ from labgrid import Target
 from labgrid.driver import NetworkPowerDriver, TFTPProviderDriver
 from labgrid.resource import NetworkPowerPort, NetworkSerialPort, TFTPProvider
 
-from hil.board.drivers import HilSerialDriver
+from hil.board.serial_driver import HilSerialDriver
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.lab import Lab, take_down

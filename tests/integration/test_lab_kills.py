@@ -13,7 +13,7 @@ from limits import HANG
 from stub_lab import until
 
 from hil.errors import InfrastructureError
-from hil.places.acquisition import hold
+from hil.places.acquisition import acquire
 from hil.places.search import RESOURCES_LIMIT
 from hil.places.selector import Terms, parse
 
@@ -83,6 +83,6 @@ def test_who_waits_for_a_place_of_a_dead_exporter_does_not_wait_for_who_has_rese
     with pytest.raises(
         InfrastructureError, match="place box-1: exporter exporter-1 .*; place box-2: exporter exporter-2"
     ):
-        hold(parse("+lab=box"), lab.address, Terms(wait=100, tell=told.append))
+        acquire(parse("+lab=box"), lab.address, Terms(wait=100, report=told.append))
     assert RESOURCES_LIMIT <= time.monotonic() - begin < 100
     assert "box-2 is reserved for others" in told[0]

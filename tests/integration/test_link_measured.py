@@ -23,7 +23,7 @@ from labgrid.resource import NetworkSerialPort
 from limits import HANG
 from test_ser2net import LIMIT, Port
 
-from hil.board.drivers import HilSerialDriver
+from hil.board.serial_driver import HilSerialDriver
 from hil.cli import main
 from hil.guest import Guest
 from hil.image.manifest import ConsoleFacts

@@ -21,27 +21,27 @@ from stub_lab import LIMIT, until
 from hil.board.board import Board
 from hil.errors import InfrastructureError
 from hil.places import lease as leases
-from hil.places.acquisition import hold
+from hil.places.acquisition import acquire
 from hil.places.selector import Terms, parse
 
 HOLDER = """
 import sys, time
 from hil.places import lease
-from hil.places.acquisition import hold
+from hil.places.acquisition import acquire
 from hil.places.selector import Terms, parse
 if sys.argv[3:]:
     lease.machine = lambda: sys.argv[3]
-place = hold(parse(sys.argv[1]), sys.argv[2], Terms(wait=30))
+place = acquire(parse(sys.argv[1]), sys.argv[2], Terms(wait=30))
 print(place.name, flush=True)
 time.sleep(60)
 """
 RACER = """
 import os, sys
-from hil.places.acquisition import hold
+from hil.places.acquisition import acquire
 from hil.places.selector import Terms, parse
 log = os.open(sys.argv[3], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 for _ in range(int(sys.argv[4])):
-    place = hold(parse(sys.argv[1]), sys.argv[2], Terms(wait=60, tell=lambda text: None))
+    place = acquire(parse(sys.argv[1]), sys.argv[2], Terms(wait=60, report=lambda text: None))
     os.write(log, f"has {os.getpid()}\\n".encode())
     os.write(log, f"had {os.getpid()}\\n".encode())
     place.close()
@@ -50,7 +50,9 @@ for _ in range(int(sys.argv[4])):
 
 @contextlib.contextmanager
 def held(lab, name="+lab=box", wait=0.0, told=None, **more):
-    place = hold(parse(name), lab.address, Terms(wait=wait, tell=(told if told is not None else []).append, **more))
+    place = acquire(
+        parse(name), lab.address, Terms(wait=wait, report=(told if told is not None else []).append, **more)
+    )
     try:
         yield place
     finally:
@@ -81,7 +83,7 @@ def test_a_place_is_held_and_given_back_and_the_next_one_waits_for_it(make_lab):
         assert "hil_lease=" in shown
         assert len(lab.held()) == 1
         with pytest.raises(InfrastructureError, match=rf"within 0 s: box-1 is held by .*process {os.getpid()}, since"):
-            hold(parse("place:box-1"), lab.address, Terms(wait=0))
+            acquire(parse("place:box-1"), lab.address, Terms(wait=0))
         got: list[float] = []
 
         def wait() -> None:
@@ -133,7 +135,7 @@ def test_a_holder_elsewhere_counts_as_dead_when_it_gives_no_sign_of_life(make_la
     lab, told = make_lab(1), []
     died(holder(lab, "place:box-1", "0123456789ab"))
     with pytest.raises(InfrastructureError, match="box-1 is held by"):
-        hold(parse("place:box-1"), lab.address, Terms(wait=0))
+        acquire(parse("place:box-1"), lab.address, Terms(wait=0))
     monkeypatch.setattr(leases, "LIMIT", 1.5)
     with held(lab, wait=LIMIT, told=told):
         assert "of which nothing was heard for" in told[-1]
@@ -146,7 +148,7 @@ def test_signs_of_life_keep_a_lease(make_lab, monkeypatch):
     monkeypatch.setattr(leases, "LIMIT", 1.5)
     with held(lab) as place:
         with pytest.raises(InfrastructureError, match="within 4 s"):
-            hold(parse("+lab=box"), lab.address, Terms(wait=4, tell=[].append))
+            acquire(parse("+lab=box"), lab.address, Terms(wait=4, report=[].append))
         assert place.lost == ""
 
 
@@ -158,7 +160,7 @@ def test_a_place_that_a_human_has_acquired_is_theirs(make_lab):
     lab.client("-p", "box-1", "acquire", user="alice")
     assert "hil_lease=" in lab.client("-p", "box-1", "show"), "the dead one's"
     with pytest.raises(InfrastructureError, match="held by alice@.*, who has acquired it by hand"):
-        hold(parse("+lab=box"), lab.address, Terms(wait=0))
+        acquire(parse("+lab=box"), lab.address, Terms(wait=0))
     assert lab.held() == ["alice box-1"]
 
 
@@ -167,13 +169,13 @@ def test_a_place_that_its_user_has_acquired_is_used_by_one_at_a_time_and_stays_a
     lab.client("-p", "box-1", "acquire")
     process = holder(lab)
     with pytest.raises(InfrastructureError, match="acquired it by hand"):
-        hold(parse("place:box-1"), lab.address, Terms(wait=0))
+        acquire(parse("place:box-1"), lab.address, Terms(wait=0))
     died(process)
     with held(lab, "place:box-1") as place:
         assert place.borrowed
     assert lab.held()
     with pytest.raises(InfrastructureError, match="acquired it by hand"):
-        hold(parse("+lab=box"), lab.address, Terms(wait=0))
+        acquire(parse("+lab=box"), lab.address, Terms(wait=0))
 
 
 def test_a_kick_is_noticed_and_the_place_goes_to_who_kicked(make_lab):
@@ -194,7 +196,7 @@ def test_a_place_without_its_exporter_is_none(make_lab, monkeypatch):
         assert re.fullmatch(r"exporter exporter-1 with its Network\w+Port is gone", until(lambda: place.lost))
     assert not lab.held()
     with pytest.raises(InfrastructureError, match=r"place box-1: exporter exporter-1 with its \* is not there"):
-        hold(parse("place:box-1"), lab.address, Terms(wait=1))
+        acquire(parse("place:box-1"), lab.address, Terms(wait=1))
     for _ in range(3):
         with held(lab) as place:
             assert place.name == "box-2"
@@ -208,7 +210,7 @@ def test_a_dead_coordinator_is_told_and_nothing_waits_for_it(make_lab):
         assert "is gone" in until(lambda: place.lost)
     begin = time.monotonic()
     with pytest.raises(InfrastructureError, match="cannot be reached"):
-        hold(parse("+lab=box"), lab.address, Terms(wait=LIMIT))
+        acquire(parse("+lab=box"), lab.address, Terms(wait=LIMIT))
     assert time.monotonic() - begin < LIMIT
 
 
@@ -220,7 +222,7 @@ def test_a_coordinator_that_is_stopped_is_no_endless_wait(make_lab, monkeypatch)
     lab.coordinator.send_signal(signal.SIGSTOP)
     try:
         with pytest.raises(InfrastructureError, match="cannot be reached: no answer within 1 s"):
-            hold(parse("+lab=box"), lab.address, Terms())
+            acquire(parse("+lab=box"), lab.address, Terms())
     finally:
         lab.coordinator.send_signal(signal.SIGCONT)
 
@@ -382,9 +384,9 @@ def test_a_run_that_loses_its_place_goes_on_at_another(run):
 
 BREAKING = """
     import urllib.request, pytest
-    from hil.board import drivers
+    from hil.board import serial_driver
 
-    drivers.CONNECT_LIMIT = 0.5
+    serial_driver.CONNECT_LIMIT = 0.5
 
     @pytest.mark.parametrize("number", [1, 2, 3])
     def test_it(board, number):

@@ -18,7 +18,7 @@ from labgrid import Target
 from labgrid.resource import NetworkSerialPort
 from limits import soonest
 
-from hil.board.drivers import HilSerialDriver
+from hil.board.serial_driver import HilSerialDriver
 from hil.console import LineClosed
 from hil.errors import InfrastructureError
 

@@ -21,7 +21,7 @@ from hil.board.board import Board
 from hil.guest import CommandTimeout, Guest
 from hil.host.directories import cache_root
 from hil.qemu import snapshot
-from hil.qemu.snapshot import shelves
+from hil.qemu.snapshot_store import stored
 from hil.wasm import Module, Runner, exited
 from hil.wasm.health_check import check_health
 
@@ -141,7 +141,7 @@ def whole(place: Path) -> bool:
         assert {path.name for path in directory.iterdir()} <= {"lock", "whole", "staging"}
         made = directory / "whole"
         if made.exists():
-            digests = snapshot._proven_facts(made)["digests"]
+            digests = snapshot.read_facts(made)["digests"]
             assert {name: snapshot._digest(made / name) for name in snapshot.FILES} == digests
             return True
     return False
@@ -169,7 +169,7 @@ def good_restore(tmp_path: Path) -> None:
         guest = Guest(board)
         board.health_check = lambda _: check_health(guest)
         board.fresh()
-        assert (board.boots, board.restores, board.unsaved) == (0, 1, "")
+        assert (board.boots, board.restores, board.no_snapshot_reason) == (0, 1, "")
         assert Runner(guest).run(Module.load(HELLO)).lines == ["hello, sel4", "1+2-3*4 = -9"]
 
 
@@ -218,7 +218,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_snapshot_or_none(snapshots, tmp_
 def test_two_runs_at_once_make_one_snapshot_and_the_figures_of_one(snapshots, tmp_path):
     (tmp_path / "test_own.py").write_text(SUITE)
     told, digests = [], []
-    before = len(shelves())
+    before = len(stored())
     for workers in (["-n", "2"], []):
         made = tmp_path / f"results{len(told)}.jsonl"
         options = [str(tmp_path), "--rootdir", str(tmp_path), "--clock", "virtual", "--results", str(made), *workers]
@@ -230,7 +230,7 @@ def test_two_runs_at_once_make_one_snapshot_and_the_figures_of_one(snapshots, tm
         assert "not exact" not in done.stdout
         rates = [json.loads(path.read_text()) for path in tmp_path.rglob("rates.json")]
         assert sum(one["boots"].get("boot", {"tries": 0})["tries"] for one in rates) == 1, rates
-    assert len(shelves()) == before + 1
+    assert len(stored()) == before + 1
     outcomes = ["PASSED", "PASSED", "FAILED", "FAILED"]
     assert [name for name, _ in sorted(told[0], key=lambda one: one[1])] == outcomes
     assert told[0] == told[1]

@@ -67,7 +67,7 @@ def test_it_boots_runs_modules_and_takes_files_again_and_again(board_file: Path,
             assert guest.get("/tmp/data") == data
             up = up or open_resources()
             assert not leaked(up)
-        assert (board.boots, board.unsaved) == (3, "a real board has none")
+        assert (board.boots, board.no_snapshot_reason) == (3, "a real board has none")
     del guest  # its shell has the last transcript open
     assert not leaked(before)
     kept = [path.read_text("latin-1") for path in tmp_path.glob("tty-*.*")]

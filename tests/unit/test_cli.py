@@ -279,7 +279,7 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
         manifest = SimpleNamespace(title="t")
         name = "b"
         emulated = True
-        unsaved = ""
+        no_snapshot_reason = ""
 
         def __enter__(self) -> Held:
             return self

@@ -71,7 +71,7 @@ def test_only_what_judges_time_runs_in_virtual_time(run, options, seed) -> None:
 
 
 def test_a_host_without_a_compiler_measures_in_real_time_and_says_so(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("hil.qemu.virtual_time.COMPILER", "no-such-compiler")
+    monkeypatch.setattr("hil.qemu.lockstep.COMPILER", "no-such-compiler")
     result = run(CLOCKS.replace("SEED = None", "SEED = False"))
     result.assert_outcomes(passed=5)
     result.stdout.fnmatch_lines(["*real time on stub*compiler*"])

@@ -14,7 +14,7 @@ from labgrid.strategy import ShellStrategy, UBootStrategy
 from support import stub_board
 
 from hil.board.board import Board
-from hil.board.drivers import HilSerialDriver
+from hil.board.serial_driver import HilSerialDriver
 from hil.errors import ConfigurationError
 
 BOARD = """\

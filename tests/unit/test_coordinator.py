@@ -50,7 +50,7 @@ def test_a_server_that_is_no_coordinator_is_the_test_bed_s_error(
 ) -> None:
     with (
         serving(answer) as address,
-        pytest.raises(InfrastructureError, match=rf"{address} cannot be reached: .*{reason}"),
+        pytest.raises(InfrastructureError, match=rf"{address} .*{reason}"),
     ):
         Coordinator(address)
     assert "Traceback" not in capfd.readouterr().err
@@ -70,5 +70,5 @@ def test_another_grpc_service_is_no_coordinator(capfd: pytest.CaptureFixture[str
 
 def test_a_user_s_name_that_cannot_be_sent_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LG_USERNAME", "\udcff")
-    with pytest.raises(InfrastructureError, match="cannot be reached"):
+    with pytest.raises(InfrastructureError, match="127.0.0.1:1"):
         Coordinator("127.0.0.1:1")

@@ -311,7 +311,7 @@ def test_a_machine_that_booted_by_itself_is_told_so(injector, alive, monkeypatch
 
 def test_the_power_is_cut_in_a_boot(injector):
     told: list[Any] = []
-    injector.board.account = account = lambda *words: told.append(words)
+    injector.board.on_attempt = account = lambda *words: told.append(words)
     with pytest.raises(ConfigurationError, match="'never'"):
         injector.cut_power(stage="never")
     injection = injector.cut_power(stage="login")
@@ -319,7 +319,7 @@ def test_the_power_is_cut_in_a_boot(injector):
     assert injection.start == 0
     assert not injector.board.up
     assert told == [], "it says nothing of the image's boots"
-    assert injector.board.account is account
+    assert injector.board.on_attempt is account
 
 
 def test_a_line_is_tapped_when_needed_and_free_again(injector, alive, monkeypatch):
@@ -378,10 +378,10 @@ def test_a_boot_that_fails_before_its_cut_is_the_images(injector, alive, monkeyp
 
     def boot() -> None:
         injector.board.off()
-        injector.board.account("boot", error)
+        injector.board.on_attempt("boot", error)
         raise error
 
-    injector.board.account = lambda *words: told.append(words)
+    injector.board.on_attempt = lambda *words: told.append(words)
     with monkeypatch.context() as patch:
         patch.setattr(injector.board, "boot", boot)
         finding = attempt(injector, at_stage("login"))

@@ -14,7 +14,7 @@ from hil.board.board import Board
 from hil.console import LineTimeout
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.qemu.process import Qemu
-from hil.qemu.snapshot import SnapshotStore, shelves
+from hil.qemu.snapshot_store import SnapshotStore, stored
 
 
 def answers(board: Board) -> None:
@@ -45,10 +45,10 @@ def test_what_the_user_has_to_correct_costs_no_snapshot(board: Board) -> None:
     board.line.tap = tap
     with pytest.raises(ConfigurationError, match="a tapped line"):
         board.fresh()
-    assert len(shelves()) == 1
+    assert len(stored()) == 1
     board.line.tap = None
     board.fresh()
-    assert (board.boots, board.restores, board.unsaved) == (1, 3, "")
+    assert (board.boots, board.restores, board.no_snapshot_reason) == (1, 3, "")
 
 
 def test_a_line_that_was_meddled_with_costs_no_snapshot(board: Board) -> None:
@@ -63,10 +63,10 @@ def test_a_line_that_was_meddled_with_costs_no_snapshot(board: Board) -> None:
         board.line.tap = deaf
         with pytest.raises(LineTimeout):
             board.fresh()
-    assert (len(shelves()), board.up) == (1, False)
+    assert (len(stored()), board.up) == (1, False)
     board.line.tap = None
     board.fresh()
-    assert (board.boots, board.restores, board.unsaved) == (1, 3, "")
+    assert (board.boots, board.restores, board.no_snapshot_reason) == (1, 3, "")
 
 
 def test_a_machine_that_does_not_go_on_after_a_failed_save_is_not_handed_out(
@@ -79,13 +79,13 @@ def test_a_machine_that_does_not_go_on_after_a_failed_save_is_not_handed_out(
         """As where the monitor hangs: the machine stays stopped."""
         raise InfrastructureError("QEMU's monitor did not answer 'cont' in 10 s")
 
-    monkeypatch.setattr(SnapshotStore, "keep", keep)
+    monkeypatch.setattr(SnapshotStore, "save", keep)
     with monkeypatch.context() as patched:
         patched.setattr(Qemu, "go_on", stay)
         board.fresh()
     answers(board)
     assert (board.boots, board.restores, board.up) == (2, 0, True)
-    assert "did not answer" in board.unsaved
+    assert "did not answer" in board.no_snapshot_reason
 
 
 def test_a_lock_that_cannot_be_made_means_boots(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,22 +99,22 @@ def test_a_lock_that_cannot_be_made_means_boots(board: Board, monkeypatch: pytes
     monkeypatch.setattr(SnapshotStore, "__init__", init)
     board.fresh()
     assert (board.boots, board.restores, board.up) == (1, 0, True)
-    assert "/lock: Is a directory" in board.unsaved
+    assert "/lock: Is a directory" in board.no_snapshot_reason
 
 
 def test_what_nobody_has_proven_is_not_saved_for_others(board: Board) -> None:
     board.health_check = None
     board.fresh()
     board.fresh()
-    assert (board.boots, board.restores, shelves()) == (2, 0, [])
+    assert (board.boots, board.restores, stored()) == (2, 0, [])
 
 
 def test_virtual_time_without_lock_step_is_restored_and_not_called_exact(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hil.qemu.virtual_time.refusal", lambda emulator, preload: "it exports too little")
+    monkeypatch.setattr("hil.qemu.lockstep.refusal", lambda emulator, preload: "it exports too little")
     with Board(str(board.path), transcripts=board.path.parent, health_check=answers, seed=1) as one:
         one.fresh()
-        assert (one.boots, one.restores, one.unsaved) == (1, 1, "")
+        assert (one.boots, one.restores, one.no_snapshot_reason) == (1, 1, "")
         assert one.virtual is not None
         assert (one.virtual.exact, one.virtual.lost) == (False, "it exports too little")

@@ -352,7 +352,7 @@ def test_an_image_that_changes_while_qemu_reads_it_does_not_boot(
         altered(tmp_path)
         return Qemu(*of, **named)
 
-    monkeypatch.setattr("hil.board.drivers.Qemu", late)
+    monkeypatch.setattr("hil.board.qemu_driver.Qemu", late)
     with Board(str(path), transcripts=tmp_path / "transcripts") as board:
         with pytest.raises(ConfigurationError, match=r"stub\.bin"):
             board.boot()

@@ -20,7 +20,7 @@ from hil.console.replay import Player
 from hil.errors import BootError
 from hil.history.store import History
 from hil.image.manifest import ConsoleFacts, Stage
-from hil.qemu.snapshot import SnapshotStore
+from hil.qemu.snapshot_store import SnapshotStore
 
 SECRET = "s3cret-word"
 STAGES = (
@@ -134,13 +134,13 @@ def test_snapshots_and_the_cache_are_their_owner_s(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     memory = os.memfd_create("memory")
     os.truncate(memory, 1 << 16)
-    shelf = SnapshotStore(["a"])
-    with shelf.alone():
-        shelf.keep(memory, b"state", wire.console.transcript, {}).close()
+    store = SnapshotStore(["a"])
+    with store.alone():
+        store.save(memory, b"state", wire.console.transcript, {}).close()
     os.close(memory)
-    whole = shelf.directory / "whole"
+    whole = store.directory / "whole"
     assert {stat.S_IMODE(path.stat().st_mode) for path in whole.iterdir()} == {0o600}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (whole, shelf.directory)} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (whole, store.directory)} == {0o700}
 
 
 def test_the_history_is_its_owner_s(tmp_path: Path, loose: None) -> None:

@@ -16,7 +16,7 @@ from hil.wasm import Samples
 from hil.wasm.catalogue import sample_cases
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = ("numpy", "scipy", "pydantic", "qemu", "hil.board.board", "hil.board.drivers", "hil.measure.bounds_file")
+SLOW = ("numpy", "scipy", "pydantic", "qemu", "hil.board.board", "hil.board.qemu_driver", "hil.measure.bounds_file")
 
 
 def imported_after(code: str) -> set[str]:

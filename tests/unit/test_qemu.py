@@ -56,9 +56,9 @@ def test_a_machine_runs_answers_and_ends(qemu: Qemu) -> None:
 
 
 def test_a_refused_command_is_told(qemu: Qemu) -> None:
-    with pytest.raises(InfrastructureError, match="QEMU refused 'no-such-command'"):
+    with pytest.raises(InfrastructureError, match="'no-such-command'"):
         qemu.monitor.execute("no-such-command")
-    with pytest.raises(InfrastructureError, match="QEMU refused 'device_del'"):
+    with pytest.raises(InfrastructureError, match="'device_del'"):
         qemu.monitor.execute("device_del", {"id": "nothing"})
     assert qemu.running
 
@@ -66,7 +66,7 @@ def test_a_refused_command_is_told(qemu: Qemu) -> None:
 def test_a_closed_monitor_refuses_all_commands(qemu: Qemu) -> None:
     qemu.kill()
     for ask in (lambda: qemu.monitor.execute("query-status"), qemu.stop, qemu.go_on):
-        with pytest.raises(InfrastructureError, match="QEMU's monitor is closed"):
+        with pytest.raises(InfrastructureError, match="monitor"):
             ask()
 
 
@@ -94,7 +94,7 @@ def test_a_killed_machine_is_noticed_at_once_on_line_and_monitor(qemu: Qemu, tmp
     with Console(port, Transcript.create(tmp_path, "q"), explain_end=qemu.exit_reason) as console:
         threading.Timer(0.1, os.kill, (child, signal.SIGKILL)).start()
         begin = time.monotonic()
-        with pytest.raises(LineClosed, match="QEMU was killed by SIGKILL"):
+        with pytest.raises(LineClosed, match="SIGKILL"):
             console.wait_for(b"never", timeout=60)
         assert time.monotonic() - begin < 60
     assert not qemu.running
@@ -107,7 +107,7 @@ def test_a_command_under_way_ends_with_the_machine(qemu: Qemu) -> None:
     os.kill(child, signal.SIGSTOP)
     threading.Timer(0.1, os.kill, (child, signal.SIGKILL)).start()
     begin = time.monotonic()
-    with pytest.raises(InfrastructureError, match="failed on 'query-status'"):
+    with pytest.raises(InfrastructureError, match="'query-status'"):
         qemu.monitor.execute("query-status", timeout=60)
     assert time.monotonic() - begin < 60
 
@@ -115,7 +115,7 @@ def test_a_command_under_way_ends_with_the_machine(qemu: Qemu) -> None:
 def test_a_monitor_that_does_not_answer_is_not_waited_for(qemu: Qemu) -> None:
     child = pids(qemu)[1]
     os.kill(child, signal.SIGSTOP)
-    with pytest.raises(InfrastructureError, match=r"did not answer 'query-status' in 0\.2 s"):
+    with pytest.raises(InfrastructureError, match=r"'query-status' in 0\.2 s"):
         qemu.monitor.execute("query-status", timeout=0.2)
     begin = time.monotonic()
     qemu.kill()
@@ -125,9 +125,7 @@ def test_a_monitor_that_does_not_answer_is_not_waited_for(qemu: Qemu) -> None:
 
 def test_a_machine_that_ends_itself_leaves_its_status_and_words(tmp_path: Path) -> None:
     before = held()
-    with pytest.raises(
-        InfrastructureError, match=r"QEMU did not start: QEMU ended with status 1; it said: .*machine type"
-    ):
+    with pytest.raises(InfrastructureError, match=r"status 1\b.*machine type"):
         Qemu([EMULATOR, "-machine", "nonsense"], log=tmp_path / "qemu.log", oldest="7.2")
     until(lambda: no_more_than(before))
     assert "machine type" in (tmp_path / "qemu.log").read_text()
@@ -142,7 +140,7 @@ def test_wrong_arguments_are_told_with_what_qemu_said(tmp_path: Path, arguments:
 
 def test_a_missing_emulator_is_told(tmp_path: Path) -> None:
     before = held()
-    with pytest.raises(ConfigurationError, match=r"qemu-system-vax is not installed.*\n.*apt-get install"):
+    with pytest.raises(ConfigurationError, match=r"qemu-system-vax .*\n.*apt-get install"):
         Qemu(["qemu-system-vax"], log=tmp_path / "qemu.log", oldest="7.2")
     assert no_more_than(before)
 
@@ -151,13 +149,13 @@ def test_an_emulator_that_cannot_be_run_is_told(tmp_path: Path) -> None:
     broken = tmp_path / "qemu-broken"
     broken.write_text("#!/no/such/interpreter\n")
     broken.chmod(0o755)
-    with pytest.raises(InfrastructureError, match="did not start: QEMU ended with status 127; it said: .*qemu-broken"):
+    with pytest.raises(InfrastructureError, match="status 127\\b.*qemu-broken"):
         Qemu([str(broken)], log=tmp_path / "qemu.log", oldest="7.2")
 
 
 def test_an_emulator_that_is_too_old_is_told_and_ended(tmp_path: Path) -> None:
     before = held()
-    with pytest.raises(ConfigurationError, match=r"is version \d+\.\d+\.\d+; the image needs 99\.0 or later"):
+    with pytest.raises(ConfigurationError, match=r"version \d+\.\d+\.\d+;.* 99\.0"):
         Qemu(NONE, log=tmp_path / "qemu.log", oldest="99.0")
     until(lambda: no_more_than(before))
 
@@ -327,7 +325,7 @@ def test_a_silent_emulator_is_told_with_what_it_does(tmp_path: Path, monkeypatch
     silent = tmp_path / "qemu-silent"
     silent.write_text("#!/bin/sh\nkill -STOP $$\n")
     silent.chmod(0o755)
-    with pytest.raises(InfrastructureError, match="stopped by a signal") as caught:
+    with pytest.raises(InfrastructureError, match="signal") as caught:
         Qemu([str(silent)], log=tmp_path / "qemu.log", oldest="7.2")
     assert str(tmp_path / "qemu.log") in str(caught.value)
     until(lambda: no_more_than(before))

@@ -15,17 +15,8 @@ import pytest
 import scipy.special  # noqa: F401
 from support import UNCHECKED, Wire, arrived, stub_board
 
-import hil.board.board
-import hil.compare.baseline
-import hil.labgrid
-import hil.measure.measure
-import hil.measure.results
-import hil.plots.series
-import hil.report.evidence
-import hil.report.labels
-import hil.stats.rates
-import hil.wasm
-from hil.board.stages import FAILURES
+from hil.board.diagnosis import FAILURES
+from hil.console import LineTimeout
 from hil.errors import (
     ORIGINS,
     BootError,
@@ -334,7 +325,7 @@ def test_every_error_verdict_and_kind_is_covered() -> None:
         return {cls, *(one for sub in cls.__subclasses__() for one in all_of(sub))}
 
     errors = {one for one in all_of(HilError) if one.__module__.startswith("hil.")}
-    assert {BootError, ConfigurationError, InfrastructureError, hil.board.board.LineTimeout} <= errors
+    assert {BootError, ConfigurationError, InfrastructureError, LineTimeout} <= errors
     for error in errors:
         assert kind_of(error.origin, error.__new__(error, "x")) in KINDS  # type: ignore[attr-defined]
     assert {one.name for one in Verdict.__subclasses__()} == set(kinds.VERDICTS)

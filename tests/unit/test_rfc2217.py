@@ -19,8 +19,8 @@ from labgrid import Target
 from labgrid.resource import NetworkSerialPort
 from support import QUICK, gone, held, no_more_than
 
-from hil.board import drivers
-from hil.board.drivers import HilSerialDriver
+from hil.board import serial_driver
+from hil.board.serial_driver import HilSerialDriver
 from hil.console import LineClosed
 from hil.console.rfc2217 import Rfc2217
 from hil.console.telnet import BINARY, COM_PORT, DO, DONT, ECHO, IAC, SB, SE, SGA, WILL, WONT, Telnet
@@ -443,7 +443,7 @@ def test_a_server_that_is_not_ready_yet_is_waited_for(
 def test_a_server_that_is_never_ready_is_waited_for_with_a_limit_and_quoted(
     driver_for: Callable[..., HilSerialDriver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drivers, "CONNECT_LIMIT", 0.3)
+    monkeypatch.setattr(serial_driver, "CONNECT_LIMIT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         tries: list[int] = []
 
@@ -476,7 +476,7 @@ def test_a_server_that_refuses_a_setting_is_not_tried_again(driver_for: Callable
 def test_upstream_pyserial_beside_labgrid_s_is_refused(
     driver_for: Callable[..., HilSerialDriver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drivers.importlib.metadata, "version", lambda name: {"pyserial": "3.5"}[name])
+    monkeypatch.setattr(serial_driver.importlib.metadata, "version", lambda name: {"pyserial": "3.5"}[name])
     driver = driver_for(1)
     with pytest.raises(ConfigurationError, match=r"pyserial 3\.5.*\n.*pip uninstall"):
         driver.target.activate(driver)

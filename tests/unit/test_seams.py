@@ -101,8 +101,8 @@ def test_a_boot_meets_our_errors(board: Board, monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("error", [error for error in THEIRS if isinstance(error, OSError | termios.error)], ids=repr)
 def test_opening_a_port_meets_our_errors(board: Board, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr("hil.board.drivers.serial.Serial", failing(error))
-    with pytest.raises(InfrastructureError, match="serial"):
+    monkeypatch.setattr("hil.board.serial_driver.serial.Serial", failing(error))
+    with pytest.raises(InfrastructureError, match="serial line"):
         board.target.activate(board.line)
 
 

@@ -82,7 +82,7 @@ def test_a_switch_that_is_dead_is_told_and_one_that_cannot_tell_is_not(power: Po
 def test_a_switch_that_does_not_answer_is_not_waited_for(
     power: Power, known: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switch, "ASK_LIMIT", 0.1)
+    monkeypatch.setattr(switch, "READ_LIMIT", 0.1)
     monkeypatch.setattr(power, "get", lambda: os.read(os.pipe()[0], 1))
     power.on()
     assert known.trouble() == "its power switch did not answer in 0.1 s"

@@ -1,0 +1,264 @@
+"""A board that boots, or is restored from a given snapshot, and is checked afterwards."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hil.board.boot_report import BootReport, StageTime
+from hil.board.environment import BoardEnvironment
+from hil.board.infrastructure import LABGRID, Infrastructure
+from hil.board.qemu_driver import HilQemuDriver
+from hil.board.replay import HilReplayDriver
+from hil.console import Console
+from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.host import tools
+from hil.host.progress import shown
+from hil.image import ensure
+from hil.image.store import Image
+from hil.places.selector import Terms
+from hil.qemu.arguments import file_stamps
+from hil.qemu.determinism import DeterminismCheck, console_trace
+from hil.qemu.process import Qemu
+from hil.qemu.snapshot import Snapshot
+from hil.qemu.virtual_time import Virtual
+
+
+class BootableBoard:
+    """A board with the image that it boots. `dirty` is why it cannot be trusted any more, None if it can.
+
+    `health_check` verifies that guest and runner respond, and raises `HilError` if not. `on_attempt` is called after
+    each "boot" and "restore", with the error of a failed one; `boots` and `restores` count them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image: str | None,
+        transcripts: Path | None,
+        seed: int | None,
+        health_check: Callable[[Any], None] | None,
+        on_attempt: Callable[[str, HilError | None], None],
+        terms: Terms,
+    ) -> None:
+        self.dirty: str | None = None
+        self.health_check = health_check
+        self.on_attempt = on_attempt
+        self.boots = self.restores = 0
+        self._seed = seed
+        self._environment = env = BoardEnvironment(name, image, transcripts, terms)
+        self._infrastructure = Infrastructure(env)
+        self.name, self.path, self.place, self.where = env.name, env.path, env.place, env.where
+        self.target, self.strategy, self.power, self.line = env.target, env.strategy, env.power, env.line
+        self.manifest = env.manifest
+        if seed is not None:
+            try:
+                self.machine("virtual time").virtual = Virtual(seed)
+            except BaseException:
+                env.close()
+                raise
+
+    @property
+    def clock(self) -> str:
+        """The clock of the board, for people."""
+        return "real time" if self.virtual is None else str(self.virtual)
+
+    @property
+    def incarnation(self) -> str:
+        """The board with its clock and seed: one board may run in several, each with its own state."""
+        return self.where if self._seed is None else f"{self.where}, virtual time, seed {self._seed}"
+
+    @property
+    def lost(self) -> str:
+        """Why the board's place is not ours any more; empty if it is, and for a board without one."""
+        return self._infrastructure.lost
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the serial line of a board at a place has ended, though the place is ours."""
+        return self._infrastructure.cut_off
+
+    def trouble(self) -> str:
+        """Check place and power, and return what is wrong; empty if nothing is.
+
+        For failures that look like the image's: a board without power looks like an image that hangs.
+        """
+        return self._infrastructure.trouble()
+
+    @property
+    def emulated(self) -> bool:
+        return isinstance(self.power, HilQemuDriver)
+
+    def machine(self, purpose: str) -> HilQemuDriver:
+        """Return the driver of an emulated board. Raises `ConfigurationError` with the `purpose` for others."""
+        if not isinstance(self.power, HilQemuDriver):
+            raise ConfigurationError(
+                f"board {self.name} is not emulated, and {purpose} is for emulated ones",
+                hint="choose a qemu-* board with --board",
+            )
+        return self.power
+
+    @property
+    def qemu(self) -> Qemu:
+        """The emulator's process and monitor. Raises `ConfigurationError` for a real board."""
+        machine = self.machine("this")
+        if machine.qemu is None:
+            raise InfrastructureError(f"board {self.name} is off")
+        return machine.qemu
+
+    @property
+    def virtual(self) -> Virtual | None:
+        """The board's virtual time, and whether it is exact so far; None for a board in real time."""
+        virtual: Virtual | None = getattr(self.power, "virtual", None)
+        if virtual is None or not self.power.get() or self.console.lockstep is None:
+            return virtual
+        return replace(virtual, lost=virtual.lost or self.console.lockstep.lost)
+
+    @property
+    def console(self) -> Console:
+        """The open line. Raises `InfrastructureError` if the board is off."""
+        return self.line.console
+
+    @property
+    def report(self) -> BootReport | None:
+        """The report of the last boot; None if the board is not up, for example after a power cut."""
+        report: BootReport | None = self.strategy.report
+        try:
+            return report if report is not None and self.console else None
+        except InfrastructureError:
+            return None
+
+    def came_up(self) -> BootReport:
+        """Return the report of a boot that has just ended. Raises `InfrastructureError` if the board is off again."""
+        if (report := self.report) is None:
+            raise InfrastructureError(f"board {self.name} went off directly after it came up")
+        return report
+
+    @property
+    def origin(self) -> Path | None:
+        """The transcript of the boot that the board comes from: the same for all restores of a snapshot."""
+        return self.report.transcript if self.report is not None else None
+
+    @property
+    def up(self) -> bool:
+        """Whether the board is booted to a shell and still trusted."""
+        return self.report is not None and self.dirty is None and not self.console.ended
+
+    def image(self) -> Image:
+        """Return the image's files, built now if necessary, with progress on standard error.
+
+        A replayed board has the recording in their place.
+        """
+        if isinstance(self.power, HilReplayDriver):
+            return self.power.image(self.manifest)
+        with shown(sys.stderr) as progress:
+            return ensure(self.manifest, progress)
+
+    def check_health(self) -> None:
+        """Run the `health_check`, if there is one. Raises its errors."""
+        if self.health_check is not None:
+            self.health_check(self)
+
+    def boot(self) -> BootReport:
+        """Boot from power-off to a shell, whatever the state of the board.
+
+        Raises `BootError`, `InfrastructureError`; the board is off then.
+        """
+        with self._attempt("boot"):
+            self._boot()
+        return self.came_up()
+
+    def boot_and_check(self) -> None:
+        """Boot as `boot`, and check the board's health."""
+        with self._attempt("boot"):
+            self._boot()
+            self.check_health()
+
+    def _boot(self) -> None:
+        self.dirty = None
+        self.boots += 1
+        self._transition_to_shell()
+        if self.virtual is not None and not self.virtual.lost:
+            self._check_determinism("boot", self._boot_again)
+
+    def _transition_to_shell(self) -> None:
+        self.strategy.status = "unknown"
+        self.strategy.transition("shell")
+
+    def _boot_again(self) -> str:
+        self._transition_to_shell()
+        return self._trace()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Restore the board from a snapshot of it, and check its health. Raises as `boot`, and health check errors."""
+        machine, facts = self.machine("a snapshot"), snapshot.facts
+        begin_ns = time.monotonic_ns()
+        self.dirty = None
+        self.restores += 1
+        stages = tuple(StageTime(**stage) for stage in facts["stages"])
+        report = BootReport(self.name, self.manifest.name, begin_ns, stages, snapshot.console, facts["clock"], 0.0)
+
+        def bring_up() -> str:
+            self.strategy.restore(report)
+            self.check_health()
+            return self._trace() if self.console.lockstep is not None else ""
+
+        machine.snapshot = snapshot
+        try:
+            with self._attempt("restore"):
+                bring_up()
+                if damage := snapshot.damage():
+                    raise InfrastructureError(f"the snapshot was changed while it was restored: {damage}")
+                self.strategy.report = replace(report, restored=(time.monotonic_ns() - begin_ns) / 1e9)
+                if machine.virtual is not None and facts["lost"]:
+                    machine.virtual = replace(machine.virtual, lost=facts["lost"])
+                if self.virtual is not None and not self.virtual.lost:
+                    self._check_determinism("restore", bring_up)
+        finally:
+            machine.snapshot = None
+
+    @contextmanager
+    def _attempt(self, kind: str) -> Iterator[None]:
+        """Report the attempt to `on_attempt`. If it fails, switch the board off and attribute the error."""
+        try:
+            yield
+        except BaseException as error:
+            raised = self._infrastructure.attribute(error)
+            try:
+                if not self.lost:
+                    self.off()
+            except (HilError, *LABGRID) as second:
+                raised.add_note(f"and it could not be switched off: {second}")
+            if isinstance(raised, HilError):
+                self.on_attempt(kind, raised)
+            if raised is error:
+                raise
+            raise raised from error
+        self.on_attempt(kind, None)
+
+    def state_key(self) -> list[str]:
+        """Return what the state of the machine after its boot depends on, apart from its seed."""
+        machine, image = self.machine("a snapshot"), self.image()
+        facts = [part.model_dump_json() for part in (image.manifest.machine, image.manifest.console)]
+        facts += [*machine.arguments, *file_stamps(machine.arguments)]
+        return [image.digest, tools.version(image.manifest.machine.emulator), *facts]
+
+    def _check_determinism(self, kind: str, again: Callable[[], str]) -> None:
+        """Compare the console with earlier boots or restores; `again` repeats the first one of its kind."""
+        machine, virtual, lockstep = self.machine("virtual time"), self.virtual, self.console.lockstep
+        assert virtual is not None
+        assert lockstep is not None
+        check = DeterminismCheck([*self.state_key(), lockstep.typed], kind)
+        machine.virtual = check.compare(virtual, self._trace(), again)
+
+    def _trace(self) -> str:
+        return console_trace(self.console, self.console.position)
+
+    def off(self) -> None:
+        """Switch the power off."""
+        self.strategy.transition("off")

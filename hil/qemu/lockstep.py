@@ -1,0 +1,74 @@
+"""The preload library that keeps QEMU's console in lock step with virtual time: built, probed and configured."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from hil.errors import ConfigurationError
+from hil.host import files, tools
+from hil.host.directories import cache_root
+from hil.host.disk import MIB, disk
+
+SOURCE = Path(__file__).with_name("lockstep.c")
+COMPILER = "cc"
+FLAGS = ("-shared", "-fPIC", "-O2", "-fvisibility=hidden")
+PROBE_LIMIT = 20.0  # seconds
+
+
+@dataclass(frozen=True)
+class LockstepConfig:
+    """Settings of one machine: the preload library, the seed, the prompts, and the file for virtual time stamps.
+
+    `history` is the history of the snapshot that the machine is restored from.
+    """
+
+    library: Path
+    seed: int
+    prompts: tuple[bytes, ...]
+    stamps: Path
+    history: str = ""
+
+
+def compiler() -> str | None:
+    """Return the path of the C compiler; None if there is none."""
+    return shutil.which(COMPILER)
+
+
+def library() -> Path:
+    """Return the path of the preload library, compiled on first use.
+
+    Raises `ConfigurationError` without a compiler, `InfrastructureError` if compiling fails.
+    """
+    if compiler() is None:
+        raise ConfigurationError(
+            "virtual time needs a C compiler", hint="apt-get install gcc libc6-dev, or run ./bootstrap setup"
+        )
+    recipe = [tools.version(COMPILER), *FLAGS, SOURCE.read_text()]
+    key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
+    made = cache_root() / "lockstep" / f"{key}.so"
+    if not made.exists():
+        with disk(made.parent, MIB), files.replacing(made) as new:
+            tools.run([COMPILER, *FLAGS, "-o", str(new), SOURCE.name], limit=60, directory=SOURCE.parent)
+    return made
+
+
+def refusal(emulator: str, preload: Path) -> str:
+    """Return why `emulator` cannot run in lock step; empty if it can."""
+    try:
+        with preload.open("rb") as file:  # passed as a descriptor: LD_PRELOAD splits paths at blanks and colons
+            done = subprocess.run(
+                ["env", f"LD_PRELOAD=/proc/self/fd/{file.fileno()}", "HIL_LOCKSTEP=probe", emulator, "--version"],
+                capture_output=True,
+                text=True,
+                timeout=PROBE_LIMIT,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[file.fileno()],
+            )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"cannot probe {emulator}: {error}"
+    output = done.stderr.strip()  # empty for a statically linked program
+    return "" if output == "lock step" else output or f"{emulator} does not load preload libraries"
