@@ -148,22 +148,22 @@ def attach_figures(recorded: Sequence[tuple[Series, Sequence[Check]]], results: 
 
     measured = [_compared(series, checks, baselines) for series, checks in recorded]
     allure.attach(figures_page(measured), "figures", allure.attachment_type.HTML)
-    for one in measured:
-        if one.checks:
+    for item in measured:
+        if item.checks:
             pictures = {
-                "histogram": plots.histogram(one.series, one.checks, one.baseline),
-                "timeline": plots.timeline(one.series, one.checks, one.baseline),
-                "percentiles": plots.percentiles(one.series, one.checks),
+                "histogram": plots.histogram(item.series, item.checks, item.baseline),
+                "timeline": plots.timeline(item.series, item.checks, item.baseline),
+                "percentiles": plots.percentiles(item.series, item.checks),
             }
             for kind, picture in pictures.items():
-                allure.attach(picture, f"{kind}: {one.name}", allure.attachment_type.SVG)
-    for one in measured:
-        if len(one.series) > SAMPLES:
-            text = f"{len(one.series)} samples, too many for a report; the results file has them:\n{results}\n"
-            allure.attach(text, f"samples: {one.name}", allure.attachment_type.TEXT)
+                allure.attach(picture, f"{kind}: {item.name}", allure.attachment_type.SVG)
+    for item in measured:
+        if len(item.series) > SAMPLES:
+            text = f"{len(item.series)} samples, too many for a report; the results file has them:\n{results}\n"
+            allure.attach(text, f"samples: {item.name}", allure.attachment_type.TEXT)
             continue
-        rows = "\n".join(f"{number},{value!r}" for number, value in enumerate(one.series.samples.tolist(), 1))
-        allure.attach(f"sample,{one.series.unit}\n{rows}\n", f"samples: {one.name}", allure.attachment_type.CSV)
+        rows = "\n".join(f"{number},{value!r}" for number, value in enumerate(item.series.samples.tolist(), 1))
+        allure.attach(f"sample,{item.series.unit}\n{rows}\n", f"samples: {item.name}", allure.attachment_type.CSV)
 
 
 def _compared(series: Series, checks: Sequence[Check], baselines: Baselines) -> MeasuredSeries:
