@@ -1,1 +1,1 @@
-"""Evidence for reviewers: what goes into Allure, and the report made of it. The only place that knows Allure."""
+"""Attach evidence to Allure results, and make reports of them. The only package that imports Allure."""

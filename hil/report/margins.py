@@ -6,7 +6,7 @@ FAR = 2.0  # times the limit, from which on a factor reads better than a percent
 
 
 def margin(value: float, limit: float) -> str:
-    """Return what is left of the limit, or the excess: `38 % left`, `12 % over the limit`."""
+    """Return the share of the limit that is left, or the excess: `38 % left`, `12 % over the limit`."""
     if value > limit:
         return excess(value, limit)
     return f"{100 * (limit - value) / limit:.3g} % left" if limit else "nothing left"
