@@ -383,7 +383,7 @@ def test_a_guest_that_reads_nothing_is_told_and_its_board_spoilt(wire: Wire, fak
 
     fake_shell.script = script
     try:
-        with pytest.raises(LineTimeout, match=r"\d+ of \d+ bytes.*0\.\d+ s"):
+        with pytest.raises(LineTimeout, match=r"\d+ of \d+ bytes"):
             guest.run("\n".join(["# " + "x" * 1000] * 2000), timeout=0.2)
         assert board.dirty
     finally:
