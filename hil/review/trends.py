@@ -60,7 +60,6 @@ class Section:
 
     anchor: str
     title: str
-    board: str
     test: str
     clock: str
     figures: tuple[FigureTrend, ...]
@@ -116,7 +115,7 @@ def _sections(window: ReviewWindow, several: Sequence[Sequence[TrendSeries]]) ->
         title = next(unique, candidates[-1])
         key = figures[0].key
         drawn = tuple(_drawn(window, series, title) for series in figures)
-        yield Section(anchor(key), title, key.board, key.test, key.clock, drawn)
+        yield Section(anchor(key), title, key.test, key.clock, drawn)
 
 
 def _titles(key: FigureKey) -> tuple[str, ...]:
