@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hil.history.ingest import add, journals
 from hil.history.store import NAME, History
-from hil.nightly.summary import error_text
+from hil.nightly.notes import error_text
 
 
 class HistoryImport:

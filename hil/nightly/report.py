@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hil.nightly.notes import error_text
 from hil.nightly.state import REPORT, Night
-from hil.nightly.summary import error_text
 from hil.report.build import HISTORY, Built, build
 from hil.report.merge import Part
 

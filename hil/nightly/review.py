@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.measure.units import shown
+from hil.nightly.notes import error_text
 from hil.nightly.state import Night
-from hil.nightly.summary import error_text
 
 if TYPE_CHECKING:
     from hil.review.finding import Finding

@@ -6,18 +6,15 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hil.errors import ORIGINS, HilError
+from hil.errors import ORIGINS
 from hil.history.journal import NOT_RUN
 from hil.measure.units import lasted
 from hil.nightly.outcome import Failure, RunOutcome
+from hil.nightly.review import NightReview
 from hil.nightly.state import Night
 from hil.review.finding import Finding, FindingKind
 from hil.text import printable, printable_line
-
-if TYPE_CHECKING:
-    from hil.nightly.review import NightReview
 
 HEAD = ("run", "board", "passed", "image", "test", "configuration", "infrastructure", NOT_RUN, "skipped", "time")
 COUNTED = HEAD[2:-1]
@@ -30,11 +27,6 @@ MEANING = {
 }
 RUNS, FAILURES, FINDINGS, RETRIES, NOTES = 9, 4, 9, 3, 6  # lines of each part at most
 WIDTH = 240  # characters of a finding or cause
-
-
-def error_text(error: Exception) -> str:
-    """Return the error's message; for an error of another library with its class."""
-    return error.message if isinstance(error, HilError) else f"{type(error).__name__}: {error}"
 
 
 def summary(night: Night, outcomes: Sequence[RunOutcome], review: NightReview, notes: Sequence[str]) -> str:
