@@ -5,13 +5,12 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hil.measure.figures import quantile_ranks
 from hil.measure.series import Series
-
-if TYPE_CHECKING:
-    from hil.stats.arrays import Floats
+from hil.stats.arrays import Floats
 
 MIN_EFFECT = 0.05  # as a share of the earlier figure
 Z = 1.6448536269514722  # of the normal distribution at 95 %, one-sided
@@ -71,8 +70,6 @@ class Shift:
 
 def difference(old: Series, new: Series) -> RepetitionChange | None:
     """Return the differences to the bit; None if there are none. A missing repetition counts as changed."""
-    import numpy as np
-
     common = min(len(old), len(new))
     unequal = np.flatnonzero(old.samples[:common].view(np.int64) != new.samples[:common].view(np.int64))
     count = len(unequal) + abs(len(old) - len(new))
@@ -89,8 +86,6 @@ def median_shift(old: Series, new: Series, min_effect: float = MIN_EFFECT) -> Sh
     Moses' limits: for any distribution the number of pairs below the true shift has the mean mn/2 and the variance
     mn(m+n+1)/12 (Hollander and Wolfe, Nonparametric Statistical Methods, 4.2-4.3).
     """
-    import numpy as np
-
     m, n = len(old), len(new)
     pairs = np.sort(np.subtract.outer(_thin(new.ordered), _thin(old.ordered)), axis=None)
     aside = 0.5 - Z * math.sqrt((m + n + 1) / (12 * m * n)) - 1 / (m * n)  # the last term for the step of a rank
@@ -124,8 +119,6 @@ def _least(base: float, min_effect: float, *series: Series) -> float:
 
 
 def _thin(ordered: Floats) -> Floats:
-    import numpy as np
-
     n = len(ordered)
     return ordered if n <= GRID else ordered[((np.arange(GRID) + 0.5) * n / GRID).astype(int)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hil.guest import Guest
 from hil.measure import link
 from hil.measure.clock import CONSOLE, GUEST_COUNTER, MODULE, VIRTUAL, Clock
@@ -71,7 +73,5 @@ class BoardClocks:
 
     def _console_floor(self) -> tuple[float, float]:
         """Return the distance from the median within which 99 of 100 times of an empty command lie."""
-        import numpy as np
-
         times = np.array([self._guest.run(":").seconds for _ in range(EMPTY_COMMANDS)])
         return 1e-9, float(np.quantile(abs(times - np.median(times)), 0.99))

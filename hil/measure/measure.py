@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +27,8 @@ from hil.measure.provenance import provenance, watched
 from hil.measure.quantities import ADDED, DEPLOYMENT, EXECUTION, OVERHEAD, RELATIVE, RELEASE, RESPONSE, TRANSFER
 from hil.measure.series import Series
 from hil.measure.units import Amount, amount, ms
+from hil.stats.arrays import Floats
 from hil.wasm import Execution, Module, Runner, periodic
-
-if TYPE_CHECKING:
-    from hil.stats.arrays import Floats
 
 
 @dataclass(frozen=True)

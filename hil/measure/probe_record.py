@@ -5,18 +5,16 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hil.errors import InfrastructureError
+from hil.stats.arrays import Floats
 
-if TYPE_CHECKING:  # numpy is imported on use: a collection must stay quick
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from hil.stats.arrays import Floats
-
-    Words = NDArray[np.uint32]
-    Ticks = NDArray[np.uint64]
+Words = NDArray[np.uint32]
+Ticks = NDArray[np.uint64]
 
 VERDICTS = ("unclear", "exited", "not loaded", "not instantiated", "trapped", "limit exceeded", "aborted", "faulted")
 EXITED = 1
@@ -103,8 +101,6 @@ class Counter(ProbeRecord):
     @property
     def floor(self) -> float:
         """The noise floor of the counter: the seconds between 99 of 100 pairs of readings."""
-        import numpy as np
-
         return float(np.percentile(self.steps, 99)) / self.hz
 
 
@@ -113,8 +109,6 @@ def seconds(begin: Ticks, end: Ticks, hz: int) -> Floats:
 
     Raises `InfrastructureError` if the counter went backwards or wrapped, within a pair or between pairs.
     """
-    import numpy as np
-
     stamps = np.stack([np.maximum.accumulate(begin), end]) if len(begin) else np.zeros((2, 0), np.uint64)
     wrong = np.flatnonzero((stamps[0] > begin) | (begin > end))
     if len(wrong):
@@ -132,8 +126,6 @@ def parse(data: bytes) -> Executions | Cycles | Counter:
 
     The record of a killed probe holds the measurements up to then.
     """
-    import numpy as np
-
     if len(data) < _HEADER.size:
         raise _damaged(f"{len(data)} bytes are less than a header")
     magic, version, kind, size, planned, hz, transfer, done, status, _, crc = _HEADER.unpack_from(data)

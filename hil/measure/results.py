@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
@@ -84,8 +85,6 @@ class SeriesRecord:
         }
 
     def _figures(self) -> Mapping[str, Any]:
-        import numpy as np
-
         values = np.quantile(self.series.ordered, [0, 0.5, 0.99, 1], method="inverted_cdf")
         return dict(zip(("min", "p50", "p99", "max"), values, strict=True))
 

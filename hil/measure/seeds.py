@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from hil.measure.series import Series
 
 
@@ -14,8 +16,6 @@ def pool(several: Iterable[Series]) -> Iterator[Series]:
     Its confidence intervals assume independent samples, although samples of one seed depend on each other more than
     the seeds do.
     """
-    import numpy as np
-
     groups: dict[tuple[str, ...], list[Series]] = {}
     for series in several:
         if "seed" in series.provenance:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from hil.errors import ConfigurationError
 from hil.measure.figure import CONFIDENCE
 from hil.measure.series_data import SeriesData
@@ -49,8 +51,6 @@ def pwcet(series: SeriesData, exceedance: float = 1e-6) -> Tail:
     halves by Kolmogorov-Smirnov), excesses that fit. Raises `ConfigurationError` for an exceedance outside 0 to 1 or so
     large that a percentile of the samples answers it.
     """
-    import numpy as np
-
     n = len(series)
     taken = min(n // SHARE, MOST)
     if not 0 < exceedance < max(taken, 1) / n:

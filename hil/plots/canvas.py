@@ -17,12 +17,11 @@ from hil.measure.decision import Check
 from hil.measure.results import CheckResult
 from hil.measure.series import Series
 from hil.plots.picture import FAINT, FAR, INK, OPEN, OUTCOMES, PAPER, Axis, finished
+from hil.stats.arrays import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from hil.stats.arrays import Floats
 
 Checks = Iterable[Check | CheckResult]
 

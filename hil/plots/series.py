@@ -29,11 +29,10 @@ from hil.plots.canvas import (
     picture_of,
 )
 from hil.plots.picture import INK, LINES, Axis
+from hil.stats.arrays import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from hil.stats.arrays import Floats
 
 LIMITS = 80  # percentiles with drawn limits
 POINTS = 1500  # drawn of a longer series; each picture says which ones

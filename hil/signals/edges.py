@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,7 @@ from hil.measure.clock import Clock
 from hil.measure.series import Series
 from hil.measure.units import Amount, amount, shown
 from hil.signals.vcd import UNKNOWN
-
-if TYPE_CHECKING:
-    from hil.stats.arrays import Floats
+from hil.stats.arrays import Floats
 
 Ticks = NDArray[np.int64]
 Levels = NDArray[np.uint8]

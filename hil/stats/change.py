@@ -25,14 +25,14 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from hil.errors import ConfigurationError
+from hil.stats.arrays import Floats
 from hil.stats.energy import largest_energies, p_values
 from hil.stats.ramp import best_ramp, median_slope
-
-if TYPE_CHECKING:
-    from hil.stats.arrays import Floats
 
 MIN_EFFECT = 0.05  # as a share of the old level
 PERSISTENCE = 3  # nights
@@ -100,8 +100,6 @@ def changes(
     values that repeat to the bit unless the software changes. Raises `ConfigurationError` for values that are not
     finite and for `min_effect`, `least` or `persistence` out of range.
     """
-    import numpy as np
-
     if not 0 <= min_effect < math.inf or not 0 <= least < math.inf or persistence < 1:
         raise ConfigurationError(
             f"cannot search changes of at least {min_effect} and {least} that hold for {persistence} nights",
@@ -141,8 +139,6 @@ class _Search:
     """A search in values scaled to 1."""
 
     def __init__(self, values: Floats, min_effect: float, persistence: int, exact: bool, least: float) -> None:
-        import numpy as np
-
         self.raw, self.min_effect, self.persistence, self.least = values, min_effect, persistence, least
         least_effect = self.threshold(float(np.median(values)))
         noise = float(np.median(np.abs(np.diff(values)))) / (0.6745 * math.sqrt(2))
@@ -181,16 +177,12 @@ class _Search:
 
     def differ(self, values: Floats, places: Any, ends: Any) -> Sequence[float]:
         """Return 0 for each split of `values` into different levels, up to its end, else 1."""
-        import numpy as np
-
         levels = [
             (np.median(values[:place]), np.median(values[place:end])) for place, end in zip(places, ends, strict=True)
         ]
         return [float(abs(new - old) < self.threshold(float(old)) / 2 or new == old) for old, new in levels]
 
     def level(self, begin: int, end: int) -> float:
-        import numpy as np
-
         return float(np.median(self.values[begin:end]))
 
     def borders(self, splits: Sequence[_Split]) -> list[int]:
@@ -266,8 +258,6 @@ class _Search:
 
     def held(self, at: int, after: int, old: float, new: float) -> bool:
         """Return whether the new level persisted: enough nights, and three in four, are beyond half the way to it."""
-        import numpy as np
-
         beyond = int(((self.values[at:after] - (old + new) / 2) * np.sign(new - old) > 0).sum())
         return beyond >= max(self.persistence, 0.75 * (after - at))
 
@@ -287,7 +277,5 @@ def _runs(search: _Search, splits: Sequence[_Split]) -> list[range]:
 
 def _smoothed(values: Floats, width: int) -> Floats:
     """Return the median of the `width` values around each value; at the ends, of the first and last `width`."""
-    import numpy as np
-
     inner = np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
     return np.pad(inner, width // 2, "edge")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from hil.stats.arrays import Floats
+import numpy as np
+
+from hil.stats.arrays import Floats
 
 PERMUTATIONS = 999
 BATCH = 16  # permutations at a time; most tests end after the first batch
@@ -24,8 +25,6 @@ def largest_energies(orders: Any, persistence: int) -> tuple[Any, Any, Any]:
     considers splits with the last value as end, which find recent changes best, the second row all ends, which find
     changes that went away. All sums are differences of one cumulative sum over both axes of the distances.
     """
-    import numpy as np
-
     count, width = orders.shape
     sums = np.zeros((count + 1, count + 1, width))
     np.abs(orders[:, None] - orders, out=sums[1:, 1:])
@@ -48,8 +47,6 @@ def _cuts(count: int, persistence: int) -> tuple[int, Any, Any, Any, Any, Any]:
 
     The splits with the last value as end come first; the first result is their number.
     """
-    import numpy as np
-
     split, end = np.triu_indices(count + 1, persistence)
     kept = split >= persistence
     order = np.argsort(end[kept] != count, kind="stable")
@@ -65,8 +62,6 @@ def p_values(values: Floats, found: Any, persistence: int, significant: Sequence
 
     All are 1 as soon as none can be `significant`. The seed is fixed: the same values give the same result.
     """
-    import numpy as np
-
     random = np.random.default_rng(0)
     reached, done = np.zeros(len(found), int), 0
     while done < PERMUTATIONS:

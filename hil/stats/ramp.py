@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from hil.stats.arrays import Floats
+import numpy as np
+
+from hil.stats.arrays import Floats
 
 Z95 = 1.6449  # of the normal distribution, one-sided
 
@@ -29,8 +29,6 @@ def best_ramp(values: Floats, shortest: int, longest: int | None = None) -> Ramp
     The shape of a ramp rises from 0 at its begin to 1 at its end; height and rise come from a regression on it, whose
     sums are differences of cumulative sums.
     """
-    import numpy as np
-
     count = len(values)
     if count <= shortest:
         return None
@@ -55,8 +53,6 @@ def best_ramp(values: Floats, shortest: int, longest: int | None = None) -> Ramp
 
 def median_slope(values: Floats) -> tuple[float, float, float]:
     """Return the median slope of all pairs with its limits, as in hil/stats/trend.py but without correlation."""
-    import numpy as np
-
     count = len(values)
     before, after = np.triu_indices(count, 1)
     slopes = np.sort((values[after] - values[before]) / (after - before))

@@ -7,12 +7,10 @@ distance of the fit, come from a parametric bootstrap: tables for a known distri
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from hil.stats.arrays import Floats
+from hil.stats.arrays import Floats
 
 LAGS = 20
 
@@ -35,7 +33,6 @@ class Fit:
 
 def ljung_box(samples: Floats, lags: int = LAGS) -> float:
     """Return the p value of no correlation up to `lags` (Ljung and Box 1978), of ranks because of heavy tails."""
-    import numpy as np
     from scipy.special import chdtrc
     from scipy.stats import rankdata
 
@@ -50,7 +47,6 @@ def ljung_box(samples: Floats, lags: int = LAGS) -> float:
 
 def runs(samples: Floats) -> float:
     """Return the p value of the number of runs above and below the median (Wald and Wolfowitz 1940)."""
-    import numpy as np
     from scipy.special import ndtr
 
     median = np.median(samples)
@@ -74,8 +70,6 @@ def halves(samples: Floats) -> float:
 
 def fitted(excesses: Floats) -> tuple[Floats, Floats]:
     """Return the shape and the scale fitted to each row of excesses."""
-    import numpy as np
-
     ordered = np.sort(excesses, axis=1)
     k = ordered.shape[1]
     first = ordered.mean(axis=1)
@@ -86,7 +80,6 @@ def fitted(excesses: Floats) -> tuple[Floats, Floats]:
 
 def drawn(random: np.random.Generator, shape: float, scale: float, size: tuple[int, int]) -> Floats:
     """Return random excesses in an array of `size`."""
-    import numpy as np
     from scipy.special import boxcox
 
     return np.asarray(scale * boxcox(1 / (1 - random.random(size)), shape))
@@ -94,7 +87,6 @@ def drawn(random: np.random.Generator, shape: float, scale: float, size: tuple[i
 
 def distances(excesses: Floats, shapes: Floats, scales: Floats) -> Floats:
     """Return the Kolmogorov-Smirnov distance of each row from its distribution."""
-    import numpy as np
     from scipy.special import inv_boxcox
 
     ordered = np.sort(excesses, axis=1)

@@ -21,15 +21,14 @@ distinguishes a slope from noise whose memory is as long as the series, such as 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from hil.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from hil.stats.arrays import Floats
+from hil.stats.arrays import Floats
 
 CONFIDENCE = 0.95  # one-sided
 BATCHES = 50
@@ -67,7 +66,6 @@ def trend(
     Raises `ConfigurationError` for fewer than two samples, `every` below 1, a negative `quantum`, and a confidence
     outside 0.5 to 1.
     """
-    import numpy as np
     from scipy.special import ndtri
 
     if every < 1 or quantum < 0 or not 0.5 <= confidence < 1:
@@ -99,8 +97,6 @@ def trend(
 
 def _transient(means: Any) -> int:
     """Return the number of first means to leave out; 0 if too few would be left."""
-    import numpy as np
-
     most = len(means) // 2
     if most < LEAST:
         return 0
