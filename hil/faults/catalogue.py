@@ -33,22 +33,22 @@ class Fault:
 FAULTS = (
     Fault(
         "power-cut",
-        "the power goes in the middle of a deployment",
+        "the power is cut during a deployment",
         lambda make: make.cut_power(during=make.long_module(ends=False)),
         "LineClosed|stuck",
         FRESH,
     ),
-    Fault("reset", "the machine is reset, and boots by itself", lambda make: make.reset(), "rebooted", BY_ITSELF),
+    Fault("reset", "the machine is reset and boots by itself", lambda make: make.reset(), "rebooted", BY_ITSELF),
     Fault(
         "freeze",
-        "the machine stands still for 2 s in the middle of a deployment",
+        "the machine is stopped for 2 s during a deployment",
         lambda make: make.freeze(2.0, during=make.long_module()),
         "exited|failed",
         needs=EMULATED,
     ),
     Fault(
         "qemu-killed",
-        "QEMU is killed in the middle of a deployment",
+        "QEMU is killed during a deployment",
         lambda make: make.kill_qemu(during=make.long_module(ends=False)),
         "LineClosed",
         FRESH,
@@ -62,9 +62,9 @@ FAULTS = (
         lambda make: make.out_of_memory(),
         "killed|refused",
     ),
-    Fault("clock-forward", "the guest's clock jumps a day ahead", lambda make: make.jump_clock(DAY), "exited|failed"),
+    Fault("clock-forward", "the guest's clock jumps a day forward", lambda make: make.jump_clock(DAY), "exited|failed"),
     Fault("clock-back", "the guest's clock jumps a day back", lambda make: make.jump_clock(-DAY), "exited|failed"),
-    Fault("agent-killed", "the agent is killed in mid-transfer", lambda make: make.kill_agent(), "killed"),
+    Fault("agent-killed", "the agent is killed during a transfer", lambda make: make.kill_agent(), "killed"),
     Fault("two-agents", "two agents deploy at once", lambda make: make.two_agents()),
     Fault("module-endless", "a module never ends", lambda make: make.module("endless"), "failed"),
     Fault("module-trapping", "a module traps", lambda make: make.module("trapping"), "failed"),
@@ -77,18 +77,16 @@ FAULTS = (
     ),
     Fault("module-flooding", "a module prints without end", lambda make: make.module("flooding", limit=0.2), "failed"),
     Fault("module-huge", "a module of 20 MiB", lambda make: make.module("huge", limit=10)),
-    Fault(
-        "modules-malformed", "8 modules with something wrong in them", lambda make: make.malformed(), "exited|failed"
-    ),
+    Fault("modules-malformed", "8 malformed modules are deployed", lambda make: make.malformed(), "exited|failed"),
     Fault("bad-requests", "requests that break the runner's protocol", lambda make: make.bad_requests(), "answered"),
     Fault(
         "line-noise",
-        "bits flip and foreign lines come between",
+        "bits flip, and foreign lines are injected",
         lambda make: make.line_noise(),
         "exited|garbled|silent|stuck|no-agent|GuestError|CommandTimeout|LineTimeout",
     ),
     Fault("line-stall", "nothing passes on the line for 2 s", lambda make: make.line_stall(2.0)),
-    Fault("line-cut", "the line is cut in a deployment", lambda make: make.line_cut(), "LineClosed", FRESH),
+    Fault("line-cut", "the line is cut during a deployment", lambda make: make.line_cut(), "LineClosed", FRESH),
 )
 
 
@@ -101,7 +99,7 @@ def at_stage(stage: str) -> Fault:
     """Return the fault of a power cut while a boot waits for `stage`."""
     return Fault(
         f"power-cut@{stage}",
-        f"the power goes while a boot waits for stage {stage!r}",
+        f"the power is cut while a boot waits for stage {stage!r}",
         lambda make: make.cut_power(stage=stage),
         "LineClosed|BootError",
         FRESH,

@@ -84,7 +84,7 @@ class DeploymentFaults(Injecting):
         with self._injecting("modules-malformed") as account:
             chance = self._chance("modules-malformed")
             made = [modules.malformed(chance) for _ in range(count)]
-            account.done = f"{count} malformed modules were deployed: {'; '.join(what for _, what in made)}"
+            account.done = f"{count} malformed modules were deployed: {'; '.join(damage for _, damage in made)}"
             for module, _ in made:
                 with account.watching():
                     account.run(self.runner.run(module, limit=SHORT, restore=False))

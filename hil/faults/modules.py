@@ -1,4 +1,4 @@
-"""Small modules that misbehave, made from bytes: nothing to build, and an upload of some hundred bytes."""
+"""Small modules that misbehave, composed of bytes: no build, and an upload of some hundred bytes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from hil.wasm.module import MAGIC, VERSION, Module
 
 GREETING = b"alive\n"
 MIB = 1 << 20
-HUGE_MIB = 20  # the seL4 image's runner survives 16 and not 24; few bytes on the line, for it compresses
+HUGE_MIB = 20  # the seL4 image's runner survives 16 but not 24; compressed it is small on the line
 
-_WRITE = b"\x41\x01\x41\x00\x41\x01\x41\x08\x10\x00\x1a"  # fd_write(1, vector at 0, 1 of them, count at 8), dropped
-_GROW = b"\x03\x40\x41\x10\x40\x00\x41\x7f\x47\x0d\x00\x0b"  # while memory.grow(16) is not refused
+_WRITE = b"\x41\x01\x41\x00\x41\x01\x41\x08\x10\x00\x1a"  # drop(fd_write(1, vectors at 0, 1 vector, count at 8))
+_GROW = b"\x03\x40\x41\x10\x40\x00\x41\x7f\x47\x0d\x00\x0b"  # repeat until memory.grow(16) is refused
 _ENDLESS = b"\x03\x40\x0c\x00\x0b"
 _FLOOD = b"\x03\x40" + _WRITE + b"\x0c\x00\x0b"
 
 
 def _number(value: int) -> bytes:
-    """Unsigned LEB128."""
+    """Return the unsigned LEB128 of `value`."""
     made = bytearray()
     while value > 0x7F:
         made.append(value & 0x7F | 0x80)
@@ -35,7 +35,7 @@ def _name(text: str) -> bytes:
 
 
 def _program(body: bytes, text: bytes = GREETING) -> bytes:
-    """A module whose `_start` is `body`; it may write `text`, which lies ready, and grow its memory."""
+    """Return a module whose `_start` is `body`; its memory holds `text` to write, and may grow."""
     types = b"\x02\x60\x00\x00\x60\x04\x7f\x7f\x7f\x7f\x01\x7f"  # () -> (); (i32, i32, i32, i32) -> i32
     imports = b"\x01" + _name("wasi_snapshot_preview1") + _name("fd_write") + b"\x00\x01"
     exports = b"\x02" + _name("_start") + b"\x00\x01" + _name("memory") + b"\x02\x00"
@@ -66,11 +66,11 @@ _BODIES = {
 
 
 def module(kind: str) -> Module:
-    """The module of a `kind`: greeting (a good one), endless, trapping, allocating, recursing, flooding or huge.
+    """Return the module of a `kind`: greeting (a good one), endless, trapping, allocating, recursing, flooding, huge.
 
     Raises `ConfigurationError` for another kind.
     """
-    if kind == "huge":  # a good one behind a custom section that nobody reads
+    if kind == "huge":  # a good one after a custom section, which no runner reads
         good = _program(_WRITE)
         return Module.raw("huge.wasm", good[:8] + _section(0, _name("pad") + bytes(HUGE_MIB * MIB)) + good[8:])
     if kind not in _BODIES:
@@ -79,22 +79,22 @@ def module(kind: str) -> Module:
 
 
 def malformed(chance: random.Random) -> tuple[Module, str]:
-    """A good module with something wrong in it, and what: cut, bytes changed, a section twice, or no module at all."""
+    """Return a good module that was damaged (cut, bytes changed, a part doubled) or random bytes, and the damage."""
     good = _program(_WRITE)
     way = chance.choice(("cut", "changed", "doubled", "random"))
     if way == "cut":
         size = chance.randrange(len(good))
-        data, what = good[:size], f"cut after {size} of {len(good)} bytes"
+        data, damage = good[:size], f"cut after {size} of {len(good)} bytes"
     elif way == "changed":
         places = sorted(chance.sample(range(8, len(good)), chance.randint(1, 8)))
         broken = bytearray(good)
         for place in places:
             broken[place] ^= chance.randint(1, 255)
-        data, what = bytes(broken), f"bytes changed at {', '.join(map(str, places))}"
+        data, damage = bytes(broken), f"bytes changed at {', '.join(map(str, places))}"
     elif way == "doubled":
         start = chance.randrange(8, len(good))
-        data, what = good + good[start:], f"all from byte {start} on twice"
+        data, damage = good + good[start:], f"all from byte {start} on twice"
     else:
         data = chance.randbytes(chance.randint(1, 4096))
-        what = f"{len(data)} random bytes"
-    return Module.raw("malformed.wasm", data), what
+        damage = f"{len(data)} random bytes"
+    return Module.raw("malformed.wasm", data), damage
