@@ -143,8 +143,8 @@ class Run:
         wait = PLACE_WAIT if case.phase == "wait" else 600.0
         command = [sys.executable, "-m", "pytest", *suites, "-m", "board", "--board", BOARD, "-rA"]
         command += ["-p", "no:cacheprovider", "-p", "lab_kills_tell", "-p", "hil.plugin.journal"]
-        command += ["--journal", str(self.journal), "--transcripts", str(directory / "transcripts")]
-        command += ["--place-wait", f"{wait:g}", *(["-n", str(case.workers)] if case.workers > 1 else [])]
+        command += ["--hil-journal", str(self.journal), "--hil-transcripts", str(directory / "transcripts")]
+        command += ["--hil-place-wait", f"{wait:g}", *(["-n", str(case.workers)] if case.workers > 1 else [])]
         environment = {
             **os.environ,
             "LG_COORDINATOR": lab.coordinator,

@@ -82,7 +82,7 @@ def row(name: str, plugins: list[str], directory: Path, board: str) -> tuple[boo
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *plugins]
     subprocess.run(install, check=True, timeout=LIMIT)
     chosen = ("--board", board)
-    transcripts = ("--transcripts", str(directory / "transcripts"))
+    transcripts = ("--hil-transcripts", str(directory / "transcripts"))
     _, collected = run(python, ROOT, SMOKE, *chosen, "--collect-only", "-q")
     status, smoke = run(python, ROOT, SMOKE, *chosen, *transcripts)
     good, uses = status == 0, []

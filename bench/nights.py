@@ -41,7 +41,7 @@ boards = ["qemu-reference"]
 name = "boots"
 suites = ["smoke/test_smoke.py::test_agent_is_present", "smoke/test_smoke.py::test_runner_answers"]
 boards = ["flaky.yaml", "dark.yaml"]
-options = ["--no-snapshots"]
+options = ["--hil-no-snapshots"]
 
 [[job]]
 name = "realtime"

@@ -117,7 +117,7 @@ class Database:
             connection.execute("PRAGMA foreign_keys = ON")
             return connection
         if not self.path.is_file():
-            hint = "create one with `hil history add DIR` or `pytest --history FILE`"
+            hint = "create one with `hil history add DIR` or `pytest --hil-history FILE`"
             raise ConfigurationError(f"there is no history {self.path}", hint=hint)
         connection = self._connect("ro")
         try:

@@ -93,7 +93,7 @@ class Bounds:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        hint = "Write one beside the file of the board, or pass --bounds FILE."
+        hint = "Write one beside the file of the board, or pass --bounds FILE (pytest: --hil-bounds)."
         read = toml.load(path, _File, "bounds file", hint)
         self.image, self.rows = read.image, read.bound
 
@@ -106,6 +106,7 @@ class Bounds:
         if measured and self.image not in (None, measured):
             raise ConfigurationError(
                 f"the bounds in {self.path} are for image {self.image}, but the series is of image {measured}",
-                hint=f"Choose a board for {measured} with --board, or give its own bounds with --bounds FILE.",
+                hint=f"Choose a board for {measured} with --board, or give its own bounds with --bounds FILE "
+                "(pytest: --hil-bounds).",
             )
         return tuple(row.bound() for row in self.rows if row.matches(series))

@@ -117,7 +117,7 @@ class Soak:
             failed.sort(key=lambda error: ORIGINS.index(error.origin))  # failures of the image come first
             for other in failed[1:]:
                 failed[0].add_note(str(other))
-            failed[0].add_note(f"{self}\nSet --soak-deployments or --soak-hours to more for narrower limits.")
+            failed[0].add_note(f"{self}\nSet --hil-soak-deployments or --hil-soak-hours to more for narrower limits.")
             raise failed[0]
 
     def _bounds(self, allowed: Allowances) -> Iterator[tuple[Series, Bound]]:

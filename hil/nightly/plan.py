@@ -30,10 +30,10 @@ RESERVED = {  # pytest's options that a night sets itself, with the plan's key f
     "--image": "image",
     "--fresh": "fresh",
     "--alluredir": None,
-    "--results": None,
-    "--transcripts": None,
-    "--journal": None,
-    "--history": None,
+    "--hil-results": None,
+    "--hil-transcripts": None,
+    "--hil-journal": None,
+    "--hil-history": None,
     "--junitxml": None,
     "--junit-xml": None,
     "--collect-only": None,
@@ -142,8 +142,8 @@ class PlannedRun:
         """Return the command line; the results go to `directory`."""
         return [
             *(sys.executable, "-m", "pytest", *self.arguments, "-p", "no:cacheprovider"),
-            *("--journal", str(directory / "journal.jsonl"), "--alluredir", str(directory / "allure")),
-            *("--results", str(directory / "results.jsonl"), "--transcripts", str(directory / "transcripts")),
+            *("--hil-journal", str(directory / "journal.jsonl"), "--alluredir", str(directory / "allure")),
+            *("--hil-results", str(directory / "results.jsonl"), "--hil-transcripts", str(directory / "transcripts")),
             *("--junitxml", str(directory / "junit.xml")),
         ]
 

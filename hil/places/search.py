@@ -223,7 +223,8 @@ class Search:
         if self._reservations.tokens and now >= self._deadline:
             raise InfrastructureError(
                 f"no place for {self._selector} within {self._terms.wait:g} s: {self._situation(places)}",
-                hint="wait longer with --place-wait; `labgrid-client who` and `reservations` show the other users",
+                hint="wait longer with --place-wait (pytest: --hil-place-wait); "
+                "`labgrid-client who` and `reservations` show the other users",
             )
 
     def _leases(self) -> list[Lease]:

@@ -32,8 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
         selection = checks.selection(config)
         checks.check(config, selection)
         checks.check_labgrid_environment(config, selection)
-        _remove_results(option.results)
-        if option.seeds:
+        _remove_results(option.hil_results)
+        if option.hil_seeds:
             workers.share_out_seeds(config)
     markers.register(config)
     session = config.stash[SESSION] = Session(config)
@@ -56,7 +56,7 @@ def _remove_results(path: Path | None) -> None:
     from hil.measure import results
 
     if not results.is_ours(path):
-        raise pytest.UsageError(f"--results {path}: it exists and is no results file; give another name")
+        raise pytest.UsageError(f"--hil-results {path}: it exists and is no results file; give another name")
     path.unlink()
 
 
@@ -90,7 +90,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     run = session.config.stash[SESSION]
     run.facts.complete_report()
-    if session.config.option.seeds and run.measurements.files:
+    if session.config.option.hil_seeds and run.measurements.files:
         run.measurements.check_pooled()
         if session.exitstatus == pytest.ExitCode.OK and run.measurements.pooled_failed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

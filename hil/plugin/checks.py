@@ -13,9 +13,9 @@ from hil.board.selection import Selection, find, from_ini, is_path, is_place, se
 from hil.errors import ConfigurationError
 
 # name in pytest's configuration: the option
-FILES = {"results": "--results", "journal": "--journal", "history": "--history"}
-DIRECTORIES = {"transcripts": "--transcripts", "allure_report_dir": "--alluredir"}
-READ = {"bounds": "--bounds", "baselines": "--baselines"}
+FILES = {"hil_results": "--hil-results", "hil_journal": "--hil-journal", "hil_history": "--hil-history"}
+DIRECTORIES = {"hil_transcripts": "--hil-transcripts", "allure_report_dir": "--alluredir"}
+READ = {"hil_bounds": "--hil-bounds", "hil_baselines": "--hil-baselines"}
 
 
 def of_others(config: pytest.Config, name: str) -> Any:
@@ -55,7 +55,7 @@ def check(config: pytest.Config, chosen: Selection) -> None:
         if not config.option.collectonly:
             problems += _path_problems(config)
             _check_image(config.option.image)
-            _check_bounds(config.option.bounds)
+            _check_bounds(config.option.hil_bounds)
     except ConfigurationError as error:
         problems.append(str(error))
     if problems:
@@ -131,8 +131,8 @@ def _path_problems(config: pytest.Config) -> Iterator[str]:
     for name, option in DIRECTORIES.items():
         if path := of_others(config, name):
             yield from _directory_problems(option, Path(path))
-    if (baselines := config.option.baselines) is not None and not baselines.is_dir():
-        yield f"--baselines {baselines}: it is not a directory"
+    if (baselines := config.option.hil_baselines) is not None and not baselines.is_dir():
+        yield f"--hil-baselines {baselines}: it is not a directory"
 
 
 def _file_problems(option: str, path: Path) -> Iterator[str]:

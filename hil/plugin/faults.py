@@ -52,7 +52,7 @@ class Robustness:
 
         node: Any = request.node
         on_injection = record_of(node).injections.append
-        options = {"seed": request.config.option.fault_seed, "test": node.nodeid}
+        options = {"seed": request.config.option.hil_fault_seed, "test": node.nodeid}
         with Injector(hil_runner, on_injection=on_injection, on_record=self._add, **options) as injector:
             yield injector
 

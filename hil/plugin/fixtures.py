@@ -179,7 +179,7 @@ def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
 
 @pytest.fixture
 def soak(request: pytest.FixtureRequest, guest: Guest, measure: Measure) -> Callable[..., Soak]:
-    """Deploys a module repeatedly on one boot, for --soak-deployments or --soak-hours."""
+    """Deploys a module repeatedly on one boot, for --hil-soak-deployments or --hil-soak-hours."""
     option, executions = request.config.option, record_of(request.node).executions
 
     def deploy(module: Module, *arguments: str, **options: Any) -> Soak:
@@ -189,8 +189,8 @@ def soak(request: pytest.FixtureRequest, guest: Guest, measure: Measure) -> Call
         # good ones are in the series; thousands of records would hide the rest
         runner = Runner(guest, record=lambda run: None if run.good else executions.append(run))
         if not {"deployments", "hours"} & set(options):
-            hours = option.soak_hours
-            options |= {"hours": hours, "deployments": option.soak_deployments if hours is None else None}
+            hours = option.hil_soak_hours
+            options |= {"hours": hours, "deployments": option.hil_soak_deployments if hours is None else None}
         return begin(runner, module, *arguments, test=measure.test, **options)
 
     return deploy

@@ -1,6 +1,7 @@
 """The journal of a run: a JSON line for each event when it happens, complete up to the point where a run is killed.
 
-Written with --journal, --alluredir or --history; `hil.history.journal` reads it. With xdist the controller writes.
+Written with --hil-journal, --alluredir or --hil-history; read by `hil.history.journal`. With xdist the controller
+writes it.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ def spare_others(config: pytest.Config) -> None:
 def path_of(config: pytest.Config, session: Session) -> Path | None:
     """Return the file of the journal, None without one."""
     option = config.option
-    if option.journal is not None:
-        return Path(option.journal)
+    if option.hil_journal is not None:
+        return Path(option.hil_journal)
     if option.collectonly:
         return None
     if session.facts.allure is not None:
         return session.facts.allure / NAME
-    return session.facts.directory / NAME if option.history is not None else None
+    return session.facts.directory / NAME if option.hil_history is not None else None
 
 
 class Journal:
@@ -66,7 +67,7 @@ class Journal:
             "command": [str(argument) for argument in config.invocation_params.args],
             "root": str(config.rootpath),
             "choices": {str(selection): selection.expected for selection in session.selections.selected},
-            "repeat": config.option.repeat or 1,
+            "repeat": config.option.hil_repeat or 1,
             "clock": "auto" if config.option.clock == "auto" else f"{config.option.clock} time",
             "results": str(session.facts.results_file.absolute()),
             "transcripts": str(session.facts.directory.absolute()),
@@ -151,8 +152,8 @@ class Journal:
                     file.write(os.pread(self._file.fileno(), status.st_size, 0))
 
     def _archive(self) -> None:
-        """Add the run to the store of --history."""
-        store = self._option.history
+        """Add the run to the store of --hil-history."""
+        store = self._option.hil_history
         if store is None:
             return
         from hil.history.ingest import add_run

@@ -42,7 +42,7 @@ class Measurements:
         """Return a new `Measure` for `board`, which records here."""
         from hil.measure import Measure
 
-        return Measure(self._option.bounds or bounds_file(board.path), self.record, self._compare)
+        return Measure(self._option.hil_bounds or bounds_file(board.path), self.record, self._compare)
 
     def record(self, series: Series, checks: tuple[Check, ...]) -> None:
         """Write a series and its checks to the results file, and keep them for the report."""
@@ -61,7 +61,7 @@ class Measurements:
             self._compared.append(several)
 
     def add_files(self, files: Sequence[Path]) -> None:
-        """Add results files; with --results all workers of xdist write the same one."""
+        """Add results files; with --hil-results all workers of xdist write the same one."""
         self.files = list(dict.fromkeys([*self.files, *files]))
 
     def take_pending(self) -> tuple[list[Checked], list[Sequence[Series]]]:
@@ -91,7 +91,7 @@ class Measurements:
 
     def _bounds_file(self, board: str) -> Path:
         """Return the bounds file of the board of that name. Raises `ConfigurationError` where there is no board."""
-        if given := self._option.bounds:
+        if given := self._option.hil_bounds:
             return Path(given)
         named = {name_of(name): name for name in self._boards}
         return bounds_file(find(named.get(board, board)))

@@ -40,16 +40,16 @@ def _add_board_options(group: pytest.OptionGroup) -> None:
         help="use a fresh board for each test, each module or the whole session: restored from a snapshot where "
         "possible, else booted; default: `test` where it is restored, else `session` (a dirty board never stays)",
     )
-    group.addoption("--no-snapshots", action="store_true", help="boot emulated boards instead of restoring them")
+    group.addoption("--hil-no-snapshots", action="store_true", help="boot emulated boards instead of restoring them")
     group.addoption(
-        "--place-wait",
+        "--hil-place-wait",
         type=float,
         default=600.0,
         metavar="SECONDS",
         help="time limit for the acquisition of a place of a lab; 0: do not wait (default: 600)",
     )
     group.addoption(
-        "--keep-going-on-dead-board",
+        "--hil-keep-going-on-dead-board",
         action="store_true",
         help="boot a dead board again for every test instead of failing the remaining tests at once",
     )
@@ -64,29 +64,29 @@ def _add_time_options(group: pytest.OptionGroup) -> None:
         "in which figures repeat to the bit, and all others in real time; virtual: run all in virtual time "
         "(default: auto)",
     )
-    group.addoption("--seed", type=int, default=1, metavar="K", help="seed of virtual time (default: 1)")
+    group.addoption("--hil-seed", type=int, default=1, metavar="K", help="seed of virtual time (default: 1)")
     group.addoption(
-        "--seeds",
+        "--hil-seeds",
         type=int,
         metavar="N",
         help="run every test with the seeds 1 to N, in as many workers as there are processors, and pool the figures",
     )
     group.addoption(
-        "--soak-deployments",
+        "--hil-soak-deployments",
         type=int,
         default=200,
         metavar="N",
         help="deployments of a soak, 20 or more (default: 200)",
     )
-    group.addoption("--soak-hours", type=float, metavar="H", help="length of a soak, in place of its deployments")
+    group.addoption("--hil-soak-hours", type=float, metavar="H", help="length of a soak, in place of its deployments")
     group.addoption(
-        "--soak-boots", type=int, default=3, metavar="N", help="cold boots of the soak of boots (default: 3)"
+        "--hil-soak-boots", type=int, default=3, metavar="N", help="cold boots of the soak of boots (default: 3)"
     )
 
 
 def _add_try_options(group: pytest.OptionGroup) -> None:
     group.addoption(
-        "--infra-retries",
+        "--hil-retries",
         type=int,
         default=1,
         metavar="N",
@@ -94,38 +94,42 @@ def _add_try_options(group: pytest.OptionGroup) -> None:
         "failures of image and test are never retried (default: 1)",
     )
     group.addoption(
-        "--repeat", type=int, metavar="N", help="run each test N times and show pass rates with 95 %% intervals"
+        "--hil-repeat", type=int, metavar="N", help="run each test N times and show pass rates with 95 %% intervals"
     )
     group.addoption(
-        "--fault-seed", type=int, default=1, metavar="N", help="seed of the faults of the fixture `faults` (default: 1)"
+        "--hil-fault-seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="seed of injected faults (default: 1)",
     )
 
 
 def _add_file_options(group: pytest.OptionGroup) -> None:
     group.addoption(
-        "--results",
+        "--hil-results",
         type=Path,
         metavar="FILE",
         help="results file instead of results.jsonl beside the transcripts; an existing one is replaced",
     )
     group.addoption(
-        "--transcripts", type=Path, metavar="DIR", help="directory for transcripts instead of reports/transcripts"
+        "--hil-transcripts", type=Path, metavar="DIR", help="directory for transcripts instead of reports/transcripts"
     )
     group.addoption(
-        "--baselines",
+        "--hil-baselines",
         type=Path,
         metavar="DIR",
         help="directory with the baselines of the report's figures, see `hil baseline`",
     )
-    group.addoption("--bounds", type=Path, metavar="FILE", help="bounds file instead of boards/NAME.bounds.toml")
+    group.addoption("--hil-bounds", type=Path, metavar="FILE", help="bounds file instead of boards/NAME.bounds.toml")
     group.addoption(
-        "--journal",
+        "--hil-journal",
         type=Path,
         metavar="FILE",
         help="write the journal of the run to FILE instead of journal.jsonl in Allure's directory",
     )
     group.addoption(
-        "--history",
+        "--hil-history",
         type=Path,
         metavar="FILE",
         help="add the run to the history store FILE at its end; `hil history` reads it",
@@ -140,25 +144,25 @@ def check_values(option: argparse.Namespace) -> None:
 
 
 def _problems(option: argparse.Namespace) -> Iterator[str]:
-    if not option.place_wait >= 0:
-        yield f"--place-wait {option.place_wait:g}: give 0 or more"
-    if option.seeds is not None and option.clock != "virtual":
-        yield "--seeds is for tests in virtual time: add --clock virtual"
-    if option.seed != 1 and option.clock == "real":
-        yield "--seed is for tests in virtual time: leave --clock real out"
-    if option.soak_deployments < SOAK_DEPLOYMENTS:
-        yield f"--soak-deployments {option.soak_deployments}: give at least {SOAK_DEPLOYMENTS}"
-    if option.soak_hours is not None and not option.soak_hours > 0:
-        yield f"--soak-hours {option.soak_hours:g}: give more than 0"
-    if option.soak_boots < 1:
-        yield f"--soak-boots {option.soak_boots}: give at least 1"
-    if option.seeds is not None and option.seeds < 1:
-        yield f"--seeds {option.seeds}: give at least 1"
-    if option.seeds is not None and option.seed != 1:
-        yield "--seeds runs the seeds from 1 on: leave --seed out"
-    if option.infra_retries < 0:
-        yield f"--infra-retries {option.infra_retries}: give 0 or more"
-    if option.repeat is not None and option.repeat < 1:
-        yield f"--repeat {option.repeat}: give at least 1"
-    if option.repeat is not None and option.seeds is not None:
-        yield "--repeat and --seeds would pool the figures of a seed more than once: choose one"
+    if not option.hil_place_wait >= 0:
+        yield f"--hil-place-wait {option.hil_place_wait:g}: give 0 or more"
+    if option.hil_seeds is not None and option.clock != "virtual":
+        yield "--hil-seeds is for tests in virtual time: add --clock virtual"
+    if option.hil_seed != 1 and option.clock == "real":
+        yield "--hil-seed is for tests in virtual time: leave --clock real out"
+    if option.hil_soak_deployments < SOAK_DEPLOYMENTS:
+        yield f"--hil-soak-deployments {option.hil_soak_deployments}: give at least {SOAK_DEPLOYMENTS}"
+    if option.hil_soak_hours is not None and not option.hil_soak_hours > 0:
+        yield f"--hil-soak-hours {option.hil_soak_hours:g}: give more than 0"
+    if option.hil_soak_boots < 1:
+        yield f"--hil-soak-boots {option.hil_soak_boots}: give at least 1"
+    if option.hil_seeds is not None and option.hil_seeds < 1:
+        yield f"--hil-seeds {option.hil_seeds}: give at least 1"
+    if option.hil_seeds is not None and option.hil_seed != 1:
+        yield "--hil-seeds runs the seeds from 1 on: leave --hil-seed out"
+    if option.hil_retries < 0:
+        yield f"--hil-retries {option.hil_retries}: give 0 or more"
+    if option.hil_repeat is not None and option.hil_repeat < 1:
+        yield f"--hil-repeat {option.hil_repeat}: give at least 1"
+    if option.hil_repeat is not None and option.hil_seeds is not None:
+        yield "--hil-repeat and --hil-seeds would pool the figures of a seed more than once: choose one"

@@ -28,15 +28,15 @@ if TYPE_CHECKING:  # at run time only where a board is used: collecting tests mu
 OPTIONS = {  # those that change a test, by their name in pytest's configuration: the option, its default
     "image": ("--image", None),
     "fresh": ("--fresh", None),
-    "bounds": ("--bounds", None),
-    "baselines": ("--baselines", None),
+    "hil_bounds": ("--hil-bounds", None),
+    "hil_baselines": ("--hil-baselines", None),
     "lg_coordinator": ("--lg-coordinator", None),
-    "soak_hours": ("--soak-hours", None),
-    "fault_seed": ("--fault-seed", 1),
-    "soak_deployments": ("--soak-deployments", 200),
-    "soak_boots": ("--soak-boots", 3),
+    "hil_soak_hours": ("--hil-soak-hours", None),
+    "hil_fault_seed": ("--hil-fault-seed", 1),
+    "hil_soak_deployments": ("--hil-soak-deployments", 200),
+    "hil_soak_boots": ("--hil-soak-boots", 3),
 }
-PATHS = ("--image", "--bounds", "--baselines")  # their values may be paths
+PATHS = ("--image", "--hil-bounds", "--hil-baselines")  # their values may be paths
 
 
 class Pages:
@@ -120,7 +120,7 @@ class Pages:
         if pending:
             from hil.compare.baseline import Baselines
 
-            baselines = Baselines(self._config.option.baselines)
+            baselines = Baselines(self._config.option.hil_baselines)
             evidence.attach_figures(pending, self._session.facts.results_file, baselines)
         for several in compared:
             evidence.attach_comparison(several)
@@ -159,11 +159,11 @@ def repeat_options(config: pytest.Config, selection: BoardSelection) -> Iterator
     by_labgrid = checks.selection(config).source in ("--lg-env", "LG_ENV") and config.pluginmanager.hasplugin("labgrid")
     yield from ("--lg-env" if by_labgrid else "--board", selection.name)
     if selection.seed is not None:
-        yield from ("--clock", "virtual", "--seed", str(selection.seed))
+        yield from ("--clock", "virtual", "--hil-seed", str(selection.seed))
     elif option.clock == "real":
         yield from ("--clock", "real")
-    if option.no_snapshots:
-        yield "--no-snapshots"
+    if option.hil_no_snapshots:
+        yield "--hil-no-snapshots"
     for key, (name, default) in OPTIONS.items():
         if (value := getattr(option, key, default)) != default:
             yield from (name, _path(config, str(value)) if name in PATHS else str(value))

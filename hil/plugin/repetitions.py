@@ -36,7 +36,7 @@ class Repetitions:
         self._config = config
         self._boots = boots
         self._facts = facts
-        self._repeat: int | None = config.option.repeat
+        self._repeat: int | None = config.option.hil_repeat
         self._is_worker = hasattr(config, "workerinput")
         self._runs: dict[str, TestRun] = {}
         self._written = ""
@@ -126,8 +126,8 @@ class Repetitions:
         once = sum(run.test == run.nodeid for run in self._runs.values())
         if self._repeat is not None and self._repeat > 1 and once:
             terminalreporter.write_line(
-                f"--repeat {self._repeat}: {once} tests ran once; only test functions are repeated, not the items of "
-                "unittest.TestCase, doctest and other plugins",
+                f"--hil-repeat {self._repeat}: {once} tests ran once; only test functions are repeated, not the items "
+                "of unittest.TestCase, doctest and other plugins",
                 yellow=True,
             )
         lines = list(self._flakes())

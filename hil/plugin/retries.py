@@ -21,13 +21,13 @@ class Retries:
         self._config = config
         self._boots = boots
         interactive = any(checks.of_others(config, name) for name in ("usepdb", "setuponly", "setupshow"))
-        self._retries = 0 if interactive else config.option.infra_retries
+        self._retries = 0 if interactive else config.option.hil_retries
 
     def pytest_report_header(self) -> list[str]:
         reruns = checks.of_others(self._config, "reruns")
         if not reruns:
             return []
-        return [f"hil: --reruns {reruns}: pytest-rerunfailures runs failed tests again, in place of --infra-retries"]
+        return [f"hil: --reruns {reruns}: pytest-rerunfailures runs failed tests again, in place of --hil-retries"]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -102,7 +102,7 @@ class Retries:
         if not selection.any:
             where, incarnation = record.where
             dead = dead or self._boots.dead(where, incarnation=incarnation) or (board is not None and bool(board.lost))
-        return dead and not self._config.option.keep_going_on_dead_board
+        return dead and not self._config.option.hil_keep_going_on_dead_board
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
         return ("retried", "R", ("RETRIED", {"yellow": True})) if report.outcome == RETRIED else None

@@ -31,8 +31,10 @@ class RunFacts:
         self._start = config.invocation_params.dir
         worker = os.environ.get("PYTEST_XDIST_WORKER", "")
         own = time.strftime(f"%Y%m%d-%H%M%S{worker}-{os.getpid()}")  # other runs may have begun in the same second
-        self.directory: Path = (option.transcripts or config.rootpath / "reports" / "transcripts") / own
-        self.results_file: Path = option.results or Path(given.get("hil_results") or self.directory / "results.jsonl")
+        self.directory: Path = (option.hil_transcripts or config.rootpath / "reports" / "transcripts") / own
+        self.results_file: Path = option.hil_results or Path(
+            given.get("hil_results") or self.directory / "results.jsonl"
+        )
         allure = getattr(option, "allure_report_dir", None)
         self.allure = Path(allure) if allure else None
         self.facts: dict[str, str] = {}

@@ -35,7 +35,7 @@ class BoardSelections:
         self.source = given.source
         self.given = given.names
         self.names = checks.absolute_boards(config, given.names)
-        seeds = range(1, option.seeds + 1) if option.seeds else [option.seed]
+        seeds = range(1, option.hil_seeds + 1) if option.hil_seeds else [option.hil_seed]
         self.selected = [
             BoardSelection(name, seed if option.clock == "virtual" else None, len(seeds))
             for name in self.names or [""]
@@ -59,7 +59,7 @@ class BoardSelections:
         option = self._config.option
         if option.clock != "auto" or not uses_virtual_time(item) or not self._can_be_virtual(selection, item):
             return selection
-        return replace(selection, seed=option.seed)
+        return replace(selection, seed=option.hil_seed)
 
     def _can_be_virtual(self, selection: BoardSelection, item: pytest.Item) -> bool:
         """Return whether the board can run in virtual time: it is emulated, and this host has a C compiler."""
@@ -81,7 +81,7 @@ class BoardSelections:
         """Return all results of `in_clock`: with `--clock auto` the board in real and in virtual time."""
         if self._config.option.clock != "auto":
             return [selection]
-        return [replace(selection, seed=None), replace(selection, seed=self._config.option.seed)]
+        return [replace(selection, seed=None), replace(selection, seed=self._config.option.hil_seed)]
 
     def only(self) -> BoardSelection:
         """Return the one selected board, for a test that requests it at run time, such as a `unittest.TestCase`.
@@ -107,7 +107,9 @@ class BoardSelections:
         from hil.board import boardfile
 
         option = self._config.option
-        if option.clock == "virtual" and (option.seeds or option.no_snapshots or option.fresh in ("module", "session")):
+        if option.clock == "virtual" and (
+            option.hil_seeds or option.hil_no_snapshots or option.fresh in ("module", "session")
+        ):
             return True
         try:
             return not all(boardfile.emulated(find(name)) for name in self.names)

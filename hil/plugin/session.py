@@ -68,7 +68,7 @@ class Session:
             self._avoid_place(board.where, f"its serial line has ended in {board.name}")
             self.close(selection)
             board = None
-        if selection in self._given_up and not self.config.option.keep_going_on_dead_board:
+        if selection in self._given_up and not self.config.option.hil_keep_going_on_dead_board:
             raise self._given_up[selection]
         if board is None:
             try:
@@ -135,7 +135,7 @@ class Session:
             raise ConfigurationError("no board is selected", hint="pass --board NAME; `hil board list` lists the names")
         option = self.config.option
         terms = Terms(
-            wait=option.place_wait,
+            wait=option.hil_place_wait,
             coordinator=getattr(option, "lg_coordinator", None),
             report=self._report,
             avoid=self._avoid,
@@ -152,7 +152,7 @@ class Session:
             image=option.image,
             transcripts=self.facts.directory,
             seed=selection.seed,
-            snapshots=not option.no_snapshots,
+            snapshots=not option.hil_no_snapshots,
             health_check=self._check_health,
             on_attempt=account,
             terms=terms,
@@ -241,12 +241,12 @@ class Session:
     def _refuse_dead(self, board: Board) -> None:
         """Raise the error of the last boot again where too many have failed in a row."""
         dead = self._dead.get(board.incarnation)
-        if dead is None or self.config.option.keep_going_on_dead_board:
+        if dead is None or self.config.option.hil_keep_going_on_dead_board:
             return
         if self.boots.dead(board.where, incarnation=board.incarnation):
             raise type(dead)(
                 f"board {board.where} is dead since an earlier test: {dead.message}",
-                hint=dead.hint or "see that test; --keep-going-on-dead-board tries again for each",
+                hint=dead.hint or "see that test; --hil-keep-going-on-dead-board tries again for each",
                 stage=dead.stage,
                 evidence=dead.evidence,
                 cause=dead.cause,

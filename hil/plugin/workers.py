@@ -14,10 +14,10 @@ from hil.plugin.session import SESSION
 
 
 def share_out_seeds(config: pytest.Config) -> None:
-    """Run --seeds in one worker a processor, where xdist is installed and -n is not given."""
+    """Run --hil-seeds in one worker a processor, where xdist is installed and -n is not given."""
     option = config.option
     if getattr(option, "numprocesses", 0) is None and not (option.collectonly or checks.of_others(config, "usepdb")):
-        workers = min(os.cpu_count() or 1, option.seeds)
+        workers = min(os.cpu_count() or 1, option.hil_seeds)
         option.numprocesses, option.tx, option.dist = workers, ["popen"] * workers, "load"
 
 

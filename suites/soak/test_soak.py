@@ -17,6 +17,6 @@ def test_the_last_deployment_is_as_the_first(soak, measure, sample, file, case):
 
 
 def test_every_cold_boot_comes_up(board, request):
-    booted = hil.boots(board, request.config.getoption("--soak-boots"))
+    booted = hil.boots(board, request.config.getoption("--hil-soak-boots"))
     print(booted)
     assert not booted.failures, str(booted)

@@ -81,7 +81,7 @@ def test_the_realtime_suite_passes_and_fails_with_a_useful_text(tmp_path):
     tight.write_text(
         '[[bound]]\nquantity = "response time"\nsubject = "hello.wasm"\nfigure = "p50"\nlimit = "100 us"\nreason = "no"\n'
     )
-    bad = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "hello", "--bounds", str(tight)])
+    bad = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "hello", "--hil-bounds", str(tight)])
     assert bad.returncode == 1
     assert re.search(r"fail: p50 <= 100 us: \S+ ms", bad.stdout), bad.stdout
     assert "worst samples" in bad.stdout
@@ -102,7 +102,7 @@ def test_no_emulator_is_said_with_the_remedy(tmp_path):
 def test_nothing_is_left_behind(number, moment, tmp_path):
     mark = f"hil-mark-{os.getpid()}-{number}-{moment}"
     env = {**os.environ, "HIL_MARK": mark, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
-    command = [*PYTEST, "suites/deploy", "-v", *(["--no-snapshots"] if moment == "boot" else [])]
+    command = [*PYTEST, "suites/deploy", "-v", *(["--hil-no-snapshots"] if moment == "boot" else [])]
     output = tmp_path / "output"
     with output.open("wb") as file:
         child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT)

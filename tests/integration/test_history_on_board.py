@@ -40,7 +40,7 @@ def test_a_killed_run_is_in_the_history_with_its_figures(tmp_path):
     suite.mkdir()
     (suite / "test_mine.py").write_text(SUITE)
     command = [sys.executable, "-m", "pytest", f"--rootdir={tmp_path}", "-q", "-p", "no:cacheprovider", "mine"]
-    command += ["--board=qemu-reference", "--history", "h.sqlite"]
+    command += ["--board=qemu-reference", "--hil-history", "h.sqlite"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (tmp_path / "output").open("wb") as output:
         process = subprocess.Popen(

@@ -202,7 +202,7 @@ def test_a_run_tells_of_its_link_except_in_virtual_time(tmp_path, clock) -> None
     suite = tmp_path / "test_suite.py"
     suite.write_text(SUITE if clock == "real" else SUITE.partition("def test_a_bound")[0])
     results, report = tmp_path / "results.jsonl", tmp_path / "allure"
-    options = ["--board", "qemu-reference", "--clock", clock, "--results", results, "--alluredir", report]
+    options = ["--board", "qemu-reference", "--clock", clock, "--hil-results", results, "--alluredir", report]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml"]
     run = subprocess.run(
         [*command, "--rootdir", tmp_path, *options, suite], cwd=tmp_path, text=True, capture_output=True, timeout=HANG

@@ -438,7 +438,9 @@ def test_each_worker_has_a_place_of_its_own_and_more_workers_than_places_wait(ru
             time.sleep(0.5)
             with open("log", "a") as log: print("end", board.where, os.getpid(), file=log)
     """
-    lab, process = run(2, code, "-n", "3", "--place-wait", "1")  # which does not count while others of the run have one
+    lab, process = run(
+        2, code, "-n", "3", "--hil-place-wait", "1"
+    )  # which does not count while others of the run have one
     output = process.communicate(timeout=HANG)[0]
     assert process.returncode == 0, output
     assert "12 passed" in output

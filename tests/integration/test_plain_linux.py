@@ -92,7 +92,7 @@ def test_a_killed_runner_is_told_and_comes_back(plain: Guest) -> None:
 
 
 def test_what_has_no_partition_fails_the_suite_of_isolation() -> None:
-    done = run(*PYTEST, "--no-snapshots", "suites/isolation/test_survival.py", "-k", "kills")
+    done = run(*PYTEST, "--hil-no-snapshots", "suites/isolation/test_survival.py", "-k", "kills")
     assert "1 failed" in done.stdout, done.stdout
     assert "with the guest (image plain-linux, hypervisor none)" in done.stdout
 

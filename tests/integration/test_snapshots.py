@@ -221,7 +221,16 @@ def test_two_runs_at_once_make_one_snapshot_and_the_figures_of_one(snapshots, tm
     before = len(stored())
     for workers in (["-n", "2"], []):
         made = tmp_path / f"results{len(told)}.jsonl"
-        options = [str(tmp_path), "--rootdir", str(tmp_path), "--clock", "virtual", "--results", str(made), *workers]
+        options = [
+            str(tmp_path),
+            "--rootdir",
+            str(tmp_path),
+            "--clock",
+            "virtual",
+            "--hil-results",
+            str(made),
+            *workers,
+        ]
         done = subprocess.run([*PYTEST, *options, "-rA"], timeout=HANG, capture_output=True, text=True)
         assert done.returncode == 1, done.stdout
         told.append(sorted(re.findall(r"^(PASSED|FAILED) \S+::(\S+)", done.stdout, re.M)))

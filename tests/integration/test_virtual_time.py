@@ -85,7 +85,7 @@ def measured(tmp_path: Path):
 
     def act(name: str, module: Path, *options: str) -> Path:
         made = tmp_path / f"{name}.jsonl"
-        command = [*PYTEST, str(tmp_path / "test_own.py"), "--rootdir", str(tmp_path), "--results", str(made)]
+        command = [*PYTEST, str(tmp_path / "test_own.py"), "--rootdir", str(tmp_path), "--hil-results", str(made)]
         done = run([*command, "--board", "qemu-reference", *options], MODULE=str(module))
         assert done.returncode == 0, done.stdout
         return made
@@ -118,7 +118,7 @@ def test_figures_repeat_to_the_bit_and_one_instruction_more_is_named(measured, t
 @pytest.mark.slow
 def test_a_sweep_of_seeds_is_pooled_and_each_seed_is_a_run_of_its_own(measured):
     sample = ROOT / "wasm_samples" / "nbody-c.wasm"
-    command_results = measured("sweep", sample, "--seeds", "2", "-n", "0")
+    command_results = measured("sweep", sample, "--hil-seeds", "2", "-n", "0")
     series = [one for one in results.read(command_results) if one.quantity == "execution time"]
     assert [one.provenance["seed"] for one in series] == ["1", "2"]
     assert list(series[0].samples) != list(series[1].samples)

@@ -54,14 +54,14 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ig
 
     def act(code: str, *options: str) -> pytest.RunResult:
         pytester.makepyfile(test_it=code)
-        board = ("--board", "stub.yaml", "--no-snapshots", "--fresh", "session")
+        board = ("--board", "stub.yaml", "--hil-no-snapshots", "--fresh", "session")
         return pytester.runpytest_inprocess("-p", "hil.plugin", "-p", "no:cacheprovider", "-v", *board, *options)
 
     return act
 
 
 @pytest.mark.parametrize(
-    ("options", "seed"), [((), 1), (("--seed", "7"), 7), (("--clock", "real"), False)], ids=["auto", "seed", "real"]
+    ("options", "seed"), [((), 1), (("--hil-seed", "7"), 7), (("--clock", "real"), False)], ids=["auto", "seed", "real"]
 )
 def test_only_what_judges_time_runs_in_virtual_time(run, options, seed) -> None:  # type: ignore[no-untyped-def]
     result = run(CLOCKS.replace("SEED = None", f"SEED = {seed}"), *options)
@@ -80,8 +80,8 @@ def test_a_host_without_a_compiler_measures_in_real_time_and_says_so(run, monkey
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--seeds", "2"), "*--seeds*--clock virtual*"),
-        (("--seed", "2", "--clock", "real"), "*--seed*--clock real*"),
+        (("--hil-seeds", "2"), "*--hil-seeds*--clock virtual*"),
+        (("--hil-seed", "2", "--clock", "real"), "*--hil-seed*--clock real*"),
     ],
 )
 def test_seeds_are_for_virtual_time(run, options, expected) -> None:  # type: ignore[no-untyped-def]
@@ -113,7 +113,7 @@ CHECKED = """
 
 
 def test_all_ways_to_check_record_the_same(run, pytester: pytest.Pytester) -> None:
-    result = run(CHECKED, "--results", "r.jsonl")
+    result = run(CHECKED, "--hil-results", "r.jsonl")
     result.assert_outcomes(passed=4, failed=1)
     found = {record.series.subject: record.checks for record in results.load(Path("r.jsonl")).records}
     assert list(found) == ["measure", "series", "board", "failed", "once"]

@@ -331,7 +331,7 @@ def test_a_seed_stays_with_one_worker_and_all_are_judged_together(stub: Path) ->
     bound = '[[bound]]\nquantity="q"\nsubject="s"\nfigure="max"\nlimit="2 s"\nreason="r"\n'
     (directory / "stub.bounds.toml").write_text(bound)
     command = [sys.executable, "-m", "pytest", "-p", "hil.plugin", "-p", "xdist", "-p", "no:cacheprovider", "-q"]
-    options = ["--board", "stub.yaml", "--clock", "virtual", "--seeds", "3", "-n", "2", "--results", "r.jsonl"]
+    options = ["--board", "stub.yaml", "--clock", "virtual", "--hil-seeds", "3", "-n", "2", "--hil-results", "r.jsonl"]
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # labgrid's takes a second
     done = subprocess.run(
         [*command, *options], cwd=directory, env=environment, capture_output=True, text=True, timeout=HANG

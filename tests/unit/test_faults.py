@@ -629,7 +629,7 @@ def test_findings_are_told_and_reported(pytester, monkeypatch, workers):
     pytester.makeconftest(UNCHECKED + CONFTEST)
     pytester.makepyfile(TESTS)
     board = stub_board(pytester.path)
-    options = ("--board", str(board), "--fault-seed", "5", "--no-snapshots", *workers)
+    options = ("--board", str(board), "--hil-fault-seed", "5", "--hil-no-snapshots", *workers)
     result = pytester.runpytest_subprocess("-p", "hil.plugin", "-p", "no:cacheprovider", *options, timeout=HANG)
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(

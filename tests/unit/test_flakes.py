@@ -29,7 +29,7 @@ from hil.plugin.accounts import BootCounts, PassRate, TestRun, table
 from hil.plugin.origins import Refused, cause_of, origin_of
 
 pytest_plugins = ["pytester"]
-BOOTED = ("--no-snapshots", "--fresh", "session")  # so that a board is fresh only where it must be
+BOOTED = ("--hil-no-snapshots", "--fresh", "session")  # so that a board is fresh only where it must be
 LOAD = [] if any(point.value == "hil.plugin" for point in entry_points(group="pytest11")) else ["-p", "hil.plugin"]
 
 
@@ -285,15 +285,15 @@ def test_what_became_of_the_tests_is_told_even_where_rates_cannot_be_written(run
 
 def test_second_tries_have_a_limit(run) -> None:  # type: ignore[no-untyped-def]
     code = "from hil.errors import InfrastructureError\ndef test_x(board): raise InfrastructureError('no disk')"
-    result = run(code, "--infra-retries", "0")
+    result = run(code, "--hil-retries", "0")
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line("*retried*")
-    result = run(code, "--infra-retries", "3")
+    result = run(code, "--hil-retries", "3")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*test_x[[]stub] (4 tries)", "*1 failed*3 retried*"])
-    result = run(code, "--infra-retries", "-1")
+    result = run(code, "--hil-retries", "-1")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--infra-retries -1: give 0 or more*"])
+    result.stderr.fnmatch_lines(["*--hil-retries -1: give 0 or more*"])
 
 
 def test_a_dead_board_is_not_tried_again(run) -> None:  # type: ignore[no-untyped-def]
@@ -306,10 +306,10 @@ def test_a_dead_board_is_not_tried_again(run) -> None:  # type: ignore[no-untype
                 request.config.stash[SESSION].boots.failed(board.name, error)
             raise error
     """
-    result = run(code, "--infra-retries", "5")
+    result = run(code, "--hil-retries", "5")
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line("*retried*")
-    result = run(code, "--infra-retries", "5", "--keep-going-on-dead-board")
+    result = run(code, "--hil-retries", "5", "--hil-keep-going-on-dead-board")
     result.stdout.fnmatch_lines(["*test_x[[]stub] (6 tries)", "*1 failed*5 retried*"])
 
 
@@ -350,14 +350,14 @@ def test_a_subtest_that_was_told_is_not_tried_again(run) -> None:  # type: ignor
         def test_x(board, subtests):
             with subtests.test("one"): raise InfrastructureError("no disk")
     """
-    result = run(code, "--repeat", "1")
+    result = run(code, "--hil-repeat", "1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.no_fnmatch_line("*retried*")
     result.stdout.fnmatch_lines(["*::test_x[[]stub] * 0/0 * - * - * - * 1 * -"])
 
 
 def test_allure_has_retries_and_faults(run, pytester) -> None:  # type: ignore[no-untyped-def]
-    result = run(FAILING, "-p", "allure_pytest.plugin", "--alluredir", "results", "--repeat", "1")
+    result = run(FAILING, "-p", "allure_pytest.plugin", "--alluredir", "results", "--hil-repeat", "1")
     result.assert_outcomes(passed=2, failed=5, errors=2)
     found: dict[str, list[tuple[str, list[str]]]] = {}
     histories: dict[str, set[str]] = {}
@@ -421,7 +421,7 @@ def rates(path: Path) -> dict[str, Any]:
 
 
 def test_repetitions_become_pass_rates(run, pytester) -> None:  # type: ignore[no-untyped-def]
-    result = run(REPEATED, "--repeat", "5")
+    result = run(REPEATED, "--hil-repeat", "5")
     result.assert_outcomes(passed=24, failed=1)
     result.stdout.fnmatch_lines_random(TABLE)
     told = rates(pytester.path)
@@ -433,13 +433,13 @@ def test_repetitions_become_pass_rates(run, pytester) -> None:  # type: ignore[n
 
 
 def test_repetitions_can_be_chosen_and_refused(run) -> None:  # type: ignore[no-untyped-def]
-    run(REPEATED, "--repeat", "3", "-k", "measured").assert_outcomes(passed=6, deselected=9)
-    result = run(REPEATED, "--repeat", "0")
+    run(REPEATED, "--hil-repeat", "3", "-k", "measured").assert_outcomes(passed=6, deselected=9)
+    result = run(REPEATED, "--hil-repeat", "0")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--repeat 0: give at least 1*"])
-    result = run(REPEATED, "--repeat", "2", "--clock", "virtual", "--seeds", "2")
+    result.stderr.fnmatch_lines(["*--hil-repeat 0: give at least 1*"])
+    result = run(REPEATED, "--hil-repeat", "2", "--clock", "virtual", "--hil-seeds", "2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--repeat and --seeds *"])
+    result.stderr.fnmatch_lines(["*--hil-repeat and --hil-seeds *"])
 
 
 @pytest.mark.slow
@@ -448,14 +448,14 @@ def test_with_workers_the_controller_accounts(pytester: pytest.Pytester, monkeyp
     board = str(stub_board(pytester.path))
     pytester.makeconftest("from hil.plugin.session import Session\nSession._check_health = lambda session, board: None")
     pytester.makepyfile(test_r=REPEATED, test_crash="import os\ndef test_crash(board): os._exit(3)")
-    options = ("--board", board, *BOOTED, "--repeat", "5", "-p", "no:cacheprovider", "-k", "not test_crash")
+    options = ("--board", board, *BOOTED, "--hil-repeat", "5", "-p", "no:cacheprovider", "-k", "not test_crash")
     workers = ("-p", "hil.plugin", "-p", "xdist", "-n", "2")
     result = pytester.runpytest_subprocess(*workers, *options, timeout=HANG)
     result.assert_outcomes(passed=24, failed=1)
     result.stdout.fnmatch_lines_random(TABLE)
     told = rates(pytester.path)
     assert told["boots"]["trial"]["tries"] == 11
-    options = ("--board", board, *BOOTED, "--repeat", "3", "-p", "no:cacheprovider", "test_crash.py")
+    options = ("--board", board, *BOOTED, "--hil-repeat", "3", "-p", "no:cacheprovider", "test_crash.py")
     result = pytester.runpytest_subprocess(*workers, *options, timeout=HANG)
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(["*::test_crash[[]stub] * 0/0 * - * - * - * 3 * -"])

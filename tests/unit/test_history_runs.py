@@ -83,7 +83,7 @@ def test_a_run_is_in_the_history_at_its_end(tmp_path: Path) -> None:
         @pytest.mark.skip
         def test_skipped(): pass
     """
-    output = finish(begin(tmp_path, code, "--history", "deep/h.sqlite", "--repeat", "2"))
+    output = finish(begin(tmp_path, code, "--hil-history", "deep/h.sqlite", "--hil-repeat", "2"))
     assert "deep/h.sqlite: 1 run added, with 6 tests and 2 series" in output
     with History(tmp_path / "deep" / "h.sqlite") as history:
         (run,) = history.runs()
@@ -91,7 +91,7 @@ def test_a_run_is_in_the_history_at_its_end(tmp_path: Path) -> None:
         assert abs(run.began - time.time()) < LONG
         assert run.ended is not None
         assert run.ended > run.began
-        assert "--repeat 2" in run.facts["command"]
+        assert "--hil-repeat 2" in run.facts["command"]
         tests = history.tests([run])
         assert [(test.test, test.suite, test.outcome, test.fault) for test in tests[::2]] == [
             ("tiny/test_t.py::test_good", "tiny", "passed", ""),
@@ -117,7 +117,7 @@ KILLED = """
 
 
 def test_a_killed_run_is_added_up_to_where_it_stopped(tmp_path: Path, history: History) -> None:
-    process = begin(tmp_path, KILLED, "--journal", "run/journal.jsonl")
+    process = begin(tmp_path, KILLED, "--hil-journal", "run/journal.jsonl")
     until((tmp_path / "here").exists, LONG)
     at_work = add(history, [tmp_path / "run"])
     assert (at_work.runs, at_work.running) == (0, 1)
@@ -146,7 +146,7 @@ def test_workers_are_one_run_with_one_results_file(tmp_path: Path) -> None:
             request.config.stash[SESSION].measurements.record(Series("q", f"{number}", [1.0], Clock("c", 1e-9)), ())
             time.sleep(0.1)
     """
-    output = finish(begin(tmp_path, code, "--history", "h.sqlite", "-p", "xdist", "-n", "2"))
+    output = finish(begin(tmp_path, code, "--hil-history", "h.sqlite", "-p", "xdist", "-n", "2"))
     assert "1 run added, with 4 tests and 4 series" in output
     assert "4 series, digest" in output
     (file,) = (tmp_path / "reports").glob("transcripts/*/results.jsonl")
@@ -160,20 +160,20 @@ def test_workers_are_one_run_with_one_results_file(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\ndef test_x(): pass"
-    process = begin(tmp_path, full, "--journal", "journal.jsonl", "-p", "no:cacheprovider")
+    process = begin(tmp_path, full, "--hil-journal", "journal.jsonl", "-p", "no:cacheprovider")
     output = finish(process)
     assert process.returncode == 3
     assert "journal.jsonl: File too large: make room on its disk" in output
     (tmp_path / "file").write_text("")
     for path in ("/dev/full", "file/journal.jsonl"):
-        process = begin(tmp_path, "def test_x(): pass", "--journal", path)
-        assert "--journal" in finish(process)
+        process = begin(tmp_path, "def test_x(): pass", "--hil-journal", path)
+        assert "--hil-journal" in finish(process)
         assert process.returncode == pytest.ExitCode.USAGE_ERROR
 
 
 def test_a_broken_history_does_not_fail_the_run(tmp_path: Path) -> None:
     (tmp_path / "h.sqlite").write_text("no database " * 500)
-    process = begin(tmp_path, "def test_x(): pass", "--history", "h.sqlite")
+    process = begin(tmp_path, "def test_x(): pass", "--hil-history", "h.sqlite")
     output = finish(process)
     assert process.returncode == 0
     assert "h.sqlite" in output
@@ -182,7 +182,7 @@ def test_a_broken_history_does_not_fail_the_run(tmp_path: Path) -> None:
 
 def test_a_second_run_leaves_the_journal_of_the_first(tmp_path: Path, history: History) -> None:
     for _ in range(2):
-        finish(begin(tmp_path, "def test_x(): pass", "--journal", "run/journal.jsonl"))
+        finish(begin(tmp_path, "def test_x(): pass", "--hil-journal", "run/journal.jsonl"))
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["journal-1.jsonl", "journal.jsonl"]
     assert (add(history, [tmp_path / "run"]).runs, len({run.id for run in history.runs()})) == (2, 2)
 
@@ -207,7 +207,7 @@ def together(directory: Path, number: int, *options: str) -> list[subprocess.Pop
 
 def test_eight_sessions_with_one_directory_and_one_history_are_all_there(tmp_path: Path, history: History) -> None:
     results, store = tmp_path / "allure", tmp_path / "shared.sqlite"
-    output = [finish(process) for process in together(tmp_path, 8, f"--alluredir={results}", f"--history={store}")]
+    output = [finish(process) for process in together(tmp_path, 8, f"--alluredir={results}", f"--hil-history={store}")]
     assert ["1 run added, with 1 test" in text for text in output] == [True] * 8, output
     with History(store) as shared:
         runs = shared.runs()
@@ -245,7 +245,7 @@ def test_a_directory_where_another_session_writes_is_not_cleaned(tmp_path: Path,
 def test_a_board_with_a_dot_in_its_name_is_a_board_of_its_own(tmp_path: Path) -> None:
     for name in ("qemu-v1.2", "qemu-v1.3"):
         (tmp_path / f"{name}.yaml").write_text(UNUSED_BOARD)
-    boards = ("--board=qemu-v1.2.yaml", "--board=qemu-v1.3.yaml", "--history=h.sqlite")
+    boards = ("--board=qemu-v1.2.yaml", "--board=qemu-v1.3.yaml", "--hil-history=h.sqlite")
     finish(begin(tmp_path, "def test_x(board): pass", *boards))
     with History(tmp_path / "h.sqlite") as history:
         (run,) = history.runs()

@@ -125,7 +125,7 @@ def test_a_plan_makes_a_run_of_each_job_and_board(tmp_path: Path) -> None:
     path.write_text(
         "limit = 5\nretries = 2\nfresh = 'module'\nimage = 'reference'\n"
         "[[job]]\nname = 'a'\nsuites = ['smoke', 'mine']\nboards = ['+lab=box', 'place:lab/box']\nworkers = 3\n"
-        "markers = 'board and not soak'\noptions = ['--infra-retries', '2']\nlimit = 1.5\nretries = 0\n"
+        "markers = 'board and not soak'\noptions = ['--hil-retries', '2']\nlimit = 1.5\nretries = 0\n"
         "[[job]]\nname = 'b'\nsuites = ['smok']\nboards = ['qemu-refrence']\nfresh = 'test'\n"
     )
     one, two, wrong = plan.load(path).runs
@@ -138,7 +138,7 @@ def test_a_plan_makes_a_run_of_each_job_and_board(tmp_path: Path) -> None:
             "--image=reference",
             "--fresh=module",
         ),
-        *("-m", "board and not soak", "-n", "3", "--infra-retries", "2"),
+        *("-m", "board and not soak", "-n", "3", "--hil-retries", "2"),
     )
     assert (one.retries, one.limit, wrong.retries, wrong.limit) == (0, 90.0, 2, None)
     assert (one.problems, two.problems) == ((), ())

@@ -57,7 +57,7 @@ def stub(pytester: pytest.Pytester) -> str:
 
 def test_options_explain_themselves(run) -> None:  # type: ignore[no-untyped-def]
     result = run("", "--help")
-    for option in ("--board", "--image", "--fresh", "--bounds", "--keep-going-on-dead-board"):
+    for option in ("--board", "--image", "--fresh", "--hil-bounds", "--hil-keep-going-on-dead-board"):
         result.stdout.re_match_lines([rf"  {option}\b.*"])
 
 
@@ -91,15 +91,15 @@ def test_without_a_board_a_test_fails_with_what_to_do(run) -> None:  # type: ign
         (("-o", "hil_board=qemu-refrence"), "*'qemu-refrence'*hil_board*"),
         (("--board", "qemu-reference", "--image", "refrence"), "*did you mean 'reference'?*"),
         (("--board", "qemu-reference", "--image", "nowhere.toml"), "*nowhere.toml*"),
-        (("--bounds", "nowhere.toml"), "*nowhere.toml: No such*"),
-        (("--baselines", "nowhere"), "*--baselines *nowhere*"),
-        (("--results", "."), "*--results *"),
-        (("--results", "test_it.py/r.jsonl"), "*--results *test_it.py*"),
-        (("--results", "/dev/full"), "*--results /dev/full*"),
-        (("--transcripts", "/dev/full"), "*--transcripts /dev/full*"),
-        (("--transcripts", "/proc/none"), "*--transcripts /proc/none*"),
-        (("--journal", "."), "*--journal *"),
-        (("--history", "."), "*--history *"),
+        (("--hil-bounds", "nowhere.toml"), "*nowhere.toml: No such*"),
+        (("--hil-baselines", "nowhere"), "*--hil-baselines *nowhere*"),
+        (("--hil-results", "."), "*--hil-results *"),
+        (("--hil-results", "test_it.py/r.jsonl"), "*--hil-results *test_it.py*"),
+        (("--hil-results", "/dev/full"), "*--hil-results /dev/full*"),
+        (("--hil-transcripts", "/dev/full"), "*--hil-transcripts /dev/full*"),
+        (("--hil-transcripts", "/proc/none"), "*--hil-transcripts /proc/none*"),
+        (("--hil-journal", "."), "*--hil-journal *"),
+        (("--hil-history", "."), "*--hil-history *"),
         (("-p", "allure_pytest.plugin", "--alluredir", "/dev/full"), "*--alluredir /dev/full*"),
     ],
 )
@@ -191,7 +191,7 @@ def test_a_dead_board_is_told_once_and_then_in_short(run, stub, pytester) -> Non
     failed = "*BootError (image): the boot did not reach stage 'shell'*"
     result.stdout.fnmatch_lines([failed, failed, "*board stub is dead since an earlier test*"])
     assert len(list((pytester.path / "reports").rglob("*.raw"))) == 2, "an image's failure is not retried"
-    run(code, "--board", stub, "--keep-going-on-dead-board").assert_outcomes(errors=3)
+    run(code, "--board", stub, "--hil-keep-going-on-dead-board").assert_outcomes(errors=3)
     assert len(list((pytester.path / "reports").rglob("*.raw"))) == 5
 
 
@@ -260,7 +260,7 @@ def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignor
         def test_good(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)))
         def test_tight(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), max <= 2 * ms)
     """
-    result = run(code, "--board", stub, "--bounds", "b.toml")
+    result = run(code, "--board", stub, "--hil-bounds", "b.toml")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         ["*fail: max <= 2 ms: 500 ms*", "*= timing =*", "q of s, n=1, clock: c*", "  pass: max*"]
@@ -273,10 +273,10 @@ def test_a_results_file_holds_one_run_and_other_files_are_left_alone(run, stub, 
         def test_x(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), max <= 1 * s)
     """
     for _ in range(2):
-        result = run(code, "--board", stub, "--results", "r.jsonl")
+        result = run(code, "--board", stub, "--hil-results", "r.jsonl")
         result.stdout.fnmatch_lines(["results: r.jsonl, 1 series, digest *"])
     (pytester.path / "notes.txt").write_text("mine")
-    result = run(code, "--board", stub, "--results", "notes.txt")
+    result = run(code, "--board", stub, "--hil-results", "notes.txt")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert (pytester.path / "notes.txt").read_text() == "mine"
 

@@ -27,7 +27,7 @@ REQUIRED = {*essential_plugins, "python"}  # without `python` there are no test 
 
 @pytest.mark.parametrize("plugin", sorted({*default_plugins} - REQUIRED))
 def test_a_builtin_plugin_may_be_switched_off(run, plugin) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
-    result = run("def test_x(): pass", "-p", f"no:{plugin}", *ALLURE, "--repeat", "2")
+    result = run("def test_x(): pass", "-p", f"no:{plugin}", *ALLURE, "--hil-repeat", "2")
     assert result.ret == 0
     assert "Traceback" not in str(result.stdout) + str(result.stderr)
 
@@ -107,7 +107,7 @@ TEXTS = r"""
 def test_text_that_is_not_utf_8_ends_no_session(run, pytester, parallel) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     if parallel:
         pytester.makeconftest("pytest_plugins = ['hil.plugin', 'allure_pytest.plugin']")
-    result = run(TEXTS, *ALLURE, "--journal", "j.jsonl", "--junitxml", "x.xml", *parallel)
+    result = run(TEXTS, *ALLURE, "--hil-journal", "j.jsonl", "--junitxml", "x.xml", *parallel)
     outcomes = result.parseoutcomes()
     assert (outcomes["failed"], outcomes["skipped"], outcomes["passed"]) == (4, 1, 3)
     results = [json.loads(path.read_bytes().decode()) for path in (pytester.path / "al").glob("*-result.json")]
@@ -128,7 +128,7 @@ def test_a_directory_may_have_any_name(run, pytester, name) -> None:  # type: ig
     (directory / "test_in.py").write_text(
         "import pytest\nclass TestX:\n    @pytest.mark.parametrize('v', ['p', 'q'])\n    def test_b(self, v): assert v == 'q'\n"
     )
-    result = run("", *ALLURE, "--journal", "j.jsonl", "--junitxml", "x.xml")
+    result = run("", *ALLURE, "--hil-journal", "j.jsonl", "--junitxml", "x.xml")
     result.assert_outcomes(passed=1, failed=1)
     results = [json.loads(path.read_bytes().decode()) for path in (pytester.path / "al").glob("*-result.json")]
     assert len({one["historyId"] for one in results}) == 2
@@ -153,7 +153,16 @@ def test_a_test_may_change_the_directory(run, stub, pytester) -> None:  # type: 
         def test_fails(measure): check(measure, "three"); assert 0
     """
     (pytester.path / "base").mkdir()
-    paths = ("--transcripts", "tr", "--results", "r.jsonl", "--baselines", "base", "--history", "h.sqlite")
+    paths = (
+        "--hil-transcripts",
+        "tr",
+        "--hil-results",
+        "r.jsonl",
+        "--hil-baselines",
+        "base",
+        "--hil-history",
+        "h.sqlite",
+    )
     result = run(code, "--board", stub, "--clock", "real", *paths, *ALLURE)
     result.assert_outcomes(passed=4, failed=1)
     result.stdout.fnmatch_lines(["results: r.jsonl, 3 series*", "transcripts: tr/*", "FAILED *test_fails*"])
@@ -166,7 +175,7 @@ def test_a_disk_that_fills_up_costs_the_report_and_not_the_verdicts(run, pyteste
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "there")
 
     monkeypatch.setattr("allure_commons.logger.AllureFileLogger._report_item", full)
-    result = run("def test_x(): pass", *ALLURE, "--journal", "j.jsonl")
+    result = run("def test_x(): pass", *ALLURE, "--hil-journal", "j.jsonl")
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*cannot write there: No space left on device*"])
@@ -180,7 +189,7 @@ def test_transcripts_that_cannot_be_written_name_the_option(run, stub, pytester,
     result = run("def test_x(console): pass", "--board", stub)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["*InfrastructureError*cannot create a transcript in*No space left*", "*--transcripts*"]
+        ["*InfrastructureError*cannot create a transcript in*No space left*", "*--hil-transcripts*"]
     )
 
 
@@ -217,10 +226,12 @@ def test_what_repeat_does_not_repeat_is_said_in_one_line(run, pytester) -> None:
             def test_sum(self): self.assertEqual(1 + 1, 2)
         def test_function(): pass
     """
-    result = run(code, "--repeat", "3", "test_what_repeat_does_not_repeat_is_said_in_one_line.py", "test_doc.txt")
+    result = run(code, "--hil-repeat", "3", "test_what_repeat_does_not_repeat_is_said_in_one_line.py", "test_doc.txt")
     result.assert_outcomes(passed=5)
-    result.stdout.fnmatch_lines(["*--repeat 3: 2 tests ran once*"])
-    again = run("def test_function(): pass", "--repeat", "3", "test_what_repeat_does_not_repeat_is_said_in_one_line.py")
+    result.stdout.fnmatch_lines(["*--hil-repeat 3: 2 tests ran once*"])
+    again = run(
+        "def test_function(): pass", "--hil-repeat", "3", "test_what_repeat_does_not_repeat_is_said_in_one_line.py"
+    )
     again.stdout.no_fnmatch_line("*ran once*")
 
 
@@ -253,11 +264,11 @@ def test_tests_of_boards_are_run_again_by_the_plugin_that_does_it(run, stub, pyt
             assert len(ran) == 2
         def test_next(board): assert ran == [1, 2]
     """
-    result = run(code, "--board", stub, "--reruns", "1", "--fresh", "test", "--journal", "j.jsonl")
+    result = run(code, "--board", stub, "--reruns", "1", "--fresh", "test", "--hil-journal", "j.jsonl")
     outcomes = result.parseoutcomes()
     assert (outcomes["passed"], outcomes["retried"], outcomes.get("failed")) == (2, 1, None)
     result.stdout.fnmatch_lines(
-        ["hil: --reruns 1: *--infra-retries*", "retried after a failure of the image*test_flaky*"]
+        ["hil: --reruns 1: *--hil-retries*", "retried after a failure of the image*test_flaky*"]
     )
 
 

@@ -215,11 +215,11 @@ def checkout(pytester: pytest.Pytester, name: str) -> Path:
 def test_a_board_s_results_are_filed_and_known_again(pytester: pytest.Pytester) -> None:
     """Two checkouts, whose paths have nothing in common but the suite's own."""
     one, two = checkout(pytester, "one"), checkout(pytester, "other")
-    once = ["--no-snapshots", "--fresh", "session", "--infra-retries", "0"]
+    once = ["--hil-no-snapshots", "--fresh", "session", "--hil-retries", "0"]
     first = run(pytester, "--rootdir", one, one, "--board", one / "suites" / "stub.yaml", *once, out="first")
     there = ["--rootdir", two, two, "--board", two / "suites" / "stub.yaml", *once]
     second = run(pytester, *there, "-k", "good or bug", out="second")
-    twice = run(pytester, *there, "-k", "good", "--repeat", "2", out="twice")
+    twice = run(pytester, *there, "-k", "good", "--hil-repeat", "2", out="twice")
     assert (len(first), len(second), len(twice)) == (9, 3, 4)
     good = first["test_good[stub-x]"]
     counted = {one["name"]: one["value"] for one in good["parameters"] if not one.get("excluded")}

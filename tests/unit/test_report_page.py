@@ -101,7 +101,7 @@ def test_without(request): pass
 
 def test_each_test_has_what_a_reviewer_needs_first_things_first(run, pytester) -> None:  # type: ignore[no-untyped-def]
     pytester.makepyfile(test_it=TESTS)
-    result, found = run("--board", "stub.yaml", "--no-snapshots")
+    result, found = run("--board", "stub.yaml", "--hil-no-snapshots")
     result.assert_outcomes(passed=2, failed=3)
     assert list(found["test_passes"]) == ["repeat this test", "console", "console.cast"]
     assert found["test_without"] == {}
@@ -121,14 +121,22 @@ def test_each_test_has_what_a_reviewer_needs_first_things_first(run, pytester) -
 def test_the_attached_command_repeats_the_test(run, pytester, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     pytester.makepyfile(test_it=TESTS)
     _, found = run(
-        "--board", "./stub.yaml", "--no-snapshots", "--fault-seed", "7", "--repeat", "2", "-k", "fails or passes"
+        "--board",
+        "./stub.yaml",
+        "--hil-no-snapshots",
+        "--hil-fault-seed",
+        "7",
+        "--hil-repeat",
+        "2",
+        "-k",
+        "fails or passes",
     )
     for test, outcome in (("test_passes", "passed"), ("test_fails", "failed")):
         lines = found[test]["repeat this test"].splitlines()
         assert lines[0] == f"# in {pytester.path}"
         word, *arguments = shlex.split(lines[1])
         assert word == "pytest"
-        assert arguments[1:] == ["--board", "stub.yaml", "--no-snapshots", "--fault-seed", "7"]
+        assert arguments[1:] == ["--board", "stub.yaml", "--hil-no-snapshots", "--hil-fault-seed", "7"]
         result, again = run(*arguments)
         result.assert_outcomes(**{outcome: 1})
         assert list(again) == [test]
@@ -140,11 +148,11 @@ def test_a_boot_that_fails_shows_its_console_and_how_to_try_again(run, pytester)
     text = text.replace('name = "shell"\nmarker = "# "\nlimit = 20', 'name = "shell"\nmarker = "never"\nlimit = 0.5')
     (pytester.path / "stub.toml").write_text(text)
     pytester.makepyfile(test_it="def test_x(board): pass")
-    result, found = run("--board", "stub.yaml", "--no-snapshots")
+    result, found = run("--board", "stub.yaml", "--hil-no-snapshots")
     result.assert_outcomes(errors=1)
     attached = found["test_x"]
     assert list(attached)[:2] == ["repeat this test", "console"]
-    assert "pytest 'test_it.py::test_x[stub]' --board stub.yaml --no-snapshots" in attached["repeat this test"]
+    assert "pytest 'test_it.py::test_x[stub]' --board stub.yaml --hil-no-snapshots" in attached["repeat this test"]
     rows = Page(attached["console"]).rows
     assert "stage start" in next(row for row in rows if row[-2] == "stage")[-1]
     assert "stage shell" in next(row for row in rows if row[-2] == "fail")[-1]
@@ -158,7 +166,7 @@ def test_what_a_dead_board_showed_is_attached_once(run, pytester) -> None:  # ty
     )
     (pytester.path / "stub.toml").write_text(text)
     pytester.makepyfile(test_it="".join(f"def test_{number}(board): pass\n" for number in range(4)))
-    _, found = run("--board", "stub.yaml", "--no-snapshots")
+    _, found = run("--board", "stub.yaml", "--hil-no-snapshots")
     assert sum("repeat this test" in attached for attached in found.values()) == 4
     assert sum("console" in attached for attached in found.values()) == 2, "of the two boots; then it is dead"
 
@@ -169,7 +177,7 @@ def test_a_page_that_cannot_be_made_does_not_end_the_run(run, pytester, monkeypa
 
     monkeypatch.setattr("hil.report.evidence.attach_console", broken)
     pytester.makepyfile(test_it=TESTS)
-    result, found = run("--board", "stub.yaml", "--no-snapshots", "-k", "passes or fails")
+    result, found = run("--board", "stub.yaml", "--hil-no-snapshots", "-k", "passes or fails")
     result.assert_outcomes(passed=1, failed=2, warnings=result.parseoutcomes().get("warnings"))
     result.stdout.fnmatch_lines(["*test_passes*OSError: *the disk is gone*"])
     assert list(found["test_passes"]) == ["repeat this test"]
@@ -188,7 +196,7 @@ from hil.plugin.page import repeat_options as options
 from hil.plugin.selection import BoardSelection
 def test_x(request):
     config = request.config
-    assert list(options(config, BoardSelection("b", 3, 5))) == ["--board", "b", "--clock", "virtual", "--seed", "3"]
+    assert list(options(config, BoardSelection("b", 3, 5))) == ["--board", "b", "--clock", "virtual", "--hil-seed", "3"]
     assert list(options(config, BoardSelection("place:box-1"))) == ["--board", "place:box-1"]
 """
 
@@ -218,12 +226,12 @@ def test_judged(measured):
 
 def test_figures_are_on_the_page_of_the_test_that_took_them(run, pytester, tmp_path) -> None:  # type: ignore[no-untyped-def]
     pytester.makepyfile(test_it=MEASURES)
-    result, found = run("--board", "stub.yaml", "--no-snapshots", "--baselines", str(tmp_path))
+    result, found = run("--board", "stub.yaml", "--hil-no-snapshots", "--hil-baselines", str(tmp_path))
     result.assert_outcomes(passed=1, failed=1)
     assert [name.partition(":")[0] for name in found["test_kept"]] == ["repeat this test", "figures", "samples"]
     judged = [name.partition(":")[0] for name in found["test_judged"] if name != "console, played"]
     assert judged == ["repeat this test", "console", "figures", "histogram", "timeline", "percentiles", "samples"]
     assert "2 times the limit" in found["test_judged"]["figures"]
     arguments = shlex.split(found["test_judged"]["repeat this test"].splitlines()[1])
-    given = arguments[arguments.index("--baselines") + 1]
+    given = arguments[arguments.index("--hil-baselines") + 1]
     assert (pytester.path.parent / given).samefile(tmp_path)

@@ -873,7 +873,7 @@ def test_a_spoilt_board_is_restored_even_once_a_session(run) -> None:  # type: i
 
 def test_no_snapshots_means_boots(run) -> None:  # type: ignore[no-untyped-def]
     for counts, options in (((1, 0), (1, 0)), ()), (((1, 0), (2, 0)), ("--fresh", "test")):
-        result = run(counting(*counts), "--no-snapshots", *options)
+        result = run(counting(*counts), "--hil-no-snapshots", *options)
         result.assert_outcomes(passed=2)
         result.stdout.no_fnmatch_line("*no snapshot:*")
     assert stored() == []

@@ -163,7 +163,7 @@ def test_growth_fails_the_check_and_is_reported(
     lax = Allowances(drift=1000 * Allowances().drift, memory={GUEST: 1 * MiB})
     with pytest.raises(BoundsNotKept, match=r"growth per 1,000 deployments <= 25 MiB.*500 MiB") as caught:
         run.check(measure(tmp_path, seen), lax)
-    assert "--soak-deployments" in "".join(caught.value.__notes__)
+    assert "--hil-soak-deployments" in "".join(caught.value.__notes__)
     assert [len(checks) for _, checks in seen] == [1, 1, 1]
     run.check(measure(tmp_path, seen), Allowances(lax.drift, {GUEST: 50 * MiB}))
 
@@ -281,7 +281,7 @@ def test_what_is_waited_for_is_bounded() -> None:
     assert memory_module.LAST_LIMIT <= memory_module.LIMIT
 
 
-@pytest.mark.parametrize("option", ["--soak-deployments=19", "--soak-hours=0", "--soak-boots=0"])
+@pytest.mark.parametrize("option", ["--hil-soak-deployments=19", "--hil-soak-hours=0", "--hil-soak-boots=0"])
 def test_options_that_make_no_soak_are_refused(option: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", option, "suites/soak"],
