@@ -42,7 +42,13 @@ def fault_list(name: str, image: str | None, json_: bool) -> None:
 @board_option
 @image_option
 @click.option(
-    "--seed", type=int, default=1, show_default=True, metavar="K", help="Seed of random instants and contents."
+    "--fault-seed",
+    "seed",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Seed of random instants and contents.",
 )
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Also write a report in Markdown.")
 @json_option

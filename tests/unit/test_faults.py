@@ -705,7 +705,7 @@ def test_the_command_injects_and_judges(tmp_path, monkeypatch, alive, chosen, st
     monkeypatch.setenv("HIL_TRANSCRIPTS", str(tmp_path / "transcripts"))
     board = str(stub_board(tmp_path))
     report = tmp_path / "report.md"
-    result = hil("inject", "--all", "--board", board, "--seed", "3", "--report", str(report), "--json")
+    result = hil("inject", "--all", "--board", board, "--fault-seed", "3", "--report", str(report), "--json")
     assert result.exit_code == status, result.output
     facts = json.loads(result.output)
     assert [one["fault"] for one in facts] == ["freeze", "qemu-killed"][: len(chosen)]
