@@ -1,4 +1,4 @@
-"""Checks of the options of a run, before the first test: each wrong one is a usage error."""
+"""The check of boards, image and files among the options before the first test: each wrong one is a usage error."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ READ = {"hil_bounds": "--hil-bounds", "hil_baselines": "--hil-baselines"}
 
 
 def of_others(config: pytest.Config, name: str) -> Any:
-    """Return the option `name` of another plugin; None where that plugin is switched off."""
+    """Return the option `name` of another plugin, None where that plugin is disabled."""
     return getattr(config.option, name, None)
 
 
 def selection(config: pytest.Config) -> Selection:
-    """Return the boards to test on: by --board, else --lg-env, else LG_ENV, else the ini file's `hil_board`."""
+    """Return the selected boards: by --board, else --lg-env, else LG_ENV, else `hil_board` of the ini file."""
     found = select(config.option.board or (), of_others(config, "lg_env"))
     return found if found.names else from_ini(config.getini("hil_board"), config.inipath)
 
 
 def make_paths_absolute(config: pytest.Config) -> None:
-    """Replace relative paths among the options, so that a test may change the current directory."""
+    """Make the paths among the options absolute, so that a test may change the current directory."""
     option, start = config.option, config.invocation_params.dir
     for name in (*FILES, *DIRECTORIES, *READ):
         if given := of_others(config, name):
@@ -40,18 +40,18 @@ def make_paths_absolute(config: pytest.Config) -> None:
 
 
 def absolute_boards(config: pytest.Config, names: tuple[str, ...]) -> list[str]:
-    """Return the boards with absolute paths for those that are given by a path."""
+    """Return the boards, with absolute paths."""
     return [str(config.invocation_params.dir / name) if is_path(name) else name for name in names]
 
 
-def check(config: pytest.Config, chosen: Selection) -> None:
+def check(config: pytest.Config, selected: Selection) -> None:
     """Check boards, image, bounds and the paths that the run writes to. Raises `UsageError`.
 
-    Board files, the image and bounds that an option or LG_ENV names are read, too: they are meant for this run.
+    Reads the files that an option or LG_ENV names; a board of the ini file is read when a test needs it.
     """
     problems: list[str] = []
     try:
-        _check_boards(config, chosen)
+        _check_boards(config, selected)
         if not config.option.collectonly:
             problems += _path_problems(config)
             _check_image(config.option.image)
@@ -62,22 +62,22 @@ def check(config: pytest.Config, chosen: Selection) -> None:
         raise pytest.UsageError("\n".join(problems))
 
 
-def _check_boards(config: pytest.Config, chosen: Selection) -> None:
+def _check_boards(config: pytest.Config, selected: Selection) -> None:
     paths = []
-    for name in absolute_boards(config, chosen.names):
+    for name in absolute_boards(config, selected.names):
         if is_place(name):
             from hil.places.selector import parse
 
             parse(name)
         else:
-            paths.append(_found(name, chosen.source))
-    if chosen.source.startswith("hil_board") or config.option.collectonly:  # perhaps no test needs a board
+            paths.append(_found(name, selected.source))
+    if selected.source.startswith("hil_board") or config.option.collectonly:  # perhaps no test uses it
         return
     from hil.board import boardfile
 
     for path in paths:
         boardfile.environment(path)
-        boardfile.forget_classes(path)  # labgrid's own plugin may be about to read the file
+        boardfile.forget_classes(path)  # labgrid's own plugin may read the file next
 
 
 def _found(name: str, source: str) -> Path:
@@ -106,11 +106,11 @@ def _check_bounds(path: Path | None) -> None:
     Bounds(path)
 
 
-def check_labgrid_environment(config: pytest.Config, chosen: Selection) -> None:
-    """Check the environment that labgrid's own plugin is about to load. Raises `UsageError`."""
+def check_labgrid_environment(config: pytest.Config, selected: Selection) -> None:
+    """Check the environment that labgrid's own plugin loads next. Raises `UsageError`."""
     given = of_others(config, "lg_env")
     source, path = ("--lg-env", given) if given is not None else ("LG_ENV", os.environ.get("LG_ENV"))
-    if path is None or chosen.source == source or not config.pluginmanager.hasplugin("labgrid"):
+    if path is None or selected.source == source or not config.pluginmanager.hasplugin("labgrid"):
         return
     from labgrid import Environment
 
@@ -119,8 +119,8 @@ def check_labgrid_environment(config: pytest.Config, chosen: Selection) -> None:
     try:
         Environment(path)
         boardfile.forget_classes(Path(path))
-    except Exception as error:  # whatever the environment's own imports raise
-        hint = f"labgrid's plugin reads it, though the board is chosen by {chosen.source or 'nothing else'}"
+    except Exception as error:  # the environment's own imports may raise any
+        hint = f"labgrid's plugin reads it, although {selected.source or 'nothing'} selects the board"
         raise pytest.UsageError(f"{source}={path}: {type(error).__name__}: {error}\n{hint}") from error
 
 
@@ -147,11 +147,11 @@ def _file_problems(option: str, path: Path) -> Iterator[str]:
 
 
 def _directory_problems(option: str, path: Path) -> Iterator[str]:
-    """Make the directory `path` where there is none, and report why it cannot be written to."""
+    """Create the directory `path` where it is missing, and yield the reason why it cannot be written to."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        yield f"{option} {path}: cannot make the directory: {error.strerror}"
+        yield f"{option} {path}: cannot create the directory: {error.strerror}"
         return
     if not os.access(path, os.W_OK | os.X_OK):
         yield f"{option} {path}: the directory cannot be written"
