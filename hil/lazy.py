@@ -8,12 +8,16 @@ from typing import Any
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of `package`; `homes` maps a module to the names that it defines, split by spaces."""
+    """Return the `__getattr__` of `package`; `homes` maps modules to the names in them, split by spaces."""
     home_of = {name: module for module, names in homes.items() for name in names.split()}
 
     def find(name: str) -> Any:
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(home_of[name]), name)
+        home = import_module(home_of[name])
+        try:
+            return getattr(home, name)
+        except AttributeError:
+            return import_module(f"{home_of[name]}.{name}")
 
     return find

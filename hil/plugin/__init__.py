@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.plugin import checks, journal, labels, markers, neighbours, options, workers
+from hil.plugin import checks, journal, labels, markers, neighbours, options, slow, workers
 from hil.plugin.faults import Robustness
 from hil.plugin.origins import FailureOrigins
 from hil.plugin.page import Pages
@@ -53,9 +53,8 @@ def _remove_results(path: Path | None) -> None:
     """Remove the results file of an earlier run. Raises `UsageError` for a file that is none."""
     if path is None or not path.exists():
         return
-    from hil.measure import results
 
-    if not results.is_ours(path):
+    if not slow.results.is_ours(path):
         raise pytest.UsageError(f"--hil-results {path}: it exists and is no results file; give another name")
     path.unlink()
 
@@ -79,9 +78,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     if not session.config.stash[SESSION].facts.allure or session.config.option.collectonly:
         return (yield)
-    from hil.report.evidence import Steps
 
-    with Steps():
+    with slow.evidence.Steps():
         return (yield)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hil.errors import ORIGINS, HilError
+from hil.plugin import slow
 
 if TYPE_CHECKING:  # numpy and scipy cost each start a second
     from hil.stats.rates import Rate
@@ -106,9 +107,8 @@ def _causes(failed: Sequence[BootAttempt]) -> str:
 
 
 def _rate(failed: int, total: int) -> Rate:
-    from hil.stats.rates import rate
 
-    return rate(failed, total)
+    return slow.rate(failed, total)
 
 
 def _interval(rate: Rate) -> str:

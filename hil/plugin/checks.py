@@ -11,6 +11,7 @@ import pytest
 
 from hil.board.selection import Selection, find, from_ini, is_path, is_place, select
 from hil.errors import ConfigurationError
+from hil.plugin import slow
 
 # name in pytest's configuration: the option
 FILES = {"hil_results": "--hil-results", "hil_journal": "--hil-journal", "hil_history": "--hil-history"}
@@ -66,18 +67,15 @@ def _check_boards(config: pytest.Config, selected: Selection) -> None:
     paths = []
     for name in absolute_boards(config, selected.names):
         if is_place(name):
-            from hil.places.selector import parse
-
-            parse(name)
+            slow.selector.parse(name)
         else:
             paths.append(_found(name, selected.source))
     if selected.source.startswith("hil_board") or config.option.collectonly:  # perhaps no test uses it
         return
-    from hil.board import boardfile
 
     for path in paths:
-        boardfile.environment(path)
-        boardfile.forget_classes(path)  # labgrid's own plugin may read the file next
+        slow.boardfile.environment(path)
+        slow.boardfile.forget_classes(path)  # labgrid's own plugin may read the file next
 
 
 def _found(name: str, source: str) -> Path:
@@ -90,20 +88,18 @@ def _found(name: str, source: str) -> Path:
 def _check_image(image: str | None) -> None:
     if image is None:
         return
-    from hil.image import manifest
 
     if image.endswith(".toml"):
-        manifest.load(Path(image))
+        slow.manifest.load(Path(image))
     else:
-        manifest.find(image)
+        slow.manifest.find(image)
 
 
 def _check_bounds(path: Path | None) -> None:
     if path is None:
         return
-    from hil.measure import Bounds
 
-    Bounds(path)
+    slow.Bounds(path)
 
 
 def check_labgrid_environment(config: pytest.Config, selected: Selection) -> None:
@@ -112,13 +108,10 @@ def check_labgrid_environment(config: pytest.Config, selected: Selection) -> Non
     source, path = ("--lg-env", given) if given is not None else ("LG_ENV", os.environ.get("LG_ENV"))
     if path is None or selected.source == source or not config.pluginmanager.hasplugin("labgrid"):
         return
-    from labgrid import Environment
-
-    from hil.board import boardfile
 
     try:
-        Environment(path)
-        boardfile.forget_classes(Path(path))
+        slow.Environment(path)
+        slow.boardfile.forget_classes(Path(path))
     except Exception as error:  # the environment's own imports may raise any
         hint = f"labgrid's plugin reads it, although {selected.source or 'nothing'} selects the board"
         raise pytest.UsageError(f"{source}={path}: {type(error).__name__}: {error}\n{hint}") from error

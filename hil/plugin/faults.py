@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hil.plugin import slow
 from hil.plugin.record import record_of
 from hil.text import printable, printable_line
 
@@ -30,30 +31,24 @@ class Robustness:
         self._unwritten = ""
 
     def _add(self, finding: FaultRecord) -> None:
-        from hil.faults.record import to_json
-
         self._findings.append(finding)
         directory = self._facts.directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with (directory / LINES).open("a", encoding="utf-8") as file:
-                file.write(to_json(finding) + "\n")
+                file.write(slow.record.to_json(finding) + "\n")
         except OSError as error:  # the finding is still in the report at the end
             self._facts.note_unwritten(error)
         if self._facts.allure:
-            from hil.report import evidence
-
-            evidence.attach_finding(finding.fault, str(finding))
+            slow.evidence.attach_finding(finding.fault, str(finding))
 
     @pytest.fixture
     def faults(self, request: pytest.FixtureRequest, hil_runner: Runner) -> Iterator[Injector]:
         """Injects faults: `faults.freeze(2.0)` injects one, `faults.attempt("freeze")` also judges what follows."""
-        from hil.faults.injector import Injector
-
         node: Any = request.node
-        on_injection = record_of(node).injections.append
         options = {"seed": request.config.option.hil_fault_seed, "test": node.nodeid}
-        with Injector(hil_runner, on_injection=on_injection, on_record=self._add, **options) as injector:
+        on_injection = record_of(node).injections.append
+        with slow.Injector(hil_runner, on_injection=on_injection, on_record=self._add, **options) as injector:
             yield injector
 
     @pytest.hookimpl(wrapper=True)
@@ -68,18 +63,14 @@ class Robustness:
         """Take over the findings of a worker of xdist."""
         lines = getattr(node, "workeroutput", {}).get("hil_findings", [])
         if lines:
-            from hil.faults.record import from_facts
-
-            self._findings += map(from_facts, map(json.loads, lines))
+            self._findings += map(slow.record.from_facts, map(json.loads, lines))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not self._findings:
             return
-        from hil.faults.record import to_json
-        from hil.faults.report import markdown
 
-        lines = [to_json(finding) for finding in self._findings]
+        lines = [slow.record.to_json(finding) for finding in self._findings]
         output: Any = getattr(session.config, "workeroutput", None)
         if output is not None:
             output["hil_findings"] = lines
@@ -87,7 +78,7 @@ class Robustness:
         directory = self._facts.directory
         seeds = sorted({finding.seed for finding in self._findings})
         facts = {**self._facts.facts, "fault seed": ", ".join(map(str, seeds))}
-        text = markdown(self._findings, facts, directory)
+        text = slow.report.markdown(self._findings, facts, directory)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             (directory / LINES).write_text("\n".join(lines) + "\n", "utf-8")
@@ -95,18 +86,15 @@ class Robustness:
         except OSError as error:  # the summary has yet to be printed
             self._unwritten = f"report: not written: {error}"
         if self._facts.allure:
-            from hil.report import evidence
-
-            evidence.attach_robustness(text, "\n".join(lines) + "\n")
+            slow.evidence.attach_robustness(text, "\n".join(lines) + "\n")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self._findings:
             return
-        from hil.faults.report import ordered, summary, table
 
         terminalreporter.section("robustness")
-        for line in table(ordered(self._findings)):
+        for line in slow.report.table(slow.report.ordered(self._findings)):
             terminalreporter.write_line(printable_line(line))
-        terminalreporter.write_line(summary(self._findings))
+        terminalreporter.write_line(slow.report.summary(self._findings))
         path = Path(self._facts.shown(self._facts.directory / REPORT))
         terminalreporter.write_line(self._unwritten or f"report: {path}, and {path.with_name(LINES)}")

@@ -9,6 +9,7 @@ import pytest
 
 from hil.errors import ConfigurationError, HilError
 from hil.history.identity import stable_test
+from hil.plugin import slow
 from hil.plugin.origins import refuse
 from hil.plugin.record import record_of
 from hil.plugin.repetitions import repetition_of
@@ -61,7 +62,6 @@ def hil_session_board(request: pytest.FixtureRequest) -> Iterator[BoardSelection
 @pytest.fixture
 def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> Iterator[Board]:
     """The board, booted to a shell and as fresh as --fresh requests."""
-    from hil.measure.checking import recorded
 
     session: Session = request.config.stash[SESSION]
     item: Any = request.node
@@ -93,7 +93,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> 
         "transcript": str(board.console.transcript.path),
     }
     item.user_properties += facts.items()
-    with recorded(session.measurements.record):  # also of checks without `measure`, of pins for example
+    with slow.recorded(session.measurements.record):  # also of checks without `measure`, of pins for example
         yield board
     if item.get_closest_marker("destructive"):
         board.dirty = f"{item.name} is destructive"
@@ -139,9 +139,8 @@ def guest(request: pytest.FixtureRequest, board: Board) -> Guest:
 @pytest.fixture
 def hil_runner(request: pytest.FixtureRequest, guest: Guest) -> Runner:
     """The runner, also of an image that has no agent for it; tests use `runner`."""
-    from hil.wasm import Runner
 
-    return Runner(guest, record=record_of(request.node).executions.append)
+    return slow.Runner(guest, record=record_of(request.node).executions.append)
 
 
 @pytest.fixture
@@ -157,22 +156,20 @@ def runner(hil_runner: Runner) -> Runner:
 @pytest.fixture(scope="session")
 def sample() -> Samples:
     """The sample modules: `sample("hello.wasm")`."""
-    from hil.wasm import Samples
 
-    return Samples()
+    return slow.Samples()
 
 
 @pytest.fixture
 def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
     """Measures series and checks them against the board's bounds."""
-    from hil.measure.checking import recorded
 
     session: Session = request.config.stash[SESSION]
     node: Any = request.node
     measure = session.measure(board)
     measure.test = stable_test(node.nodeid, str(session.selections.of(node)), board.name, repetition_of(node))
     record_of(node).measure = measure
-    with recorded(measure.checked):
+    with slow.recorded(measure.checked):
         yield measure
     measure.flush()
 
@@ -183,14 +180,11 @@ def soak(request: pytest.FixtureRequest, guest: Guest, measure: Measure) -> Call
     option, executions = request.config.option, record_of(request.node).executions
 
     def deploy(module: Module, *arguments: str, **options: Any) -> Soak:
-        from hil.measure.soak import soak as begin
-        from hil.wasm import Runner
-
         # good ones are in the series; thousands of records would hide the rest
-        runner = Runner(guest, record=lambda run: None if run.good else executions.append(run))
+        runner = slow.Runner(guest, record=lambda run: None if run.good else executions.append(run))
         if not {"deployments", "hours"} & set(options):
             hours = option.hil_soak_hours
             options |= {"hours": hours, "deployments": option.hil_soak_deployments if hours is None else None}
-        return begin(runner, module, *arguments, test=measure.test, **options)
+        return slow.soak(runner, module, *arguments, test=measure.test, **options)
 
     return deploy

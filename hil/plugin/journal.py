@@ -20,6 +20,7 @@ import pytest
 from hil.errors import HilError
 from hil.history.journal import NAME, VERSION, Head
 from hil.host.locks import try_lock
+from hil.plugin import slow
 from hil.text import printable_line, storable_data
 
 if TYPE_CHECKING:
@@ -156,10 +157,9 @@ class Journal:
         store = self._option.hil_history
         if store is None:
             return
-        from hil.history.ingest import add_run
 
         try:
-            self._lines = add_run(store, self.path)
+            self._lines = slow.add_run(store, self.path)
         except HilError as error:  # the journal still holds everything
             later = f"add it later: `hil history add {self.path.parent} --history {store}`"
             self._lines = [f"not added to the history: {error.message}", later]

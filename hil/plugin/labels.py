@@ -14,6 +14,7 @@ import pytest
 from hil.board.selection import name_of
 from hil.errors import BootError, HilError
 from hil.history.identity import stable_test, suite_of
+from hil.plugin import slow
 from hil.plugin.record import TestRecord, record_of
 from hil.plugin.repetitions import repetition_of
 from hil.plugin.selection import BoardSelection
@@ -43,12 +44,10 @@ class AllureLabels:
     """The labels of the running test, `sheet`, with which Allure's results are completed."""
 
     def __init__(self, config: pytest.Config, run: str, selections: BoardSelections, tracker: str) -> None:
-        from hil.report.labels import Stamp
-
         self._config = config
         self._selections = selections
         self._tracker = tracker
-        self._stamp = Stamp(run)
+        self._stamp = slow.labels.Stamp(run)
         self._stamp.__enter__()
         config.add_cleanup(self._stamp.__exit__)
         self._writer: Writer | None = None
@@ -59,9 +58,8 @@ class AllureLabels:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:  # Allure's plugin has registered its own writer by now
-        from hil.report.writer import replace_writer
 
-        if (replaced := replace_writer()) is not None:
+        if (replaced := slow.replace_writer()) is not None:
             self._writer, undo = replaced
             self._config.add_cleanup(undo)
 
@@ -80,15 +78,13 @@ class AllureLabels:
         return (yield)
 
     def _begin(self, item: pytest.Item) -> Sheet:
-        from hil.report.labels import Sheet
-
         callspec = getattr(item, "callspec", None)
         path, *names = item.nodeid.split("::")
         classes = "::".join(names).partition("[")[0].split("::")[:-1]
         file = Path(path)
         selection = self._selections.of(item)
         repetition = repetition_of(item)
-        sheet = Sheet(
+        sheet = slow.labels.Sheet(
             nodeid=item.nodeid,
             suite=suite_of(item.nodeid, str(self._config.rootpath)),
             title=_title(item, file),
@@ -129,17 +125,14 @@ class AllureLabels:
 
     def add_failure(self, origin: str, error: BaseException | None, record: TestRecord) -> None:
         """Add a failure of the running test with its `origin`."""
-        from hil.report.kinds import kind_of
-        from hil.report.labels import Blame
-
         if self.sheet is None:
             return
         error = error or Exception()
         boot = isinstance(error, BootError)
         fatal = origin == "image" and not boot and record.board is not None and _fatal(record.board, record.start)
         stage = (getattr(error, "stage", None) or "") if boot else ""
-        kind = kind_of(origin, error, self.sheet.last, fatal=fatal, made=bool(record.injections))
-        self.sheet.blames += (Blame(origin, kind, stage),)
+        kind = slow.kind_of(origin, error, self.sheet.last, fatal=fatal, made=bool(record.injections))
+        self.sheet.blames += (slow.labels.Blame(origin, kind, stage),)
 
 
 def _stable_name(item: pytest.Item, selection: BoardSelection | None, board: str) -> str:
@@ -152,11 +145,12 @@ def _stable_name(item: pytest.Item, selection: BoardSelection | None, board: str
 
 def _fatal(board: Board, start: int) -> bool:
     """Return whether the console has a fatal message, such as a panic, since the offset `start`."""
-    from hil.board.diagnosis import diagnose
 
     manifest = board.manifest
     with suppress(HilError, OSError, ValueError):  # the line is gone
-        return diagnose(board.console, manifest.failures, manifest.console.noise, start=start).startswith("a fatal")
+        return slow.diagnose(board.console, manifest.failures, manifest.console.noise, start=start).startswith(
+            "a fatal"
+        )
     return False
 
 
@@ -166,7 +160,6 @@ def _closest(item: pytest.Item, name: str) -> str:
 
 
 def _known(item: pytest.Item) -> Known | None:
-    from hil.report.labels import Known
 
     mark = item.get_closest_marker("known_issue")
     if mark is None:
@@ -174,7 +167,7 @@ def _known(item: pytest.Item) -> Known | None:
     until = mark.kwargs.get("until")
     holds = until is None or datetime.date.today() <= datetime.date.fromisoformat(until)
     issue, text = mark.args
-    return Known(issue, text, holds)
+    return slow.labels.Known(issue, text, holds)
 
 
 def _title(item: pytest.Item, file: Path) -> str:
@@ -185,7 +178,6 @@ def _title(item: pytest.Item, file: Path) -> str:
 
 def _story(item: Any) -> str:
     """Return the name of a test with parameters beside its board, in words: it groups the test's variants."""
-    from hil.report.labels import BOARD_PARAMETER
 
-    own = set(item.callspec.params) - {BOARD_PARAMETER} if hasattr(item, "callspec") else ()
+    own = set(item.callspec.params) - {slow.labels.BOARD_PARAMETER} if hasattr(item, "callspec") else ()
     return getattr(item, "originalname", item.name).removeprefix("test_").replace("_", " ") if own else ""

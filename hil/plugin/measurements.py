@@ -10,6 +10,7 @@ import pytest
 
 from hil.board.selection import bounds_file, find, name_of
 from hil.errors import HilError
+from hil.plugin import slow
 from hil.plugin.run_facts import RunFacts
 
 if TYPE_CHECKING:
@@ -40,16 +41,12 @@ class Measurements:
 
     def measure(self, board: Board) -> Measure:
         """Return a new `Measure` for `board`, which records here."""
-        from hil.measure import Measure
-
-        return Measure(self._option.hil_bounds or bounds_file(board.path), self.record, self._compare)
+        return slow.Measure(self._option.hil_bounds or bounds_file(board.path), self.record, self._compare)
 
     def record(self, series: Series, checks: tuple[Check, ...]) -> None:
         """Write a series and its checks to the results file, and keep them for the report."""
-        from hil.measure import results
-
         facts = self._facts
-        results.write(facts.results_file, series, checks, facts={"run": facts.run, **facts.facts})
+        slow.results.write(facts.results_file, series, checks, facts={"run": facts.run, **facts.facts})
         self.add_files([facts.results_file])
         if facts.allure:
             self._pending.append((series, checks))
@@ -72,15 +69,11 @@ class Measurements:
 
     def check_pooled(self) -> None:
         """Check the series of all seeds together against the bounds, where the board has some for them."""
-        from hil.measure import Bounds, results
-        from hil.measure.decision import decide
-        from hil.measure.seeds import pool
-
         try:
-            for series in pool([series for path in self.files for series in results.read(path)]):
+            for series in slow.pool([series for path in self.files for series in slow.results.read(path)]):
                 path = self._bounds_file(series.provenance["board"])
-                bounds = Bounds(path).of(series) if path.exists() else ()
-                self.pooled.append((series, tuple(decide(bound, series, series.confidence) for bound in bounds)))
+                bounds = slow.Bounds(path).of(series) if path.exists() else ()
+                self.pooled.append((series, tuple(slow.decide(bound, series, series.confidence) for bound in bounds)))
         except HilError as error:
             self.not_pooled = str(error)
 
@@ -98,25 +91,20 @@ class Measurements:
 
     def _unmatched(self, measured: Sequence[Series]) -> Iterator[str]:
         """Yield the rows of bounds files that look as if they were for a measured series, but match none."""
-        from hil.measure import Bounds
-        from hil.measure.unmatched import unmatched
-
         for board in sorted({series.provenance.get("board", "") for series in measured} - {""}):
             try:
                 if (path := self._bounds_file(board)).exists():
                     of_board = [series for series in measured if series.provenance.get("board") == board]
-                    yield from map(str, unmatched(Bounds(path), of_board))
+                    yield from map(str, slow.unmatched(slow.Bounds(path), of_board))
             except HilError:  # the tests that needed the file have failed for it
                 continue
 
     def summary(self) -> Iterator[str]:
         """Yield the lines of the terminal summary: each series with its checks, and the results files."""
-        from hil.measure import results
-
         loaded = []
         for path in self.files:
             try:
-                loaded.append(results.load(path))
+                loaded.append(slow.results.load(path))
             except HilError as error:  # the summary has yet to name the tests that failed
                 yield f"results: {error.message}"
         for record in (record for file in loaded for record in file.records if record.checks):
@@ -138,4 +126,4 @@ class Measurements:
                 states[where if series.clock.exact else state] = state
         yield from states.values()
         names = " ".join(self._facts.shown(path) for path in self.files)
-        yield f"results: {names}, {len(measured)} series, digest {results.digest(measured)}"
+        yield f"results: {names}, {len(measured)} series, digest {slow.results.digest(measured)}"

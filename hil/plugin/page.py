@@ -11,7 +11,7 @@ import pytest
 
 from hil.errors import Evidence, HilError
 from hil.history.identity import stable_test
-from hil.plugin import checks
+from hil.plugin import checks, slow
 from hil.plugin.origins import cause_of, hil_error
 from hil.plugin.record import TestRecord, record_of
 from hil.plugin.repetitions import repetition_of
@@ -83,24 +83,21 @@ class Pages:
         board: Board,
         failed: bool,
     ) -> None:
-        from hil.report import evidence
 
-        evidence.attach_repeat(self._ran(item, selection, board, record.executions))
+        slow.evidence.attach_repeat(self._ran(item, selection, board, record.executions))
         parts = [_span(record, board, transcript, start) for transcript, start in record.spans()]
         if failed and call.excinfo is not None:
             parts = _mark_failure(parts, call.excinfo.value, record.executions)
         for number, part in enumerate(parts, 1):
             name = "console" if number == 1 else f"console {number}"
-            evidence.attach_console(part, board.manifest, failed=failed, name=name, title=item.nodeid)
+            slow.evidence.attach_console(part, board.manifest, failed=failed, name=name, title=item.nodeid)
         self._attach_figures()
-        evidence.attach_executions(record.executions)
+        slow.evidence.attach_executions(record.executions)
 
     def _attach_setup(self, item: pytest.Item, call: pytest.CallInfo[None], selection: BoardSelection) -> None:
         """Attach the command that repeats a test whose board did not come up, and the console of that boot."""
-        from hil.report import evidence
-
         board = self._session.opened(selection)
-        evidence.attach_repeat(self._ran(item, selection, board, ()))
+        slow.evidence.attach_repeat(self._ran(item, selection, board, ()))
         error = call.excinfo and hil_error(call.excinfo.value)
         seen = error.evidence if error else None
         if board is None or error is None or seen is None or seen.transcript is None or seen in self._shown:
@@ -110,25 +107,20 @@ class Pages:
             part = boot_span(seen, board, error)
         except HilError:  # deleted since; the failure's text has its last lines
             return
-        evidence.attach_console(part, board.manifest, failed=True, title=item.nodeid)
+        slow.evidence.attach_console(part, board.manifest, failed=True, title=item.nodeid)
         part.transcript.close()
 
     def _attach_figures(self) -> None:
-        from hil.report import evidence
-
         pending, compared = self._session.measurements.take_pending()
         if pending:
-            from hil.compare.baseline import Baselines
-
-            baselines = Baselines(self._config.option.hil_baselines)
-            evidence.attach_figures(pending, self._session.facts.results_file, baselines)
+            baselines = slow.Baselines(self._config.option.hil_baselines)
+            slow.evidence.attach_figures(pending, self._session.facts.results_file, baselines)
         for several in compared:
-            evidence.attach_comparison(several)
+            slow.evidence.attach_comparison(several)
 
     def _ran(
         self, item: pytest.Item, selection: BoardSelection, board: Board | None, executions: Sequence[Execution]
     ) -> Ran:
-        from hil.report.repeat import Deployed, Ran
 
         run = self._session.facts
         name = f"place:{board.place.name}" if board and board.place else selection.name
@@ -140,7 +132,7 @@ class Pages:
                 facts |= {key: fact for key, fact in run.facts.items() if key in ("QEMU", "snapshots")}
                 facts["clock"] = board.clock
         modules = {(done.module.name, done.arguments, done.module.sha256): done.module for done in executions}
-        return Ran(
+        return slow.Ran(
             test=stable_test(item.nodeid, str(selection), str(again), repetition_of(item)),
             options=tuple(repeat_options(self._config, again)),
             root=self._config.rootpath,
@@ -148,7 +140,7 @@ class Pages:
             image=board.manifest.name if board else "",
             image_sha256=run.digests.get(board, "") if board else "",
             seed=selection.seed,
-            deployed=tuple(Deployed(key[0], key[2], module.source, key[1]) for key, module in modules.items()),
+            deployed=tuple(slow.Deployed(key[0], key[2], module.source, key[1]) for key, module in modules.items()),
             facts=facts,
         )
 
@@ -179,19 +171,20 @@ def _path(config: pytest.Config, value: str) -> str:
 
 def _span(record: TestRecord, board: Board, transcript: Transcript, start: int) -> Span:
     """Return the part of `transcript` from `start` on, with marks for verdicts and the stages of a boot."""
-    from hil.report.console import Mark, Span
 
     transcript.refresh()
-    marks = [Mark(run.end, "verdict", _outcome(run)) for run in record.executions if run.transcript == transcript.path]
+    marks = [
+        slow.Mark(run.end, "verdict", _outcome(run)) for run in record.executions if run.transcript == transcript.path
+    ]
     boot, power_on = board.report, None
     if start == 0 and boot is not None and boot.transcript == transcript.path:
         power_on = boot.power_on_ns
         marks += [
-            Mark(stage.offset, "stage", f"stage {stage.name}, {stage.seconds:.3f} s after power-on")
+            slow.Mark(stage.offset, "stage", f"stage {stage.name}, {stage.seconds:.3f} s after power-on")
             for stage in boot.stages
             if stage.offset > 0
         ]
-    return Span(transcript, start, transcript.size, record.began_ns, power_on, tuple(marks))
+    return slow.Span(transcript, start, transcript.size, record.began_ns, power_on, tuple(marks))
 
 
 def _outcome(run: Execution) -> str:
@@ -201,7 +194,6 @@ def _outcome(run: Execution) -> str:
 
 def _mark_failure(parts: list[Span], error: BaseException, executions: Sequence[Execution]) -> list[Span]:
     """Mark the failure at the position in its evidence, else behind the last bad deployment, else at the end."""
-    from hil.report.console import Mark
 
     known = hil_error(error)
     seen = known.evidence if known else None
@@ -212,20 +204,18 @@ def _mark_failure(parts: list[Span], error: BaseException, executions: Sequence[
     place = next((number for number, part in enumerate(parts) if part.transcript.path == path), None)
     if place is None or offset is None:
         place, offset = len(parts) - 1, parts[-1].end
-    mark = Mark(offset, "fail", cause_of(error))
+    mark = slow.Mark(offset, "fail", cause_of(error))
     return [replace(part, marks=(*part.marks, mark)) if number == place else part for number, part in enumerate(parts)]
 
 
 def boot_span(seen: Evidence, board: Board, error: HilError) -> Span:
     """Return the console of a failed boot, with the stages that it reached. Raises `ConfigurationError`."""
-    from hil.console import Transcript
-    from hil.report.console import Mark, Span, stages_of
 
     assert seen.transcript is not None
-    transcript = Transcript(seen.transcript)
+    transcript = slow.Transcript(seen.transcript)
     transcript.refresh()
     zero = transcript.time_at(0) if transcript.size else 0
-    marks = [*stages_of(transcript.read(0, transcript.size), 0, board.manifest.stages)]
+    marks = [*slow.stages_of(transcript.read(0, transcript.size), 0, board.manifest.stages)]
     end = transcript.size if seen.position is None else min(seen.position, transcript.size)
-    marks.append(Mark(end, "fail", cause_of(error)))
-    return Span(transcript, 0, transcript.size, zero, None, tuple(marks))
+    marks.append(slow.Mark(end, "fail", cause_of(error)))
+    return slow.Span(transcript, 0, transcript.size, zero, None, tuple(marks))

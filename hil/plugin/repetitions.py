@@ -13,6 +13,7 @@ import pytest
 
 from hil.errors import ORIGINS
 from hil.history.identity import unnumbered
+from hil.plugin import slow
 from hil.plugin.accounts import BootCounts, PassRate, TestRun, table
 from hil.plugin.retries import RETRIED
 from hil.text import printable_line
@@ -118,9 +119,7 @@ class Repetitions:
         except OSError as error:  # the summary has yet to name the tests that failed
             self._written = f"rates: not written: {error}"
         if self._facts.allure:
-            from hil.report import evidence
-
-            evidence.attach_rates("\n".join([*table(rates), "", *self._flakes()]) + "\n", text)
+            slow.evidence.attach_rates("\n".join([*table(rates), "", *self._flakes()]) + "\n", text)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         once = sum(run.test == run.nodeid for run in self._runs.values())

@@ -10,6 +10,8 @@ from uuid import uuid4
 
 import pytest
 
+from hil.plugin import slow
+
 if TYPE_CHECKING:
     from hil.board.board import Board
     from hil.guest import Guest
@@ -77,20 +79,16 @@ class RunFacts:
         if board.emulated:
             self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}
         if self.allure:
-            from hil.report import evidence
-
             try:
-                evidence.write_environment(self.allure, self.facts)
+                slow.evidence.write_environment(self.allure, self.facts)
             except OSError as error:
                 self.note_unwritten(error)
             assert board.report is not None
-            evidence.attach_boot(board.report)
+            slow.evidence.attach_boot(board.report)
 
     def _note_link(self, board: Board, guest: Guest) -> None:
         """Measure the link to a board whose health check has opened a shell: once for each line."""
-        from hil.measure import link
-
-        found = link.of(guest) if guest.open and board.line.tap is None else None
+        found = slow.link.of(guest) if guest.open and board.line.tap is None else None
         self.facts = {name: fact for name, fact in self.facts.items() if not name.startswith("link")}
         if found is None:
             return
@@ -103,9 +101,7 @@ class RunFacts:
         """Add the places and links of all workers to the report's environment."""
         for name, lines in (("places", self.places), ("links", self.links)):
             if lines and self.allure and self.allure.is_dir():
-                from hil.report import evidence
-
                 try:
-                    evidence.add_environment(self.allure, name, "; ".join(map(str.strip, lines)))
+                    slow.evidence.add_environment(self.allure, name, "; ".join(map(str.strip, lines)))
                 except OSError as error:
                     self.note_unwritten(error)

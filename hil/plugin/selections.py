@@ -8,7 +8,7 @@ import pytest
 
 from hil.board.selection import find
 from hil.errors import ConfigurationError, HilError
-from hil.plugin import checks
+from hil.plugin import checks, slow
 from hil.plugin.record import record_of
 from hil.plugin.selection import BoardSelection
 
@@ -64,14 +64,11 @@ class BoardSelections:
     def _can_be_virtual(self, selection: BoardSelection, item: pytest.Item) -> bool:
         """Return whether the board can run in virtual time: it is emulated, and this host has a C compiler."""
         if selection.name not in self._virtual:
-            from hil.board import boardfile
-            from hil.qemu import lockstep
-
             try:
-                emulated = not selection.place and boardfile.emulated(find(selection.name))
+                emulated = not selection.place and slow.boardfile.emulated(find(selection.name))
             except HilError:  # the first test on the board raises it
                 emulated = False
-            self._virtual[selection.name] = emulated and lockstep.compiler() is not None
+            self._virtual[selection.name] = emulated and slow.lockstep.compiler() is not None
             if emulated and not self._virtual[selection.name]:
                 text = f"tests that judge time run in real time on {selection}: there is no C compiler"
                 item.warn(pytest.PytestWarning(f"{text} (apt-get install gcc libc6-dev)"))
@@ -104,14 +101,12 @@ class BoardSelections:
     @property
     def exclusive(self) -> bool:
         """Whether only one worker can use a board: real ones, and in virtual time those whose state outlives a test."""
-        from hil.board import boardfile
-
         option = self._config.option
         if option.clock == "virtual" and (
             option.hil_seeds or option.hil_no_snapshots or option.fresh in ("module", "session")
         ):
             return True
         try:
-            return not all(boardfile.emulated(find(name)) for name in self.names)
+            return not all(slow.boardfile.emulated(find(name)) for name in self.names)
         except HilError:  # the tests on the board raise it
             return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.plugin import slow
 from hil.plugin.accounts import BootCounts
 from hil.plugin.measurements import Measurements
 from hil.plugin.run_facts import RunFacts
@@ -48,9 +49,7 @@ class Session:
     @property
     def coordinator(self) -> str:
         """The address of labgrid's coordinator, for boards that do not name another."""
-        from hil.places.selector import address
-
-        return address(getattr(self.config.option, "lg_coordinator", None))
+        return slow.selector.address(getattr(self.config.option, "lg_coordinator", None))
 
     # opened and closed
 
@@ -113,13 +112,11 @@ class Session:
 
     def _open(self, selection: BoardSelection) -> Board:
         """Open the board of `selection`; where any place will do, at the first one with usable resources."""
-        from hil.places.selector import PlaceFailed
-
         failed: dict[str, InfrastructureError] = {}
         while True:
             try:
                 return self._open_board(selection)
-            except PlaceFailed as error:
+            except slow.selector.PlaceFailed as error:
                 if not selection.any:
                     raise
                 if error.place in failed:
@@ -128,13 +125,10 @@ class Session:
                 self._avoid_place(error.place, error.message)
 
     def _open_board(self, selection: BoardSelection) -> Board:
-        from hil.board.board import Board
-        from hil.places.selector import Terms
-
         if not selection.name:
             raise ConfigurationError("no board is selected", hint="pass --board NAME; `hil board list` lists the names")
         option = self.config.option
-        terms = Terms(
+        terms = slow.selector.Terms(
             wait=option.hil_place_wait,
             coordinator=getattr(option, "lg_coordinator", None),
             report=self._report,
@@ -147,7 +141,7 @@ class Session:
             else:
                 self.boots.good(board.where, kind, incarnation=board.incarnation)
 
-        board = Board(
+        board = slow.Board(
             selection.name,
             image=option.image,
             transcripts=self.facts.directory,
@@ -253,18 +247,14 @@ class Session:
             )
 
     def _check_health(self, board: Board) -> None:
-        from hil.wasm.health_check import check_health
-
-        check_health(self.guest(board))
+        slow.check_health(self.guest(board))
 
     # shared by all tests of a board
 
     def guest(self, board: Board) -> Guest:
         """Return the guest of `board`: one for all tests, so that each boot opens one shell."""
-        from hil.guest import Guest
-
         if board not in self._guests:
-            self._guests[board] = Guest(board)
+            self._guests[board] = slow.Guest(board)
         return self._guests[board]
 
     def measure(self, board: Board) -> Measure:
