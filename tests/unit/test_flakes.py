@@ -280,7 +280,7 @@ def test_what_became_of_the_tests_is_told_even_where_rates_cannot_be_written(run
     pytester.path.joinpath("reports").touch()
     result = run("def test_x(board): pass")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*cannot create a transcript in *", "rates: not written: *Not a directory*"])
+    result.stdout.fnmatch_lines(["*InfrastructureError*transcript*", "rates: *Not a directory*"])
 
 
 def test_second_tries_have_a_limit(run) -> None:  # type: ignore[no-untyped-def]
@@ -293,7 +293,7 @@ def test_second_tries_have_a_limit(run) -> None:  # type: ignore[no-untyped-def]
     result.stdout.fnmatch_lines(["*test_x[[]stub] (4 tries)", "*1 failed*3 retried*"])
     result = run(code, "--hil-retries", "-1")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--hil-retries -1: give 0 or more*"])
+    result.stderr.fnmatch_lines(["*--hil-retries -1*"])
 
 
 def test_a_dead_board_is_not_tried_again(run) -> None:  # type: ignore[no-untyped-def]
@@ -436,7 +436,7 @@ def test_repetitions_can_be_chosen_and_refused(run) -> None:  # type: ignore[no-
     run(REPEATED, "--hil-repeat", "3", "-k", "measured").assert_outcomes(passed=6, deselected=9)
     result = run(REPEATED, "--hil-repeat", "0")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--hil-repeat 0: give at least 1*"])
+    result.stderr.fnmatch_lines(["*--hil-repeat 0*"])
     result = run(REPEATED, "--hil-repeat", "2", "--clock", "virtual", "--hil-seeds", "2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--hil-repeat and --hil-seeds *"])

