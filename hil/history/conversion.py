@@ -133,7 +133,7 @@ def _measured(path: Path, account: Account, notes: list[str]) -> tuple[tuple[Ser
         return (), {}
     facts = dict(loaded.facts or {})
     if facts.pop("run", account.head.id) != account.head.id:
-        return (), {}  # the file of another run with the same --results
+        return (), {}  # the file of another run with the same --hil-results
     if loaded.torn:
         notes.append(loaded.torn)
     return loaded.records, facts

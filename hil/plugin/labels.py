@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # at run time only with a report
     from hil.measure import Check
     from hil.plugin.run_facts import RunFacts
     from hil.plugin.selections import BoardSelections
-    from hil.report.labels import Known, Sheet
+    from hil.report.labels import Known, TestLabels
     from hil.report.writer import Writer
 
 
@@ -41,20 +41,20 @@ def register(config: pytest.Config, facts: RunFacts, selections: BoardSelections
 
 
 class AllureLabels:
-    """The labels of the running test, `sheet`, with which Allure's results are completed."""
+    """The labels of the running test, `current`, with which Allure's results are completed."""
 
     def __init__(self, config: pytest.Config, run: str, selections: BoardSelections, tracker: str) -> None:
         self._config = config
         self._selections = selections
         self._tracker = tracker
-        self._stamp = slow.labels.Stamp(run)
-        self._stamp.__enter__()
-        config.add_cleanup(self._stamp.__exit__)
+        self._results = slow.labels.ResultLabels(run)
+        self._results.__enter__()
+        config.add_cleanup(self._results.__exit__)
         self._writer: Writer | None = None
 
     @property
-    def sheet(self) -> Sheet | None:
-        return self._stamp.sheet
+    def current(self) -> TestLabels | None:
+        return self._results.labels
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:  # Allure's plugin has registered its own writer by now
@@ -74,17 +74,17 @@ class AllureLabels:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        self._stamp.sheet = self._begin(item)
+        self._results.labels = self._begin(item)
         return (yield)
 
-    def _begin(self, item: pytest.Item) -> Sheet:
+    def _begin(self, item: pytest.Item) -> TestLabels:
         callspec = getattr(item, "callspec", None)
         path, *names = item.nodeid.split("::")
         classes = "::".join(names).partition("[")[0].split("::")[:-1]
         file = Path(path)
         selection = self._selections.of(item)
         repetition = repetition_of(item)
-        sheet = slow.labels.Sheet(
+        labels = slow.labels.TestLabels(
             nodeid=item.nodeid,
             suite=suite_of(item.nodeid, str(self._config.rootpath)),
             title=_title(item, file),
@@ -104,35 +104,35 @@ class AllureLabels:
             chosen=str(selection) if selection else "",
         )
         if selection is not None:  # as far as it is known before the board is open
-            sheet.board = selection.expected and name_of(selection.name)
-            sheet.image = self._config.option.image or ""
-            sheet.clock = "real" if selection.seed is None else "virtual"
-        sheet.test = _stable_name(item, selection, sheet.board)
-        return sheet
+            labels.board = selection.expected and name_of(selection.name)
+            labels.image = self._config.option.image or ""
+            labels.clock = "real" if selection.seed is None else "virtual"
+        labels.test = _stable_name(item, selection, labels.board)
+        return labels
 
     def set_board(self, item: pytest.Item, selection: BoardSelection, board: Board) -> None:
         """Set the labels of the test's board, which may not be up yet, and of the test's executions."""
-        if self.sheet is not None:
-            self.sheet.board, self.sheet.image = board.name, board.manifest.name
-            self.sheet.place = board.place.name if board.place else ""
-            self.sheet.test = _stable_name(item, selection, board.name)
-            self.sheet.executions = record_of(item).executions
+        if self.current is not None:
+            self.current.board, self.current.image = board.name, board.manifest.name
+            self.current.place = board.place.name if board.place else ""
+            self.current.test = _stable_name(item, selection, board.name)
+            self.current.executions = record_of(item).executions
 
     def add_checks(self, checks: Sequence[Check]) -> None:
         """Add the outcomes of bounds in the running test."""
-        if self.sheet is not None:
-            self.sheet.outcomes += tuple(str(check.outcome) for check in checks)
+        if self.current is not None:
+            self.current.outcomes += tuple(str(check.outcome) for check in checks)
 
     def add_failure(self, origin: str, error: BaseException | None, record: TestRecord) -> None:
         """Add a failure of the running test with its `origin`."""
-        if self.sheet is None:
+        if self.current is None:
             return
         error = error or Exception()
         boot = isinstance(error, BootError)
         fatal = origin == "image" and not boot and record.board is not None and _fatal(record.board, record.start)
         stage = (getattr(error, "stage", None) or "") if boot else ""
-        kind = slow.kind_of(origin, error, self.sheet.last, fatal=fatal, made=bool(record.injections))
-        self.sheet.blames += (slow.labels.Blame(origin, kind, stage),)
+        kind = slow.kind_of(origin, error, self.current.last, fatal=fatal, made=bool(record.injections))
+        self.current.failures += (slow.labels.FailureLabels(origin, kind, stage),)
 
 
 def _stable_name(item: pytest.Item, selection: BoardSelection | None, board: str) -> str:

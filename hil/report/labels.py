@@ -1,7 +1,7 @@
 """Labels, parameters, links and identity of a test's result in the report.
 
-`Stamp` completes each result of allure-pytest just before it is written. What a test set by allure's own decorators and
-calls takes precedence.
+`ResultLabels` completes each result of allure-pytest just before it is written. What a test set by allure's own
+decorators and calls takes precedence.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Blame:
+class FailureLabels:
     """The origin of a failure, its kind, and the boot stage in which it happened."""
 
     fault: str
@@ -48,12 +48,14 @@ class Blame:
 
 
 @dataclass
-class Sheet:
+class TestLabels:
     """The data of one test for its result. The first part holds for all its tries, the second for one try.
 
     `test` is its stable name (`hil.history.identity`), `parameters` the names of pytest's parameters, which are part of
     that name. `counted` are parameters that distinguish results of one name.
     """
+
+    __test__ = False  # not a test class
 
     nodeid: str
     test: str = ""
@@ -80,11 +82,11 @@ class Sheet:
     place: str = ""
     executions: Sequence[Execution] = ()
     outcomes: tuple[str, ...] = ()
-    blames: tuple[Blame, ...] = ()
+    failures: tuple[FailureLabels, ...] = ()
 
-    def again(self) -> None:
+    def begin_try(self) -> None:
         """Reset the data of one try."""
-        self.executions, self.outcomes, self.blames = (), (), ()
+        self.executions, self.outcomes, self.failures = (), (), ()
 
     @property
     def last(self) -> Execution | None:
@@ -92,24 +94,24 @@ class Sheet:
         return self.executions[-1] if self.executions else None
 
     @property
-    def blame(self) -> Blame | None:
+    def failure(self) -> FailureLabels | None:
         """The failure that counts: of several the first in the order of `ORIGINS`."""
-        return min(self.blames, key=lambda blame: ORIGINS.index(blame.fault), default=None)
+        return min(self.failures, key=lambda failure: ORIGINS.index(failure.fault), default=None)
 
     def link(self, issue: str) -> str:
         """Return the URL of an issue; empty without a tracker."""
         return self.tracker.format(issue) if self.tracker else ""
 
 
-class Stamp:
-    """A context manager that completes each result of a `run` from `sheet` as it is written."""
+class ResultLabels:
+    """A context manager that completes each result of a `run` from `labels` as it is written."""
 
     def __init__(self, run: str = "") -> None:
         self.run = run
-        self.sheet: Sheet | None = None
+        self.labels: TestLabels | None = None
         self._written = itertools.count(1)
 
-    def __enter__(self) -> Stamp:
+    def __enter__(self) -> ResultLabels:
         plugin_manager.register(self)
         return self
 
@@ -118,26 +120,26 @@ class Stamp:
 
     @hookimpl(tryfirst=True)
     def report_result(self, result: Any) -> None:
-        if self.sheet is not None:
-            stamp(result, self.sheet)
+        if self.labels is not None:
+            complete(result, self.labels)
             if self.run:
                 result.labels += [Label(RUN, self.run), Label(NUMBER, str(next(self._written)))]
-            self.sheet.again()
+            self.labels.begin_try()
 
 
-def stamp(result: Any, sheet: Sheet) -> None:
-    """Complete `result`, one of allure's, from `sheet`."""
-    result.labels = [*_labels(result, sheet), *_kept(result.labels, sheet)]  # the report shows the first ones
-    _add_links(result, sheet)
+def complete(result: Any, labels: TestLabels) -> None:
+    """Complete `result`, one of allure's, from `labels`."""
+    result.labels = [*_labels(result, labels), *_kept(result.labels, labels)]  # the report shows the first ones
+    _add_links(result, labels)
     own = {BOARD_PARAMETER, REPETITION_PARAMETER}
     result.parameters = [
-        *(Parameter(name, value) for name, value in variant(sheet).items()),
-        *_shown(sheet),
-        *(_excluded(parameter, sheet) for parameter in result.parameters if parameter.name not in own),
+        *(Parameter(name, value) for name, value in variant(labels).items()),
+        *_shown(labels),
+        *(_excluded(parameter, labels) for parameter in result.parameters if parameter.name not in own),
     ]
-    result.testCaseId = digest(sheet.test)
+    result.testCaseId = digest(labels.test)
     result.historyId = history_id(result.testCaseId, [(p.name, p.value) for p in result.parameters if not p.excluded])
-    if sheet.known and sheet.known.holds and result.status in ("failed", "broken"):
+    if labels.known and labels.known.holds and result.status in ("failed", "broken"):
         result.statusDetails = result.statusDetails or StatusDetails()
         result.statusDetails.known = True
 
@@ -158,83 +160,83 @@ def history_id(case: str, parameters: Iterable[tuple[str, str]]) -> str:
     return f"{digest(case)}.{digest(counted)}"
 
 
-def variant(sheet: Sheet) -> dict[str, str]:
+def variant(labels: TestLabels) -> dict[str, str]:
     """Return the identifying parameters: each variant of a test has its own history."""
-    found = {"board": sheet.board, "image": sheet.image, "clock": sheet.clock, **sheet.counted}
+    found = {"board": labels.board, "image": labels.image, "clock": labels.clock, **labels.counted}
     return {name: value for name, value in found.items() if value}
 
 
-def _shown(sheet: Sheet) -> list[Parameter]:
+def _shown(labels: TestLabels) -> list[Parameter]:
     """Return parameters for readers only: a test may fail before it deploys, and any place serves."""
-    modules = ", ".join(dict.fromkeys(execution.module.name for execution in sheet.executions))
-    found = {"module": modules, "place": sheet.place, "worker": sheet.worker if sheet.worker != "main" else ""}
+    modules = ", ".join(dict.fromkeys(execution.module.name for execution in labels.executions))
+    found = {"module": modules, "place": labels.place, "worker": labels.worker if labels.worker != "main" else ""}
     return [Parameter(name, value, excluded=True) for name, value in found.items() if value]
 
 
-def _excluded(parameter: Parameter, sheet: Sheet) -> Parameter:
-    if parameter.name in sheet.parameters:  # its value is in the test's name; the text may hold addresses and paths
+def _excluded(parameter: Parameter, labels: TestLabels) -> Parameter:
+    if parameter.name in labels.parameters:  # its value is in the test's name; the text may hold addresses and paths
         parameter.excluded = True
     return parameter
 
 
-def _kept(labels: Sequence[Label], sheet: Sheet) -> list[Label]:
+def _kept(present: Sequence[Label], labels: TestLabels) -> list[Label]:
     """Return the result's labels without those that allure-pytest sets by default."""
     defaults = {
-        ("parentSuite", sheet.package),
-        ("suite", sheet.module),
-        ("subSuite", " > ".join(sheet.classes)),
+        ("parentSuite", labels.package),
+        ("suite", labels.module),
+        ("subSuite", " > ".join(labels.classes)),
         *AUTOMATIC,
     }
-    return [label for label in labels if (label.name, label.value) not in defaults]
+    return [label for label in present if (label.name, label.value) not in defaults]
 
 
-def _labels(result: Any, sheet: Sheet) -> list[Label]:
-    kept = {label.name for label in _kept(result.labels, sheet)}
-    blame = sheet.blame
-    kind = blame.kind if blame else BOUND_MARGINAL if "marginal" in sheet.outcomes else ""
-    board = sheet.board and (f"{sheet.board} ({sheet.place})" if sheet.place else sheet.board)
+def _labels(result: Any, labels: TestLabels) -> list[Label]:
+    kept = {label.name for label in _kept(result.labels, labels)}
+    failure = labels.failure
+    kind = failure.kind if failure else BOUND_MARGINAL if "marginal" in labels.outcomes else ""
+    board = labels.board and (f"{labels.board} ({labels.place})" if labels.place else labels.board)
     defaults = [  # unless the test has its own
-        ("epic", sheet.suite),
-        *(("feature", name) for name in sheet.requirements or [sheet.title]),
-        ("story", sheet.story),
+        ("epic", labels.suite),
+        *(("feature", name) for name in labels.requirements or [labels.title]),
+        ("story", labels.story),
         ("parentSuite", board),
-        ("suite", sheet.suite),
-        ("subSuite", " > ".join((sheet.module, *sheet.classes))),
-        ("owner", sheet.owner),
-        ("severity", sheet.severity),
+        ("suite", labels.suite),
+        ("subSuite", " > ".join((labels.module, *labels.classes))),
+        ("owner", labels.owner),
+        ("severity", labels.severity),
         ("host", board or AUTOMATIC[0][1]),
-        ("thread", sheet.place or sheet.worker),
+        ("thread", labels.place or labels.worker),
     ]
     ours = [
-        ("fault", blame.fault if blame else ""),
+        ("fault", failure.fault if failure else ""),
         ("kind", kind),
-        ("stage", blame.stage if blame else ""),
-        ("verdict", sheet.last.verdict.name if sheet.last else ""),
-        *(("bound", name) for name in dict.fromkeys(sheet.outcomes)),
-        ("board", sheet.board),
-        *(("requirement", name) for name in sheet.requirements),
-        *(("tag", name) for name in (*sheet.requirements, sheet.board, sheet.place)),
-        *(("issue", name) for name in sheet.issues),
-        *_known(sheet),
-        (NODE, sheet.nodeid),
-        (CHOSEN, sheet.chosen),
+        ("stage", failure.stage if failure else ""),
+        ("verdict", labels.last.verdict.name if labels.last else ""),
+        *(("bound", name) for name in dict.fromkeys(labels.outcomes)),
+        ("board", labels.board),
+        *(("requirement", name) for name in labels.requirements),
+        *(("tag", name) for name in (*labels.requirements, labels.board, labels.place)),
+        *(("issue", name) for name in labels.issues),
+        *_known(labels),
+        (NODE, labels.nodeid),
+        (CHOSEN, labels.chosen),
     ]
     pairs = [*ours, *(label for label in defaults if label[0] not in kept)]
     return [Label(name, value) for name, value in dict.fromkeys(pairs) if value]
 
 
-def _known(sheet: Sheet) -> list[tuple[str, str]]:
-    if sheet.known is None:
+def _known(labels: TestLabels) -> list[tuple[str, str]]:
+    if labels.known is None:
         return []
-    issue, text = sheet.known.issue, sheet.known.text
-    if not sheet.known.holds:
+    issue, text = labels.known.issue, labels.known.text
+    if not labels.known.holds:
         return [("tag", f"known issue {issue}: expired")]
-    return [("known", issue), ("known-text", text), (KNOWN_URL, sheet.link(issue))]
+    return [("known", issue), ("known-text", text), (KNOWN_URL, labels.link(issue))]
 
 
-def _add_links(result: Any, sheet: Sheet) -> None:
+def _add_links(result: Any, labels: TestLabels) -> None:
     existing = {link.url for link in result.links}
-    for issue in dict.fromkeys((*sheet.issues, *([sheet.known.issue] if sheet.known else []))):
-        url = sheet.link(issue)
+    for issue in dict.fromkeys((*labels.issues, *([labels.known.issue] if labels.known else []))):
+        url = labels.link(issue)
         if url and url not in existing:
             result.links.append(Link("issue", url, issue))
