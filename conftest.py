@@ -1,4 +1,4 @@
-"""Lets a checkout that is not installed run too: loads the plugin that an installed one brings itself."""
+"""Loads the plugin in a checkout that is not installed; an installed one has an entry point for it."""
 
 from importlib.metadata import entry_points
 

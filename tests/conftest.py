@@ -1,13 +1,13 @@
-"""What holds for all tests."""
+"""The set-up for all tests."""
 
 import signal
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent / "unit"))  # tests of integration use what the unit tests share, too
+sys.path.append(str(Path(__file__).parent / "unit"))  # integration tests share its helpers
 
-# a script's background job, as some CI systems make of a run, ignores SIGINT, and under nohup SIGHUP, and so would all
-# that tests start
+# a background job of a script, as in some CI systems, ignores SIGINT, and under nohup SIGHUP, and hands that down to the
+# processes that tests start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""What all unit tests share: the lines of `support` as fixtures, and patience on a busy machine."""
+"""Set-up for all unit tests: the lines of `support` as fixtures, and no deadlines for hypothesis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support import fake_shell, tty_shell, wire
 settings.register_profile("unit", deadline=None, database=None)
 settings.load_profile("unit")
 
-# runs inside of tests are no workers of the run that we may be a worker of
+# pytest runs within tests must not act as workers of this run
 for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
     os.environ.pop(name, None)
 
