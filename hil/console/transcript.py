@@ -82,7 +82,7 @@ class Transcript:
         except OSError as error:
             raise InfrastructureError(
                 f"cannot create a transcript in {directory}: {error.strerror}",
-                hint="Free some space, or choose another directory (pytest: --transcripts; hil: HIL_TRANSCRIPTS).",
+                hint="Free some space, or choose another directory (pytest: --hil-transcripts; hil: HIL_TRANSCRIPTS).",
             ) from error
 
     def close(self) -> None:
