@@ -328,7 +328,7 @@ def test_every_error_verdict_and_kind_is_covered() -> None:
     assert {BootError, ConfigurationError, InfrastructureError, LineTimeout} <= errors
     for error in errors:
         assert kind_of(error.origin, error.__new__(error, "x")) in KINDS  # type: ignore[attr-defined]
-    assert {one.name for one in Verdict.__subclasses__()} == set(kinds.VERDICTS)
+    assert {one.name for one in all_of(Verdict) if not one.__subclasses__()} == set(kinds.VERDICTS)
     assert set(ORIGINS) - {"image"} <= set(KINDS)
     assert len(set(KINDS)) == len(KINDS)
     text = (REPORTS_DIR / "allurerc.mjs").read_text()
