@@ -74,7 +74,6 @@ class Qemu:
                 hint=f"{tools.install_hint(command[0])}; `hil doctor` lists what else is missing",
             )
         self.log = log
-        self.memory = memory
         self.command = (emulator, *command[1:], *_plumbing("FD", "FD"))
         self.lockstep: Lockstep | None = None
         self._status: str | None = None
