@@ -74,7 +74,7 @@ def first_tell(owner, name, words):
 
 def pytest_sessionstart(session):
     from hil.board.uboot import Loader
-    first_tell(Loader, "load", lambda loader, parcel, name: ("tftp", os.getpid(), parcel.name))
+    first_tell(Loader, "load", lambda loader, file, name: ("tftp", os.getpid(), file.name))
     first_tell(Session, "_report", lambda session, message: ("wait", os.getpid()))
 
 @pytest.hookimpl(tryfirst=True)

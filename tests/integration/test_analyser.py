@@ -101,7 +101,7 @@ def test_what_sigrok_refuses_is_told(analyser, tmp_path):
         analyser().capture(path, RATE, 0.01, ["CLOCK"])
     with pytest.raises(ConfigurationError, match=r"Driver nothing not found"):
         analyser("nothing").capture(path, RATE, 0.01)
-    with pytest.raises(InfrastructureError, match=r"No devices found.*\n.*plugged in"):
+    with pytest.raises(InfrastructureError, match="No devices found"):
         analyser("fx2lafw").capture(path, RATE, 0.01)
 
 
