@@ -16,7 +16,7 @@ from hil.plugin.retries import Retries
 from hil.plugin.session import SESSION, Session
 from hil.text import printable_line
 
-pytest_plugins = ["hil.plugin.fixtures", "hil.plugin.reports", "hil.plugin.workers"]
+pytest_plugins = ["hil.plugin.fixtures", "hil.plugin.reports"]
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     session = config.stash[SESSION] = Session(config)
     session.labels = session.measurements.labels = labels.register(config, session.facts, session.selections)
     register = config.pluginmanager.register
+    register(workers, "hil-workers")
     register(FailureOrigins(session.labels), "hil-origins")
     register(Retries(config, session.boots), "hil-retries")
     register(Repetitions(config, session.boots, session.facts), "hil-repetitions")

@@ -54,9 +54,7 @@ def test_any_byte_arrives_in_commands_arguments_and_names(guest, runner, sample)
 
 
 def test_a_hanging_command_is_interrupted(guest):
-    with pytest.raises(
-        CommandTimeout, match="did not end in 0.5 s; it was interrupted and the shell is back"
-    ) as caught:
+    with pytest.raises(CommandTimeout, match="0.5 s.*interrupted") as caught:
         guest.run("echo begun; sleep 1000", timeout=0.5)
     assert b"begun" in caught.value.output
     assert guest.run("echo alive").lines == ["alive"]

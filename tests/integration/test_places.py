@@ -422,7 +422,7 @@ def test_a_run_that_loses_the_one_place_it_may_use_says_so_and_ends(run):
     )
     output = process.communicate(timeout=HANG)[0]
     assert process.returncode == 1, output
-    assert (lab.directory / "tries").read_text().split() == ["box-1"]
+    assert (lab.directory / "tries").read_text().split() == ["box-1"], output
     assert "InfrastructureError (infrastructure): place box-1 was lost: somebody has released it" in output
     assert "1 failed" in output
     assert "1 error" in output

@@ -70,7 +70,7 @@ def test_what_the_agent_refuses_is_reported_with_its_words(runner, sample):
     many = runner.run(sample("args.wasm"), *["x"] * 257).verdict
     assert isinstance(many, Failed)
     assert "too many arguments: the runner takes 256" in many.reason
-    with pytest.raises(ConfigurationError, match="takes 67108864 at most"):
+    with pytest.raises(ConfigurationError, match=str(64 << 20)):
         runner.run(Module.raw("large.wasm", bytes((64 << 20) + 1)))
 
 

@@ -135,6 +135,4 @@ def test_the_host_s_clock_in_the_machine_is_found_by_the_canary(tmp_path, monkey
     with Board(str(path), seed=1) as board:
         board.boot()
         assert not board.virtual.exact
-        assert re.search(
-            r"this boot differs from one before it: line \d+ was '\d+.*(setting system clock|rtc)", str(board.virtual)
-        )
+        assert re.search(r"this boot differs .*line \d+ was '\d+.*(setting system clock|rtc)", str(board.virtual))

@@ -213,6 +213,8 @@ def test_the_parts_of_the_tests_are_judged_together(
     files = second.partition(" -n ")[0].split()
     assert files
     assert all((BOOTSTRAP.parent / file).is_file() for file in files)
-    assert third.startswith(f"tests/integration {' '.join(f'--ignore={file}' for file in files)} -m not slow --junitxml=")
+    assert third.startswith(
+        f"tests/integration {' '.join(f'--ignore={file}' for file in files)} -m not slow --junitxml="
+    )
     assert all(one.endswith(" -k some words") for one in (first, second, third))
     assert not list((tmp_path / "temporary").iterdir())
