@@ -180,14 +180,13 @@ def test_a_report_whose_data_are_read_late_is_whole(look: Open, nights: Nights, 
     assert text.count(DATA) == 1
     late = tmp_path / "late.html"
     late.write_text(text.replace(DATA, f'<script src="pause.js"></script>{DATA}'), "utf-8")
-    (tmp_path / "pause.js").write_text("", "utf-8")
     empty = tmp_path / "empty.html"
     empty.write_text("<!doctype html><html lang=en><title>x</title>", "utf-8")
     page = look(empty)
 
     def pause(route: Route) -> None:
         time.sleep(1)
-        route.continue_()
+        route.fulfill(body="", content_type="text/javascript")
 
     page.route("**/pause.js", pause)
     page.goto(late.as_uri())
