@@ -5,12 +5,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from hil.errors import ConfigurationError, GuestError
+from hil.guest.shell import Result, Shell
 
-if TYPE_CHECKING:
-    from hil.guest.guest import Guest
+
+class Commands(Protocol):
+    """What runs commands in a guest: `hil.guest.Guest`."""
+
+    @property
+    def shell(self) -> Shell:
+        """The guest's shell."""
+
+    def run(self, command: str, *, check: bool = False) -> Result:
+        """Run `command`; see `Guest.run`."""
+
 
 LOADS = {
     "cpu": "while :;do :;done",
@@ -37,7 +47,7 @@ DISTRESS = {
 
 
 @contextmanager
-def load(guest: Guest, kind: str) -> Iterator[None]:
+def load(guest: Commands, kind: str) -> Iterator[None]:
     """Keep the guest under load while entered.
 
     Raises `ConfigurationError` for an unknown kind, `GuestError` if the load does not start or ends early: then nothing

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hil.history.rows import Test
+    from hil.review.figure_key import FigureKey
     from hil.review.review_window import ReviewedNight, ReviewWindow
-    from hil.review.trend_series import FigureKey
 
 WIDTH = 300  # characters of a cause
 NAMED = 5  # tests that a finding names

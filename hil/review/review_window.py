@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from hil.board.selection import is_place, name_of
 from hil.errors import ConfigurationError
 from hil.host.hints import did_you_mean
-from hil.review.trend_series import FigureKey
+from hil.review.figure_key import FigureKey
 
 if TYPE_CHECKING:
     from hil.history.rows import Boot, Note, Run, StoredFigure, Test

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hil.review.figure_key import FigureKey
 from hil.stats.change import Change, changes
 
 if TYPE_CHECKING:
@@ -17,26 +18,6 @@ if TYPE_CHECKING:
 MINIMUM = 0.05  # share of the old level: smaller changes are ignored
 PERSISTENCE = 3  # nights that a change must hold before it is reported
 MEDIAN = ("p50", "median")
-
-
-@dataclass(frozen=True)
-class FigureKey:
-    """The identity of a figure from night to night."""
-
-    run: str
-    test: str
-    board: str
-    quantity: str
-    subject: str
-    unit: str
-    clock: str
-    seed: str
-    name: str
-
-    @property
-    def series(self) -> tuple[str, ...]:
-        """The part that all figures of one series share."""
-        return (self.run, self.test, self.board, self.quantity, self.subject, self.unit, self.clock, self.seed)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 from hil.measure.units import shown
 from hil.plots.trend import TrendPoint, trend
 from hil.review import pages
+from hil.review.figure_key import FigureKey
 from hil.review.review_window import ReviewWindow
-from hil.review.trend_series import PERSISTENCE, FigureKey, TrendSeries
+from hil.review.trend_series import PERSISTENCE, TrendSeries
 from hil.stats.change import Change, nights_needed
 
 DIRECTORY = "trends"

@@ -34,6 +34,7 @@ from hil.host.archives import Budget
 from hil.wasm import Samples, oci
 from hil.wasm.oci import Reference, artifact, registry
 from hil.wasm.oci.cache import Cache
+from hil.wasm.oci.manifests import REF_NAME, TITLE
 from hil.wasm.samples import SAMPLES_DIR
 
 WASM = b"\0asm\1\0\0\0"
@@ -80,13 +81,13 @@ class Made:
         return self.blob(json.dumps(text).encode(), INDEX)
 
     def list(self, *manifests: dict[str, Any], tag: str | None = None) -> Made:
-        self.manifests += [{**each, "annotations": {artifact.REF_NAME: tag}} if tag else each for each in manifests]
+        self.manifests += [{**each, "annotations": {REF_NAME: tag}} if tag else each for each in manifests]
         text = {"schemaVersion": 2, "manifests": self.manifests}
         (self.path / "index.json").write_text(json.dumps(text))
         return self
 
     def module(self, data: bytes = WASM, title: str = "m.wasm", kind: str = artifact.WASM[0]) -> dict[str, Any]:
-        return self.blob(data, kind, annotations={artifact.TITLE: title} if title else {})
+        return self.blob(data, kind, annotations={TITLE: title} if title else {})
 
     def tar(self, path: Path) -> Path:
         with tarfile.open(path, "w") as archive:

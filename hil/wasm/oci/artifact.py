@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import PurePosixPath
-from typing import Literal, Protocol
+from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from hil.errors import ConfigurationError, HilError
 from hil.host import archives as archive
@@ -18,73 +18,31 @@ from hil.host.archives import Bounded, Budget, Timed
 from hil.text import printable_line
 from hil.wasm.module import Module
 from hil.wasm.oci.cache import Cache
-from hil.wasm.oci.reference import DIGEST, LAYOUT, Reference, digest_of
+from hil.wasm.oci.manifests import (
+    LISTED,
+    MANIFEST_LIMIT,
+    MIB,
+    Descriptor,
+    Document,
+    Platform,
+    choose,
+    parse,
+)
+from hil.wasm.oci.reference import LAYOUT, Reference, digest_of
 
-MIB = 1 << 20
-MANIFEST_LIMIT = 4 * MIB  # bytes; the distribution spec requires registries to accept as many
 MODULE_LIMIT = 64 * MIB  # bytes of a module or of a layer with one
 DEPTH = 3  # nested indexes
 LAYERS = 127  # of an image, as in container engines
 ALL_LAYERS_LIMIT = 256 * MIB  # bytes of all layers of an image, packed or unpacked
 MEMBERS = 10_000  # files of all layers of an image
-LISTED = 20  # layers, manifests or files in an error
 
-INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
-MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 WASM = (
     "application/wasm",  # Wasm artifact of the CNCF
     "application/vnd.wasm.content.layer.v1+wasm",  # older
     "application/vnd.module.wasm.content.layer.v1+wasm",
 )
 ROOTFS = re.compile(r"application/vnd\.(oci\.image\.layer(\.nondistributable)?|docker\.image\.rootfs\.diff)\..*tar.*")
-TITLE = "org.opencontainers.image.title"
-REF_NAME = "org.opencontainers.image.ref.name"
 VARIANT = "module.wasm.image/variant"  # "compat": an image with the module in its root file system
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
-
-
-class Platform(_Model):
-    os: str = ""
-    architecture: str = ""
-
-    @property
-    def runs_wasm(self) -> bool:
-        return self.architecture in ("wasm", "wasm32") and self.os in ("wasi", "wasip1")
-
-    def __str__(self) -> str:
-        return f"{self.os}/{self.architecture}"
-
-
-class Descriptor(_Model):
-    """A reference to a blob: media type, digest, size in bytes."""
-
-    media_type: str = Field(alias="mediaType")
-    digest: str = Field(pattern=f"^(?:{DIGEST.pattern})$")
-    size: int = Field(ge=0)
-    annotations: dict[str, str] | None = None
-    platform: Platform | None = None
-
-    @property
-    def name(self) -> str:
-        """The tag in the index of a layout, or the title of a layer; may be empty."""
-        return (self.annotations or {}).get(REF_NAME) or (self.annotations or {}).get(TITLE, "")
-
-    def __str__(self) -> str:
-        parts = (self.name[:80], str(self.platform or ""), self.media_type[:80], self.digest[:19])
-        return printable_line(" ".join(filter(None, parts)))
-
-
-class Document(_Model):
-    """A manifest or an index."""
-
-    schema_version: Literal[2] = Field(alias="schemaVersion")
-    config: Descriptor | None = None
-    layers: tuple[Descriptor, ...] | None = Field(default=None, strict=False)
-    manifests: tuple[Descriptor, ...] | None = Field(default=None, strict=False)
-    annotations: dict[str, str] | None = None
 
 
 class Store(Protocol):
@@ -103,34 +61,6 @@ def load(reference: Reference) -> Module:
     """Return the module of `reference`. Raises as `hil.wasm.oci.load`."""
     with _opened(reference) as store:
         return _Pull(reference, store, None if reference.scheme == LAYOUT else Cache()).module()
-
-
-def parse(data: bytes, what: str) -> Document:
-    """Parse a manifest or an index. Raises `ConfigurationError` for neither and for both."""
-    try:
-        document = Document.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(f"{what}: not a manifest of schema 2: {where or 'JSON'}: {first['msg']}") from None
-    if (document.layers is None) == (document.manifests is None):  # both: clients would disagree
-        raise ConfigurationError(f"{what}: a manifest has `layers`, an index `manifests`; this has both or neither")
-    return document
-
-
-def choose(manifests: Sequence[Descriptor], what: str) -> Descriptor:
-    """Return the only manifest of an index for WebAssembly. Raises `ConfigurationError` with a list."""
-    fitting = [each for each in manifests if each.platform and each.platform.runs_wasm]
-    if not fitting and len(manifests) == 1 and manifests[0].platform is None:
-        fitting = list(manifests)
-    if len(fitting) == 1:
-        return fitting[0]
-    listed = "".join(f"\n  {each}" for each in manifests[:LISTED]) or " nothing"
-    count = "none" if not fitting else str(len(fitting))
-    raise ConfigurationError(
-        f"{what}: of its {len(manifests)} manifests {count} can be taken for wasi/wasm; it holds:{listed}",
-        hint="Name one by its tag, or by @ and its digest.",
-    )
 
 
 class _Pull:

@@ -14,7 +14,7 @@ from hil.errors import ConfigurationError, HilError
 from hil.host import archives as archive
 from hil.host.archives import Bounded, Budget
 from hil.text import printable_line
-from hil.wasm.oci.artifact import LISTED, MANIFEST_LIMIT, choose, parse
+from hil.wasm.oci.manifests import LISTED, MANIFEST_LIMIT, choose, parse
 from hil.wasm.oci.reference import Reference
 
 MARK = "oci-layout"

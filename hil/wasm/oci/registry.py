@@ -23,7 +23,7 @@ from requests.utils import parse_dict_header
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.host.directories import home
 from hil.text import printable_line
-from hil.wasm.oci.artifact import INDEXES, MANIFEST_LIMIT, MANIFESTS
+from hil.wasm.oci.manifests import INDEXES, MANIFEST_LIMIT, MANIFESTS
 from hil.wasm.oci.reference import Reference, digest_of
 
 CONNECT, READ = 10.0, 30.0  # seconds: for a connection, between two parts of a response

@@ -1,0 +1,94 @@
+"""Manifests and indexes of OCI artifacts: their models, and the choice of the manifest for WebAssembly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hil.errors import ConfigurationError
+from hil.text import printable_line
+from hil.wasm.oci.reference import DIGEST
+
+MIB = 1 << 20
+MANIFEST_LIMIT = 4 * MIB  # bytes; the distribution spec requires registries to accept as many
+LISTED = 20  # layers, manifests or files in an error
+
+INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+TITLE = "org.opencontainers.image.title"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
+
+
+class Platform(_Model):
+    os: str = ""
+    architecture: str = ""
+
+    @property
+    def runs_wasm(self) -> bool:
+        return self.architecture in ("wasm", "wasm32") and self.os in ("wasi", "wasip1")
+
+    def __str__(self) -> str:
+        return f"{self.os}/{self.architecture}"
+
+
+class Descriptor(_Model):
+    """A reference to a blob: media type, digest, size in bytes."""
+
+    media_type: str = Field(alias="mediaType")
+    digest: str = Field(pattern=f"^(?:{DIGEST.pattern})$")
+    size: int = Field(ge=0)
+    annotations: dict[str, str] | None = None
+    platform: Platform | None = None
+
+    @property
+    def name(self) -> str:
+        """The tag in the index of a layout, or the title of a layer; may be empty."""
+        return (self.annotations or {}).get(REF_NAME) or (self.annotations or {}).get(TITLE, "")
+
+    def __str__(self) -> str:
+        parts = (self.name[:80], str(self.platform or ""), self.media_type[:80], self.digest[:19])
+        return printable_line(" ".join(filter(None, parts)))
+
+
+class Document(_Model):
+    """A manifest or an index."""
+
+    schema_version: Literal[2] = Field(alias="schemaVersion")
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] | None = Field(default=None, strict=False)
+    manifests: tuple[Descriptor, ...] | None = Field(default=None, strict=False)
+    annotations: dict[str, str] | None = None
+
+
+def parse(data: bytes, what: str) -> Document:
+    """Parse a manifest or an index. Raises `ConfigurationError` for neither and for both."""
+    try:
+        document = Document.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigurationError(f"{what}: not a manifest of schema 2: {where or 'JSON'}: {first['msg']}") from None
+    if (document.layers is None) == (document.manifests is None):  # both: clients would disagree
+        raise ConfigurationError(f"{what}: a manifest has `layers`, an index `manifests`; this has both or neither")
+    return document
+
+
+def choose(manifests: Sequence[Descriptor], what: str) -> Descriptor:
+    """Return the only manifest of an index for WebAssembly. Raises `ConfigurationError` with a list."""
+    fitting = [each for each in manifests if each.platform and each.platform.runs_wasm]
+    if not fitting and len(manifests) == 1 and manifests[0].platform is None:
+        fitting = list(manifests)
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = "".join(f"\n  {each}" for each in manifests[:LISTED]) or " nothing"
+    count = "none" if not fitting else str(len(fitting))
+    raise ConfigurationError(
+        f"{what}: of its {len(manifests)} manifests {count} can be taken for wasi/wasm; it holds:{listed}",
+        hint="Name one by its tag, or by @ and its digest.",
+    )
