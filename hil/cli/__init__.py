@@ -6,7 +6,7 @@ import click
 from rich.markup import escape
 
 from hil.cli.boards import board
-from hil.cli.common import Group, as_json, json_option, out
+from hil.cli.common import CommandGroup, as_json, json_option, out
 from hil.cli.faults import fault
 from hil.cli.figures import baseline, bounds, plot, results
 from hil.cli.history import history
@@ -23,7 +23,7 @@ from hil.cli.transcripts import transcript
 __all__ = ["exit_status", "main"]
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="wasm-hil")
 def main() -> None:
     """Hardware-in-the-loop tests of WebAssembly on real-time partitioned systems."""

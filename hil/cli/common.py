@@ -50,7 +50,7 @@ def echo(text: str, **options: Any) -> None:
     click.echo(printable(text), **options)
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """The group of all commands: it prints errors without a traceback and converts them to exit statuses."""
 
     def invoke(self, context: click.Context) -> Any:

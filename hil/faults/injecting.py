@@ -24,7 +24,7 @@ LATEST = 0.4  # seconds into a deployment, for a fault at a random instant
 SHORT = 1.0  # seconds that a bad module may run
 
 
-class Account:
+class InjectionAccount:
     """The account of one fault while it is made: what was done, what the image did."""
 
     def __init__(self, transcript: Transcript) -> None:
@@ -101,7 +101,7 @@ class Injecting:
         return random.Random(f"{self.seed} {name}")
 
     def _during(
-        self, account: Account, done: str, act: Callable[[], object], module: Module | None, at: float | None
+        self, account: InjectionAccount, done: str, act: Callable[[], object], module: Module | None, at: float | None
     ) -> None:
         """Do `act` now, or `at` seconds (0 to 60; None: random) into a deployment of `module`."""
         account.done = done
@@ -120,7 +120,7 @@ class Injecting:
     @contextmanager
     def _injecting(
         self, name: str, *, emulated: bool = False, before: Callable[[], None] | None = None
-    ) -> Iterator[Account]:
+    ) -> Iterator[InjectionAccount]:
         """Give the account of one fault and keep its record, as a step on labgrid's bus.
 
         `before` is called first. Raises `ConfigurationError` on a real board if the fault requires an `emulated` one.
@@ -133,7 +133,7 @@ class Injecting:
             )
         if before is not None:
             before()
-        account, begun = Account(board.console.transcript), time.monotonic_ns()
+        account, begun = InjectionAccount(board.console.transcript), time.monotonic_ns()
         step: Any = steps.get_new(f"fault {name}", "fault", self, (__file__, "injecting.py", 0))
         step.start()
         try:
@@ -146,7 +146,7 @@ class Injecting:
                 self._keep(name, account, begun)
             step.stop()
 
-    def _keep(self, name: str, account: Account, begun: int) -> None:
+    def _keep(self, name: str, account: InjectionAccount, begun: int) -> None:
         account.transcript.refresh()
         injection = Injection(
             name,

@@ -11,7 +11,7 @@ from labgrid.step import StepEvent, steps
 from hil.board.stages import walk
 from hil.errors import ConfigurationError, HilError
 from hil.faults import modules
-from hil.faults.injecting import Account, Injecting, check_range
+from hil.faults.injecting import Injecting, InjectionAccount, check_range
 from hil.faults.record import Injection
 from hil.faults.slow import slowed
 from hil.wasm import Module
@@ -117,7 +117,7 @@ class MachineFaults(Injecting):
             self.board.target.activate(self.board.power)
             self.board.power.off()
 
-    def _cut_in_boot(self, account: Account, stage: str) -> None:
+    def _cut_in_boot(self, account: InjectionAccount, stage: str) -> None:
         """Boot, and cut the power when the boot starts to wait for `stage`."""
         names = [known.name for known in self.board.manifest.stages]
         if stage not in names:

@@ -16,7 +16,7 @@ from hil.measure.memory import Memory
 from hil.measure.provenance import provenance, watched
 from hil.measure.quantities import DEPLOYMENT, RESPONSE
 from hil.measure.series import Series
-from hil.measure.soak_result import Failure, Soak
+from hil.measure.soak_result import FailedDeployment, Soak
 from hil.wasm import Execution, Module, Runner, Stuck
 
 SAMPLES = 40  # of memory, in a soak of a known length
@@ -101,7 +101,7 @@ class _SoakRun:
         self.hz = 0
         self.memory: dict[str, list[int]] = {}
         self.moments: list[int] = []  # ns, of the memory samples
-        self.first: Failure | None = None
+        self.first: FailedDeployment | None = None
 
     def deploy_all(self, problems: Problems, deployments: int | None, seconds: float | None, go_on: bool) -> None:
         self.clock = self.clocks.console()
@@ -162,7 +162,7 @@ class _SoakRun:
         where = f"{transcript.path}:{transcript.line_number(start)} to line {transcript.line_number(end)}"
         stuck = run is not None and isinstance(run.verdict, Stuck)
         memory = "guest memory unknown: the guest is stuck" if stuck else self.meter.describe()
-        self.first = Failure(number, what, problems, run, memory, where, lines)
+        self.first = FailedDeployment(number, what, problems, run, memory, where, lines)
 
     def result(self, test: str) -> Soak:
         guest = self.runner.guest

@@ -35,7 +35,7 @@ class Allowances:
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedDeployment:
     """The first deployment that failed.
 
     - `number`: from 1; 0 before the first deployment.
@@ -74,7 +74,7 @@ class Soak:
     response: Series | None
     memory: tuple[Series, ...]
     unknown: tuple[str, ...]
-    first: Failure | None
+    first: FailedDeployment | None
 
     @property
     def done(self) -> int:

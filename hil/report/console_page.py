@@ -29,14 +29,14 @@ FOLDED = 3  # lines of base64, from which on they are folded
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """Rows that are shown together; those with a `title` are folded behind it."""
 
     rows: tuple[ConsoleRow, ...]
     title: str = ""
 
 
-def grouped(lines: Sequence[ConsoleRow]) -> Iterator[Group]:
+def grouped(lines: Sequence[ConsoleRow]) -> Iterator[RowGroup]:
     """Divide the lines into transfers of files, the probe's records among them, and all else."""
     shown: list[ConsoleRow] = []
     at = 0
@@ -47,16 +47,16 @@ def grouped(lines: Sequence[ConsoleRow]) -> Iterator[Group]:
             at = max(end, at + 1)
             continue
         if shown:
-            yield Group(tuple(shown))
+            yield RowGroup(tuple(shown))
         shown = []
         folded = tuple(lines[at:end])
         way = "sent" if folded[0].kind == "typed" else "received"
-        yield Group(
+        yield RowGroup(
             folded, f"{len(folded)} lines of a file {way} as base64, {sum(len(row.text) for row in folded):,} bytes"
         )
         at = end
     if shown:
-        yield Group(tuple(shown))
+        yield RowGroup(tuple(shown))
 
 
 def _transfer_end(lines: Sequence[ConsoleRow], at: int) -> int:

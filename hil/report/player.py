@@ -43,7 +43,7 @@ def cast(part: Span, title: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Player:
+class PlayerPage:
     """The player's script, packed, its digest for a security policy, and its style."""
 
     packed: str
@@ -52,7 +52,7 @@ class Player:
 
 
 @functools.cache
-def player() -> Player | None:
+def player() -> PlayerPage | None:
     """Return the player that `./bootstrap` installs; None where it is missing."""
     try:
         script = (PLAYER / "asciinema-player.min.js").read_text("utf-8")
@@ -60,7 +60,7 @@ def player() -> Player | None:
     except OSError:
         return None
     packed = base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
-    return Player(packed, digest(script), style)
+    return PlayerPage(packed, digest(script), style)
 
 
 def player_page(cast: str, title: str) -> str | None:

@@ -33,7 +33,7 @@ class PageLink:
 
 
 @dataclass(frozen=True)
-class BootCounts:
+class BootRates:
     """How often a board came up by one kind of boot, in the night and in the whole window."""
 
     board: str
@@ -168,7 +168,7 @@ def _seconds(table: Matrix, night: ReviewedNight) -> dict[str, float]:
     return taken
 
 
-def _boots(window: ReviewWindow) -> list[BootCounts]:
+def _boots(window: ReviewWindow) -> list[BootRates]:
     night = window.night
     up = boards_up(night)
     found = []
@@ -176,7 +176,7 @@ def _boots(window: ReviewWindow) -> list[BootCounts]:
         now = [boot for boot in night.boots if (boot.board, boot.kind) == (board, kind)]
         boots = [boot for of in window.nights for boot in of.boots if (boot.board, boot.kind) == (board, kind)]
         failed, all_failed = (sum(bool(boot.fault) for boot in several) for several in (now, boots))
-        found.append(BootCounts(board, kind, len(now), failed, len(boots), all_failed, up[board]))
+        found.append(BootRates(board, kind, len(now), failed, len(boots), all_failed, up[board]))
     return found
 
 
