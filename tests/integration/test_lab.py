@@ -211,7 +211,7 @@ def test_raw_lines_of_two_labs_beside_each_other(tmp_path, target):
             line.wait_for(b"U-Boot 20", timeout=LIMIT)
             assert "ended" in hil("down", "--directory", str(two))
             assert not list(marked(two))
-            assert "nothing was up" in hil("down", "--directory", str(two))
+            assert "no lab was running" in hil("down", "--directory", str(two))
             assert "no lab is up" in hil("status", "--directory", str(two), status=2)
             assert switch.get()
     finally:
