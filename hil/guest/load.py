@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hil.errors import ConfigurationError, GuestError
-from hil.guest.shell import Result, Shell
+
+if TYPE_CHECKING:
+    from hil.guest.shell import Result, Shell
 
 
 class Commands(Protocol):
