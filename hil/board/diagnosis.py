@@ -25,10 +25,9 @@ def diagnose(console: Console, failures: Failures = FAILURES, noise: Sequence[st
     `noise` are patterns of lines that are not fatal.
     """
     transcript = console.transcript
-    console.redact()
-    if transcript.size <= start:
+    recent = _recent(console, start)
+    if not recent:
         return NOTHING
-    recent = transcript.read(max(start, transcript.size - RECENT), transcript.size).replace(b"\r\n", b"\n")
     if fatal := fatal_message(failures, noise)(recent):
         return f"a fatal message: {fatal}"
     lines = STAMP.sub(b"", recent).removesuffix(b"\n").split(b"\n")
@@ -40,6 +39,19 @@ def diagnose(console: Console, failures: Failures = FAILURES, noise: Sequence[st
     if quiet >= SILENCE:
         return f"silence for {quiet:.1f} s after {transcript.size - start} bytes"
     return f"still active, {transcript.size - start} bytes so far"
+
+
+def is_fatal(console: Console, failures: Failures, noise: Sequence[str], *, start: int) -> bool:
+    """Return whether the end of the line, from the offset `start` on, holds a fatal message, such as a panic."""
+    return bool(fatal_message(failures, noise)(_recent(console, start)))
+
+
+def _recent(console: Console, start: int) -> bytes:
+    console.redact()
+    transcript = console.transcript
+    if transcript.size <= start:
+        return b""
+    return transcript.read(max(start, transcript.size - RECENT), transcript.size).replace(b"\r\n", b"\n")
 
 
 def fatal_message(failures: Failures, noise: Sequence[str]) -> Callable[[bytes], str]:

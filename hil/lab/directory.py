@@ -56,7 +56,7 @@ def clear(directory: Path, *more: str) -> None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[int]:
-    """Create `directory` and give the descriptor of its lock, which is held while any process has it open.
+    """Create `directory` and yield the descriptor of its lock. The lock is held while any process has it open.
 
     Raises `ConfigurationError` if a lab is up there, or the directory contains anything else.
     """

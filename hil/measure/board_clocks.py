@@ -39,7 +39,7 @@ class BoardClocks:
         return Clock(MODULE, resolution, "the kernel's monotonic clock; the floor is the counter's", floor)
 
     def console(self) -> Clock:
-        """Return the clock of the console's stamps: virtual time if the line has it, else that of the reader.
+        """Return the clock of the console's stamps: virtual time in lock step, otherwise the clock of the reader.
 
         The floor includes the uncertainty of the link: if the link delivers lines together, their spread does not show.
         """

@@ -145,12 +145,9 @@ def _stable_name(item: pytest.Item, selection: BoardSelection | None, board: str
 
 def _fatal(board: Board, start: int) -> bool:
     """Return whether the console has a fatal message, such as a panic, since the offset `start`."""
-
     manifest = board.manifest
     with suppress(HilError, OSError, ValueError):  # the line is gone
-        return slow.diagnose(board.console, manifest.failures, manifest.console.noise, start=start).startswith(
-            "a fatal"
-        )
+        return slow.is_fatal(board.console, manifest.failures, manifest.console.noise, start=start)
     return False
 
 

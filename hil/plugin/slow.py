@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from hil.board import boardfile as boardfile
     from hil.board.board import Board as Board
-    from hil.board.diagnosis import diagnose as diagnose
+    from hil.board.diagnosis import is_fatal as is_fatal
     from hil.compare.baseline import Baselines as Baselines
     from hil.console import Transcript as Transcript
     from hil.faults import record as record
@@ -51,7 +51,7 @@ else:
         {
             "hil.board": "boardfile",
             "hil.board.board": "Board",
-            "hil.board.diagnosis": "diagnose",
+            "hil.board.diagnosis": "is_fatal",
             "hil.compare.baseline": "Baselines",
             "hil.console": "Transcript",
             "hil.faults": "record report",

@@ -138,12 +138,15 @@ def busy():
 
 def test_a_slowed_process_gets_its_share_and_runs_again(busy):
     until(lambda: ticks(busy.pid) > 2)
-    stopped = 0
-    with slowed(busy.pid, 0.2):
-        for _ in range(100):
-            stopped += state(busy.pid) == "T"
-            time.sleep(0.01)
-    assert 30 < stopped < 97, f"stopped at {stopped} of 100 looks"
+    for left in range(5, 0, -1):  # a busy host gives the process less time stopped, but not each time
+        stopped = 0
+        with slowed(busy.pid, 0.2):
+            for _ in range(100):
+                stopped += state(busy.pid) == "T"
+                time.sleep(0.01)
+        if 50 < stopped < 97:
+            break
+        assert left > 1, f"stopped at {stopped} of 100 looks"
     assert state(busy.pid) != "T"
     before = ticks(busy.pid)
     until(lambda: ticks(busy.pid) > before)
