@@ -91,8 +91,9 @@ def panic(guest: Guest) -> None:
 
 
 def stuck(guest: Guest) -> None:
-    with pytest.raises(CommandTimeout):
+    with pytest.raises(CommandTimeout) as caught:
         guest.run("trap '' INT; while :; do :; done", timeout=0.5)
+    assert not caught.value.recovered
 
 
 def killed(guest: Guest) -> None:

@@ -234,7 +234,7 @@ def test_a_path_is_loaded_and_checked(runner: Runner, tmp_path: Path) -> None:
     (tmp_path / "bad.wasm").write_bytes(b"end()")
     with pytest.raises(ConfigurationError, match="WebAssembly"):
         runner.run(tmp_path / "bad.wasm")
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="nothing.wasm"):
         runner.run(str(tmp_path / "nothing.wasm"))
 
 
