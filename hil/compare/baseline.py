@@ -14,15 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.compare.key import BaselineKey, keyed
-from hil.compare.shifts import (
-    MIN_EFFECT,
-    BaselineOutcome,
-    RepetitionChange,
-    Shift,
-    difference,
-    median_shift,
-    p99_shift,
-)
+from hil.compare.shifts import MIN_EFFECT, BaselineOutcome, RepetitionChange, Shift, compare_series
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import files
 from hil.host.directories import data_root
@@ -112,27 +104,20 @@ class Baselines:
             )
         changes = BaselineKey.of(found).changes(key)
         changed = tuple(changes.values())
-        if why := _obstacle(found, series):
-            return BaselineComparison(series, BaselineOutcome.NOT_COMPARABLE, found, changed, why=why)
-        if changes.keys() & {"seed", "mode"}:  # figures of other seeds differ without a cause
+        compared = compare_series(found, series, min_effect)
+        outcome, first, why = compared.outcome, compared.first, compared.why
+        if not why and changes.keys() & {"seed", "mode"}:  # figures of other seeds differ without a cause
             return BaselineComparison(
                 series, BaselineOutcome.NO_BASELINE, found, changed, why="no baseline of this seed and mode"
             )
-        first = difference(found, series)
-        if series.clock.exact:
-            before, now = (each.provenance.get("history", "") for each in (found, series))
-            if first and not changes and before != now:
-                why = "other commands ran on the board before; run the same tests in the same order"
-                return BaselineComparison(
-                    series, BaselineOutcome.NOT_COMPARABLE, found, (f"typed: {before} -> {now}",), first, why=why
-                )
-            return BaselineComparison(
-                series, BaselineOutcome.DIFFERENT if first else BaselineOutcome.SAME, found, changed, first
-            )
-        shifts = (median_shift(found, series, min_effect), p99_shift(found, series, min_effect))
-        outcome = _together(shifts) if first else BaselineOutcome.SAME  # equal samples are the same, however few
-        why = "the limits are too wide; take more samples" if outcome is BaselineOutcome.INCONCLUSIVE else ""
-        return BaselineComparison(series, outcome, found, changed, shifts=shifts, why=why)
+        before, now = (each.provenance.get("history", "") for each in (found, series))
+        if series.clock.exact and first and not changes and before != now:
+            outcome, changed = BaselineOutcome.NOT_COMPARABLE, (f"typed: {before} -> {now}",)
+            why = "other commands ran on the board before; run the same tests in the same order"
+        elif outcome is BaselineOutcome.INCONCLUSIVE:
+            why = "the limits are too wide; take more samples"
+        shown_first = first if series.clock.exact else None
+        return BaselineComparison(series, outcome, found, changed, shown_first, compared.shifts, why)
 
     def _nearest(self, key: BaselineKey) -> Series | None:
         """Return the baseline with this key, else the newest of those with the fewest changes."""
@@ -171,22 +156,6 @@ def _some(series: Sequence[Series]) -> Sequence[Series]:
     if not series:
         raise ConfigurationError("there are no series in these results", hint="Run tests that measure.")
     return series
-
-
-def _obstacle(old: Series, new: Series) -> str:
-    if old.unit != new.unit:
-        return f"the baseline's unit is {old.unit!r}, this one's {new.unit!r}"
-    if old.clock.exact != new.clock.exact:
-        exact = "the baseline" if old.clock.exact else "this series"
-        return f"only {exact} was taken in exact virtual time"
-    return ""
-
-
-def _together(shifts: Sequence[Shift]) -> BaselineOutcome:
-    """Return the gravest outcome; a p99 with too few samples does not count."""
-    outcomes = {shift.outcome for shift in shifts if shift.lower is not None}
-    grave = (BaselineOutcome.DIFFERENT, BaselineOutcome.INCONCLUSIVE, BaselineOutcome.BETTER, BaselineOutcome.SAME)
-    return next((outcome for outcome in grave if outcome in outcomes), BaselineOutcome.INCONCLUSIVE)
 
 
 def _shift(shift: Shift, unit: str) -> str:

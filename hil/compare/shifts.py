@@ -68,6 +68,50 @@ class Shift:
         )
 
 
+@dataclass(frozen=True)
+class SeriesComparison:
+    """The differences of two series.
+
+    - `why`: the reason why they cannot be compared.
+    - `first`: the first difference to the bit.
+    - `shifts`: the shifts of median and p99, by clocks that are not exact.
+    """
+
+    why: str = ""
+    first: RepetitionChange | None = None
+    shifts: tuple[Shift, ...] = ()
+
+    @property
+    def outcome(self) -> BaselineOutcome:
+        """The gravest outcome; a p99 with too few samples does not count."""
+        if self.why:
+            return BaselineOutcome.NOT_COMPARABLE
+        if self.first is None:  # equal samples are the same, however few
+            return BaselineOutcome.SAME
+        if not self.shifts:
+            return BaselineOutcome.DIFFERENT
+        outcomes = {shift.outcome for shift in self.shifts if shift.lower is not None}
+        grave = (BaselineOutcome.DIFFERENT, BaselineOutcome.INCONCLUSIVE, BaselineOutcome.BETTER, BaselineOutcome.SAME)
+        return next((outcome for outcome in grave if outcome in outcomes), BaselineOutcome.INCONCLUSIVE)
+
+
+def compare_series(old: Series, new: Series, min_effect: float = MIN_EFFECT) -> SeriesComparison:
+    """Compare two series: to the bit by an exact clock, else by the shifts of median and p99.
+
+    `min_effect` is the least shift that counts, as a share of the figure of `old`.
+    """
+    if old.unit != new.unit:
+        return SeriesComparison(f"their units are {old.unit!r} and {new.unit!r}")
+    if old.clock.name != new.clock.name:
+        return SeriesComparison(f"their clocks are {old.clock.name} and {new.clock.name}")
+    if old.clock.exact != new.clock.exact:
+        which = "first" if old.clock.exact else "second"
+        return SeriesComparison(f"only the {which} was taken in exact virtual time")
+    exact = old.clock.exact
+    shifts = () if exact else (median_shift(old, new, min_effect), p99_shift(old, new, min_effect))
+    return SeriesComparison("", difference(old, new), shifts)
+
+
 def difference(old: Series, new: Series) -> RepetitionChange | None:
     """Return the differences to the bit; None if there are none. A missing repetition counts as changed."""
     common = min(len(old), len(new))
