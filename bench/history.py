@@ -33,22 +33,8 @@ def made(ident: str, night: str, began: float, tests: int, series: int) -> Recor
     random, clock = np.random.default_rng(1), Clock("guest counter", 1.6e-8, "", 1e-5)
     run = Run(ident, night, "job-b", "p", "b", began, began + 60, 0, "done", {})
     several = [
-        Test(
-            ident,
-            f"suites/s/test_a.py::x[b-{n}]",
-            "s",
-            "b",
-            "",
-            "reference",
-            "real time",
-            "passed",
-            "",
-            "",
-            1.0,
-            (),
-            "",
-        )
-        for n in range(tests)
+        Test(run=ident, test=name, nodeid=name, suite="s", board="b", clock="real time", outcome="passed", seconds=1.0)
+        for name in (f"suites/s/test_a.py::x[b-{n}]" for n in range(tests))
     ]
     records = []
     for number in range(series):

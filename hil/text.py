@@ -1,4 +1,4 @@
-"""Escaping of foreign text (consoles, archives, registries, results of others), to print and to store it."""
+"""Text for people: escaping of foreign text, as of consoles and archives, to print and to store it; plurals."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ def storable_data(value: Any) -> Any:
     for field in getattr(type(value), "__attrs_attrs__", ()):
         setattr(value, field.name, storable_data(getattr(value, field.name)))
     return value
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -11,6 +11,7 @@ import click
 from rich.markup import escape
 
 from hil.cli.common import err, history_option, json_option, out, show
+from hil.text import counted
 
 if TYPE_CHECKING:
     from hil.history.rows import Run
@@ -82,8 +83,6 @@ def note(night: str, text: str, file: Path) -> None:
 @history_option
 def prune(keep_nights: int, keep_samples: int | None, dry_run: bool, file: Path) -> None:
     """Remove the oldest nights, or only their samples. Runs outside of nights go with the nights after them."""
-    from hil.history.ingest import counted
-
     with _store(file, write=not dry_run, create=False) as store:
         pruned = store.prune(keep_nights, keep_samples, dry=dry_run)
     names = f" ({', '.join(pruned.nights[:4])}{', ...' * (len(pruned.nights) > 4)})" if pruned.nights else ""

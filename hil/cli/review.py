@@ -28,22 +28,33 @@ if TYPE_CHECKING:
 @click.option(
     "--nights", type=click.IntRange(2), default=30, show_default=True, help="The number of nights to look back on."
 )
+@click.option(
+    "--min-effect",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="PERCENT",
+    help="The least change of a figure that is a finding [that of the night's plan, else 5].",
+)
 @json_option
-def review(night: str | None, file: Path, output: Path | None, nights: int, json_: bool) -> None:
+def review(
+    night: str | None, file: Path, output: Path | None, nights: int, min_effect: float | None, json_: bool
+) -> None:
     """Print the findings of NIGHT [the newest], and write its overview and trend pages.
 
     The pages need no server. `hil nightly` writes them at the end of each night.
     """
+    from hil.compare.shifts import MIN_EFFECT
     from hil.history.store import History
     from hil.nightly import state
     from hil.review.overview import review as make
     from hil.review.review_window import ReviewWindow
 
     with History(file) as history:
-        window = ReviewWindow.of(history, night, nights)
+        wanted = [night] if night else history.nights()[-1:]
+        own = next((own for own in state.nights(file.parent) if own.name in wanted), None)
+        least = min_effect or (own.state.min_effect if own else 100 * MIN_EFFECT)
+        window = ReviewWindow.of(history, night, nights, least / 100)
         for why in history.left_out:
             err.print(f"hil: {escape(why)}")
-    own = next((own for own in state.nights(file.parent) if own.name == window.night.name), None)
     window = replace(window, idle=own.idle if own else {})
     made = make(window, output or _directory(file, window.night.name))
     if json_:

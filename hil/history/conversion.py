@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,8 @@ def recorded_run(path: Path, account: Account, notes: list[str]) -> RecordedRun:
     names = _boards(account)
     tests = [_test(ident, test, account, names) for test in results]
     boards = list(dict.fromkeys(test.board for test in tests if test.board))
-    facts |= {"host": head.host, "command": " ".join(head.command), "died": account.died}
+    facts |= {"host": head.host, "command": " ".join(head.command), "died": account.died, **head.software}
+    facts |= {f"source {file}": digest for file, digest in account.sources.items()}
     facts |= {f"problem {number}": f"{where}: {cause}" for number, (where, cause) in enumerate(account.problems, 1)}
     run = Run(
         id=ident,
@@ -100,34 +102,27 @@ def _test(run: str, test: Tested, account: Account, names: Mapping[str, str]) ->
     head = account.head
     choice = choice_of(test.nodeid, names)
     name = head.choices.get(choice, "") or test.board or names.get(choice, "")
-    return Test(
-        run=run,
-        test=stable_test(test.nodeid, choice, name or choice, repetition_in(test.nodeid, head.repeat)),
-        suite=suite_of(test.nodeid, head.root),
-        board=test.board or head.board(name),
-        place=test.place,
-        image=test.image,
-        clock=head.clock,
-        outcome=test.outcome,
-        fault=test.fault,
-        cause=test.cause,
-        seconds=test.seconds,
-        retried=test.retried,
-        transcript=test.transcript,
-        image_sha256=test.image_sha256,
-        nodeid=test.nodeid,
-    )
+    known = {
+        "run": run,
+        "test": stable_test(test.nodeid, choice, name or choice, repetition_in(test.nodeid, head.repeat)),
+        "suite": suite_of(test.nodeid, head.root),
+        "board": test.board or head.board(name),
+        "clock": head.clock,
+    }
+    return Test(**vars(test) | known)
 
 
 def _measured(path: Path, account: Account, notes: list[str]) -> tuple[tuple[SeriesRecord, ...], dict[str, str]]:
     """Return the series of a run, and the facts about the session from its results file."""
-    found = next((file for file in _results(path, account) if _is_file(file)), None)
+    named = account.head.results
+    beside = path.parent / (Path(named).name if named else RESULTS)  # the directory may have been moved since
+    found = next((file for file in (named, beside) if file and os.path.isfile(file)), None)  # noqa: PTH113
     if found is None:
         return (), {}
     from hil.measure import results
 
     try:
-        loaded = results.load(found)
+        loaded = results.load(Path(found))
     except HilError as error:
         notes.append(f"its series are left out: {error.message}")
         return (), {}
@@ -137,18 +132,3 @@ def _measured(path: Path, account: Account, notes: list[str]) -> tuple[tuple[Ser
     if loaded.torn:
         notes.append(loaded.torn)
     return loaded.records, facts
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # the name is too long
-        return False
-
-
-def _results(path: Path, account: Account) -> Iterator[Path]:
-    """Yield where the results file may be: the directory may have been moved since."""
-    named = account.head.results
-    if named:
-        yield Path(named)
-    yield path.parent / (Path(named).name if named else RESULTS)

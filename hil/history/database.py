@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -56,14 +56,11 @@ class Database:
         query = "SELECT night FROM runs WHERE night != '' GROUP BY night ORDER BY min(began), night"
         return [row[0] for row in self.rows(query)]
 
-    def insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Insert the rows, within `transaction`. Return the row number of the last one, 0 for no rows."""
-        number = 0
-        for row in rows:
-            values = [_storable(table, value) for value in row]
-            cursor = self.connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", values)
-            number = cursor.lastrowid or 0
-        return number
+    def insert(self, table: str, row: Mapping[str, Any]) -> int:
+        """Insert a row, within `transaction`, and return its number."""
+        values = [_storable(table, value) for value in row.values()]
+        query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+        return self.connection.execute(query, values).lastrowid or 0
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -11,15 +11,13 @@ from hil.errors import ConfigurationError, HilError
 from hil.history import journal
 from hil.history.conversion import recorded_run
 from hil.history.journal import Account
+from hil.history.journal_lines import lines
 from hil.history.store import History
 from hil.host import foreign
+from hil.text import counted
 
 QUIET = 24 * 3600.0  # seconds without a line after which a run of another machine counts as killed
 BROKEN_SHOWN = 5  # broken lines of a journal that are listed
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 @dataclass
@@ -117,12 +115,12 @@ def _read(path: Path) -> Account:
         text = foreign.read(path, journal.LIMIT)
     except OSError as error:
         raise ConfigurationError(f"cannot read the journal {path}: {foreign.why(error)}") from error
-    lines = list(journal.lines(text))
-    version = lines[0].get("journal") if lines and isinstance(lines[0], dict) else None
+    found = list(lines(text))
+    version = found[0].get("journal") if found and isinstance(found[0], dict) else None
     if isinstance(version, int) and version != journal.VERSION:
         readable = f"this project reads version {journal.VERSION}"
         raise ConfigurationError(f"{path} is a journal of version {version}; {readable}")
-    account = journal.account(lines)
+    account = journal.account(found)
     if not account.head.id:
         reason = account.broken[0] if account.broken else "its first line is not that of a journal"
         raise ConfigurationError(f"{path} is not the journal of a run: {reason}")

@@ -16,8 +16,6 @@ from hil.history.journal_lines import lines, validated
 from hil.host import foreign
 from hil.host.processes import Process
 
-__all__ = ["Account", "Head", "Tested", "account", "lines", "read"]
-
 VERSION = 2
 LIMIT = 512 << 20  # bytes of a journal
 NAME = "journal.jsonl"
@@ -31,7 +29,8 @@ class Head:
     """A journal's first line: the run's id, process and options. Values that are missing are empty.
 
     `choices` maps each choice of a board, as it stands among a test's parameters, to the board's name as far as it is
-    known before the board is acquired. `repeat` is how often each test runs. `results` is the results file.
+    known before the board is acquired. `repeat` is how often each test runs. `results` is the results file. `software`
+    are the versions of framework and tests.
     """
 
     id: str = ""
@@ -47,6 +46,7 @@ class Head:
     clock: str = ""
     results: str = ""
     transcripts: str = ""
+    software: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def here(cls) -> dict[str, Any]:
@@ -74,7 +74,8 @@ class Head:
 class Tested:
     """The result of a test; `outcome` is passed, failed, skipped or not run.
 
-    `retried` are the causes of the tries before the last.
+    `fault` is the failure origin, `error` the class of the exception that `cause` describes. `retried` are the causes
+    of the tries before the last.
     """
 
     nodeid: str
@@ -88,6 +89,7 @@ class Tested:
     retried: tuple[str, ...] = ()
     image: str = ""
     image_sha256: str = ""
+    error: str = ""
 
     @property
     def blamed(self) -> bool:
@@ -100,8 +102,9 @@ class Account:
     """The tests of a run, in order, and its end.
 
     `boots` are the attempts to bring boards up, `problems` the errors of collection as (where, cause); `died` is
-    pytest's own error. `collected` is False where the list of tests is missing. `ended` is in seconds since 1970, with
-    the exit `status`; both are None where the journal has no end. `broken` lists the lines that were left out.
+    pytest's own error. `collected` is False where the list of tests is missing. `sources` are the digests of the files
+    of tests. `ended` is in seconds since 1970, with the exit `status`; both are None where the journal has no end.
+    `broken` lists the lines that were left out.
     """
 
     tests: Mapping[str, Tested] = field(default_factory=dict)
@@ -113,6 +116,7 @@ class Account:
     ended: float | None = None
     status: int | None = None
     broken: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[Tested]:
@@ -146,9 +150,7 @@ def account(lines: Iterable[Any]) -> Account:
     boots: list[Mapping[str, str]] = []
     problems: list[tuple[str, str]] = []
     broken: list[str] = []
-    died, collected, head = "", False, Head()
-    ended: float | None = None
-    status: int | None = None
+    facts: dict[str, Any] = {}
     for number, raw in enumerate(lines, 1):
         try:
             line = validated(raw)
@@ -157,21 +159,21 @@ def account(lines: Iterable[Any]) -> Account:
             continue
         boots += line.get("boots", ())
         if "journal" in line:
-            head = _head(line)
+            facts["head"] = _head(line)
         elif "end" in line:
-            status, ended = line["end"], line.get("time")
+            facts |= {"status": line["end"], "ended": line.get("time")}
         elif "collected" in line:
-            collected = True
+            facts |= {"collected": True, "sources": line.get("sources", {})}
             for nodeid in line["collected"]:
                 events.setdefault(nodeid, [])
         elif "problem" in line:
             problems.append((line["problem"], line["cause"]))
         elif "died" in line:
-            died = line["died"]
+            facts["died"] = line["died"]
         elif nodeid := line.get("begin") or line.get("test"):
             events.setdefault(nodeid, []).append(line)
     tests = {nodeid: _test(nodeid, of_test) for nodeid, of_test in events.items()}
-    return Account(tests, tuple(boots), tuple(problems), died, collected, head, ended, status, tuple(broken))
+    return Account(tests, tuple(boots), tuple(problems), broken=tuple(broken), **facts)
 
 
 def _head(line: Mapping[str, Any]) -> Head:
@@ -197,8 +199,8 @@ def _test(nodeid: str, events: list[Mapping[str, Any]]) -> Tested:
     failed = [report for report in final if report["outcome"] == "failed"]
     if failed:
         worst = min(failed, key=lambda report: ORIGINS.index(report["fault"]))
-        transcript = _first("transcript", (worst, *failed))
-        return Tested(nodeid, "failed", worst["fault"], worst["cause"], transcript, **common)
+        common |= {"transcript": _first("transcript", (worst, *failed)), "error": worst.get("error", "")}
+        return Tested(nodeid, "failed", worst["fault"], worst["cause"], **common)
     common["transcript"] = _first("transcript", final)
     if not any(report["when"] == "teardown" for report in final):
         return Tested(nodeid, NOT_RUN, cause=CUT_SHORT if events else "", **common)

@@ -8,6 +8,8 @@ from typing import Any
 from hil.errors import ORIGINS
 from hil.host import foreign
 
+OUTCOMES = ("passed", "failed", "skipped", "rerun")
+
 
 def lines(text: bytes) -> Iterator[Any]:
     """Yield the JSON values of a journal's lines; for a line that is not JSON the `ValueError`.
@@ -28,11 +30,9 @@ def validated(line: Any) -> Mapping[str, Any]:
     if not isinstance(line, Mapping):
         raise ValueError("it is not a JSON object")
     for name, value in line.items():
-        if check := CHECKS.get(name):
-            try:
-                check(value)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+        for kind, names, is_valid in CHECKS:
+            if name in names and not is_valid(value):
+                raise ValueError(f"{name}: {value!r:.40} is not {kind}")
     needed = ["when", "outcome", "seconds"] if "test" in line else ["cause"] if "problem" in line else []
     if line.get("outcome") == "failed":
         needed += ["fault", "cause"]
@@ -41,66 +41,54 @@ def validated(line: Any) -> Mapping[str, Any]:
     return line
 
 
-def _is_text(value: Any) -> None:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r:.40} is not a text")
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
-def _are_texts(value: Any) -> None:
-    for item in _list(value):
-        _is_text(item)
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_text, value))
 
 
-def _is_named_text(value: Any) -> None:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{value!r:.40} is not a JSON object")
-    for item in value.values():
-        _is_text(item)
+def _is_named_text(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_text, value.values()))
 
 
-def _are_boots(value: Any) -> None:
-    for item in _list(value):
-        _is_named_text(item)
-        if missing := {"board", "fault"} - set(item) or ({"cause"} - set(item) if item["fault"] else set()):
-            raise ValueError(f"a boot without {min(missing)}")
+def _are_boots(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(
+        _is_named_text(boot) and {"board", "fault"} <= set(boot) and ("cause" in boot or not boot["fault"])
+        for boot in value
+    )
 
 
-def _list(value: Any) -> list[Any] | tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{value!r:.40} is not a list")
-    return value
+def _is_number(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_count(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
-        raise ValueError(f"{value!r:.40} is not a number of things")
+def _passes(check: Callable[[Any], object]) -> Callable[[Any], bool]:
+    def is_valid(value: Any) -> bool:
+        try:
+            check(value)
+        except ValueError:
+            return False
+        return True
+
+    return is_valid
 
 
-def _is_status(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 31:
-        raise ValueError(f"{value!r:.40} is not an exit status")
-
-
-def _is_one_of(known: tuple[str, ...]) -> Callable[[Any], None]:
-    def check(value: Any) -> None:
-        if value not in known:
-            raise ValueError(f"{value!r:.40} is none of {', '.join(known)}")
-
-    return check
-
-
-CHECKS: Mapping[str, Callable[[Any], object]] = {
-    **dict.fromkeys(("id", "host", "boot", "root", "clock", "results", "transcripts"), _is_text),
-    **dict.fromkeys(("board", "place", "image", "image_sha256", "transcript", "cause"), _is_text),
-    **dict.fromkeys(("problem", "died", "begin", "test", "when"), _is_text),
-    **dict.fromkeys(("journal", "pid", "start", "repeat"), _is_count),
-    **dict.fromkeys(("command", "collected"), _are_texts),
-    "time": foreign.moment,
-    "seconds": foreign.seconds,
-    "choices": _is_named_text,
-    "boots": _are_boots,
-    "end": _is_status,
-    "outcome": _is_one_of(("passed", "failed", "skipped", "rerun")),
-    "fault": _is_one_of(ORIGINS),
-}
-"""The check for each value, by its name in a line; a later version may have other names."""
+TEXTS = (
+    *("id", "host", "boot", "root", "clock", "results", "transcripts", "board", "place", "image", "image_sha256"),
+    *("transcript", "cause", "error", "problem", "died", "begin", "test", "when"),
+)
+CHECKS: tuple[tuple[str, tuple[str, ...], Callable[[Any], bool]], ...] = (
+    ("a text", TEXTS, _is_text),
+    ("a number of things", ("journal", "pid", "start", "repeat"), lambda value: _is_number(value, 0, 1 << 53)),
+    ("an exit status", ("end",), lambda value: _is_number(value, -(1 << 31), 1 << 31)),
+    ("a list of texts", ("command", "collected"), _are_texts),
+    ("an object with texts", ("choices", "software", "sources"), _is_named_text),
+    ("a list of boots, each with board, fault and cause", ("boots",), _are_boots),
+    ("a time in seconds since 1970", ("time",), _passes(foreign.moment)),
+    ("a duration in seconds", ("seconds",), _passes(foreign.seconds)),
+    (f"one of {', '.join(OUTCOMES)}", ("outcome",), OUTCOMES.__contains__),
+    (f"one of {', '.join(ORIGINS)}", ("fault",), ORIGINS.__contains__),
+)
+"""The kinds of values, the names that they have in a line, and their checks. A later version may have other names."""

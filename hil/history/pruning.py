@@ -79,7 +79,8 @@ def _remove(database: Database, removed: Sequence[str], stripped: Sequence[str],
     delete("runs", "id", removed)
     delete("notes", "night", nights)
     now = time.time()
-    database.insert("pruned", [(run, now) for run in removed])
+    for run in removed:
+        database.insert("pruned", {"id": run, "at": now})
 
 
 def _shrink(database: Database) -> str:

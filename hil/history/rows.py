@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from hil.errors import HilError
 from hil.history.identity import suite_of
+from hil.history.journal import Tested
 from hil.host import foreign
 
 if TYPE_CHECKING:  # imports numpy
     from hil.measure.results import SeriesRecord
-
-FigureRow = tuple[str, str, float, float | None, float | None]  # name, unit, value, lower and upper confidence limit
-SamplesRow = tuple[bytes | None, ...]  # samples, times, offsets
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ class Run:
     host: str = ""
 
 
-@dataclass(frozen=True)
-class Test:
-    """The result of one test in one run. `outcome` is passed, failed, skipped or not run.
+@dataclass(frozen=True, kw_only=True)
+class Test(Tested):
+    """The result of one test in one run.
 
     `test` is its name from `stable_test`, the same in all nights; each repetition is an entry of its own.
     """
@@ -54,18 +53,7 @@ class Test:
     run: str
     test: str
     suite: str
-    board: str
-    place: str
-    image: str
     clock: str
-    outcome: str
-    fault: str
-    cause: str
-    seconds: float
-    retried: tuple[str, ...]
-    transcript: str
-    image_sha256: str = ""
-    nodeid: str = ""
 
     __test__ = False  # not a test class of pytest
 
@@ -132,15 +120,12 @@ class RecordedRun:
     records: Sequence[SeriesRecord] = ()
 
 
-TEST = (
-    "t.run, t.test, t.suite, t.board, t.place, t.image, t.clock, t.outcome, t.fault, t.cause, t.seconds, t.retried, "
-    "t.transcript, t.image_sha256, t.nodeid"
+OF_FIGURE, OF_CHECK = ("unit", "name", "value", "lower", "upper"), ("bound", "outcome")
+FIGURE = ", ".join(
+    f"{'f' if name in OF_FIGURE else 'c' if name in OF_CHECK else 's'}.{name}"
+    for name in StoredFigure.__dataclass_fields__
 )
-FIGURE = (
-    "s.run, s.test, s.board, s.quantity, s.subject, f.unit, s.clock, s.exact, s.floor, s.image, s.image_sha256, "
-    "s.module, s.module_sha256, s.seed, s.n, f.name, f.value, f.lower, f.upper, c.bound, c.outcome, s.suite"
-)
-_EXACT = 7  # the column of s.exact
+"""The columns of a `StoredFigure`, in its order, of the tables `series`, `figures` and `checks`."""
 
 BROKEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, zlib.error, HilError)
 """The errors that the functions `*_of` raise for a broken row."""
@@ -163,34 +148,28 @@ def test_of(row: sqlite3.Row) -> Test:
 
 
 def figure_of(row: sqlite3.Row) -> StoredFigure:
-    values = list(row)
     if not math.isfinite(row["value"]):
         raise ValueError(f"its value is {row['value']}")
-    values[_EXACT] = bool(values[_EXACT])
-    return StoredFigure(*values)
+    return StoredFigure(*row)  # SQLite's 0 and 1 of `exact` serve as bool
 
 
-def of_test(test: Test) -> tuple[Any, ...]:
-    where = (test.test, test.nodeid, test.suite, test.board, test.place, test.image, test.image_sha256, test.clock)
-    retried = json.dumps(test.retried, ensure_ascii=False)
-    return (*where, test.outcome, test.fault, test.cause, test.seconds, retried, test.transcript)
+def of_run(run: Run) -> dict[str, Any]:
+    return {**vars(run), "facts": json.dumps(dict(run.facts), ensure_ascii=False), "added": time.time()}
 
 
-def of_series(record: SeriesRecord) -> tuple[Any, ...]:
-    series, clock = record.series, record.series.clock
-    origin = series.provenance.get
-    test = origin("test", "")
-    return (
-        *(test, suite_of(test), origin("board", ""), series.quantity, series.subject, series.unit),
-        *(clock.name, clock.resolution, clock.floor, int(clock.exact), clock.remark),
-        *(*_name_and_digest(origin("image", "")), *_name_and_digest(origin("module", ""))),
-        *(
-            origin("seed", ""),
-            len(series),
-            series.interim_analyses,
-            json.dumps(dict(series.provenance), ensure_ascii=False),
-        ),
-    )
+def of_test(test: Test) -> dict[str, Any]:
+    return {**vars(test), "retried": json.dumps(test.retried, ensure_ascii=False)}
+
+
+def of_series(record: SeriesRecord) -> dict[str, Any]:
+    series, clock, origin = record.series, record.series.clock, dict(record.series.provenance)
+    test, board, seed = (origin.get(name, "") for name in ("test", "board", "seed"))
+    row: dict[str, Any] = {"test": test, "suite": suite_of(test), "board": board, "seed": seed}
+    for name in ("image", "module"):
+        row[name], row[f"{name}_sha256"] = _name_and_digest(origin.get(name, ""))
+    row |= {"quantity": series.quantity, "subject": series.subject, "unit": series.unit, "n": len(series)}
+    row |= {"clock": clock.name, **{name: getattr(clock, name) for name in ("resolution", "floor", "exact", "remark")}}
+    return row | {"looks": series.interim_analyses, "provenance": json.dumps(origin, ensure_ascii=False)}
 
 
 def _name_and_digest(text: str) -> tuple[str, str]:
@@ -199,13 +178,18 @@ def _name_and_digest(text: str) -> tuple[str, str]:
     return (name, digest) if name else (digest, "")
 
 
-def packed(record: SeriesRecord) -> SamplesRow:
+ARRAYS = {"samples": "<f8", "times": "<f8", "offsets": "<i8"}
+
+
+def packed(record: SeriesRecord) -> dict[str, bytes | None]:
     """Return samples, times and offsets, compressed, as little-endian binary64 and int64."""
     import numpy as np
 
-    series = record.series
-    arrays = ((series.samples, "<f8"), (series.times, "<f8"), (series.offsets, "<i8"))
-    return tuple(None if array is None else zlib.compress(np.asarray(array, kind).tobytes()) for array, kind in arrays)
+    given = {name: (getattr(record.series, name), kind) for name, kind in ARRAYS.items()}
+    return {
+        name: None if array is None else zlib.compress(np.asarray(array, kind).tobytes())
+        for name, (array, kind) in given.items()
+    }
 
 
 def record_of(row: sqlite3.Row, checks: Sequence[sqlite3.Row]) -> SeriesRecord:
@@ -216,18 +200,14 @@ def record_of(row: sqlite3.Row, checks: Sequence[sqlite3.Row]) -> SeriesRecord:
     from hil.measure.series import Series
     from hil.measure.units import Amount
 
-    kinds = {"samples": "<f8", "times": "<f8", "offsets": "<i8"}
-    arrays: dict[str, Any] = {
-        name: None if row[name] is None else np.frombuffer(zlib.decompress(row[name]), kind)
-        for name, kind in kinds.items()
-    }
-    arrays["offsets"] = None if arrays["offsets"] is None else arrays["offsets"].tolist()
+    facts: dict[str, Any] = {name: row[name] for name in ("quantity", "subject", "unit")}
+    for name, kind in ARRAYS.items():
+        facts[name] = None if row[name] is None else np.frombuffer(zlib.decompress(row[name]), kind)
+    facts["offsets"] = None if facts["offsets"] is None else facts["offsets"].tolist()
     clock = Clock(row["clock"], row["resolution"], row["remark"], row["floor"], bool(row["exact"]))
-    facts = {name: row[name] for name in ("quantity", "subject", "unit")}
     facts |= {"interim_analyses": row["looks"], "provenance": json.loads(row["provenance"])}
-    series = Series(**facts, clock=clock, **arrays)
     results = (
         CheckResult(check["figure"], Amount(check["bound"], check["unit"]), check["outcome"], check["text"])
         for check in checks
     )
-    return SeriesRecord(series, tuple(results))
+    return SeriesRecord(Series(**facts, clock=clock), tuple(results))

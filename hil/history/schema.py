@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 APPLICATION = 0x48494C48  # identifies a history in SQLite's header
-VERSION = 2
+VERSION = 3
 
 TABLES = """
 CREATE TABLE runs (
@@ -17,7 +17,8 @@ CREATE TABLE tests (
     run TEXT NOT NULL REFERENCES runs, number INTEGER NOT NULL, test TEXT NOT NULL, nodeid TEXT NOT NULL,
     suite TEXT NOT NULL, board TEXT NOT NULL, place TEXT NOT NULL, image TEXT NOT NULL, image_sha256 TEXT NOT NULL,
     clock TEXT NOT NULL, outcome TEXT NOT NULL CHECK (outcome IN ('passed', 'failed', 'skipped', 'not run')),
-    fault TEXT NOT NULL, cause TEXT NOT NULL, seconds REAL NOT NULL, retried TEXT NOT NULL, transcript TEXT NOT NULL,
+    fault TEXT NOT NULL, cause TEXT NOT NULL, error TEXT NOT NULL, seconds REAL NOT NULL, retried TEXT NOT NULL,
+    transcript TEXT NOT NULL,
     PRIMARY KEY (run, number)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE boots (

@@ -5,18 +5,17 @@ Any number of processes read and write it at the same time. Reading imports neit
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hil.errors import ConfigurationError
 from hil.history import pruning, rows
 from hil.history.database import Database, json_list
 from hil.history.pruning import Pruned
-from hil.history.rows import Boot, FigureRow, Note, RecordedRun, Run, SamplesRow, StoredFigure, Test
+from hil.history.rows import Boot, Note, RecordedRun, Run, StoredFigure, Test
 
 if TYPE_CHECKING:  # imports numpy
     from hil.measure.results import SeriesRecord
@@ -69,7 +68,7 @@ class History:
 
     def tests(self, runs: Sequence[Run]) -> list[Test]:
         """Return the tests of `runs`, in the order of the runs and in the order in which they ran."""
-        found = self._of(runs, f"SELECT {rows.TEST} FROM tests AS t", "t", "t.number")
+        found = self._of(runs, "SELECT t.* FROM tests AS t", "t", "t.number")
         return self._parsed("test", rows.test_of, found, "nodeid")
 
     def boots(self, runs: Sequence[Run]) -> list[Boot]:
@@ -110,31 +109,30 @@ class History:
         if self.has(recorded.run.id):
             return False
         # computed before the lock, so that nobody has to wait for it
-        series = [(stored_figures(record), rows.packed(record)) for record in recorded.records]
+        series = [(rows.packed(record), *stored_figures(record)) for record in recorded.records]
         with self._database.transaction():
             if self.has(recorded.run.id):
                 return False
             self._insert(recorded, series)
         return True
 
-    def _insert(self, recorded: RecordedRun, series: Sequence[tuple[Sequence[FigureRow], SamplesRow]]) -> None:
-        """Insert the rows of a run, within a transaction. `series` are the figures and samples of its records."""
-        run, insert = recorded.run, self._database.insert
-        facts = json.dumps(dict(run.facts), ensure_ascii=False)
-        place = (run.id, run.night, run.name, run.attempt, run.plan, run.board, run.host)
-        insert("runs", [(*place, run.began, run.ended, run.status, run.state, facts, time.time())])
-        insert("tests", [(run.id, number, *rows.of_test(test)) for number, test in enumerate(recorded.tests)])
-        boots = [(boot.board, boot.kind, boot.fault, boot.stage, boot.cause) for boot in recorded.boots]
-        insert("boots", [(run.id, number, *boot) for number, boot in enumerate(boots)])
-        for number, (record, (figures, samples)) in enumerate(zip(recorded.records, series, strict=True)):
-            key = insert("series", [(None, run.id, number, *rows.of_series(record))])
-            insert("figures", [(key, *figure) for figure in figures])
-            checks = [
-                (check.figure, check.limit.value, check.limit.unit, check.outcome, check.text)
-                for check in record.checks
-            ]
-            insert("checks", [(key, place, *check) for place, check in enumerate(checks)])
-            insert("samples", [(key, *samples)])
+    def _insert(self, recorded: RecordedRun, series: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        """Insert the rows of a run, within a transaction. `series` are the samples and figures of its records."""
+        run, insert = recorded.run.id, self._database.insert
+        insert("runs", rows.of_run(recorded.run))
+        for number, test in enumerate(recorded.tests):
+            insert("tests", rows.of_test(test) | {"run": run, "number": number})
+        for number, boot in enumerate(recorded.boots):
+            insert("boots", {**vars(boot), "run": run, "number": number})
+        for number, (record, (samples, *figures)) in enumerate(zip(recorded.records, series, strict=True)):
+            key = insert("series", rows.of_series(record) | {"run": run, "number": number})
+            insert("samples", {**samples, "series": key})
+            for figure in figures:
+                insert("figures", {**figure, "series": key})
+            for place, check in enumerate(record.checks):
+                limit = {"bound": check.limit.value, "unit": check.limit.unit}
+                values = {"figure": check.figure, "outcome": check.outcome, "text": check.text}
+                insert("checks", limit | values | {"series": key, "number": place})
 
     def note(self, night: str, text: str) -> None:
         """Add a note to a night. Raises `ConfigurationError` for an unknown night."""
@@ -143,7 +141,7 @@ class History:
             known = ", ".join(nights[-5:]) or "none"
             raise ConfigurationError(f"there is no night {night!r} in {self.path}", hint=f"the last ones are: {known}")
         with self._database.transaction():
-            self._database.insert("notes", [(None, time.time(), night, text)])
+            self._database.insert("notes", {"at": time.time(), "night": night, "text": text})
 
     def prune(self, nights: int, samples: int | None = None, *, dry: bool = False) -> Pruned:
         """Remove all but the newest `nights`, and the samples of all but the newest `samples` (default: `nights`).

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.host.disk import disk
-from hil.nightly import report, state, summary
-from hil.nightly.history_import import HistoryImport
+from hil.nightly import evidence, state, summary
+from hil.nightly.evidence import HistoryImport
 from hil.nightly.outcome import IN_USE, INTERRUPTED, run_outcome, status
 from hil.nightly.plan import LoadedPlan, load
 from hil.nightly.retention import remove_old_nights
-from hil.nightly.review import review_night
 from hil.nightly.scheduler import Log, Scheduler
 from hil.nightly.state import DirectoryInUse, Night, NightState
 
@@ -78,9 +77,9 @@ def _run(loaded: LoadedPlan, root: Path, night: Night | None, notes: list[str], 
     night.state.ended = time.time()
     outcomes = [run_outcome(night, run) for run in night.state.runs]
     night.state.status = INTERRUPTED + scheduler.stopped if scheduler.stopped else status(outcomes)
-    report_note = report.make(night)  # first: the overview links to it
-    review = review_night(history.store, night, loaded.plan.min_effect / 100)
-    notes = [*review.notes, report_note, *history.notes, *notes]
+    report_note = evidence.make_report(night)  # first: the overview links to it
+    review, review_notes = evidence.make_review(history.store, night)
+    notes = [*review_notes, report_note, *history.notes, *notes]
     notes += remove_old_nights(root, loaded.plan.keep, night.name).lines()
     text = summary.summary(night, outcomes, review, notes)
     state.write(night.path / state.SUMMARY, text)

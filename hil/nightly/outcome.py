@@ -28,11 +28,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """The outcome of one run. `directory` is that of its last try, None where it never began."""
+    """The outcome of one run, over all its tries. `retries` are the reasons for them."""
 
     state: RunState
     account: Account
-    directory: Path | None
     failures: tuple[Failure, ...]
     retries: tuple[str, ...] = ()
 
@@ -57,22 +56,21 @@ def status(outcomes: Sequence[RunOutcome]) -> int:
 
 def run_outcome(night: Night, state: RunState) -> RunOutcome:
     """Return the outcome of a run of `night`."""
-    numbers = range(1, len(state.tries) + 1)
-    accounts = [journal.read(night.directory(state, number) / journal.NAME) for number in numbers]
+    directories = night.directories(state)
+    accounts = [journal.read(directory / journal.NAME) for directory in directories]
     if not accounts:
-        return RunOutcome(state, Account(), None, tuple(_run_failures(state, Account(), None)))
+        return RunOutcome(state, Account(), tuple(_run_failures(state, Account(), None)))
     *earlier, last = accounts
     # the night was cut short and resumed: failures by image or test before that stay failures
     failed = {test.nodeid: test for account in earlier for test in account.failed if test.blamed}
     account = replace(last, tests={**last.tests, **failed})
-    directory = night.directory(state, len(accounts))
     of_tests = (Failure(state.name, test.fault, test.cause, test.nodeid, test.transcript) for test in account.failed)
     retries = [
         attempt.ended or retry_reason(attempt, then) or exit_reason(attempt, then) or "the night was cut short"
         for attempt, then in zip(state.tries, earlier, strict=False)
     ]
-    failures = (*_run_failures(state, account, directory), *of_tests)
-    return RunOutcome(state, account, directory, failures, tuple(retries))
+    failures = (*_run_failures(state, account, directories[-1]), *of_tests)
+    return RunOutcome(state, account, failures, tuple(retries))
 
 
 def _run_failures(state: RunState, account: Account, directory: Path | None) -> Iterator[Failure]:

@@ -104,7 +104,7 @@ class Job(_Model):
 class NightPlan(_Model):
     """A night: at most `limit` minutes, `parallel` boards at a time, `retries` of a job that the test bed failed.
 
-    `min_effect` is the least change of a figure in percent that the summary reports, unless its clock is exact.
+    `min_effect` is the least change of a figure in percent that is a finding, unless its clock is exact.
     """
 
     limit: Minutes

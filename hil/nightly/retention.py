@@ -11,6 +11,7 @@ from pathlib import Path
 from hil.errors import InfrastructureError
 from hil.nightly.plan import RetentionLimits
 from hil.nightly.state import directories
+from hil.text import counted
 
 GIB = 1 << 30
 REMOVING = ".removing-"  # prefix of a night's directory while it is removed
@@ -31,11 +32,10 @@ class Retained:
         if self.removed:
             names = ", ".join(name for name, _ in self.removed[:4]) + ", ..." * (len(self.removed) > 4)
             freed = sum(size for _, size in self.removed)
-            lines.append(f"removed {_nights(len(self.removed))}, {_gib(freed)}, to keep the limits: {names}")
+            lines.append(f"removed {counted(len(self.removed), 'night')}, {_gib(freed)}, to keep the limits: {names}")
         if self.size > self.limit:
-            lines.append(
-                f"{_nights(self.nights)} that must stay take {_gib(self.size)}, the limit is {_gib(self.limit)}"
-            )
+            nights = counted(self.nights, "night")
+            lines.append(f"{nights} that must stay take {_gib(self.size)}, the limit is {_gib(self.limit)}")
         return lines
 
 
@@ -81,10 +81,6 @@ def size_of(path: Path) -> int:
                 stat = os.lstat(os.path.join(directory, name))  # noqa: PTH118  a night has many files
                 seen[stat.st_dev, stat.st_ino] = stat.st_blocks * 512
     return sum(seen.values())
-
-
-def _nights(count: int) -> str:
-    return f"{count} night" if count == 1 else f"{count} nights"
 
 
 def _gib(size: int) -> str:

@@ -10,13 +10,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from hil.errors import InfrastructureError
 from hil.history import journal
 from hil.history.journal import Account
 from hil.host.processes import signal_group, tied
-from hil.nightly.history_import import HistoryImport
+from hil.nightly.evidence import HistoryImport
 from hil.nightly.plan import LoadedPlan, PlannedRun
 from hil.nightly.state import Night, RunState, Try
 from hil.nightly.tries import OUTPUT, result_line, retry_reason
@@ -52,45 +52,33 @@ class Scheduler:
             if state.state != "done":
                 lanes.setdefault(run.board, []).append((run, state))
         gate = asyncio.Semaphore(plan.parallel)
-        with self._signals():
-            clock = asyncio.get_running_loop().call_later(
-                60 * plan.limit, self.stop, f"the night's limit of {plan.limit:g} min was reached"
-            )
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for lane in lanes.values():
-                        group.create_task(self._lane(lane, gate))
-            except ExceptionGroup as several:
-                raise several.exceptions[0] from None
-            finally:
-                clock.cancel()
+        self._catch_signals()
+        reason = f"the night's limit of {plan.limit:g} min was reached"
+        clock = asyncio.get_running_loop().call_later(60 * plan.limit, self.stop, reason)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in lanes.values():
+                    group.create_task(self._lane(lane, gate))
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
+        finally:
+            clock.cancel()
 
     def stop(self, reason: str) -> None:
         """End the runs in progress and begin no more. Of several calls the first `reason` counts."""
         self._why_ended = self._why_ended or reason
         self._end.set()
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _catch_signals(self) -> None:
         """Stop at SIGINT, also where it was ignored (as in a script's background), at SIGTERM and SIGHUP."""
-        loop = asyncio.get_running_loop()
 
         def stop(number: signal.Signals) -> None:
             self.stopped = number
             self.stop(f"the night was ended by {number.name}")
 
-        caught = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-            caught.append(signal.SIGHUP)
-        before = {number: signal.getsignal(number) for number in caught}
-        for number in caught:
-            loop.add_signal_handler(number, stop, number)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                asyncio.get_running_loop().add_signal_handler(number, stop, number)
 
     async def _lane(self, lane: Sequence[tuple[PlannedRun, RunState]], gate: asyncio.Semaphore) -> None:
         """Run the runs of one board, one after the other."""
@@ -168,15 +156,12 @@ class Scheduler:
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End a run with ever stronger signals; SIGKILL reaches its workers and their children too."""
-    for number, limit in (
-        (signal.SIGINT, SIGINT_LIMIT),
-        (signal.SIGTERM, SIGTERM_LIMIT),
-        (signal.SIGKILL, SIGKILL_LIMIT),
-    ):
-        if number is signal.SIGKILL:
-            signal_group(process.pid, number)
-        else:
-            with contextlib.suppress(ProcessLookupError):
+    limits = {signal.SIGINT: SIGINT_LIMIT, signal.SIGTERM: SIGTERM_LIMIT, signal.SIGKILL: SIGKILL_LIMIT}
+    for number, limit in limits.items():
+        with contextlib.suppress(ProcessLookupError):
+            if number is signal.SIGKILL:
+                signal_group(process.pid, number)
+            else:
                 process.send_signal(number)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), limit)

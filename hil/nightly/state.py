@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import files, foreign
 from hil.host.locks import try_lock
-from hil.nightly.plan import ROOT, LoadedPlan, PlannedRun
+from hil.nightly.plan import ROOT, LoadedPlan
 from hil.text import storable
 
 DIRECTORY = ROOT / "reports" / "nights"
@@ -56,10 +56,14 @@ class RunState(_Model):
 
 
 class NightState(_Model):
-    """The state of a night. Times are in seconds since 1970; `digest` is that of the plan's text."""
+    """The state of a night. Times are in seconds since 1970; `digest` is that of the plan's text.
+
+    `min_effect` is the plan's, in percent.
+    """
 
     plan: str
     digest: str = ""
+    min_effect: float = 5.0
     began: float
     ended: float = 0.0
     state: Literal["running", "interrupted", "done", "did not run"] = "running"
@@ -91,6 +95,10 @@ class Night:
     def directory(self, run: RunState, number: int) -> Path:
         """Return the directory of a run's try; `number` counts from 1."""
         return self.path / run.name / f"try-{number}"
+
+    def directories(self, run: RunState) -> list[Path]:
+        """Return the directories of a run's tries."""
+        return [self.directory(run, number) for number in range(1, len(run.tries) + 1)]
 
     def save(self) -> None:
         """Write the state, atomically. Raises `InfrastructureError` for disk errors."""
@@ -188,11 +196,9 @@ def point_at(night: Night) -> None:
 
 def initial_state(loaded: LoadedPlan, now: float) -> NightState:
     """Return the state of a night before its first run."""
-    return NightState(plan=loaded.name, digest=loaded.digest, began=now, runs=[_waiting(run) for run in loaded.runs])
-
-
-def _waiting(run: PlannedRun) -> RunState:
-    return RunState(name=run.name, job=run.job, board=run.board)
+    runs = [RunState(name=run.name, job=run.job, board=run.board) for run in loaded.runs]
+    effect = loaded.plan.min_effect
+    return NightState(plan=loaded.name, digest=loaded.digest, min_effect=effect, began=now, runs=runs)
 
 
 def to_resume(root: Path, loaded: LoadedPlan, now: float, *, required: bool) -> Night | None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
 from hil.errors import ORIGINS
 from hil.history.journal import NOT_RUN
 from hil.measure.units import lasted
-from hil.nightly.outcome import Failure, RunOutcome
-from hil.nightly.review import NightReview
+from hil.nightly.outcome import RunOutcome
 from hil.nightly.state import Night
-from hil.review.finding import Finding, FindingKind
+from hil.review.console_pages import NightPages, PageLink
+from hil.review.finding import FindingKind, short
+from hil.review.overview import Review
 from hil.text import printable, printable_line
 
-HEAD = ("run", "board", "passed", "image", "test", "configuration", "infrastructure", NOT_RUN, "skipped", "time")
-COUNTED = HEAD[2:-1]
+COUNTED = ("passed", *ORIGINS, NOT_RUN, "skipped")
+HEAD = ("run", "board", *COUNTED, "time")
 MEANING = {
     0: "good",
     1: "image or test failed",
@@ -29,16 +28,16 @@ RUNS, FAILURES, FINDINGS, RETRIES, NOTES = 9, 4, 9, 3, 6  # lines of each part a
 WIDTH = 240  # characters of a finding or cause
 
 
-def summary(night: Night, outcomes: Sequence[RunOutcome], review: NightReview, notes: Sequence[str]) -> str:
+def summary(night: Night, outcomes: Sequence[RunOutcome], review: Review | None, notes: Sequence[str]) -> str:
     """Return the summary's text of at most 40 lines."""
     parts = [
         [_title(night, outcomes), _times(night), *_verdict(review)],
         _table(outcomes),
         [
-            *_most(FAILURES, list(_failures(night, outcomes, review)), "failures"),
-            *_most(FINDINGS, list(_findings(night, review)), "findings"),
+            *_most(FAILURES, _failures(night, outcomes, review), "failures"),
+            *_most(FINDINGS, _findings(review), "findings"),
         ],
-        _most(RETRIES, list(_retries(outcomes)), "repeated runs and tests"),
+        _most(RETRIES, _retries(outcomes), "repeated runs and tests"),
         [f"- {note}" for note in notes[:NOTES]],
     ]
     return "\n\n".join("\n".join(map(printable_line, part)) for part in parts if part) + "\n"
@@ -52,14 +51,13 @@ def not_run(night: Night) -> str:
 
 def _title(night: Night, outcomes: Sequence[RunOutcome]) -> str:
     state = night.state
-    if state.state == "did not run":
-        result = "did not run"
-    else:
-        counts = {name: sum(outcome.account.counts()[name] for outcome in outcomes) for name in COUNTED}
-        failed = sum(counts[origin] for origin in ORIGINS)
-        words = [f"{counts['passed']} passed", f"{failed} failed" if failed else ""]
-        words.append(f"{counts[NOT_RUN]} not run" if counts[NOT_RUN] else "")
-        result = ("interrupted; " if state.state == "interrupted" else "") + ", ".join(filter(None, words))
+    result: str = state.state
+    if result != "did not run":
+        counts = [outcome.account.counts() for outcome in outcomes]
+        failed, left = (sum(count[name] for count in counts for name in names) for names in (ORIGINS, (NOT_RUN,)))
+        words = [f"{sum(count['passed'] for count in counts)} passed"]
+        words += [f"{number} {name}" for number, name in ((failed, "failed"), (left, "not run")) if number]
+        result = "interrupted; " * (result == "interrupted") + ", ".join(words)
     number = state.status or 0
     return f"# Night {night.name}: {result} (status {number}: {MEANING.get(number, 'interrupted')})"
 
@@ -71,17 +69,14 @@ def _times(night: Night) -> str:
     return f"plan {state.plan}, {began} to {ended[11:]} ({lasted(took)})"
 
 
-def _verdict(review: NightReview) -> Iterator[str]:
-    if review.verdict:
-        yield review.verdict + (f" (the night before: {review.before})" if review.before else "")
+def _verdict(review: Review | None) -> Iterator[str]:
+    if review:
+        before = review.window.before
+        yield review.verdict + (f" (the night before: {before.name})" if before else "")
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
-
-
-def _most(count: int, lines: list[str], noun: str) -> list[str]:
+def _most(count: int, lines: Iterable[str], noun: str) -> list[str]:
+    lines = list(lines)
     return lines if len(lines) <= count else [*lines[: count - 1], f"- and {len(lines) - count + 1} more {noun}"]
 
 
@@ -108,49 +103,41 @@ def _row(outcome: RunOutcome) -> tuple[str, ...]:
     return outcome.state.name, outcome.state.board, *cells, lasted(outcome.seconds)
 
 
-def _failures(night: Night, outcomes: Sequence[RunOutcome], review: NightReview) -> Iterator[str]:
+def _failures(night: Night, outcomes: Sequence[RunOutcome], review: Review | None) -> Iterator[str]:
     """Yield failed runs, with the night's own reason, and the failed tests of runs that were not reviewed.
 
     A run that did not begin is a finding where there is a review.
     """
+    pages = NightPages(night.path)
+    reviewed = {run.name for run in review.window.night.runs} if review else set()
     for outcome in outcomes:
-        reviewed = outcome.state.name in review.runs
+        run = outcome.state.name
         for failure in outcome.failures:
-            if (failure.test and reviewed) or (review.runs and outcome.state.name in night.idle):
+            if (failure.test and run in reviewed) or (review and run in night.idle):
                 continue
-            yield _failure(night, failure)
+            test = f"{failure.test}: " if failure.test else ""
+            link = pages.console(run, failure.test, failure.transcript) if test else None
+            yield f"- **{failure.origin}** {failure.run}: {test}{short(failure.cause, WIDTH)}{_link(link)}"
 
 
-def _failure(night: Night, failure: Failure) -> str:
-    where = f"{failure.run}: " + (f"{failure.test}: " if failure.test else "")
-    return f"- **{failure.origin}** {where}{_short(failure.cause)}{_link(night, failure.transcript)}"
-
-
-def _findings(night: Night, review: NightReview) -> Iterator[str]:
+def _findings(review: Review | None) -> Iterator[str]:
     """Yield the review's findings but those on failed runs, of which the night has the exact reason."""
-    for finding in review.findings:
-        if finding.kind not in (FindingKind.KILLED, FindingKind.BROKEN):
-            yield _finding(night, finding)
+    for finding in review.findings if review else ():
+        if review and finding.kind not in (FindingKind.KILLED, FindingKind.BROKEN):
+            origin = f" ({finding.fault})" if finding.fault else ""
+            text = short("; ".join((finding.text, *finding.details[:1])), WIDTH)
+            link = review.console(finding.example) if finding.example else None
+            yield f"- **{finding.kind}**{origin} {text}{_link(link)}"
 
 
-def _finding(night: Night, finding: Finding) -> str:
-    origin = f" ({finding.fault})" if finding.fault else ""
-    detail = f"; {finding.details[0]}" if finding.details else ""
-    return f"- **{finding.kind}**{origin} {_short(finding.text + detail)}{_link(night, finding.transcript)}"
-
-
-def _link(night: Night, transcript: str) -> str:
-    """Return the path of a transcript, relative to the night where it is in its directory."""
-    if not transcript:
-        return ""
-    inside = Path(transcript).is_relative_to(night.path)
-    return f"; {os.path.relpath(transcript, night.path) if inside else transcript}"
+def _link(link: PageLink | None) -> str:
+    return "" if link is None else f"; [{link.text}]({link.href})" if link.href else f"; {link.text}"
 
 
 def _retries(outcomes: Sequence[RunOutcome]) -> Iterator[str]:
     for outcome in outcomes:
         for reason in outcome.retries:
-            yield f"- **tried again** {outcome.state.name}: {_short(reason)}"
+            yield f"- **tried again** {outcome.state.name}: {short(reason, WIDTH)}"
         for test in outcome.account.tests.values():
             if test.retried:
-                yield f"- **tried again** {test.nodeid}, then {test.outcome}: {_short(test.retried[0])}"
+                yield f"- **tried again** {test.nodeid}, then {test.outcome}: {short(test.retried[0], WIDTH)}"

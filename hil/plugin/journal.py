@@ -6,6 +6,7 @@ writes it.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -73,6 +74,7 @@ class Journal:
             "results": str(session.facts.results_file.absolute()),
             "transcripts": str(session.facts.directory.absolute()),
         }
+        self._root = config.rootpath
         self.path = path.absolute()
         self._file: Any = None
         self._collected = False
@@ -84,7 +86,8 @@ class Journal:
             self._file, self.path = _claim(self.path)
         except OSError as error:
             pytest.exit(f"cannot write the journal {self.path}: {error.strerror}", returncode=3)
-        self._write(journal=VERSION, time=time.time(), **Head.here(), **self._begun)
+        software = dict(slow.software(self._root))
+        self._write(journal=VERSION, time=time.time(), **Head.here(), **self._begun, software=software)
 
     def _write(self, **facts: Any) -> None:
         if self._file is None:
@@ -101,7 +104,8 @@ class Journal:
     def _collect(self, tests: list[str]) -> None:
         if not self._collected:
             self._collected = True
-            self._write(collected=tests)
+            digests = {file: _digest(self._root / file) for file in {test.partition("::")[0] for test in tests}}
+            self._write(collected=tests, sources={file: digest for file, digest in digests.items() if digest})
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -128,6 +132,7 @@ class Journal:
         facts: dict[str, Any] = {name: given.get(name) for name in PROPERTIES} | {"boots": boots}
         if report.failed or str(report.outcome) == "rerun":  # of a try that another one follows
             facts |= {"fault": given.get("fault", "test"), "cause": given.get("cause", "")}
+            facts["error"] = given.get("error")
         facts = {name: value for name, value in facts.items() if value}
         self._write(test=report.nodeid, when=report.when, outcome=report.outcome, seconds=report.duration, **facts)
 
@@ -167,6 +172,14 @@ class Journal:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self._lines:
             terminalreporter.write_line(printable_line(line))
+
+
+def _digest(path: Path) -> str:
+    """Return the digest of a file of tests; empty where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def at_work(directory: Path) -> bool:

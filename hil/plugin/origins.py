@@ -104,12 +104,13 @@ class FailureOrigins:
         board, error = record.board, call.excinfo and call.excinfo.value
         if error is not None:
             origin, cause = origin_of(error, on_board=board is not None), cause_of(error)
+            name = type(hil_error(error) or error).__name__
         else:  # it passed against expectation, or subtests failed, which have added theirs
             origin = record.origins[-1] if record.origins else "test"
-            cause = report.longreprtext.strip().partition("\n")[0]
+            cause, name = report.longreprtext.strip().partition("\n")[0], ""
         if board is not None:
             if trouble := board.trouble():  # a failed test bed explains every other failure
-                origin, cause = "infrastructure", trouble
+                origin, cause, name = "infrastructure", trouble, ""
                 report.sections.append(("test bed", printable(trouble)))
             elif origin == "infrastructure" and board.place is not None and board.where not in cause:
                 cause += f" (place {board.where})"
@@ -118,7 +119,7 @@ class FailureOrigins:
             if self._labels is not None:
                 worst = error and decisive(error, on_board=board is not None)
                 self._labels.add_failure(origin, worst, record)
-        report.user_properties += [("fault", origin), ("cause", cause)]
+        report.user_properties += [("fault", origin), ("cause", cause), ("error", name)]
         known = decisive(error, on_board=board is not None) if error is not None else None
         evidence = known.evidence if isinstance(known, HilError) else None
         if evidence and evidence.transcript and "transcript" not in dict(report.user_properties):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hil.report.kinds import kind_of as kind_of
     from hil.report.repeat import Deployed as Deployed
     from hil.report.repeat import Ran as Ran
+    from hil.report.repeat import software as software
     from hil.report.writer import replace_writer as replace_writer
     from hil.stats.rates import rate as rate
     from hil.wasm import Runner as Runner
@@ -70,7 +71,7 @@ else:
             "hil.report": "evidence labels",
             "hil.report.console": "Mark Span stages_of",
             "hil.report.kinds": "kind_of",
-            "hil.report.repeat": "Deployed Ran",
+            "hil.report.repeat": "Deployed Ran software",
             "hil.report.writer": "replace_writer",
             "hil.stats.rates": "rate",
             "hil.wasm": "Runner Samples",

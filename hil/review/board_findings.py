@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from hil.review.finding import Finding, FindingKind, common, named, short, since_text
-from hil.review.night_changes import changed_details, test_changes
+from hil.review.night_changes import changed_since
 from hil.review.review_window import ReviewedNight, ReviewWindow, board_of, streak
 from hil.stats.rates import rate
 
@@ -38,51 +38,39 @@ def boards_up(night: ReviewedNight) -> dict[str, bool]:
 
 def dead_boards(window: ReviewWindow) -> Iterator[Finding]:
     """Yield boards that never came up, and boards that do again."""
-    nights = [boards_up(night) for night in window.nights]
+    night = window.night
+    nights = [boards_up(of_night) for of_night in window.nights]
     for board, up in nights[-1].items():
         if up:
             if len(nights) > 1 and nights[-2].get(board) is False:
                 yield Finding(FindingKind.FIXED, f"{board} comes up again", board=board, new=True)
             continue
-        begin = streak([not night[board] if board in night else None for night in nights])
-        boots = [boot for boot in window.night.boots if boot.board == board]
-        tests = [test for test in window.night.tests if window.night.board(test) == board]
+        begin = streak([not of_night[board] if board in of_night else None for of_night in nights])
+        boots = [boot for boot in night.boots if boot.board == board]
+        tests = [test for test in night.tests if night.board(test) == board]
         causes = [boot.cause for boot in boots] or [test.cause for test in tests]
         tries = f" in {len(boots)} tr{'ies' if len(boots) > 1 else 'y'}" if boots else ""
-        yield Finding(
+        yield _finding(
             FindingKind.DEAD,
             f"{board} never came up{tries}{since_text(window, begin)}",
-            board=board,
-            run=common(window.night.by_id[run].name for run in [row.run for row in boots] + [row.run for row in tests]),
-            clock=common(test.clock for test in tests),
+            window,
+            (board, begin, tests, [*boots, *tests]),
             since=window.names[begin] if begin else "",
-            new=begin == len(nights) - 1,
             fault=boots[-1].fault if boots else "infrastructure",
-            details=(
-                *list(dict.fromkeys(short(cause) for cause in causes if cause))[:2],
-                *(_changed(window, begin, tests[0]) if tests else ()),
-            ),
-            example=next((test for test in tests if test.transcript), None),
+            details=list(dict.fromkeys(short(cause) for cause in causes if cause))[:2],
         )
-
-
-def _changed(window: ReviewWindow, begin: int, test: Test) -> Iterator[str]:
-    """Yield what changed when it began, if that is tonight."""
-    if begin == len(window.nights) - 1 and window.before:
-        yield from changed_details(test_changes(window.before, window.night, test))
 
 
 def flaky_boots(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Finding]:
     """Yield boards whose boots the image failed at times."""
-    tonight = {(boot.board, boot.kind) for boot in window.night.boots if boot.board not in dead}
+    night = window.night
+    tonight = {(boot.board, boot.kind) for boot in night.boots if boot.board not in dead}
     for board, kind in sorted(tonight):
-        boots = [_conclusive(night, board, kind) for night in window.nights]
+        boots = [_conclusive(of_night, board, kind) for of_night in window.nights]
         down = [bool(of_night) and all(boot.fault for boot in of_night) for of_night in boots]
         # several nights in a row without a single good boot are no flake
         flaky = [
-            ()
-            if down[index] and (down[index - 1 : index] == [True] or down[index + 1 : index + 2] == [True])
-            else of_night
+            () if down[index] and True in (*down[:index][-1:], *down[index + 1 : index + 2]) else of_night
             for index, of_night in enumerate(boots)
         ]
         counted = [boot for of_night in flaky for boot in of_night]
@@ -95,25 +83,45 @@ def flaky_boots(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Finding]
             continue
         nights = [index for index, of_night in enumerate(flaky) if any(boot.fault for boot in of_night)]
         stages = {boot.stage or boot.cause: boot for boot in failed}
-        tests = [test for test in window.night.tests if window.night.down(test) == board]
-        new = nights == [len(window.nights) - 1]
-        yield Finding(
+        tests = [test for test in night.tests if night.down(test) == board]
+        yield _finding(
             FindingKind.FLAKY,
             f"{board}: of its {kind}s the image failed {rate(len(failed), len(counted))},"
             f" in {len(nights)} of {sum(map(bool, boots))} nights, last on {window.names[nights[-1]]}",
-            board=board,
-            run=common(window.night.by_id[boot.run].name for boot in boots[-1]),
-            clock=common(test.clock for test in tests),
+            window,
+            (board, nights[0], tests, boots[-1]),
             since=window.names[nights[0]],
-            new=new,
             fault="image",
-            details=(
+            details=[
                 *(short(boot.cause) or f"stage {boot.stage}" for boot in list(stages.values())[:STAGES]),
                 *([f"failed with it: {named([test.test for test in tests])}"] if tests else ()),
-                *(_changed(window, nights[0], tests[0]) if new and tests else ()),
-            ),
-            example=next((test for test in tests if test.transcript), None),
+            ],
         )
+
+
+def _finding(
+    kind: FindingKind,
+    text: str,
+    window: ReviewWindow,
+    seen: tuple[str, int, Sequence[Test], Sequence[Boot | Test]],
+    *,
+    details: Sequence[str],
+    **more: Any,
+) -> Finding:
+    """Return a finding on a board. `seen` are the board, the index of the first night, tests and all that shows it."""
+    board, begin, tests, rows = seen
+    new = begin == len(window.nights) - 1
+    return Finding(
+        kind,
+        text,
+        board=board,
+        run=common(window.night.by_id[row.run].name for row in rows),
+        clock=common(test.clock for test in tests),
+        new=new,
+        details=(*details, *(changed_since(window.before, window, tests[0]) if new and tests else ())),
+        example=next((test for test in tests if test.transcript), None),
+        **more,
+    )
 
 
 def _conclusive(night: ReviewedNight, board: str, kind: str) -> tuple[Boot, ...]:

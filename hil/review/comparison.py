@@ -8,18 +8,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hil.compare.shifts import BaselineOutcome, RepetitionChange, Shift, difference, median_shift, p99_shift
+from hil.compare.shifts import BaselineOutcome, RepetitionChange, Shift, compare_series
 from hil.measure.figures import FIGURES
 from hil.measure.units import shown
 from hil.plots import series as plots
 from hil.review import pages
 from hil.review.comparison_sides import ComparisonSide, SeriesKey, read_side
+from hil.review.finding import percent
 
 if TYPE_CHECKING:
     from hil.measure.series import Series
 
 PAGE = "compare.html"
-SHOWN = ("p50", "p99", "max")
+SHOWN = ("p50", "p99", "max")  # the first two have shifts
 EQUAL, DIFFERS = "equal", "differs"  # verdicts of exact clocks
 VERDICTS = {  # of other clocks
     BaselineOutcome.SAME: "same",
@@ -27,12 +28,7 @@ VERDICTS = {  # of other clocks
     BaselineOutcome.BETTER: "B is smaller",
     BaselineOutcome.INCONCLUSIVE: "inconclusive",
 }
-ORDER = (
-    VERDICTS[BaselineOutcome.DIFFERENT],
-    VERDICTS[BaselineOutcome.BETTER],
-    DIFFERS,
-    VERDICTS[BaselineOutcome.INCONCLUSIVE],
-)
+ORDER = ("B is larger", "B is smaller", DIFFERS, "inconclusive")
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class ComparisonRow:
     @property
     def share(self) -> str:
         """The difference as a percentage of A."""
-        return f"{(self.b - self.a) / abs(self.a):+.1%}".replace("%", " %") if self.a else ""
+        return percent((self.b - self.a) / abs(self.a)) if self.a else ""
 
 
 @dataclass(frozen=True)
@@ -91,11 +87,10 @@ class Pair:
             return ""
         if self.first is None:
             return "equal to the bit"
-        old, new = (
-            "none" if value is None else shown(value, self.a.unit) for value in (self.first.old, self.first.new)
-        )
-        count, most = self.first.count, max(len(self.a), len(self.b))
-        return f"{count} of {most} values differ, the first is #{self.first.repetition}: {old}, {new}"
+        first, values = self.first, (self.first.old, self.first.new)
+        old, new = ("none" if value is None else shown(value, self.a.unit) for value in values)
+        most = max(len(self.a), len(self.b))
+        return f"{first.count} of {most} values differ, the first is #{first.repetition}: {old}, {new}"
 
     def lines(self) -> Iterator[dict[str, str]]:
         """Yield the rows of a table."""
@@ -126,10 +121,9 @@ class Pair:
                     "figure": row.figure,
                     "A": row.a,
                     "B": row.b,
-                    "shift": row.shift.value if row.shift else None,
-                    "lower": row.shift.lower if row.shift else None,
-                    "upper": row.shift.upper if row.shift else None,
                     "verdict": row.verdict,
+                    "shift": row.shift and row.shift.value,
+                    **{limit: row.shift and getattr(row.shift, limit) for limit in ("lower", "upper")},
                 }
                 for row in self.rows
             ],
@@ -140,7 +134,7 @@ def _shift(row: ComparisonRow, unit: str) -> str:
     shift = row.shift
     if shift is None:
         return row.share
-    text = shown(shift.value, unit) + (f" ({shift.value / abs(row.a):+.1%})".replace("%", " %") if row.a else "")
+    text = shown(shift.value, unit) + (f" ({percent(shift.value / abs(row.a))})" if row.a else "")
     if shift.lower is None or shift.upper is None:
         return f"{text}, too few samples for a confidence interval"
     return f"{text}, {shown(shift.lower, unit)} .. {shown(shift.upper, unit)}"
@@ -209,11 +203,9 @@ def _counterparts(a: ComparisonSide, b: ComparisonSide) -> Iterator[tuple[Series
 
 
 def _pair(key: SeriesKey, a: Series, b: Series) -> Pair:
-    why = _obstacle(a, b)
-    exact = a.clock.exact and not why
-    first = difference(a, b) if not why else None
-    same = not why and first is None  # the same samples, by whichever clock and however few
-    shifts = {} if why or exact or same else {"p50": median_shift(a, b), "p99": p99_shift(a, b)}
+    compared = compare_series(a, b)
+    exact, same = a.clock.exact and not compared.why, not compared.why and compared.first is None
+    shifts = {} if same else dict(zip(SHOWN, compared.shifts, strict=False))
     rows = []
     for name in SHOWN:
         values = float(FIGURES[name].value(a)), float(FIGURES[name].value(b))
@@ -222,17 +214,7 @@ def _pair(key: SeriesKey, a: Series, b: Series) -> Pair:
         if exact:
             verdict = EQUAL if values[0] == values[1] else DIFFERS
         rows.append(ComparisonRow(name, *values, shift, verdict))
-    return Pair(key, a, b, tuple(rows), why, first if exact else None)
-
-
-def _obstacle(a: Series, b: Series) -> str:
-    if a.unit != b.unit:
-        return f"their units are {a.unit!r} and {b.unit!r}"
-    if a.clock.name != b.clock.name:
-        return f"their clocks are {a.clock.name} and {b.clock.name}"
-    if a.clock.exact != b.clock.exact:
-        return f"only {'A' if a.clock.exact else 'B'} was taken in exact virtual time"
-    return ""
+    return Pair(key, a, b, tuple(rows), compared.why, compared.first if exact else None)
 
 
 def write(made: Comparison, directory: Path) -> Path:

@@ -1,20 +1,23 @@
-"""Findings about figures: levels that changed, and bounds that are not kept."""
+"""Findings about figures: levels that changed, shifts since the night before, and bounds that are not kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from hil.compare.shifts import BaselineOutcome, SeriesComparison
 from hil.measure.units import shown
 from hil.report.margins import excess
 from hil.review.finding import NAMED, Finding, FindingKind, common, short, since_text
-from hil.review.level_changes import LevelChange, grouped, level_changes
-from hil.review.night_changes import NightChanges, figure_changes
-from hil.review.review_window import ReviewedNight, ReviewWindow, streak
-from hil.review.trend_series import TrendSeries
+from hil.review.level_changes import CLEAR, LevelChange, grouped, level_changes, moved, noise_of
+from hil.review.night_changes import NightChanges, night_changes
+from hil.review.review_window import FigureKey, ReviewWindow, streak
+from hil.review.trend_series import MEDIAN, PERSISTENCE, TrendSeries
 
 if TYPE_CHECKING:
-    from hil.history.rows import StoredFigure, Test
+    from hil.history.rows import StoredFigure
 
 NOT_KEPT = ("fail", "inconclusive")
 
@@ -25,43 +28,84 @@ def changed_levels(window: ReviewWindow, all_series: Sequence[TrendSeries]) -> I
         main = group[0]
         key = main.series.key
         kind = FindingKind.DRIFT if main.kind == "drift" else FindingKind.STEP
-        changes = _changes(window, main)
-        yield Finding(
+        changes = _changes(window, main.series, main.at)
+        yield _finding(
             kind if main.worse else FindingKind.BETTER,
             f"{key.board}: {key.quantity} of {key.subject}, {main.text} since {main.since}",
-            board=key.board,
-            test=key.test,
-            run=key.run,
-            clock=_clock(key.clock, key.seed),
+            window,
+            [change.series.key for change in group],
             since=main.since,
             new=main.new,
             fault="image" if changes.by_image else "",
             details=(
                 *_causes(main, changes),
-                *_others(main, group),
+                *_others([(change.series.key, change.text) for change in group]),
                 *_broken_bounds(group),
                 *(f"note of {note.night}: {short(note.text)}" for note in window.notes if note.night == main.since),
             ),
-            example=_test(window.night, key.run, key.test),
-            keys=tuple(change.series.key for change in group),
         )
+
+
+def shifts(
+    window: ReviewWindow, all_series: Sequence[TrendSeries], explained: Iterable[FigureKey]
+) -> Iterator[Finding]:
+    """Yield the series of real clocks that are larger than the night before, those of one board as one finding.
+
+    Where enough nights show how much the figure differs from night to night, the shift has to stand out from that.
+    `explained` are figures that other findings report.
+    """
+    known = {key.series for key in explained}
+    by_board: dict[str, list[tuple[float, TrendSeries, str]]] = {}
+    for series in all_series:
+        found = window.compared.get(series.key.series)
+        if found is None or series.key.name not in MEDIAN or series.key.series in known:
+            continue
+        if found.outcome is not BaselineOutcome.DIFFERENT or not _stands_out(series, found):
+            continue
+        larger = [shift for shift in found.shifts if shift.outcome is BaselineOutcome.DIFFERENT]
+        unit = series.key.unit
+        text = ", ".join(moved(shift.figure, shift.old, shift.old + shift.value, unit) for shift in larger)
+        share = max(shift.value / abs(shift.old) if shift.old else math.inf for shift in larger)
+        by_board.setdefault(series.key.board, []).append((share, series, text))
+    for board, several in by_board.items():
+        several.sort(key=lambda row: (not row[1].bounded, -row[0]))
+        _, main, text = several[0]
+        changes = _changes(window, main, len(main.taken) - 1)
+        yield _finding(
+            FindingKind.SHIFT,
+            f"{board}: {main.key.quantity} of {main.key.subject}, {text} since {changes.then}",
+            window,
+            [series.key for _, series, _ in several],
+            since=window.night.name,
+            new=True,
+            fault="image" if changes.by_image else "",
+            details=(*filter(None, [changes.text]), *_others([(series.key, text) for _, series, text in several])),
+        )
+
+
+def _stands_out(series: TrendSeries, found: SeriesComparison) -> bool:
+    earlier = series.values[:-1]
+    if len(earlier) < 2 * PERSISTENCE:
+        return True
+    return abs(found.shifts[0].value) >= CLEAR * noise_of([earlier])
+
+
+def _finding(kind: FindingKind, text: str, window: ReviewWindow, keys: Sequence[FigureKey], **more: Any) -> Finding:
+    """Return a finding about figures, the first of which is the main one."""
+    key = keys[0]
+    where = {"board": key.board, "test": key.test, "run": key.run, "clock": _clock(key.clock, key.seed)}
+    tests = [test for test in window.night.tests if window.night.key(test) == (key.run, key.test)]
+    return Finding(kind, text, example=tests[-1] if tests else None, keys=tuple(keys), **where | more)
 
 
 def _clock(name: str, seed: str) -> str:
     return f"{name}, seed {seed}" if seed else name
 
 
-def _test(night: ReviewedNight, run: str, name: str) -> Test | None:
-    """Return the last try of a test."""
-    tests = [test for test in night.tests if night.key(test) == (run, name)]
-    return tests[-1] if tests else None
-
-
-def _changes(window: ReviewWindow, change: LevelChange) -> NightChanges:
-    """Compare the night in which the change began to the last one before it that has the figure."""
-    series = change.series
-    before, after = (window.nights[series.known[at]] for at in (change.at - 1, change.at))
-    return figure_changes(before, series.taken[change.at - 1], after, series.taken[change.at])
+def _changes(window: ReviewWindow, series: TrendSeries, at: int) -> NightChanges:
+    """Compare the night of the value number `at` with the last one before it that has the figure."""
+    before, after = (window.nights[series.known[index]] for index in (at - 1, at))
+    return night_changes(before, series.taken[at - 1], after, series.taken[at])
 
 
 def _causes(main: LevelChange, changes: NightChanges) -> Iterator[str]:
@@ -75,19 +119,18 @@ def _causes(main: LevelChange, changes: NightChanges) -> Iterator[str]:
         yield "seen in this night alone"
 
 
-def _others(main: LevelChange, group: Sequence[LevelChange]) -> Iterator[str]:
-    """Yield the rest of a group, a line for each series."""
-    by_series: dict[tuple[str, ...], list[LevelChange]] = {}
-    for change in group[1:]:
-        by_series.setdefault(change.series.key.series, []).append(change)
-    for count, others in enumerate(by_series.values()):
-        key = others[0].series.key
-        if count == NAMED:
-            yield f"also: {len(by_series) - count} more series"
-            return
-        same = key.series == main.series.key.series
-        name = "" if same else f" {key.quantity} of {key.subject}"
-        yield f"also{name}: {'; '.join(change.text for change in others)}"
+def _others(changed: Sequence[tuple[FigureKey, str]]) -> Iterator[str]:
+    """Yield all but the first of some changes, a line for each series."""
+    main = changed[0][0].series
+    by_series: dict[tuple[str, ...], list[tuple[FigureKey, str]]] = {}
+    for key, text in changed[1:]:
+        by_series.setdefault(key.series, []).append((key, text))
+    for of_series in list(by_series.values())[:NAMED]:
+        key = of_series[0][0]
+        name = "" if key.series == main else f" {key.quantity} of {key.subject}"
+        yield f"also{name}: {'; '.join(text for _, text in of_series)}"
+    if len(by_series) > NAMED:
+        yield f"also: {len(by_series) - NAMED} more series"
 
 
 def _broken_bounds(group: Sequence[LevelChange]) -> Iterator[str]:
@@ -109,55 +152,40 @@ def bound_text(figure: StoredFigure) -> str:
 
 def broken_bounds(window: ReviewWindow, explained: set[tuple[str, str]]) -> Iterator[Finding]:
     """Yield bounds that are not kept, by test; not those of `explained` tests, whose level change says it."""
-    night = window.night
-    bad: dict[tuple[str, str], dict[tuple[str, str, str], StoredFigure]] = {}
-    for figure in night.figures:
-        key = night.key(figure)
-        what = (figure.quantity, figure.subject, figure.name)
-        if key in explained or figure.bound is None:
-            continue
-        if figure.outcome in NOT_KEPT:
-            bad.setdefault(key, {})[what] = figure
-        else:  # a later try kept it
-            bad.get(key, {}).pop(what, None)
-    by_night = [
-        {(*of.key(figure), figure.quantity, figure.subject, figure.name): figure for figure in of.figures}
-        for of in window.nights
-    ]
-    for key, found in bad.items():
-        if not found:
-            continue
-        first, *others = found.values()
-        past = [figures.get((*key, first.quantity, first.subject, first.name)) for figures in by_night]
-        begin = streak([None if f is None or f.outcome is None else f.outcome in NOT_KEPT for f in past])
-        now, then = past[begin], next((index for index in range(begin - 1, -1, -1) if past[index]), None)
-        before = None if then is None else past[then]
-        test = _test(night, *key)
-        fault, details = (test.fault if test and test.fault else "image"), []
-        if before is not None and now is not None and then is not None:
-            changes = figure_changes(window.nights[then], before, window.nights[begin], now)
-            details = [changes.text] if changes.text else []
-            if _tightened(before, now):
-                fault = "test"
-                details.append(
-                    f"the value of {window.names[then]}, {shown(before.value, before.unit)}, exceeds the new bound, too"
-                )
-        yield Finding(
+    by_night = [{of_night.figure_key(figure): figure for figure in of_night.figures} for of_night in window.nights]
+    bad: dict[tuple[str, str], list[FigureKey]] = {}
+    for key, figure in by_night[-1].items():  # of several tries of a test the last
+        if figure.outcome in NOT_KEPT and (key.run, key.test) not in explained:
+            bad.setdefault((key.run, key.test), []).append(key)
+    for keys in bad.values():
+        first, *others = (by_night[-1][key] for key in keys)
+        past = [figures.get(keys[0]) for figures in by_night]
+        begin = streak([None if not figure or not figure.outcome else figure.outcome in NOT_KEPT for figure in past])
+        finding = _finding(
             FindingKind.BOUND,
-            f"{night.board(first)}: {bound_text(first)}{since_text(window, begin)}",
-            board=night.board(first),
-            test=key[1],
-            run=key[0],
-            clock=common(_clock(figure.clock, figure.seed) for figure in found.values()),
+            f"{keys[0].board}: {bound_text(first)}{since_text(window, begin)}",
+            window,
+            keys,
+            clock=common(_clock(key.clock, key.seed) for key in keys),
             since=window.names[begin] if begin else "",
             new=begin == len(past) - 1,
-            fault=fault,
-            details=(*(bound_text(figure) for figure in others), *details),
-            example=test,
-            keys=tuple(night.figure_key(figure) for figure in found.values()),
         )
+        test = finding.example
+        fault, changed = _cause(window, past, begin)
+        fault = fault or (test.fault if test and test.fault else "image")
+        yield replace(finding, fault=fault, details=(*map(bound_text, others), *changed))
 
 
-def _tightened(before: StoredFigure, now: StoredFigure) -> bool:
-    """Check whether the bound alone explains the failure: it was tightened below the value that kept it before."""
-    return before.bound is not None and now.bound is not None and now.bound < min(before.bound, before.value)
+def _cause(window: ReviewWindow, past: Sequence[StoredFigure | None], begin: int) -> tuple[str, list[str]]:
+    """Return the failure origin of a broken bound, empty where it is unknown, and what changed when it began."""
+    now, last = past[begin], next((index for index in reversed(range(begin)) if past[index]), 0)
+    before = past[last]
+    if before is None or now is None or last == begin:
+        return "", []
+    changes = night_changes(window.nights[last], before, window.nights[begin], now)
+    details = [changes.text] if changes.text else []
+    # the bound alone explains the failure where it was tightened below the value that kept it before
+    if before.bound is None or now.bound is None or now.bound >= min(before.bound, before.value):
+        return "", details
+    value = shown(before.value, before.unit)
+    return "test", [*details, f"the value of {window.names[last]}, {value}, exceeds the new bound, too"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hil.history.rows import Test
-    from hil.review.figure_key import FigureKey
-    from hil.review.review_window import ReviewedNight, ReviewWindow
+    from hil.review.review_window import FigureKey, ReviewedNight, ReviewWindow
 
 WIDTH = 300  # characters of a cause
 NAMED = 5  # tests that a finding names
@@ -28,6 +27,7 @@ class FindingKind(enum.StrEnum):
     BOUND = "bound not kept"
     STEP = "step"
     DRIFT = "drift"
+    SHIFT = "shift"
     FLAKY = "flaky boot"
     STILL = "still failing"
     BED = "test bed"
@@ -35,9 +35,6 @@ class FindingKind(enum.StrEnum):
     GONE = "tests gone"
     FIXED = "fixed"
     BETTER = "better"
-
-
-GOOD = (FindingKind.FIXED, FindingKind.BETTER)
 
 
 @dataclass(frozen=True)
@@ -64,12 +61,7 @@ class Finding:
 
     @property
     def bad(self) -> bool:
-        return self.kind not in GOOD
-
-    @property
-    def transcript(self) -> str:
-        """The transcript of the example, as PATH or PATH:LINE; empty without one."""
-        return self.example.transcript if self.example else ""
+        return self.kind not in (FindingKind.FIXED, FindingKind.BETTER)
 
     @property
     def context(self) -> str:
@@ -80,14 +72,19 @@ class Finding:
         return "; ".join(f"{name}: {value}" for name, value in values.items() if value)
 
     @property
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """The finding as JSON data."""
-        names = ("text", "board", "test", "run", "clock", "since", "new", "fault")
-        return {
-            "kind": str(self.kind),
-            **{name: getattr(self, name) for name in names},
-            "details": list(self.details),
-        }
+        return {name: value for name, value in vars(self).items() if name not in ("example", "keys")}
+
+
+def of_tests(kind: FindingKind, text: str, night: ReviewedNight, tests: Sequence[Test], **more: Any) -> Finding:
+    """Return a finding about `tests` of `night`, with the board and the clock that they share, and their runs."""
+    common_values: dict[str, Any] = {
+        "board": common(night.board(test) for test in tests),
+        "run": named([night.by_id[test.run].name for test in tests]),
+        "clock": common(test.clock for test in tests),
+    }
+    return Finding(kind, text, **common_values | more)
 
 
 def common(values: Iterable[str]) -> str:
@@ -96,10 +93,10 @@ def common(values: Iterable[str]) -> str:
     return different.pop() if len(different) == 1 else ""
 
 
-def short(text: str) -> str:
-    """Return the text as one line of at most `WIDTH` characters."""
+def short(text: str, width: int = WIDTH) -> str:
+    """Return the text as one line of at most `width` characters."""
     line = " ".join(text.split())
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
+    return line if len(line) <= width else f"{line[: width - 4]} ..."
 
 
 def named(names: Sequence[str]) -> str:
@@ -109,8 +106,19 @@ def named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def and_more(tests: Sequence[object]) -> str:
-    return f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+def tests_text(tests: Sequence[Test]) -> str:
+    """Return the name of the first test, and how many more there are."""
+    return tests[0].test + (f" and {len(tests) - 1} more" if len(tests) > 1 else "")
+
+
+def others_named(tests: Sequence[Test]) -> tuple[str, ...]:
+    """Return the detail that names the tests after the first."""
+    return (named([test.test for test in tests[1:]]),) if tests[1:] else ()
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a change as in `+21.8 %`."""
+    return f"{100 * share:+.{digits}f} %"
 
 
 def since_text(window: ReviewWindow, begin: int) -> str:
@@ -119,12 +127,3 @@ def since_text(window: ReviewWindow, begin: int) -> str:
         return ", for the first time" if begin else ""
     count = len(window.nights) - begin
     return f" since {window.names[begin]}{' or earlier' * (begin == 0)}, {count} nights"
-
-
-def run_names(night: ReviewedNight, tests: Sequence[Test]) -> str:
-    return named([night.by_id[test.run].name for test in tests])
-
-
-def board_names(night: ReviewedNight, tests: Sequence[Test]) -> str:
-    """Return the board of all tests; empty where they ran on several."""
-    return common(night.board(test) for test in tests)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hil.review import board_findings, failure_findings, figure_findings, run_findings
 from hil.review.finding import Finding, FindingKind
+from hil.text import counted
 
 if TYPE_CHECKING:
     from hil.review.review_window import ReviewWindow
@@ -20,6 +21,7 @@ def findings(window: ReviewWindow, all_series: Sequence[TrendSeries]) -> list[Fi
     changed = list(figure_findings.changed_levels(window, all_series))
     worse = {(key.run, key.test) for finding in changed if finding.bad for key in finding.keys}
     bounds = list(figure_findings.broken_bounds(window, worse))
+    figures = [key for finding in (*changed, *bounds) for key in finding.keys]
     explained = worse | {(key.run, key.test) for finding in bounds for key in finding.keys}
     found = [
         *dead,
@@ -27,6 +29,7 @@ def findings(window: ReviewWindow, all_series: Sequence[TrendSeries]) -> list[Fi
         *failure_findings.failures(window, dead_boards, explained),
         *bounds,
         *changed,
+        *figure_findings.shifts(window, all_series, figures),
         *board_findings.flaky_boots(window, dead_boards),
         *failure_findings.test_bed_failures(window, dead_boards),
         *run_findings.skipped_tests(window, dead_boards),
@@ -34,16 +37,11 @@ def findings(window: ReviewWindow, all_series: Sequence[TrendSeries]) -> list[Fi
         *failure_findings.fixed_tests(window),
     ]
     kinds = list(FindingKind)
-    return sorted(
-        found,
-        key=lambda finding: (
-            not finding.bad,
-            not finding.new,
-            kinds.index(finding.kind),
-            finding.board,
-            finding.test,
-        ),
-    )
+
+    def gravity(finding: Finding) -> tuple[Any, ...]:
+        return not finding.bad, not finding.new, kinds.index(finding.kind), finding.board, finding.test
+
+    return sorted(found, key=gravity)
 
 
 def verdict(found: Sequence[Finding], window: ReviewWindow) -> str:
@@ -54,15 +52,11 @@ def verdict(found: Sequence[Finding], window: ReviewWindow) -> str:
 def _compared(found: Sequence[Finding], window: ReviewWindow) -> str:
     new, known = (sum(finding.bad and finding.new is new for finding in found) for new in (True, False))
     better = sum(not finding.bad for finding in found)
-    more = f"; {known} known" if known else ""
     if window.before is None:
-        return f"first night of its plan: {_things(new + known)} to look at" if new + known else "first night: all good"
+        bad = new + known
+        return f"first night of its plan: {counted(bad, 'thing')} to look at" if bad else "first night: all good"
     if new:
-        return f"worse than the night before: {_things(new)}{more}"
+        return f"worse than the night before: {counted(new, 'thing')}" + (f"; {known} known" if known else "")
     if better:
-        return f"better than the night before: {_things(better)}{more}"
-    return f"as the night before: {_things(known)} known" if known else "good: nothing to look at"
-
-
-def _things(count: int) -> str:
-    return f"{count} thing{'s' * (count != 1)}"
+        return f"better than the night before: {counted(better, 'thing')}" + (f"; {known} known" if known else "")
+    return f"as the night before: {counted(known, 'thing')} known" if known else "good: nothing to look at"

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hil.measure.units import shown
-from hil.review.trend_series import MEDIAN, MINIMUM, PERSISTENCE, TrendSeries, watched
+from hil.review.finding import percent
+from hil.review.trend_series import MEDIAN, PERSISTENCE, TrendSeries, watched
 from hil.stats.change import Change
 
 LATER = 7  # nights between the beginnings of drifts that may share a cause
-CLEAR, LARGE = (
-    3.5,
-    2.0,
-)  # in standard errors and in multiples of the noise: among hundreds of quiet figures some move by less
+# in standard errors and in multiples of the noise: among hundreds of quiet figures some move by less
+CLEAR, LARGE = 3.5, 2.0
 NORMAL = math.sqrt(math.pi / 2)
 RECENT = 7  # nights: an improvement that is older is the normal state
 
@@ -58,12 +57,15 @@ class LevelChange:
     @property
     def text(self) -> str:
         """The old and the new level, as in `p50 10.1 ms -> 12.3 ms (+21.8 %)`."""
-        unit = self.series.key.unit
-        share = f" ({self.share:+.1%})".replace("%", " %") if self.old else ""
-        rate = ""
-        if self.way and self.way.rate is not None and self.old:
-            rate = f", {self.way.rate / abs(self.old):+.2%} a night".replace("%", " %")
-        return f"{self.series.key.name} {shown(self.old, unit)} -> {shown(self.now, unit)}{share}{rate}"
+        drift = self.way.rate if self.way else None
+        rate = f", {percent(drift / abs(self.old), 2)} a night" if drift is not None and self.old else ""
+        return moved(self.series.key.name, self.old, self.now, self.series.key.unit) + rate
+
+
+def moved(figure: str, old: float, now: float, unit: str) -> str:
+    """Return a change as in `p50 10.1 ms -> 12.3 ms (+21.8 %)`."""
+    share = f" ({percent((now - old) / abs(old))})" if old else ""
+    return f"{figure} {shown(old, unit)} -> {shown(now, unit)}{share}"
 
 
 def level_changes(all_series: Sequence[TrendSeries]) -> Iterator[LevelChange]:
@@ -91,7 +93,7 @@ def level_change(series: TrendSeries, median_moved: bool = False) -> LevelChange
     if not changes:
         return None
     last = changes[-1]
-    first = _first(changes)
+    first = _first(series)
     if first is None or (changes[first].kind == "step" and not _is_clear(series, first)):
         return None
     begin = changes[first]
@@ -107,29 +109,34 @@ def level_change(series: TrendSeries, median_moved: bool = False) -> LevelChange
 def _is_clear(series: TrendSeries, which: int) -> bool:
     """Check that a step is beyond doubt among many figures: against its standard error, and against the noise itself.
 
-    The noise is estimated from the mean deviation from the medians of all levels, and the error of a median as 1.25
-    times that of a mean, as for a normal distribution. An exact clock has no noise.
+    The error of a median is 1.25 times that of a mean, as for a normal distribution. An exact clock has no noise.
     """
     if series.exact:
         return True
     borders = [0, *(change.at for change in series.changes), len(series.values)]
     levels = [series.values[begin:end] for begin, end in itertools.pairwise(borders)]
-    beside = [abs(value - statistics.median(level)) for level in levels for value in level]
-    noise = NORMAL * statistics.fmean(beside)
+    noise = noise_of(levels)
     error = NORMAL * noise * math.sqrt(1 / len(levels[which]) + 1 / len(levels[which + 1]))
     return abs(series.changes[which].new - series.changes[which].old) >= max(CLEAR * error, LARGE * noise)
 
 
-def _first(changes: Sequence[Change]) -> int | None:
+def noise_of(levels: Sequence[Sequence[float]]) -> float:
+    """Return the standard deviation of normally distributed values about the medians of their levels."""
+    beside = [abs(value - statistics.median(level)) for level in levels for value in level]
+    return NORMAL * statistics.fmean(beside)
+
+
+def _first(series: TrendSeries) -> int | None:
     """Return the index of the change that left the old level: the last rise, else the one that was only half undone.
 
     None where the last change went back all the way.
     """
+    changes = series.changes
     last = len(changes) - 1
     now, origin = changes[-1].new, changes[0].old
     if changes[-1].new > changes[-1].old or last == 0:
         return last
-    if abs(now - origin) < MINIMUM * abs(origin):
+    if abs(now - origin) < series.min_effect * abs(origin):
         return None
     if now < origin:
         return last
@@ -150,7 +157,7 @@ def _jump(series: TrendSeries) -> LevelChange | None:
 
 
 def _is_beyond(value: float, base: float, series: TrendSeries) -> bool:
-    return value != base and abs(value - base) >= max(MINIMUM * abs(base), series.least)
+    return value != base and abs(value - base) >= max(series.min_effect * abs(base), series.least)
 
 
 def grouped(changes: Sequence[LevelChange]) -> list[list[LevelChange]]:

@@ -13,7 +13,7 @@ from jinja2 import Environment
 
 from hil.errors import InfrastructureError
 from hil.host import files
-from hil.measure.units import lasted
+from hil.measure.units import lasted, shown
 from hil.plots.picture import FAINT, INK, LINES, OPEN, OUTCOMES, PAPER
 from hil.report.templates import environment
 
@@ -35,7 +35,7 @@ def _environment() -> Environment:
     made = environment("hil.review")
     made.globals["colours"] = COLOURS
     made.filters["day"] = lambda at: time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
-    made.filters["lasted"] = lasted
+    made.filters |= {"lasted": lasted, "shown": shown}
     return made
 
 

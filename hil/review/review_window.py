@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import astuple, dataclass, field
+from typing import TYPE_CHECKING
 
 from hil.board.selection import is_place, name_of
+from hil.compare.shifts import MIN_EFFECT, SeriesComparison, compare_series
 from hil.errors import ConfigurationError
 from hil.host.hints import did_you_mean
-from hil.review.figure_key import FigureKey
 
 if TYPE_CHECKING:
     from hil.history.rows import Boot, Note, Run, StoredFigure, Test
     from hil.history.store import History
+    from hil.measure.series import Series
 
 NIGHTS = 30
 
 
-class _OfRun(Protocol):
+@dataclass(frozen=True)
+class FigureKey:
+    """The identity of a figure from night to night."""
+
+    run: str
+    test: str
+    board: str
+    quantity: str
+    subject: str
+    unit: str
+    clock: str
+    seed: str
+    name: str
+
     @property
-    def run(self) -> str: ...
-
-
-T = TypeVar("T", bound=_OfRun)
+    def series(self) -> tuple[str, ...]:
+        """The part that all figures of one series share."""
+        return astuple(self)[:-1]
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,9 @@ class ReviewedNight:
                 found.setdefault(boot.run, []).append((boot.cause, boot.board))
         return found
 
+    def tests_of(self, run: Run) -> list[Test]:
+        return [test for test in self.tests if test.run == run.id]
+
     def board(self, row: Test | StoredFigure) -> str:
         """Return the board of a test or figure; for a test that never had one, that of its run."""
         return row.board or board_of(self.by_id[row.run])
@@ -62,6 +78,12 @@ class ReviewedNight:
         """Return the identity of a figure in all nights."""
         series = (self.board(figure), figure.quantity, figure.subject, figure.unit, figure.clock, figure.seed)
         return FigureKey(*self.key(figure), *series, figure.name)
+
+    def series_key(self, run: Run, series: Series) -> tuple[str, ...]:
+        """Return `FigureKey.series` of the figures of a series."""
+        test, board, seed = (series.provenance.get(name, "") for name in ("test", "board", "seed"))
+        what = (series.quantity, series.subject, series.unit, series.clock.name, seed)
+        return run.name, test, board or board_of(run), *what
 
     def down(self, test: Test) -> str:
         """Return the board or place whose failed boot made the test fail; empty for any other reason."""
@@ -93,6 +115,8 @@ class ReviewWindow:
     """The last nights of a plan, at least one, oldest first. `others` are plans with nights of their own.
 
     `idle` are runs of the last night that are not finished, each with the reason; without one it is still to come.
+    `min_effect` is the least change of a figure that counts, as a share; `compared` are the series of the last night
+    beside those of the night before, by `FigureKey.series`, but not those of exact clocks.
     """
 
     plan: str
@@ -100,9 +124,13 @@ class ReviewWindow:
     notes: tuple[Note, ...] = ()
     others: tuple[str, ...] = ()
     idle: Mapping[str, str] = field(default_factory=dict)
+    min_effect: float = MIN_EFFECT
+    compared: Mapping[tuple[str, ...], SeriesComparison] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, history: History, night: str | None = None, count: int = NIGHTS) -> ReviewWindow:
+    def of(
+        cls, history: History, night: str | None = None, count: int = NIGHTS, min_effect: float = MIN_EFFECT
+    ) -> ReviewWindow:
         """Return the window of up to `count` nights that ends with `night`, by default the newest.
 
         Raises `ConfigurationError` without any night, or for an unknown one.
@@ -123,25 +151,25 @@ class ReviewWindow:
         plan = next(run.plan for run in all_runs if run.night == last)
         chosen = list(dict.fromkeys(run.night for run in all_runs if run.plan == plan))
         chosen = chosen[: chosen.index(last) + 1][-count:]
-        runs = [run for run in all_runs if run.plan == plan and run.night in chosen]
-        place = {run.id: run.night for run in runs}
-        tests, boots, figures = (
-            _by_night(history.tests(runs), place),
-            _by_night(history.boots(runs), place),
-            _by_night(history.figures(runs), place),
-        )
+        by_night = {name: [run for run in all_runs if (run.plan, run.night) == (plan, name)] for name in chosen}
         nights = tuple(
             ReviewedNight(
                 name,
-                tuple(run for run in runs if run.night == name),
-                tests.get(name, ()),
-                boots.get(name, ()),
-                figures.get(name, ()),
+                tuple(runs),
+                tuple(history.tests(runs)),
+                tuple(history.boots(runs)),
+                tuple(history.figures(runs)),
             )
-            for name in chosen
+            for name, runs in by_night.items()
         )
-        notes = tuple(note for note in history.notes() if note.night in chosen)
-        return cls(plan, nights, notes, tuple(sorted({run.plan for run in all_runs} - {plan})))
+        return cls(
+            plan,
+            nights,
+            notes=tuple(note for note in history.notes() if note.night in chosen),
+            others=tuple(sorted({run.plan for run in all_runs} - {plan})),
+            min_effect=min_effect,
+            compared=_compared(history, *nights[-2:], min_effect=min_effect) if len(nights) > 1 else {},
+        )
 
     @property
     def night(self) -> ReviewedNight:
@@ -167,11 +195,18 @@ def board_of(run: Run) -> str:
     return run.board if is_place(run.board) else name_of(run.board)
 
 
-def _by_night(rows: Sequence[T], place: Mapping[str, str]) -> dict[str, tuple[T, ...]]:
-    found: dict[str, list[T]] = {}
-    for row in rows:
-        found.setdefault(place[row.run], []).append(row)
-    return {name: tuple(of_night) for name, of_night in found.items()}
+def _compared(
+    history: History, before: ReviewedNight, night: ReviewedNight, *, min_effect: float
+) -> dict[tuple[str, ...], SeriesComparison]:
+    old, new = (
+        {of.series_key(run, record.series): record.series for run in of.runs for record in history.series(run)}
+        for of in (before, night)
+    )
+    return {
+        key: compare_series(old[key], series, min_effect)
+        for key, series in new.items()
+        if key in old and not series.clock.exact
+    }
 
 
 def streak(flags: Sequence[bool | None]) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from hil.review.finding import NOT_RUN, Finding, FindingKind, common, named, short
 from hil.review.review_window import ReviewedNight, ReviewWindow, board_of, streak
@@ -18,21 +18,16 @@ def bad_runs(window: ReviewWindow) -> Iterator[Finding]:
     """Yield runs that were cut short, could not test, were not run, or were there the night before."""
     night, before = window.night, window.before
     for run in night.runs:
-        tests = _tests(night, run)
+        tests = night.tests_of(run)
         left = sum(test.outcome == NOT_RUN for test in tests)
         if run.state == "killed":
             text = f"{run.name} was cut short" + (f"; {left} of its {len(tests)} tests were not run" if left else "")
             yield _finding(FindingKind.KILLED, text, run, tests, fault="infrastructure")
         elif not tests or run.status not in FINE:
-            begin = streak([_is_broken(night, run.name) for night in window.nights])
-            yield _finding(
-                FindingKind.BROKEN,
-                f"{run.name}: {_problem(run)}" + (f", {len(tests)} tests" if tests else ""),
-                run,
-                tests,
-                since=window.names[begin] if begin else "",
-                new=begin == len(window.nights) - 1,
-            )
+            begin = streak([_is_broken(of_night, run.name) for of_night in window.nights])
+            text = f"{run.name}: {_problem(run)}" + (f", {len(tests)} tests" if tests else "")
+            since, new = window.names[begin] if begin else "", begin == len(window.nights) - 1
+            yield _finding(FindingKind.BROKEN, text, run, tests, since=since, new=new)
     for name, why in window.idle.items():
         if why:
             yield Finding(FindingKind.NOT_RUN, f"{name}: {short(why)}", run=name, new=True)
@@ -44,50 +39,35 @@ def bad_runs(window: ReviewWindow) -> Iterator[Finding]:
 
 def skipped_tests(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Finding]:
     """Yield tests that a finished run did not come to."""
-    for run in window.night.runs:
-        tests = [test for test in _tests(window.night, run) if test.outcome == NOT_RUN]
+    night = window.night
+    for run in night.runs:
+        tests = [test for test in night.tests_of(run) if test.outcome == NOT_RUN]
         if tests and run.state == "done" and board_of(run) not in dead:
             cause = next((f": {short(test.cause)}" for test in tests if test.cause), "")
-            details = (named([test.test for test in tests]),)
-            text = f"{run.name}: {len(tests)} tests were not run{cause}"
+            text, details = (
+                f"{run.name}: {len(tests)} tests were not run{cause}",
+                (named([test.test for test in tests]),),
+            )
             yield _finding(FindingKind.NOT_RUN, text, run, tests, details=details)
 
 
 def gone_tests(window: ReviewWindow) -> Iterator[Finding]:
     """Yield tests that ran the night before but are missing now."""
-    before = window.before
-    for run in window.night.runs if before else ():
-        assert before
-        now = {test.test for test in _tests(window.night, run)}
-        then = next((earlier for earlier in before.runs if earlier.name == run.name), None)
-        if then is None or run.state != "done" or not now:
-            continue
-        if gone := [test for test in _tests(before, then) if test.test not in now]:
-            several = len(gone) > 1
-            text = f"{run.name}: {len(gone)} test{'s' * several} of {before.name} {'are' if several else 'is'} gone"
-            details = (named([test.test for test in gone]),)
-            yield _finding(FindingKind.GONE, text, run, gone, details=details)
+    night, before = window.night, window.before
+    for then in before.runs if before else ():
+        run = next((run for run in night.runs if run.name == then.name and run.state == "done"), None)
+        now = {test.test for test in night.tests_of(run)} if run else set()
+        gone = [test for test in before.tests_of(then) if test.test not in now] if before and now else []
+        if run and gone:
+            are = "s" if len(gone) > 1 else ""
+            text = f"{run.name}: {len(gone)} test{are} of {then.night} {'are' if are else 'is'} gone"
+            yield _finding(FindingKind.GONE, text, run, gone, details=(named([test.test for test in gone]),))
 
 
-def _finding(
-    kind: FindingKind,
-    text: str,
-    run: Run,
-    tests: list[Test],
-    *,
-    new: bool = True,
-    fault: str = "",
-    since: str = "",
-    details: tuple[str, ...] = (),
-) -> Finding:
+def _finding(kind: FindingKind, text: str, run: Run, tests: Sequence[Test], **more: Any) -> Finding:
+    """Return a finding on a run; it is new unless `more` contradicts."""
     clock = common(test.clock for test in tests)
-    return Finding(
-        kind, text, board_of(run), run=run.name, clock=clock, since=since, new=new, fault=fault, details=details
-    )
-
-
-def _tests(night: ReviewedNight, run: Run) -> list[Test]:
-    return [test for test in night.tests if test.run == run.id]
+    return Finding(kind, text, board_of(run), run=run.name, clock=clock, **{"new": True} | more)
 
 
 def _problem(run: Run) -> str:
@@ -108,4 +88,4 @@ def _problem(run: Run) -> str:
 
 def _is_broken(night: ReviewedNight, name: str) -> bool | None:
     run = next((run for run in night.runs if run.name == name), None)
-    return None if run is None else run.status not in FINE or not _tests(night, run)
+    return None if run is None else run.status not in FINE or not night.tests_of(run)

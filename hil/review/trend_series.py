@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hil.review.figure_key import FigureKey
+from hil.compare.shifts import MIN_EFFECT
+from hil.review.review_window import FigureKey
 from hil.stats.change import Change, changes
 
 if TYPE_CHECKING:
     from hil.history.rows import StoredFigure
     from hil.review.review_window import ReviewWindow
 
-MINIMUM = 0.05  # share of the old level: smaller changes are ignored
 PERSISTENCE = 3  # nights that a change must hold before it is reported
 MEDIAN = ("p50", "median")
 
@@ -25,7 +25,8 @@ class TrendSeries:
     """One figure over `nights`, oldest first, each with its place in `points`; None where it was not measured.
 
     `level` is the typical magnitude of the series' samples; changes of their spread are weighed against it. `inexact`
-    are nights left out because they lost the exactness that the others have.
+    are nights left out because they lost the exactness that the others have. `min_effect` is the least change that
+    counts, as a share of the old level.
     """
 
     key: FigureKey
@@ -33,6 +34,7 @@ class TrendSeries:
     points: tuple[StoredFigure | None, ...]
     level: float = 0.0
     inexact: tuple[str, ...] = ()
+    min_effect: float = MIN_EFFECT
 
     @functools.cached_property
     def known(self) -> tuple[int, ...]:
@@ -72,7 +74,7 @@ class TrendSeries:
         much.
         """
         floor = max((point.floor or 0.0 for point in self.taken), default=0.0) if self.key.unit == "s" else 0.0
-        return max(floor, MINIMUM * self.level)
+        return max(floor, self.min_effect * self.level)
 
     @functools.cached_property
     def changes(self) -> tuple[Change, ...]:
@@ -84,7 +86,7 @@ class TrendSeries:
         return tuple(
             changes(
                 self.values[:count],
-                min_effect=MINIMUM,
+                min_effect=self.min_effect,
                 persistence=PERSISTENCE,
                 exact=self.exact,
                 least=self.least,
@@ -112,16 +114,20 @@ def trend_series(window: ReviewWindow) -> list[TrendSeries]:
         for key, points in found.items()
         if key.name in MEDIAN
     }
-    return [_series(key, window.names, points, levels.get(key.series, 0.0)) for key, points in found.items()]
+    return [_series(key, window, points, levels.get(key.series, 0.0)) for key, points in found.items()]
 
 
-def _series(key: FigureKey, names: tuple[str, ...], points: Sequence[StoredFigure | None], level: float) -> TrendSeries:
-    """Make a series; where most points are exact, leave out the few that are not."""
+def _series(key: FigureKey, window: ReviewWindow, points: Sequence[StoredFigure | None], level: float) -> TrendSeries:
+    """Make a series; where most points are exact, leave out the few that are not.
+
+    The least change of an exact clock is that of the framework: smaller ones are noted elsewhere, whatever their size.
+    """
+    names = window.names
     exact = [point.exact for point in points if point is not None]
-    if all(exact) or 2 * sum(exact) < len(exact):
-        return TrendSeries(key, names, tuple(points), level)
-    kept = tuple(point if point is not None and point.exact else None for point in points)
+    if 2 * sum(exact) < len(exact):
+        return TrendSeries(key, names, tuple(points), level, min_effect=window.min_effect)
     lost = tuple(name for name, point in zip(names, points, strict=True) if point is not None and not point.exact)
+    kept = tuple(point if point is not None and point.exact else None for point in points)
     return TrendSeries(key, names, kept, level, lost)
 
 
@@ -138,14 +144,12 @@ def pictured(all_series: Sequence[TrendSeries]) -> dict[tuple[str, ...], list[Tr
     by_series: dict[tuple[str, ...], list[TrendSeries]] = {}
     for series in all_series:
         by_series.setdefault(series.key.series, []).append(series)
-    may_change = {id(series) for series in watched(all_series)}
+    may_change = {series.key for series in watched(all_series)}
     found = {}
     for key, figures in by_series.items():
-        main = [figure for figure in figures if figure.bounded] or [
-            figure for figure in figures if figure.key.name in MEDIAN
-        ]
-        main = main or figures[:1]
-        drawn = {id(figure) for figure in main}
-        more = [figure for figure in figures if id(figure) in may_change - drawn and figure.changes]
+        bounded = [figure for figure in figures if figure.bounded]
+        medians = [figure for figure in figures if figure.key.name in MEDIAN]
+        main = bounded or medians or figures[:1]
+        more = [figure for figure in figures if figure not in main and figure.key in may_change and figure.changes]
         found[key] = sorted([*main, *more], key=lambda figure: figure.key.name not in MEDIAN)
     return found

@@ -10,49 +10,21 @@ from pathlib import Path
 from hil.measure.units import shown
 from hil.plots.trend import TrendPoint, trend
 from hil.review import pages
-from hil.review.figure_key import FigureKey
-from hil.review.review_window import ReviewWindow
+from hil.review.review_window import FigureKey, ReviewWindow
 from hil.review.trend_series import PERSISTENCE, TrendSeries
-from hil.stats.change import Change, nights_needed
+from hil.stats.change import nights_needed
 
 DIRECTORY = "trends"
 
 
 @dataclass(frozen=True)
-class TrendRow:
-    """A night in a figure's table."""
-
-    night: str
-    value: str
-    limits: str
-    bound: str
-    outcome: str
-    image: str
-    module: str
-    n: int
-    changed: str
-
-
-@dataclass(frozen=True)
-class Remark:
-    """A sentence about a figure's trend; `change` marks a change of its level."""
-
-    text: str
-    change: bool = False
-
-
-@dataclass(frozen=True)
 class FigureTrend:
-    """One figure over nights. `svg` is empty for a single night."""
+    """One figure over nights: its picture, empty for a single night, its changes, and other remarks, in words."""
 
-    name: str
+    series: TrendSeries
     svg: str
-    remarks: tuple[Remark, ...]
-    rows: tuple[TrendRow, ...]
-
-    @property
-    def changes(self) -> list[Remark]:
-        return [remark for remark in self.remarks if remark.change]
+    changes: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,8 +33,7 @@ class Section:
 
     anchor: str
     title: str
-    test: str
-    clock: str
+    key: FigureKey
     figures: tuple[FigureTrend, ...]
 
     @property
@@ -72,7 +43,7 @@ class Section:
 
 @dataclass(frozen=True)
 class TrendPage:
-    """The page of a quantity."""
+    """The page of a quantity, in the file `name`."""
 
     quantity: str
     name: str
@@ -89,8 +60,8 @@ def file_of(quantity: str) -> str:
     return f"{f'quantity-{name}' if name == 'index' else name}.html"
 
 
-def write(directory: Path, window: ReviewWindow, drawn: dict[tuple[str, ...], list[TrendSeries]]) -> list[Path]:
-    """Write the pages into `directory`, their index first. Raises `InfrastructureError` for disk errors."""
+def write(directory: Path, window: ReviewWindow, drawn: dict[tuple[str, ...], list[TrendSeries]]) -> None:
+    """Write the pages into `directory`, and their index. Raises `InfrastructureError` for disk errors."""
     quantities: dict[str, list[list[TrendSeries]]] = {}
     for figures in drawn.values():
         quantities.setdefault(figures[0].key.quantity, []).append(figures)
@@ -98,8 +69,9 @@ def write(directory: Path, window: ReviewWindow, drawn: dict[tuple[str, ...], li
         TrendPage(quantity, file_of(quantity), tuple(_sections(window, sorted(several, key=_order))))
         for quantity, several in sorted(quantities.items())
     ]
-    index = pages.write(directory / "index.html", "trends.html", window=window, pages=made)
-    return [index, *(pages.write(directory / page.name, "trend.html", window=window, page=page) for page in made)]
+    pages.write(directory / "index.html", "trends.html", window=window, pages=made)
+    for page in made:
+        pages.write(directory / page.name, "trend.html", window=window, page=page)
 
 
 def _order(figures: Sequence[TrendSeries]) -> tuple[str, ...]:
@@ -114,84 +86,53 @@ def _sections(window: ReviewWindow, several: Sequence[Sequence[TrendSeries]]) ->
     for figures, candidates in zip(several, titles, strict=True):
         unique = (title for title, count in zip(candidates, counts, strict=True) if count[title] == 1)
         title = next(unique, candidates[-1])
-        key = figures[0].key
         drawn = tuple(_drawn(window, series, title) for series in figures)
-        yield Section(anchor(key), title, key.test, key.clock, drawn)
+        yield Section(anchor(figures[0].key), title, figures[0].key, drawn)
 
 
 def _titles(key: FigureKey) -> tuple[str, ...]:
     """Return possible titles, from the shortest to one that no other series has."""
     seed = f", seed {key.seed}" if key.seed else ""
     short = f"{key.subject or '(no subject)'} on {key.board}{seed}"
-    return (
-        short,
-        f"{short}, {key.clock}",
-        f"{short}, {key.test}",
-        f"{short}, {key.clock}, {key.unit}, {key.run}, {key.test}",
-    )
+    full = f"{short}, {key.clock}, {key.unit}, {key.run}, {key.test}"
+    return short, f"{short}, {key.clock}", f"{short}, {key.test}", full
 
 
 def _drawn(window: ReviewWindow, series: TrendSeries, title: str) -> FigureTrend:
     key = series.key
     svg = ""
     if len(series.values) > 1:
-        svg = trend(
-            [_point(series, number) for number in range(len(series.values))],
-            series.changes,
-            [(note.night, note.text) for note in window.notes],
-            quantity=key.quantity,
-            subject=title,
-            figure=key.name,
-            unit=key.unit,
-            clock=key.clock,
-        )
-    return FigureTrend(key.name, svg, tuple(_remarks(series)), tuple(_rows(series)))
+        notes = [(note.night, note.text) for note in window.notes]
+        names = {"quantity": key.quantity, "subject": title, "figure": key.name, "unit": key.unit, "clock": key.clock}
+        svg = trend(list(_points(series)), series.changes, notes, **names)
+    return FigureTrend(series, svg, tuple(_changes(series)), tuple(_remarks(series)))
 
 
-def _point(series: TrendSeries, number: int) -> TrendPoint:
-    figure = series.taken[number]
-    limits = figure.lower, figure.upper
-    return TrendPoint(series.night(number), figure.value, *limits, figure.bound, figure.outcome, figure.image_sha256)
+def _points(series: TrendSeries) -> Iterator[TrendPoint]:
+    for number, figure in enumerate(series.taken):
+        known = {name: getattr(figure, name) for name in ("value", "lower", "upper", "bound", "outcome")}
+        yield TrendPoint(series.night(number), image=figure.image_sha256, **known)
 
 
-def _remarks(series: TrendSeries) -> Iterator[Remark]:
-    """Yield the changes in words, or why there are none."""
-    unit, count = series.key.unit, len(series.values)
+def _changes(series: TrendSeries) -> Iterator[str]:
+    """Yield the changes in words."""
+    unit = series.key.unit
     for change in series.changes:
-        sizes = f"{shown(change.old, unit)} -> {shown(change.new, unit)}"
         until = f" to {series.night(change.until)}" if change.kind == "drift" else ""
-        yield Remark(f"{series.night(change.at)}{until}: {change}, {sizes}{_digests(series, change)}", change=True)
+        old, new = series.taken[change.at - 1], series.taken[change.at]
+        digests = [figure.image_sha256[:8] or "(unknown)" for figure in (old, new)]
+        image = f", image {new.image} {' -> '.join(digests)}" if digests[0] != digests[1] else ""
+        sizes = f"{shown(change.old, unit)} -> {shown(change.new, unit)}"
+        yield f"{series.night(change.at)}{until}: {change}, {sizes}{image}"
+
+
+def _remarks(series: TrendSeries) -> Iterator[str]:
+    """Yield why there are no changes, and the nights that are left out."""
+    count = len(series.values)
     least = nights_needed(persistence=PERSISTENCE, exact=series.exact)
     if count < least:
-        yield Remark(f"{count} night{'s' * (count > 1)}; changes are looked for from {least} nights on")
+        yield f"{count} night{'s' * (count > 1)}; changes are looked for from {least} nights on"
     elif not series.changes:
-        yield Remark("no change")
+        yield "no change"
     if series.inexact:
-        yield Remark(f"left out, not exact in that night: {', '.join(series.inexact)}")
-
-
-def _digests(series: TrendSeries, change: Change) -> str:
-    old, new = series.taken[change.at - 1], series.taken[change.at]
-    if old.image_sha256 == new.image_sha256:
-        return ""
-    return f", image {new.image} {old.image_sha256[:8] or '(unknown)'} -> {new.image_sha256[:8] or '(unknown)'}"
-
-
-def _rows(series: TrendSeries) -> Iterator[TrendRow]:
-    """Yield the nights, newest first."""
-    unit = series.key.unit
-    changed = {change.at: str(change) for change in series.changes}
-    for number in range(len(series.values) - 1, -1, -1):
-        figure = series.taken[number]
-        limits = [shown(limit, unit) if limit is not None else "?" for limit in (figure.lower, figure.upper)]
-        yield TrendRow(
-            series.night(number),
-            shown(figure.value, unit),
-            "" if figure.lower == figure.upper else " .. ".join(limits),
-            "" if figure.bound is None else shown(figure.bound, unit),
-            figure.outcome or "",
-            f"{figure.image} {figure.image_sha256[:8]}".strip(),
-            f"{figure.module} {figure.module_sha256[:8]}".strip(),
-            figure.n,
-            changed.get(number, ""),
-        )
+        yield f"left out, not exact in that night: {', '.join(series.inexact)}"

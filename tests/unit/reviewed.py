@@ -75,14 +75,25 @@ class Plan:
             return None
         sha = digest(self.image(night))
         tests = [
-            Test(run.id, f"suites/{suite}/test_{suite}.py::test_{number}[{board}]", suite, board, "", "reference",
-                 "real time", "passed", "", "", 1.0, (), "", sha)
-            for suite in self.suites for number in range(self.tests)
-        ]  # fmt: skip
+            Test(
+                run=run.id,
+                test=name,
+                nodeid=name,
+                suite=suite,
+                board=board,
+                image="reference",
+                clock="real time",
+                outcome="passed",
+                seconds=1.0,
+                image_sha256=sha,
+            )
+            for suite in self.suites
+            for name in (f"suites/{suite}/test_{suite}.py::test_{number}[{board}]" for number in range(self.tests))
+        ]
         records = []
         for quantity, subject, clock in self.measured:
             test = f"suites/realtime/test_response.py::test_{digest(quantity + subject)[:4]}[{board}]"
-            tests.append(replace(tests[0], test=test, suite="realtime"))
+            tests.append(replace(tests[0], test=test, nodeid=test, suite="realtime"))
             samples = sampled(self.level(board, quantity, subject, night), clock, night)
             told = {"board": board, "test": test, "image": f"reference {sha}", "module": f"m.wasm {digest('m')}"}
             told |= {"seed": "1"} if clock.exact else {}
@@ -92,7 +103,7 @@ class Plan:
             records.append(SeriesRecord(series, (CheckResult("max", Amount(self.bound, "s"), outcome, "told"),)))
             if outcome == "fail":
                 cause = f"BoundsNotKept: {quantity} of {subject}: fail: max <= 100 ms"
-                tests[-1] = replace(tests[-1], outcome="failed", fault="image", cause=cause)
+                tests[-1] = replace(tests[-1], outcome="failed", fault="image", cause=cause, error="BoundsNotKept")
         tests = [self.test(night, test) for test in tests]
         return RecordedRun(run, tests, self.boots(night, run.id, board), records)
 

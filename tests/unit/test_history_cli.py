@@ -25,10 +25,11 @@ def file(tmp_path: Path) -> Path:
     with History(path, write=True) as history:
         for number, night in enumerate(("2026-01-01", "", "2026-01-02")):
             run = Run(f"r{number}", night, "job-b", "p", "b", 1e9 + number * 86400, None, 1, "done", {})
-            common = ("s", "b", "", "reference", "real time")
+            common = {"run": run.id, "suite": "s", "board": "b", "clock": "real time", "seconds": 1.0}
+            bad = {"outcome": "failed", "fault": "image", "cause": "two\nlines [bold]", "transcript": "x.raw:1"}
             tests = [
-                Test(run.id, "t.py::x[b]", *common, "passed", "", "", 1.0, (), ""),
-                Test(run.id, "t.py::y[b]", *common, "failed", "image", "two\nlines [bold]", 1.0, (), "x.raw:1"),
+                Test(test="t.py::x[b]", nodeid="t.py::x[b]", outcome="passed", **common),
+                Test(test="t.py::y[b]", nodeid="t.py::y[b]", **bad, **common),
             ]
             history.add(RecordedRun(run, tests, [Boot(run.id, "b", "boot", "", "", "")]))
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from hil.history.journal import Head
 from hil.history.rows import Run, Test
 from hil.history.store import History
 from hil.measure import Clock, Series, results
-from hil.nightly.history_import import HistoryImport
+from hil.nightly.evidence import HistoryImport
 from hil.report.merge import Part, merge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +94,10 @@ def test_a_run_is_in_the_history_at_its_end(tmp_path: Path) -> None:
         assert run.ended is not None
         assert run.ended > run.began
         assert "--hil-repeat 2" in run.facts["command"]
+        assert run.facts["framework"].startswith(version("wasm-hil"))
+        assert (
+            run.facts["source tiny/test_t.py"] == hashlib.sha256((tmp_path / "tiny/test_t.py").read_bytes()).hexdigest()
+        )
         tests = history.tests([run])
         assert [(test.test, test.suite, test.outcome, test.fault) for test in tests[::2]] == [
             ("tiny/test_t.py::test_good", "tiny", "passed", ""),
@@ -99,7 +105,7 @@ def test_a_run_is_in_the_history_at_its_end(tmp_path: Path) -> None:
             ("tiny/test_t.py::test_skipped", "tiny", "skipped", ""),
         ], "a repetition is the same test"
         assert tests[2].nodeid == "tiny/test_t.py::test_bad[1]"
-        assert tests[2].cause == "AssertionError: assert 1 == 2"
+        assert (tests[2].cause, tests[2].error) == ("AssertionError: assert 1 == 2", "AssertionError")
         assert [record.series.subject for record in history.series(run)] == ["x.wasm", "x.wasm"]
     (kept,) = (tmp_path / "reports" / "transcripts").glob("*/journal.jsonl")
     with History(tmp_path / "deep" / "h.sqlite", write=True) as history:

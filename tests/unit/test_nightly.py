@@ -23,22 +23,25 @@ from hil.errors import ORIGINS, ConfigurationError, InfrastructureError
 from hil.history import journal
 from hil.history.journal import Account
 from hil.history.journal import Tested as Ran
-from hil.nightly import night, plan, report, state, summary
-from hil.nightly.history_import import HistoryImport
+from hil.history.rows import Run
+from hil.nightly import evidence, night, plan, state, summary
+from hil.nightly.evidence import HistoryImport
 from hil.nightly.night import NightResult, run_night
 from hil.nightly.outcome import Failure, RunOutcome, run_outcome, status
 from hil.nightly.retention import GIB, remove_old_nights
-from hil.nightly.review import NightReview
 from hil.nightly.scheduler import Scheduler
 from hil.nightly.state import DirectoryInUse, Night, NightState, RunState, Try
 from hil.nightly.tries import exit_reason, retry_reason
 from hil.report.build import Built
+from hil.review.console_pages import NightPages
 from hil.review.finding import Finding, FindingKind
+from hil.review.overview import Review
+from hil.review.review_window import ReviewedNight, ReviewWindow
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "nightly"
 # without the report, whose Node.js takes seconds
-NO_REPORT = "import hil.nightly.report as r; r.build = lambda parts, output, **_: r.Built(output, len(parts), ())"
+NO_REPORT = "from hil.report.build import Built; import hil.nightly.evidence as r; r.build = lambda parts, output, **_: Built(output, len(parts), ())"
 HIL = [sys.executable, "-c", f"{NO_REPORT}; from hil.cli import main; main()"]
 LONG = 60.0  # seconds: beyond any run here
 MINIMAL = '[[job]]\nname = "a"\nsuites = ["smoke"]\nboards = ["qemu-reference"]\n'
@@ -76,7 +79,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(report, "build", lambda parts, output, **_: Built(output, len(parts), ()))
+    monkeypatch.setattr(evidence, "build", lambda parts, output, **_: Built(output, len(parts), ()))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # labgrid's and hypothesis's take seconds
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p hil.plugin -p allure_pytest.plugin -p xdist")
     return Bench(tmp_path)
@@ -168,9 +171,15 @@ def test_a_suite_below_brackets_is_named_from_beside_it(tmp_path: Path) -> None:
     assert (run.start, run.arguments[0], run.problems) == (suite.parent, "suite::test_a[1]", ())
 
 
-def test_the_example_is_a_plan() -> None:
+def test_the_example_is_a_plan_of_all_tests_and_suites() -> None:
     loaded = plan.load(DOCS / "plan.toml")
-    assert [run.problems for run in loaded.runs] == [(), (), ()]
+    assert {run.problems for run in loaded.runs} == {()}
+    directories = {
+        path.parent.relative_to(ROOT) for top in ("tests", "suites") for path in ROOT.glob(f"{top}/*/test_*.py")
+    }
+    named = [Path(argument) for run in loaded.runs for argument in run.arguments if Path(argument).is_dir()]
+    assert sorted(path.relative_to(ROOT) for path in named) == sorted(directories)
+    assert not any("-m" in run.arguments for run in loaded.runs), "slow tests are run, too"
 
 
 # journals
@@ -378,7 +387,14 @@ def test_the_current_night_stays_however_old_it_is(tmp_path: Path) -> None:
 
 def of(account: Account = GOOD, *failures: Failure, name: str = "r", how: Any = "done", **more: Any) -> RunOutcome:
     tries = [Try(began=0, seconds=9, status=0)]
-    return RunOutcome(RunState(name=name, job=name, board="b", state=how, tries=tries), account, None, failures, **more)
+    return RunOutcome(RunState(name=name, job=name, board="b", state=how, tries=tries), account, failures, **more)
+
+
+def reviewed(night: Night, verdict: str, findings: Sequence[Finding], *runs: str) -> Review:
+    """The review of a night of these runs, after another night."""
+    made = [Run(name, night.name, name, "p", "b", 0.0, 1.0, 0, "done", {}) for name in runs]
+    window = ReviewWindow("p", (ReviewedNight("2026-11-23"), ReviewedNight(night.name, tuple(made))))
+    return Review(window, tuple(findings), verdict, night.path / "overview.html", NightPages(night.path))
 
 
 def failure(origin: str, **more: Any) -> Failure:
@@ -407,7 +423,7 @@ def test_a_summary_is_one_screen_whatever_happened(tmp_path: Path) -> None:
     outcomes = [of(GOOD, name=f"good{n}") for n in range(20)]
     outcomes += [of(Account(many), *failures, name=f"bad{n}", retries=("it died",)) for n in range(20)]
     found = tuple(Finding(FindingKind.FAILURE, f"finding {n} " + "long " * 99, details=("more",)) for n in range(50))
-    review = NightReview("worse", "2026-11-23", found, frozenset(outcome.state.name for outcome in outcomes))
+    review = reviewed(one, "worse", found, *(outcome.state.name for outcome in outcomes))
     text = summary.summary(one, outcomes, review, [f"note {n}" for n in range(99)])
     lines = text.splitlines()
     assert len(lines) <= 40
@@ -425,10 +441,10 @@ def test_failures_of_tests_are_those_of_the_review_or_else_of_the_journal(tmp_pa
     one = made(tmp_path, "2026-11-24", runs=[RunState(name="r", job="r", board="b", state="done")])
     inside = Failure("r", "image", "dark", "t", f"{one.path}/r/try-1/transcripts/a.raw:7")
     outcomes = [of(GOOD, Failure("r", "infrastructure", "it died"), inside)]
-    text = summary.summary(one, outcomes, NightReview(), [])
-    assert "- **image** r: t: dark; r/try-1/transcripts/a.raw:7" in text
+    text = summary.summary(one, outcomes, None, [])
+    assert "- **image** r: t: dark; transcript r/try-1/transcripts/a.raw, line 7" in text
     findings = (Finding(FindingKind.KILLED, "r was cut short"), Finding(FindingKind.STILL, "r: t: dark", fault="image"))
-    text = summary.summary(one, outcomes, NightReview("worse", "", findings, frozenset({"r"})), [])
+    text = summary.summary(one, outcomes, reviewed(one, "worse", findings, "r"), [])
     assert text.count("dark") == 1
     assert "- **still failing** (image) r: t: dark" in text
     assert "- **infrastructure** r: it died" in text
@@ -457,7 +473,7 @@ def test_a_message_that_is_no_text_ends_no_night(tmp_path: Path) -> None:
     run.why = cause
     today.save()
     (again,) = state.nights(tmp_path)
-    text = summary.summary(again, [run_outcome(again, again.state.runs[0])], NightReview(), [cause])
+    text = summary.summary(again, [run_outcome(again, again.state.runs[0])], None, [cause])
     state.write(today.path / "summary.md", text)
     assert "humidity \\xb0 \\ud83d \\x00 \\x1b[2J" in (today.path / "summary.md").read_text("utf-8")
 
@@ -478,7 +494,7 @@ def test_a_good_night(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Path:
         raise ConfigurationError("Node.js is not installed")
 
-    monkeypatch.setattr(report, "build", fail)
+    monkeypatch.setattr(evidence, "build", fail)
     monkeypatch.setenv("LG_COORDINATOR", "lab:1234")
     bench.suite("def test_a(): assert os.environ['LG_COORDINATOR'] == 'lab:1234'\ndef test_b(): pytest.skip('no')\n")
     bench.write(job="workers = 2")

@@ -180,7 +180,7 @@ def test_a_board_that_nobody_could_have_is_dead_without_a_boot(tmp_path: Path) -
         test=failing("[one]", [2], "infrastructure", "InfrastructureError: no place is free"),
     )
     (one,) = found(tmp_path, plan)
-    assert (one.kind, one.board, one.details) == (FindingKind.DEAD, "one", ("InfrastructureError: no place is free",))
+    assert (one.kind, one.board, one.details[0]) == (FindingKind.DEAD, "one", "InfrastructureError: no place is free")
 
 
 def test_a_board_whose_options_are_wrong_is_not_dead(tmp_path: Path) -> None:

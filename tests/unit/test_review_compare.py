@@ -130,7 +130,7 @@ def test_nights_whose_samples_are_gone_are_told(tmp_path: Path) -> None:
     ("other", "why"),
     [
         (series([1.0], VIRTUAL), "guest counter and virtual time"),
-        (series([1.0], Clock("guest counter", 1e-9, exact=True)), "only B"),
+        (series([1.0], Clock("guest counter", 1e-9, exact=True)), "only the second"),
         (series([1.0], unit="B"), "'s' and 'B'"),
     ],
 )

@@ -91,8 +91,9 @@ def test_a_noisy_figure_s_step_is_told_after_some_nights_once_as_new(tmp_path: P
         for night in range(20, 28):
             seen = ReviewWindow.of(store, plan.name(night))
             told.append([(one.kind, one.new) for one in findings(seen, trend_series(seen))])
-    assert told[0] == told[1] == []  # no night alone says anything
-    named = [one for one in told if one]
+    assert told[0] == [(FindingKind.SHIFT, True)]  # beside the night before
+    assert told[1] == []  # two nights of a new level say nothing
+    named = [one for one in told[2:] if one]
     assert named[0] == [(FindingKind.STEP, True)]
     assert named[1:] == [[(FindingKind.STEP, False)]] * (len(named) - 1)
     assert len(named) >= 5
@@ -154,14 +155,49 @@ def test_a_tightened_bound_is_not_the_image_s_fault(tmp_path: Path) -> None:
     assert one.fault == "image", "the value of the night before keeps the new bound"
 
 
-def test_a_new_failure_names_what_changed_since_it_passed(tmp_path: Path) -> None:
-    def run(night: int, one: Run) -> Run:
-        return replace(one, host="old" if night < 2 else "new", facts={"framework": f"1.{night}"})
+SMOKE, REALTIME = "source suites/smoke/test_smoke.py", "source suites/realtime/test_response.py"
 
-    plan = measured(nights=3, test=failing("test_smoke.py", [2]), run=run, image=lambda night: "ab"[night // 2])
-    (one,) = found(tmp_path, plan)
-    (changed,) = (text for text in one.details if "2026-01-02" in text)
-    for fact in ("host old -> new", "framework 1.1 -> 1.2", f"{digest('a')[:8]} -> {digest('b')[:8]}"):
-        assert fact in changed
-    (same,) = found(tmp_path / "same", measured(nights=3, test=failing("test_smoke.py", [2])))
-    assert "2026-01-02: image" in same.details[0]
+
+def changing(what: str, **more: Any) -> Plan:
+    """Three nights of failures in the last one, since when one thing is different."""
+
+    def run(night: int, one: Run) -> Run:
+        new = {name: digest(f"{name} {night // 2 if name == what else 0}") for name in ("framework", "test", "host")}
+        facts = {"framework": f"1.0, commit {new['framework']}", SMOKE: new["test"], REALTIME: new["test"]}
+        return replace(one, host=f"host-{new['host'][:4]}", facts=facts)
+
+    return measured(nights=3, run=run, image=lambda night: f"image {night // 2 if what == 'image' else 0}", **more)
+
+
+CHANGED = {
+    "image": ["image reference", digest("image 0")[:8], digest("image 1")[:8]],
+    "test": ["test suites/", digest("test 0")[:8], digest("test 1")[:8]],
+    "framework": ["framework 1.0, commit", digest("framework 0")[:8], digest("framework 1")[:8]],
+    "host": ["host host-", digest("host 0")[:4], digest("host 1")[:4]],
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"test": failing("test_smoke.py", [2])},
+        {"test": failing("test_smoke.py", [2], "infrastructure")},
+        {"measured": EXACT, "level": levels((0, 1), (2, 20))},
+        {"measured": EXACT, "level": levels((0, 1), (2, 1.5))},
+        {"measured": NOISY, "level": levels((0, 1), (2, 1.5))},
+    ],
+    ids=["failure", "test bed", "bound", "step", "shift"],
+)
+def test_a_finding_names_the_one_thing_that_changed_since_the_night_before(
+    tmp_path: Path, what: str, more: dict[str, Any]
+) -> None:
+    (one,) = found(tmp_path, changing(what, **more))
+    (changed,) = (text for text in one.details if text.startswith("changed from 2026-01-02 to 2026-01-03: "))
+    assert all(datum in changed for datum in CHANGED[what])
+    assert not any(other in changed for name, data in CHANGED.items() if name != what for other in data[1:])
+
+
+def test_a_failure_without_any_change_names_what_is_the_same(tmp_path: Path) -> None:
+    (one,) = found(tmp_path, changing("", test=failing("test_smoke.py", [2])))
+    assert one.details == ("unchanged since 2026-01-02: image, test, host, framework",)

@@ -87,7 +87,8 @@ def test_a_bound_of_nothing_is_used_up_or_broken() -> None:
             *("r", "a.py::t", "one", "misses", "x", "1", "virtual time", True, None, "i", "", "m", "", ""),
             *(10, "deadline misses", value, None, None, 0.0, "pass", "realtime"),
         )
-        test = Test("r", "a.py::t", "realtime", "one", "", "i", "virtual", "passed", "", "", 1.0, (), "")
+        names = {"run": "r", "test": "a.py::t", "nodeid": "a.py::t", "suite": "realtime", "board": "one"}
+        test = Test(**names, clock="virtual", outcome="passed")
         (cell,) = matrix(ReviewWindow("p", (ReviewedNight("n", (run,), (test,), (), (figure,)),))).cells
         assert cell.margin == margin
         assert cell.near
