@@ -73,7 +73,7 @@ def shifts(
         changes = _changes(window, main, len(main.taken) - 1)
         yield _finding(
             FindingKind.SHIFT,
-            f"{board}: {main.key.quantity} of {main.key.subject}, {text} since {changes.then}",
+            f"{board}: {main.key.quantity} of {main.key.subject}, {text} since {window.night.name}",
             window,
             [series.key for _, series, _ in several],
             since=window.night.name,

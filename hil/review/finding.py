@@ -67,7 +67,7 @@ class Finding:
     def context(self) -> str:
         """Failure origin and clock, and night, run and test as far as the text does not name them."""
         values = {"failure origin": self.fault, "clock": self.clock}
-        names = {"since": self.since, "run": self.run, "test": self.test}
+        names = {"since": "" if self.new else self.since, "run": self.run, "test": self.test}
         values |= {name: value for name, value in names.items() if value not in self.text}
         return "; ".join(f"{name}: {value}" for name, value in values.items() if value)
 
@@ -117,8 +117,8 @@ def others_named(tests: Sequence[Test]) -> tuple[str, ...]:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """Return a change as in `+21.8 %`."""
-    return f"{100 * share:+.{digits}f} %"
+    """Return a change, as a share, as in `+21.8 %`; one that doubles the value or more as in `20 times`."""
+    return f"{1 + share:.3g} times" if share >= 1 else f"{100 * share:+.{digits}f} %"
 
 
 def since_text(window: ReviewWindow, begin: int) -> str:

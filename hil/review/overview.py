@@ -10,7 +10,7 @@ from urllib.parse import quote
 from hil.review import pages, trends
 from hil.review.board_findings import boards_up
 from hil.review.console_pages import NightPages, PageLink
-from hil.review.finding import Finding, short
+from hil.review.finding import Finding, FindingKind, short
 from hil.review.findings import findings, verdict
 from hil.review.matrix import SIGNS, matrix
 from hil.review.review_window import ReviewedNight, ReviewWindow
@@ -78,6 +78,7 @@ def _write(made: Review, drawn: dict[tuple[str, ...], list[TrendSeries]]) -> Non
         matrix=table,
         troubled=[cell for cell in table.cells if cell.tests],
         most=TESTS,
+        dead={finding.board for finding in made.findings if finding.kind is FindingKind.DEAD},
         began=min(run.began for run in night.runs),
         ended=max(run.ended or run.began for run in night.runs),
         seconds=seconds,

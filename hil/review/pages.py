@@ -35,7 +35,11 @@ def _environment() -> Environment:
     made = environment("hil.review")
     made.globals["colours"] = COLOURS
     made.filters["day"] = lambda at: time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
-    made.filters |= {"lasted": lasted, "shown": shown}
+    made.filters |= {
+        "lasted": lasted,
+        "shown": shown,
+        "arrows": lambda text: text.replace(" -> ", " \N{RIGHTWARDS ARROW} "),
+    }
     return made
 
 
