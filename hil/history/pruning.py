@@ -64,20 +64,12 @@ def _older(database: Database, nights: Sequence[str], keep: int) -> list[str]:
 
 
 def _remove(database: Database, removed: Sequence[str], stripped: Sequence[str], nights: Sequence[str]) -> None:
-    def delete(table: str, column: str, names: Sequence[str]) -> None:
-        database.connection.execute(f"DELETE FROM {table} WHERE {column} {IN_LIST}", [json_list(names)])
-
-    def delete_of_series(table: str, runs: Sequence[str]) -> None:
-        of_runs = f"SELECT id FROM series WHERE run {IN_LIST}"
-        database.connection.execute(f"DELETE FROM {table} WHERE series IN ({of_runs})", [json_list(runs)])
-
-    delete_of_series("samples", [*removed, *stripped])
-    for table in ("checks", "figures"):
-        delete_of_series(table, removed)
-    for table in ("series", "boots", "tests"):
-        delete(table, "run", removed)
-    delete("runs", "id", removed)
-    delete("notes", "night", nights)
+    """Remove runs, with all that refers to them, the samples of other runs, and the notes on nights."""
+    execute = database.connection.execute
+    of_runs = f"SELECT id FROM series WHERE run {IN_LIST}"
+    execute(f"DELETE FROM samples WHERE series IN ({of_runs})", [json_list(stripped)])
+    execute(f"DELETE FROM runs WHERE id {IN_LIST}", [json_list(removed)])
+    execute(f"DELETE FROM notes WHERE night {IN_LIST}", [json_list(nights)])
     now = time.time()
     for run in removed:
         database.insert("pruned", {"id": run, "at": now})

@@ -24,7 +24,7 @@ T = TypeVar("T")
 NAME = "history.sqlite"
 
 
-class History:
+class History(Database):
     """The history at `path`; with `write` it is created where it is missing. A context manager.
 
     A broken row, as after a disk error, is left out of what is read; `left_out` lists these rows with the reason.
@@ -33,18 +33,14 @@ class History:
     """
 
     def __init__(self, path: Path, *, write: bool = False) -> None:
-        self.path = Path(path)
-        self._database = Database(self.path, write=write)
         self._left_out: dict[str, None] = {}
+        super().__init__(Path(path), write=write)
 
     def __enter__(self) -> History:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        self._database.close()
 
     @property
     def left_out(self) -> list[str]:
@@ -56,15 +52,11 @@ class History:
         Of a run that was repeated in its night the last try. With `last_nights` runs outside of nights are left out.
         """
         query = "SELECT * FROM v_runs WHERE coalesce(night = ?, 1) ORDER BY began, id"
-        runs = self._parsed("run", rows.run_of, self._database.rows(query, [night]), "id")
+        runs = self._parsed("run", rows.run_of, self.rows(query, [night]), "id")
         if last_nights is None:
             return runs
         last = self.nights()[-last_nights:] if last_nights > 0 else []
         return [run for run in runs if run.night in last]
-
-    def nights(self) -> list[str]:
-        """Return the names of the nights, oldest first."""
-        return self._database.nights()
 
     def tests(self, runs: Sequence[Run]) -> list[Test]:
         """Return the tests of `runs`, in the order of the runs and in the order in which they ran."""
@@ -87,20 +79,20 @@ class History:
         """Return the series of a run as they were recorded, except those whose samples were pruned."""
         checks: dict[int, list[sqlite3.Row]] = {}
         query = "SELECT c.* FROM checks AS c JOIN series AS s ON s.id = c.series WHERE s.run = ? ORDER BY c.number"
-        for row in self._database.rows(query, [run.id]):
+        for row in self.rows(query, [run.id]):
             checks.setdefault(row["series"], []).append(row)
         query = "SELECT * FROM series JOIN samples ON series = id WHERE run = ? ORDER BY number"
-        found = self._database.rows(query, [run.id])
+        found = self.rows(query, [run.id])
         return self._parsed("series", lambda row: rows.record_of(row, checks.get(row["id"], [])), found, "subject")
 
     def notes(self) -> list[Note]:
         """Return the notes on nights, oldest first."""
-        return [Note(*row) for row in self._database.rows("SELECT at, night, text FROM notes ORDER BY at, id")]
+        return [Note(*row) for row in self.rows("SELECT at, night, text FROM notes ORDER BY at, id")]
 
     def has(self, run: str) -> bool:
         """Return whether the run with that id was added, also where it was pruned since."""
         query = "SELECT 1 FROM runs WHERE id = ?1 UNION ALL SELECT 1 FROM pruned WHERE id = ?1"
-        return bool(self._database.rows(query, [run]))
+        return bool(self.rows(query, [run]))
 
     def add(self, recorded: RecordedRun) -> bool:
         """Add a whole run or nothing. Return False where it was added before. Waits for other writers."""
@@ -110,7 +102,7 @@ class History:
             return False
         # computed before the lock, so that nobody has to wait for it
         series = [(rows.packed(record), *stored_figures(record)) for record in recorded.records]
-        with self._database.transaction():
+        with self.transaction():
             if self.has(recorded.run.id):
                 return False
             self._insert(recorded, series)
@@ -118,7 +110,7 @@ class History:
 
     def _insert(self, recorded: RecordedRun, series: Sequence[Sequence[Mapping[str, Any]]]) -> None:
         """Insert the rows of a run, within a transaction. `series` are the samples and figures of its records."""
-        run, insert = recorded.run.id, self._database.insert
+        run, insert = recorded.run.id, self.insert
         insert("runs", rows.of_run(recorded.run))
         for number, test in enumerate(recorded.tests):
             insert("tests", rows.of_test(test) | {"run": run, "number": number})
@@ -140,15 +132,15 @@ class History:
         if night not in nights:
             known = ", ".join(nights[-5:]) or "none"
             raise ConfigurationError(f"there is no night {night!r} in {self.path}", hint=f"the last ones are: {known}")
-        with self._database.transaction():
-            self._database.insert("notes", {"at": time.time(), "night": night, "text": text})
+        with self.transaction():
+            self.insert("notes", {"at": time.time(), "night": night, "text": text})
 
     def prune(self, nights: int, samples: int | None = None, *, dry: bool = False) -> Pruned:
         """Remove all but the newest `nights`, and the samples of all but the newest `samples` (default: `nights`).
 
         Removed runs are not added again. With `dry` nothing is removed.
         """
-        return pruning.prune(self._database, nights, nights if samples is None else samples, dry=dry)
+        return pruning.prune(self, nights, nights if samples is None else samples, dry=dry)
 
     def _parsed(self, kind: str, parse: Callable[[sqlite3.Row], T], found: Sequence[sqlite3.Row], name: str) -> list[T]:
         """Parse rows; leave out the broken ones, listed by `kind` and by their column `name`."""
@@ -163,4 +155,4 @@ class History:
     def _of(self, runs: Sequence[Run], query: str, table: str, order: str) -> list[sqlite3.Row]:
         """Return the rows of any number of runs, in the order of the runs."""
         joined = f"JOIN json_each(?) AS j ON j.value = {table}.run ORDER BY j.key, {order}"
-        return self._database.rows(f"{query} {joined}", [json_list([run.id for run in runs])])
+        return self.rows(f"{query} {joined}", [json_list([run.id for run in runs])])

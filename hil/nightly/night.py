@@ -55,7 +55,7 @@ def run_night(path: Path, root: Path = state.DIRECTORY, *, resume: bool | None =
 
 def _prepare(loaded: LoadedPlan, root: Path, resume: bool | None, log: Log) -> NightResult:
     night = None if resume is False else state.to_resume(root, loaded, time.time(), required=bool(resume))
-    notes = remove_old_nights(root, loaded.plan.keep, night.name if night else "").lines()
+    notes = remove_old_nights(root, loaded.plan.keep, night.name if night else "")
     with disk(root, LEAST_FREE, "--directory"):
         return _run(loaded, root, night, notes, log)
 
@@ -80,7 +80,7 @@ def _run(loaded: LoadedPlan, root: Path, night: Night | None, notes: list[str], 
     report_note = evidence.make_report(night)  # first: the overview links to it
     review, review_notes = evidence.make_review(history.store, night)
     notes = [*review_notes, report_note, *history.notes, *notes]
-    notes += remove_old_nights(root, loaded.plan.keep, night.name).lines()
+    notes += remove_old_nights(root, loaded.plan.keep, night.name)
     text = summary.summary(night, outcomes, review, notes)
     state.write(night.path / state.SUMMARY, text)
     night.save()

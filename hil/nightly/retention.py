@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import InfrastructureError
@@ -17,38 +16,17 @@ GIB = 1 << 30
 REMOVING = ".removing-"  # prefix of a night's directory while it is removed
 
 
-@dataclass(frozen=True)
-class Retained:
-    """The removed nights as (name, bytes), the number and `size` of those that stay, and the size `limit`, in bytes."""
-
-    removed: tuple[tuple[str, int], ...]
-    nights: int
-    size: int
-    limit: int
-
-    def lines(self) -> list[str]:
-        """Return lines for the summary; none where nothing was removed and the limits are kept."""
-        lines = []
-        if self.removed:
-            names = ", ".join(name for name, _ in self.removed[:4]) + ", ..." * (len(self.removed) > 4)
-            freed = sum(size for _, size in self.removed)
-            lines.append(f"removed {counted(len(self.removed), 'night')}, {_gib(freed)}, to keep the limits: {names}")
-        if self.size > self.limit:
-            nights = counted(self.nights, "night")
-            lines.append(f"{nights} that must stay take {_gib(self.size)}, the limit is {_gib(self.limit)}")
-        return lines
-
-
-def remove_old_nights(root: Path, limits: RetentionLimits, current: str) -> Retained:
+def remove_old_nights(root: Path, limits: RetentionLimits, current: str) -> list[str]:
     """Remove the oldest nights in `root` until the limits are kept; never `current` nor the newest ones.
 
-    Raises `InfrastructureError` where a night cannot be removed.
+    Return lines for the summary; none where nothing was removed and the limits are kept. Raises `InfrastructureError`
+    where a night cannot be removed.
     """
     _finish(root)
     found = directories(root)
     sizes = {path: size_of(path) for path in found}
     spared = {*found[-limits.newest :], root / current}
-    removed: list[tuple[str, int]] = []
+    removed: dict[str, int] = {}
     for path in found:
         if len(sizes) <= limits.nights and sum(sizes.values()) <= limits.gib * GIB:
             break
@@ -58,9 +36,17 @@ def remove_old_nights(root: Path, limits: RetentionLimits, current: str) -> Reta
             path.rename(root / f"{REMOVING}{path.name}")
         except OSError as error:
             raise InfrastructureError(f"cannot remove the night {path}: {error.strerror}") from error
-        removed.append((path.name, sizes.pop(path)))
+        removed[path.name] = sizes.pop(path)
     _finish(root)
-    return Retained(tuple(removed), len(sizes), sum(sizes.values()), int(limits.gib * GIB))
+    lines, size = [], sum(sizes.values())
+    if removed:
+        names = ", ".join(list(removed)[:4]) + ", ..." * (len(removed) > 4)
+        freed = f"{counted(len(removed), 'night')}, {_gib(sum(removed.values()))}"
+        lines.append(f"removed {freed}, to keep the limits: {names}")
+    if size > limits.gib * GIB:
+        nights = counted(len(sizes), "night")
+        lines.append(f"{nights} that must stay take {_gib(size)}, the limit is {_gib(limits.gib * GIB)}")
+    return lines
 
 
 def _finish(root: Path) -> None:
@@ -83,5 +69,5 @@ def size_of(path: Path) -> int:
     return sum(seen.values())
 
 
-def _gib(size: int) -> str:
+def _gib(size: float) -> str:
     return f"{size / GIB:.3g} GiB"

@@ -17,9 +17,9 @@ from hil.history import journal
 from hil.history.journal import Account
 from hil.host.processes import signal_group, tied
 from hil.nightly.evidence import HistoryImport
+from hil.nightly.outcome import OUTPUT, result_line, retry_reason
 from hil.nightly.plan import LoadedPlan, PlannedRun
 from hil.nightly.state import Night, RunState, Try
-from hil.nightly.tries import OUTPUT, result_line, retry_reason
 
 # seconds that a run has to end after each signal
 SIGINT_LIMIT = 30.0  # it closes its boards and writes its results

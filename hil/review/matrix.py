@@ -50,10 +50,6 @@ class Cell:
         return ", ".join(f"{self.counts[name]} {name}" for name in ORDER if self.counts[name]) or "nothing run"
 
     @property
-    def sign(self) -> str:
-        return SIGNS[self.state]
-
-    @property
     def strip_text(self) -> str:
         """The strip in words."""
         counts = Counter(state or "nothing run" for _, state in self.strip)
@@ -69,9 +65,7 @@ class Cell:
     @property
     def margin_text(self) -> str:
         """The margin in words."""
-        if self.nearest is None:
-            return ""
-        return margin(self.nearest.value, self.nearest.bound or 0.0)
+        return margin(self.nearest.value, self.nearest.bound or 0.0) if self.nearest else ""
 
     @property
     def worst(self) -> str:
@@ -86,21 +80,8 @@ class Cell:
         return self.margin is not None and self.margin <= 1 - NEAR + 1e-9
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """Cells by board and suite; None where neither this night nor the one before has tests."""
-
-    boards: tuple[str, ...]
-    suites: tuple[str, ...]
-    rows: tuple[tuple[Cell | None, ...], ...]
-
-    @property
-    def cells(self) -> list[Cell]:
-        return [cell for row in self.rows for cell in row if cell]
-
-
-def matrix(window: ReviewWindow) -> Matrix:
-    """Return the matrix of the window's last night."""
+def matrix(window: ReviewWindow) -> dict[str, dict[str, Cell | None]]:
+    """Return the cells of the window's last night by board and suite; None where nothing ran, the night before too."""
     nights = window.nights[-STRIP:]
     by_night = [_tests(night) for night in nights]
     now, then = by_night[-1], by_night[-2] if window.before else {}
@@ -131,8 +112,11 @@ def matrix(window: ReviewWindow) -> Matrix:
             tests=tuple(test for test in tests if test.outcome in ("failed", "not run")),
         )
 
-    rows = tuple(tuple(cell(board, suite) for suite in suites) for board in boards)
-    return Matrix(tuple(boards), tuple(suites), rows)
+    return {board: {suite: cell(board, suite) for suite in suites} for board in boards}
+
+
+def cells(table: dict[str, dict[str, Cell | None]]) -> list[Cell]:
+    return [cell for row in table.values() for cell in row.values() if cell]
 
 
 def _tests(night: ReviewedNight) -> dict[tuple[str, str], list[Test]]:

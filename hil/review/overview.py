@@ -12,7 +12,7 @@ from hil.review.board_findings import boards_up
 from hil.review.console_pages import NightPages, PageLink
 from hil.review.finding import Finding, FindingKind, short
 from hil.review.findings import findings, verdict
-from hil.review.matrix import SIGNS, matrix
+from hil.review.matrix import SIGNS, cells, matrix
 from hil.review.review_window import ReviewedNight, ReviewWindow
 from hil.review.trend_series import TrendSeries, pictured, trend_series
 
@@ -65,7 +65,7 @@ def review(window: ReviewWindow, directory: Path) -> Review:
 def _write(made: Review, drawn: dict[tuple[str, ...], list[TrendSeries]]) -> None:
     window, night, directory = made.window, made.window.night, made.overview.parent
     table = matrix(window)
-    seconds = dict.fromkeys(table.boards, 0.0)
+    seconds = dict.fromkeys(table, 0.0)
     for test in night.tests:
         seconds[night.board(test)] += test.seconds
     pages.write(
@@ -76,7 +76,7 @@ def _write(made: Review, drawn: dict[tuple[str, ...], list[TrendSeries]]) -> Non
         verdict=made.verdict,
         findings=[(finding, _links(made, drawn, finding)) for finding in made.findings],
         matrix=table,
-        troubled=[cell for cell in table.cells if cell.tests],
+        troubled=[cell for cell in cells(table) if cell.tests],
         most=TESTS,
         dead={finding.board for finding in made.findings if finding.kind is FindingKind.DEAD},
         began=min(run.began for run in night.runs),

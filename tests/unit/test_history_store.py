@@ -75,7 +75,7 @@ def history(tmp_path: Path) -> Iterator[History]:
 
 
 def rows(history: History, query: str) -> list[tuple[Any, ...]]:
-    return list(map(tuple, history._database.rows(query)))
+    return list(map(tuple, history.rows(query)))
 
 
 def fill(history: History, nights: int, **more: Any) -> None:
@@ -249,7 +249,7 @@ with History(Path("{path}"), write=True) as history:
         one = "{name}%03d" % number
         taken = RecordedRun(run(one), [result(one)] * 50)
         if {halt} == number:
-            with history._database.transaction():
+            with history.transaction():
                 history._insert(taken, [])
                 print("in it", flush=True)
                 sys.stdin.read()
@@ -294,7 +294,7 @@ def test_writers_wait_for_each_other_and_one_that_is_killed_leaves_nothing(tmp_p
 def test_a_history_in_use_for_too_long_is_an_error(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "PATIENCE", 0.2)
     with (
-        history._database.transaction(),
+        history.transaction(),
         History(history.path, write=True) as other,
         pytest.raises(InfrastructureError, match=r"0\.2 s") as raised,
     ):

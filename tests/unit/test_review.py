@@ -13,7 +13,7 @@ from reviewed import REAL, VIRTUAL, Plan, digest, history
 from hil.history.rows import Boot, Run, Test
 from hil.review.finding import FindingKind
 from hil.review.findings import findings, verdict
-from hil.review.matrix import matrix
+from hil.review.matrix import cells, matrix
 from hil.review.review_window import ReviewWindow
 from hil.review.trend_series import trend_series
 
@@ -243,4 +243,4 @@ def test_a_repeated_test_fails_when_one_repetition_does(tmp_path: Path) -> None:
     plan.make = lambda: made  # type: ignore[method-assign]
     (still,) = found(tmp_path, plan)
     assert (still.kind, still.since) == (FindingKind.STILL, "2026-01-03")
-    assert {cell.changed for cell in matrix(window(tmp_path / "again", plan)).cells} == {""}
+    assert {cell.changed for cell in cells(matrix(window(tmp_path / "again", plan)))} == {""}

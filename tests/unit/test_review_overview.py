@@ -21,6 +21,7 @@ from hil.history.rows import Run, StoredFigure, Test
 from hil.review import pages, trends
 from hil.review.finding import FindingKind
 from hil.review.matrix import Cell, matrix
+from hil.review.matrix import cells as cells_of
 from hil.review.overview import review
 from hil.review.review_window import ReviewedNight, ReviewWindow, streak
 
@@ -65,7 +66,7 @@ def test_where_a_streak_begins(flags: list[bool | None], begin: int) -> None:
 
 
 def cells(tmp_path: Path, plan: Plan) -> list[Cell]:
-    return matrix(window(tmp_path, plan)).cells
+    return cells_of(matrix(window(tmp_path, plan)))
 
 
 def test_a_cell_tells_counts_change_margin_and_its_last_nights(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_a_bound_of_nothing_is_used_up_or_broken() -> None:
         )
         names = {"run": "r", "test": "a.py::t", "nodeid": "a.py::t", "suite": "realtime", "board": "one"}
         test = Test(**names, clock="virtual", outcome="passed")
-        (cell,) = matrix(ReviewWindow("p", (ReviewedNight("n", (run,), (test,), (), (figure,)),))).cells
+        (cell,) = cells_of(matrix(ReviewWindow("p", (ReviewedNight("n", (run,), (test,), (), (figure,)),))))
         assert cell.margin == margin
         assert cell.near
         assert cell.margin_text
