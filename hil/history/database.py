@@ -13,9 +13,11 @@ from typing import Any
 from urllib.parse import quote
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.history import schema
 from hil.text import storable
 
+SCHEMA = Path(__file__).with_name("schema.sql")
+APPLICATION = 0x48494C48  # identifies a history in SQLite's header
+VERSION = 3
 LONGEST_NAME = 255 - len("-journal")  # bytes of the file's name: SQLite derives others from it
 PATIENCE = 60.0  # seconds that a writer waits for another one, which may write a whole run
 REBUILD = "rebuild it from the runs' directories with `hil history add DIR`"
@@ -139,22 +141,22 @@ class Database:
                 if self._empty():  # still: another process may have been faster
                     self._create()
         application, version = self._pragma("application_id"), self._pragma("user_version")
-        if application != schema.APPLICATION:
+        if application != APPLICATION:
             raise ConfigurationError(f"{self.path} is not a history, but another database", hint="choose another file")
-        if version != schema.VERSION:
+        if version != VERSION:
             raise ConfigurationError(
-                f"{self.path} is a history of version {version}; this project reads version {schema.VERSION}",
-                hint="update this project" if version > schema.VERSION else REBUILD,
+                f"{self.path} is a history of version {version}; this project reads version {VERSION}",
+                hint="update this project" if version > VERSION else REBUILD,
             )
 
     def _empty(self) -> bool:
         return not self._pragma("application_id") and not self.rows("SELECT 1 FROM sqlite_schema LIMIT 1")
 
     def _create(self) -> None:
-        for statement in [*schema.statements(schema.TABLES), *schema.statements(schema.VIEWS)]:
+        for statement in SCHEMA.read_text("ascii").split(";\n"):  # `executescript` would commit
             self.connection.execute(statement)
-        self.connection.execute(f"PRAGMA application_id = {schema.APPLICATION}")
-        self.connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+        self.connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        self.connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _pragma(self, name: str) -> int:
         return int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -22,7 +22,7 @@ from limits import HANG
 
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.history import database, pruning, schema
+from hil.history import database, pruning
 from hil.history.database import Database
 from hil.history.figures import stored_figures
 from hil.history.identity import choice_of, stable_test, suite_of
@@ -330,7 +330,7 @@ def test_what_is_no_history_is_refused(tmp_path: Path) -> None:
         History(tmp_path, write=True)
 
 
-@pytest.mark.parametrize(("version", "hint"), [(schema.VERSION + 1, "update"), (0, "hil history add")])
+@pytest.mark.parametrize(("version", "hint"), [(database.VERSION + 1, "update"), (0, "hil history add")])
 def test_another_version_is_refused(history: History, version: int, hint: str) -> None:
     connection = sqlite3.connect(history.path)
     connection.execute(f"PRAGMA user_version = {version}")
