@@ -15,9 +15,10 @@ from typing import Any
 
 from hil.compare.key import BaselineKey, keyed
 from hil.compare.shifts import MIN_EFFECT, BaselineOutcome, RepetitionChange, Shift, compare_series
-from hil.errors import ConfigurationError, InfrastructureError
+from hil.errors import ConfigurationError
 from hil.host import files
 from hil.host.directories import data_root
+from hil.host.disk import disk_errors
 from hil.measure import results
 from hil.measure.series import Series
 from hil.measure.units import NAMES, shown
@@ -81,7 +82,9 @@ class Baselines:
         """
         made = {self.directory / key.name: each for key, each in keyed(_some(series))}
         for path, each in made.items():
-            _replace(path, results.render(each))
+            with disk_errors(f"write the baseline {path}"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files.write(path, results.render(each))
         return list(made)
 
     def compare(self, series: Sequence[Series], *, min_effect: float = MIN_EFFECT) -> list[BaselineComparison]:
@@ -185,11 +188,3 @@ def _full(value: float | None, unit: str) -> str:
         return repr(value)
     name = next((name for name in ("s", "ms", "us") if abs(value) >= NAMES[name].value), "ns")
     return f"{value / NAMES[name].value:.12g} {name}"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, data)
-    except OSError as error:
-        raise InfrastructureError(f"cannot write the baseline {path}: {error.strerror}") from error

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hil.errors import HilError
 from hil.history import journal
@@ -23,16 +22,6 @@ TRY = re.compile(r"try-(\d+)")
 STATE, RESULTS = "state.json", "results.jsonl"
 
 
-@dataclass(frozen=True)
-class RunLocation:
-    """The night of a run, its name there, the night's plan and the number of the try; empty outside of nights."""
-
-    night: str = ""
-    name: str = ""
-    plan: str = ""
-    attempt: int = 1
-
-
 def recorded_run(path: Path, account: Account, notes: list[str]) -> RecordedRun:
     """Return the run with the journal at `path`. Reasons for parts that are left out are added to `notes`."""
     location, head = location_of(path), account.head
@@ -45,19 +34,17 @@ def recorded_run(path: Path, account: Account, notes: list[str]) -> RecordedRun:
     facts |= {"host": head.host, "command": " ".join(head.command), "died": account.died, **head.software}
     facts |= {f"source {file}": digest for file, digest in account.sources.items()}
     facts |= {f"problem {number}": f"{where}: {cause}" for number, (where, cause) in enumerate(account.problems, 1)}
+    name = Path(head.transcripts).name if head.transcripts else path.parent.name
     run = Run(
         id=ident,
-        night=location.night,
-        name=location.name or (Path(head.transcripts).name if head.transcripts else path.parent.name),
-        plan=location.plan,
         board=", ".join(boards or [name or choice for choice, name in head.choices.items()]),
         began=head.time or path.stat().st_mtime,
         ended=account.ended,
         status=account.status,
         state="killed" if account.ended is None else "done",
         facts={name: fact for name, fact in facts.items() if fact},
-        attempt=location.attempt,
         host=head.host,
+        **{"night": "", "plan": "", "name": name} | location,
     )
     boots = [
         Boot(ident, *(boot.get(name, "") for name in ("board", "kind", "fault", "stage", "cause")))
@@ -66,23 +53,23 @@ def recorded_run(path: Path, account: Account, notes: list[str]) -> RecordedRun:
     return RecordedRun(run, tests, boots, records)
 
 
-def location_of(path: Path) -> RunLocation:
-    """Return the location of the run with the journal at `path`; in a night that is NIGHT/NAME/try-N/journal.jsonl."""
+def location_of(path: Path) -> dict[str, Any]:
+    """Return night, name, plan and attempt of the run with the journal NIGHT/NAME/try-N/journal.jsonl; else nothing."""
     directory = path.resolve().parent
     number, night = TRY.fullmatch(directory.name), directory.parent.parent
     if number is None:
-        return RunLocation()
+        return {}
     try:
         plan = foreign.decode(foreign.read(night / STATE, journal.LIMIT))["plan"]
     except (OSError, ValueError, LookupError, TypeError):
-        return RunLocation()
-    return RunLocation(night.name, directory.parent.name, str(plan), int(number[1]))
+        return {}
+    return {"night": night.name, "name": directory.parent.name, "plan": str(plan), "attempt": int(number[1])}
 
 
-def _tests_of_all_tries(path: Path, account: Account, location: RunLocation) -> list[Tested]:
+def _tests_of_all_tries(path: Path, account: Account, location: Mapping[str, Any]) -> list[Tested]:
     """Return the run's tests; those that image or test failed in an earlier try stay failed."""
     tests = dict(account.tests)
-    for number in range(1, location.attempt):
+    for number in range(1, location.get("attempt", 1)):
         earlier = path.parent.with_name(f"try-{number}") / path.name
         tests |= {test.nodeid: test for test in journal.read(earlier).failed if test.blamed}
     return list(tests.values())

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.host.disk import disk_errors
 from hil.text import storable
 
 SCHEMA = Path(__file__).with_name("schema.sql")
@@ -106,11 +107,9 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         if self._write:
-            try:
+            with disk_errors(f"create the history {self.path}"):
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self.path.touch(mode=0o600)
-            except OSError as error:
-                raise InfrastructureError(f"cannot create the history {self.path}: {error.strerror}") from error
             connection = self._connect("rwc")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA foreign_keys = ON")

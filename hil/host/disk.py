@@ -14,6 +14,15 @@ MIB = 1 << 20
 
 
 @contextmanager
+def disk_errors(action: str, hint: str = "check the disk") -> Iterator[None]:
+    """Convert an `OSError` within the block, in which `action` is tried, into `InfrastructureError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InfrastructureError(f"cannot {action}: {error.strerror or error}", hint=hint) from error
+
+
+@contextmanager
 def disk(directory: Path, needed: int, variable: str = "XDG_CACHE_HOME") -> Iterator[None]:
     """Create `directory` and convert disk errors within the block (mainly a full disk) into `InfrastructureError`.
 

@@ -9,16 +9,15 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hil.board.selection import find, is_place, name_of
 from hil.errors import ConfigurationError
 from hil.host import toml
 from hil.host.hints import did_you_mean
 
-T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 SUITES_DIR = ROOT / "suites"
 NAME_LENGTH = 100  # characters of a job's name, and of a board's, in the name of a run's directory
@@ -62,14 +61,8 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _some(values: tuple[T, ...]) -> tuple[T, ...]:
-    if not values:
-        raise ValueError("give at least one")
-    return values
-
-
 Value = Annotated[str, AfterValidator(_value)]
-Values = Annotated[tuple[Value, ...], AfterValidator(_some), AfterValidator(_unique)]
+Values = Annotated[tuple[Value, ...], Field(min_length=1), AfterValidator(_unique)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=NAME_LENGTH)]
 Minutes = Annotated[float, Field(gt=0, le=7 * 24 * 60)]
 
@@ -101,6 +94,11 @@ class Job(_Model):
     limit: Minutes | None = None
 
 
+def _with_names(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
+    _unique(tuple(job.name for job in jobs))
+    return jobs
+
+
 class NightPlan(_Model):
     """A night: at most `limit` minutes, `parallel` boards at a time, `retries` of a job that the test bed failed.
 
@@ -114,12 +112,7 @@ class NightPlan(_Model):
     fresh: Literal["test", "module", "session"] | None = None
     min_effect: float = Field(default=5.0, gt=0)
     keep: RetentionLimits = RetentionLimits()
-    job: Annotated[tuple[Job, ...], AfterValidator(_some)]
-
-    @model_validator(mode="after")
-    def _names(self) -> NightPlan:
-        _unique(tuple(job.name for job in self.job))
-        return self
+    job: Annotated[tuple[Job, ...], Field(min_length=1), AfterValidator(_with_names)]
 
 
 @dataclass(frozen=True)

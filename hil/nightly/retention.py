@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from hil.errors import InfrastructureError
+from hil.host.disk import disk_errors
 from hil.nightly.plan import RetentionLimits
 from hil.nightly.state import directories
 from hil.text import counted
@@ -32,10 +32,8 @@ def remove_old_nights(root: Path, limits: RetentionLimits, current: str) -> list
             break
         if path in spared:
             continue
-        try:
+        with disk_errors(f"remove the night {path}"):
             path.rename(root / f"{REMOVING}{path.name}")
-        except OSError as error:
-            raise InfrastructureError(f"cannot remove the night {path}: {error.strerror}") from error
         removed[path.name] = sizes.pop(path)
     _finish(root)
     lines, size = [], sum(sizes.values())
@@ -52,10 +50,8 @@ def remove_old_nights(root: Path, limits: RetentionLimits, current: str) -> list
 def _finish(root: Path) -> None:
     """Delete the renamed directories, also those of a removal that was cut short."""
     for path in root.glob(f"{REMOVING}*"):
-        try:
+        with disk_errors(f"remove {path}"):
             shutil.rmtree(path)
-        except OSError as error:
-            raise InfrastructureError(f"cannot remove {path}: {error.strerror}") from error
 
 
 def size_of(path: Path) -> int:

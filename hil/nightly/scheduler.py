@@ -12,9 +12,9 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from hil.errors import InfrastructureError
 from hil.history import journal
 from hil.history.journal import Account
+from hil.host.disk import disk_errors
 from hil.host.processes import signal_group, tied
 from hil.nightly.evidence import HistoryImport
 from hil.nightly.outcome import OUTPUT, result_line, retry_reason
@@ -114,7 +114,7 @@ class Scheduler:
         state.state, state.why = "running", ""
         directory = self.night.directory(state, len(state.tries))
         begun = time.monotonic()
-        try:
+        with disk_errors(f"run {run.name} in {directory}"):
             directory.mkdir(parents=True)
             self.night.save()
             with (directory / OUTPUT).open("wb") as output:
@@ -133,10 +133,6 @@ class Scheduler:
                     await _end(process)
             finally:
                 signal_group(process.pid, signal.SIGKILL)  # workers that have outlived it
-        except OSError as error:
-            raise InfrastructureError(
-                f"cannot run {run.name} in {directory}: {error}", hint="check the disk"
-            ) from error
         attempt.status = process.returncode
         attempt.seconds = round(time.monotonic() - begun, 3)
         self.night.save()

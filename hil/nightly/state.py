@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import files, foreign
+from hil.host.disk import disk_errors
 from hil.host.locks import try_lock
 from hil.nightly.plan import ROOT, LoadedPlan
 from hil.text import storable
@@ -108,10 +109,8 @@ class Night:
 
 def write(path: Path, text: str) -> None:
     """Write a file, atomically and durably. Raises `InfrastructureError` for disk errors."""
-    try:
+    with disk_errors(f"write {path}"):
         files.write(path, storable(text), durable=True)
-    except OSError as error:
-        raise InfrastructureError(f"cannot write {path}: {error.strerror}", hint="check the disk") from error
 
 
 def order(name: str) -> tuple[str, int]:
@@ -142,13 +141,9 @@ def nights(root: Path) -> Iterator[Night]:
 @contextlib.contextmanager
 def lock(root: Path, who: str) -> Iterator[None]:
     """Lock `root` for the plan `who`. Raises `DirectoryInUse`, and `InfrastructureError` for disk errors."""
-    try:
+    with disk_errors(f"use the directory of nights {root}", hint="choose another with --directory"):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (root / ".lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise InfrastructureError(
-            f"cannot use the directory of nights {root}: {error.strerror}", hint="choose another with --directory"
-        ) from error
     with file:
         if not try_lock(file):
             file.seek(0)
@@ -158,12 +153,10 @@ def lock(root: Path, who: str) -> Iterator[None]:
                 hint="wait for its end, or end it with SIGTERM; lower the `limit` in its plan to keep nights apart",
             )
         now = time.strftime("%Y-%m-%d %H:%M:%S")
-        file.truncate(0)
-        try:
+        with disk_errors(f"write {root / '.lock'}"):
+            file.truncate(0)
             file.write(f"plan {storable(who)}, process {os.getpid()} on {socket.gethostname()}, since {now}\n")
             file.flush()
-        except OSError as error:
-            raise InfrastructureError(f"cannot write {root / '.lock'}: {error.strerror}") from error
         yield
 
 
@@ -171,7 +164,7 @@ def begin(root: Path, state: NightState) -> Night:
     """Create the directory of a new night, named by its date. Raises `InfrastructureError` for disk errors."""
     date = time.strftime("%Y-%m-%d", time.localtime(state.began))
     number = max((order(path.name)[1] for path in directories(root) if path.name.startswith(date)), default=0)
-    try:
+    with disk_errors(f"create a night in {root}"):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             number += 1
@@ -179,10 +172,6 @@ def begin(root: Path, state: NightState) -> Night:
             with contextlib.suppress(FileExistsError):  # of another process, which could not run either
                 path.mkdir(mode=0o700)
                 break
-    except OSError as error:
-        raise InfrastructureError(
-            f"cannot create a night in {root}: {error.strerror}", hint="check the disk"
-        ) from error
     night = Night(path, state)
     night.save()
     return night

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from hil.history.store import History
 from hil.host.hints import did_you_mean
 from hil.measure import results
 from hil.measure.clock import VIRTUAL
+from hil.review.review_window import group_by
 
 if TYPE_CHECKING:
     from hil.history.rows import Run
@@ -127,27 +128,16 @@ def _of_night(history: History, name: str) -> tuple[list[Run], str]:
 def _newest(history: History, kind: str, what: str) -> tuple[list[Run], str]:
     """Return the runs of the newest night, or the newest run outside of nights, that measured an image or board."""
     known: set[str] = set()
-    for group in reversed(_by_night(history.runs())):
-        of_figures = [
-            (figure.run, figure.image if kind == "image" else figure.board) for figure in history.figures(group)
-        ]
-        measured = {run for run, name in of_figures if name == what}
-        known |= {name for _, name in of_figures}
-        if measured:
-            runs = [run for run in group if run.id in measured]
+    for group in reversed(group_by(history.runs(), lambda run: run.night or run.id).values()):
+        names = {(figure.run, str(getattr(figure, kind))) for figure in history.figures(group)}
+        known |= {name for _, name in names}
+        if runs := [run for run in group if (run.id, what) in names]:
             night = f"night {runs[0].night}, " if runs[0].night else ""
             return runs, f"{kind} {what}: {night}{', '.join(run.name for run in runs)}"
     measured_names = f"it has figures of: {', '.join(sorted(known))}" if known else "it has no figures at all"
     raise ConfigurationError(
         f"the history has no figures of the {kind} {what!r}; {did_you_mean(what, known)}{measured_names}"
     )
-
-
-def _by_night(runs: Iterable[Run]) -> list[list[Run]]:
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.night or run.id, []).append(run)
-    return list(groups.values())
 
 
 def _is_of(series: Series, kind: str, what: str) -> bool:

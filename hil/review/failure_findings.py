@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hil.errors import ORIGINS
 from hil.review.finding import Finding, FindingKind, named, of_tests, others_named, short, tests_text
 from hil.review.night_changes import changed_since
-from hil.review.review_window import ReviewWindow, streak
+from hil.review.review_window import ReviewWindow, group_by, streak
 
 if TYPE_CHECKING:
     from hil.history.rows import Test
@@ -74,11 +74,13 @@ def fixed_tests(window: ReviewWindow) -> Iterator[Finding]:
 def test_bed_failures(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Finding]:
     """Yield failures by infrastructure or configuration, by cause."""
     night = window.night
-    groups: dict[tuple[str, str], list[Test]] = {}
-    for test in night.tests:
-        known = {night.board(test), test.place, night.down(test)} & dead
-        if test.outcome == "failed" and test.fault not in ("image", "test") and not known:
-            groups.setdefault((test.fault, test.cause), []).append(test)
+    bad = [
+        test
+        for test in night.tests
+        if test.outcome == "failed" and test.fault not in ("image", "test")
+        if not {night.board(test), test.place, night.down(test)} & dead
+    ]
+    groups = group_by(bad, lambda test: (test.fault, test.cause))
     for (fault, cause), tests in sorted(groups.items(), key=lambda group: ORIGINS.index(group[0][0] or "test")):
         runs = named([night.by_id[test.run].name for test in tests])
         yield of_tests(

@@ -13,7 +13,7 @@ from hil.report.margins import excess
 from hil.review.finding import NAMED, Finding, FindingKind, common, short, since_text
 from hil.review.level_changes import CLEAR, LevelChange, grouped, level_changes, moved, noise_of
 from hil.review.night_changes import NightChanges, night_changes
-from hil.review.review_window import FigureKey, ReviewWindow, streak
+from hil.review.review_window import FigureKey, ReviewWindow, group_by, streak
 from hil.review.trend_series import MEDIAN, PERSISTENCE, TrendSeries
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ def _causes(main: LevelChange, changes: NightChanges) -> Iterator[str]:
 def _others(changed: Sequence[tuple[FigureKey, str]]) -> Iterator[str]:
     """Yield all but the first of some changes, a line for each series."""
     main = changed[0][0].series
-    by_series: dict[tuple[str, ...], list[tuple[FigureKey, str]]] = {}
-    for key, text in changed[1:]:
-        by_series.setdefault(key.series, []).append((key, text))
+    by_series = group_by(changed[1:], lambda change: change[0].series)
     for of_series in list(by_series.values())[:NAMED]:
         key = of_series[0][0]
         name = "" if key.series == main else f" {key.quantity} of {key.subject}"
@@ -153,11 +151,10 @@ def bound_text(figure: StoredFigure) -> str:
 def broken_bounds(window: ReviewWindow, explained: set[tuple[str, str]]) -> Iterator[Finding]:
     """Yield bounds that are not kept, by test; not those of `explained` tests, whose level change says it."""
     by_night = [{of_night.figure_key(figure): figure for figure in of_night.figures} for of_night in window.nights]
-    bad: dict[tuple[str, str], list[FigureKey]] = {}
-    for key, figure in by_night[-1].items():  # of several tries of a test the last
-        if figure.outcome in NOT_KEPT and (key.run, key.test) not in explained:
-            bad.setdefault((key.run, key.test), []).append(key)
-    for keys in bad.values():
+    broken = [key for key, figure in by_night[-1].items() if figure.outcome in NOT_KEPT]  # of several tries the last
+    for test, keys in group_by(broken, lambda key: (key.run, key.test)).items():
+        if test in explained:
+            continue
         first, *others = (by_night[-1][key] for key in keys)
         past = [figures.get(keys[0]) for figures in by_night]
         begin = streak([None if not figure or not figure.outcome else figure.outcome in NOT_KEPT for figure in past])
@@ -170,9 +167,8 @@ def broken_bounds(window: ReviewWindow, explained: set[tuple[str, str]]) -> Iter
             since=window.names[begin] if begin else "",
             new=begin == len(past) - 1,
         )
-        test = finding.example
         fault, changed = _cause(window, past, begin)
-        fault = fault or (test.fault if test and test.fault else "image")
+        fault = fault or (finding.example.fault if finding.example else "") or "image"
         yield replace(finding, fault=fault, details=(*map(bound_text, others), *changed))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hil.measure.units import shown
 from hil.report.margins import margin
-from hil.review.review_window import ReviewedNight, ReviewWindow
+from hil.review.review_window import ReviewedNight, ReviewWindow, group_by
 
 if TYPE_CHECKING:
     from hil.history.rows import StoredFigure, Test
@@ -88,9 +88,7 @@ def matrix(window: ReviewWindow) -> dict[str, dict[str, Cell | None]]:
     places = {*now, *then}
     boards = sorted({board for board, _ in places})
     suites = sorted({suite for _, suite in places})
-    figures: dict[tuple[str, str], list[StoredFigure]] = {}
-    for figure in window.night.figures:
-        figures.setdefault((window.night.board(figure), figure.suite), []).append(figure)
+    figures = group_by(window.night.figures, lambda figure: (window.night.board(figure), figure.suite))
 
     def cell(board: str, suite: str) -> Cell | None:
         place = board, suite
@@ -120,10 +118,7 @@ def cells(table: dict[str, dict[str, Cell | None]]) -> list[Cell]:
 
 
 def _tests(night: ReviewedNight) -> dict[tuple[str, str], list[Test]]:
-    found: dict[tuple[str, str], list[Test]] = {}
-    for test in night.tests:
-        found.setdefault((night.board(test), test.suite), []).append(test)
-    return found
+    return group_by(night.tests, lambda test: (night.board(test), test.suite))
 
 
 def _state(tests: Sequence[Test]) -> str:

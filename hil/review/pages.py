@@ -11,8 +11,8 @@ from typing import Any
 
 from jinja2 import Environment
 
-from hil.errors import InfrastructureError
 from hil.host import files
+from hil.host.disk import disk_errors
 from hil.measure.units import lasted, shown
 from hil.plots.picture import FAINT, INK, LINES, OPEN, OUTCOMES, PAPER
 from hil.report.templates import environment
@@ -46,12 +46,9 @@ def _environment() -> Environment:
 def write(path: Path, template: str, **facts: Any) -> Path:
     """Write the page to `path`, whole or not at all. Raises `InfrastructureError` where that fails."""
     text = _environment().get_template(template).render(**facts)
-    try:
+    with disk_errors(f"write the page {path}", hint="free disk space, or name another directory"):
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, text.encode("utf-8", "replace"))
-    except OSError as error:
-        hint = "free disk space, or name another directory"
-        raise InfrastructureError(f"cannot write the page {path}: {error.strerror}", hint=hint) from error
     return path
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hil.board.selection import is_place, name_of
 from hil.compare.shifts import MIN_EFFECT, SeriesComparison, compare_series
@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from hil.history.store import History
     from hil.measure.series import Series
 
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 NIGHTS = 30
+
+
+def group_by(rows: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return the rows by their keys, both in their order."""
+    found: dict[K, list[T]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
 
 
 @dataclass(frozen=True)
@@ -57,11 +67,8 @@ class ReviewedNight:
     @functools.cached_property
     def _causes(self) -> Mapping[str, Sequence[tuple[str, str]]]:
         """The cause and the board of each failed boot, by run."""
-        found: dict[str, list[tuple[str, str]]] = {}
-        for boot in self.boots:
-            if boot.fault and boot.cause:
-                found.setdefault(boot.run, []).append((boot.cause, boot.board))
-        return found
+        failed = group_by((boot for boot in self.boots if boot.fault and boot.cause), lambda boot: boot.run)
+        return {run: [(boot.cause, boot.board) for boot in boots] for run, boots in failed.items()}
 
     def tests_of(self, run: Run) -> list[Test]:
         return [test for test in self.tests if test.run == run.id]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hil.compare.shifts import MIN_EFFECT
-from hil.review.review_window import FigureKey
+from hil.review.review_window import FigureKey, group_by
 from hil.stats.change import Change, changes
 
 if TYPE_CHECKING:
@@ -141,12 +141,9 @@ def pictured(all_series: Sequence[TrendSeries]) -> dict[tuple[str, ...], list[Tr
 
     The median comes first.
     """
-    by_series: dict[tuple[str, ...], list[TrendSeries]] = {}
-    for series in all_series:
-        by_series.setdefault(series.key.series, []).append(series)
     may_change = {series.key for series in watched(all_series)}
     found = {}
-    for key, figures in by_series.items():
+    for key, figures in group_by(all_series, lambda series: series.key.series).items():
         bounded = [figure for figure in figures if figure.bounded]
         medians = [figure for figure in figures if figure.key.name in MEDIAN]
         main = bounded or medians or figures[:1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from hil.measure.units import shown
 from hil.plots.trend import TrendPoint, trend
 from hil.review import pages
-from hil.review.review_window import FigureKey, ReviewWindow
+from hil.review.review_window import FigureKey, ReviewWindow, group_by
 from hil.review.trend_series import PERSISTENCE, TrendSeries
 from hil.stats.change import nights_needed
 
@@ -62,9 +62,7 @@ def file_of(quantity: str) -> str:
 
 def write(directory: Path, window: ReviewWindow, drawn: dict[tuple[str, ...], list[TrendSeries]]) -> None:
     """Write the pages into `directory`, and their index. Raises `InfrastructureError` for disk errors."""
-    quantities: dict[str, list[list[TrendSeries]]] = {}
-    for figures in drawn.values():
-        quantities.setdefault(figures[0].key.quantity, []).append(figures)
+    quantities = group_by(drawn.values(), lambda figures: figures[0].key.quantity)
     made = [
         TrendPage(quantity, file_of(quantity), tuple(_sections(window, sorted(several, key=_order))))
         for quantity, several in sorted(quantities.items())

@@ -505,7 +505,7 @@ def test_a_directory_of_nights_is_taken_in_with_plan_and_tries(tmp_path: Path, h
         ("2026-01-02", "job-b", "p", 1),
     ]
     assert add(history, [root / "latest"]).known == 1
-    assert location_of(root / "latest" / "job-b" / "try-1" / "journal.jsonl").night == "2026-01-02"
+    assert location_of(root / "latest" / "job-b" / "try-1" / "journal.jsonl")["night"] == "2026-01-02"
 
 
 def test_a_failure_of_an_earlier_try_stands(tmp_path: Path, history: History) -> None:
