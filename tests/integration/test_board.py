@@ -165,6 +165,7 @@ def test_qmp_events_are_kept(board):
         board.qemu.monitor.execute("no-such-command")
 
 
+@pytest.mark.slow  # a cold boot; tests/unit/test_stages.py has the same on a wire
 def test_a_stage_that_never_comes(board, tmp_path, sample):
     text = Path(board.manifest.path).read_text()
     wrong = text.replace('marker = "guest: hypervisor xen"\nlimit = 20', 'marker = "guest: hypervisor seL4"\nlimit = 5')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -66,6 +67,7 @@ def test_run_in_a_forced_boot_and_from_a_snapshot_print_the_same():
     assert (restored.returncode, restored.stdout, restored.stderr) == (0, booted.stdout, booted.stderr)
 
 
+@pytest.mark.slow  # a cold boot; tests/unit/test_cli.py has the same of a small machine
 def test_boot_as_json():
     done = run([*HIL, "board", "boot", "--json"])
     stages = [row["stage"] for row in json.loads(done.stdout)["stages"]]
@@ -97,8 +99,17 @@ def test_no_emulator_is_said_with_the_remedy(tmp_path):
     assert "apt-get install qemu-system-arm" in done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-@pytest.mark.parametrize("moment", ["start", "boot", "tests"])
+SIGNALS, MOMENTS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL), ("start", "boot", "tests")
+ALWAYS = set(zip(SIGNALS, MOMENTS, strict=True))  # each signal and each moment once; the other pairs are slow
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        pytest.param(*pair, marks=[] if pair in ALWAYS else pytest.mark.slow, id=f"{pair[1]}-{pair[0].name}")
+        for pair in itertools.product(SIGNALS, MOMENTS)
+    ],
+)
 def test_nothing_is_left_behind(number, moment, tmp_path):
     mark = f"hil-mark-{os.getpid()}-{number}-{moment}"
     env = {**os.environ, "HIL_MARK": mark, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}

@@ -20,7 +20,6 @@ from hil.wasm import Failed, Runner, exited
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "wasm_samples"
-HIL = [sys.executable, "-c", "from hil.cli import main; main()"]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--board", "qemu-plain"]
 
 
@@ -91,13 +90,8 @@ def test_a_killed_runner_is_told_and_comes_back(plain: Guest) -> None:
     assert Runner(plain).run(SAMPLES / "hello.wasm").good
 
 
-def test_what_has_no_partition_fails_the_suite_of_isolation() -> None:
-    done = run(*PYTEST, "--hil-no-snapshots", "suites/isolation/test_survival.py", "-k", "kills")
+def test_what_has_no_partition_fails_the_suite_of_isolation_and_repeats_in_virtual_time() -> None:
+    done = run(*PYTEST, "--clock", "virtual", "suites/isolation/test_survival.py", "-k", "kills")
     assert "1 failed" in done.stdout, done.stdout
     assert "with the guest (image plain-linux, hypervisor none)" in done.stdout
-
-
-def test_virtual_time() -> None:
-    done = run(*HIL, "board", "boot", "--board", "qemu-plain", "--seed", "1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"virtual time, seed 1, exact: this boot (is|was made twice,) the same to the bit", done.stdout)
+    assert re.search(r"seed 1, exact: this boot (is|was made twice,) the same to the bit", done.stdout), done.stdout

@@ -125,6 +125,7 @@ def test_a_sweep_of_seeds_is_pooled_and_each_seed_is_a_run_of_its_own(measured):
     assert {one.provenance["test"].rpartition("::")[2] for one in series} == {"test_own[qemu-reference]"}
 
 
+@pytest.mark.slow  # two boots; tests/unit/test_exact.py finds the same in a small machine
 def test_the_host_s_clock_in_the_machine_is_found_by_the_canary(tmp_path, monkeypatch):
     monkeypatch.setenv("HIL_TRANSCRIPTS", str(tmp_path))
     path = tmp_path / "host-clock.yaml"
