@@ -1,4 +1,4 @@
-"""Two nights of a small suite on the reference image, the second with one failure of each kind: what a morning brings."""
+"""Two nights of a small suite on the reference image, the second with one failure of each kind and a dead board."""
 
 from __future__ import annotations
 
@@ -51,27 +51,43 @@ name = "morning"
 suites = ["talk"]
 boards = ["qemu-reference"]
 """
+DEAD = """
+[[job]]
+name = "dead"
+suites = ["answer"]
+boards = ["dark.yaml"]
+"""
+ANSWER = "def test_answer(guest):\n    guest.run('true', check=True)\n"
+# a machine without any power in it
+DARK = (
+    (ROOT / "boards" / "qemu-reference.yaml")
+    .read_text()
+    .replace("../images", str(ROOT / "images"))
+    .replace("HilQemuDriver: {", "HilQemuDriver: {arguments: [-machine, nothing], ")
+)
 
 
 def nights(directory: Path) -> tuple[Path, Path]:
     """Run both in `directory`; the nights' directories, in the order in which they were."""
-    suite = directory / "talk"
-    suite.mkdir()
-    (directory / "plan.toml").write_text(PLAN)
-    return _night(suite, worse=False), _night(suite, worse=True)
+    assert "-machine, nothing" in DARK
+    for path, text in {"talk/test_hello.py": "", "answer/test_answer.py": ANSWER, "dark.yaml": DARK}.items():
+        (directory / path).parent.mkdir(exist_ok=True)
+        (directory / path).write_text(text)
+    return _night(directory, worse=False), _night(directory, worse=True)
 
 
-def _night(suite: Path, *, worse: bool) -> Path:
-    (suite / "test_hello.py").write_text(SUITE.format(worse=worse))
+def _night(directory: Path, *, worse: bool) -> Path:
+    (directory / "talk" / "test_hello.py").write_text(SUITE.format(worse=worse))
+    (directory / "plan.toml").write_text(PLAN + DEAD * worse)
     command = [sys.executable, "-c", "from hil.cli import main; main()"]
     command += ["nightly", "plan.toml", "--directory", "nights"]
     done = subprocess.run(
         command,
-        cwd=suite.parent,
+        cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         timeout=HANG,
         capture_output=True,
         text=True,
     )
     assert done.returncode == (1 if worse else 0), done.stdout + done.stderr
-    return (suite.parent / "nights" / "latest").resolve()
+    return (directory / "nights" / "latest").resolve()

@@ -170,6 +170,24 @@ def test_axe_sees_barriers(browser: Browser, tmp_path: Path) -> None:
     assert rules == {"serious html-has-lang", "serious color-contrast", "critical image-alt"}
 
 
+# the night
+
+
+def test_the_summary_names_a_dead_board_and_a_new_failure(nights: Nights) -> None:
+    text = (nights.second / "summary.md").read_text()
+    assert "1 passed, 4 failed" in text
+    (dead,) = (line for line in text.splitlines() if line.startswith("- **dead board** (infrastructure) dark "))
+    assert "QEMU did not start" in dead
+    failures = [line for line in text.splitlines() if line.startswith("- **new failure** (image) ")]
+    assert any(f"::test_words[qemu-reference] (passed on {nights.first.name}): Assert" in line for line in failures)
+    assert len(text.splitlines()) <= 40
+
+
+def test_a_night_keeps_its_report_and_transcripts(nights: Nights) -> None:
+    assert (nights.first / "report.html").stat().st_size > 100_000
+    assert list(nights.first.glob("morning-qemu-reference/try-1/transcripts/*/*.raw"))
+
+
 # the report
 
 
@@ -183,14 +201,14 @@ def test_a_report_whose_data_are_read_late_is_whole(look: Open, nights: Nights, 
     page.wait_for_timeout(1000)
     for script in re.findall(r"<script[^>]*>(.*?)</script>", begin + rest, re.DOTALL):
         page.add_script_tag(content=script)
-    expect(page.get_by_test_id("tree-leaf")).to_have_count(4)
+    expect(page.get_by_test_id("tree-leaf")).to_have_count(5)
 
 
 def test_the_report_leads_from_a_category_to_the_test(look: Open, nights: Nights) -> None:
     page = look(nights.report)
     page.get_by_test_id("nav-tab-categories").click()
     sections = page.get_by_test_id("tree-section")
-    expect(sections).to_have_count(3)
+    expect(sections).to_have_count(4)
     for title in ("Runner: silent, no verdict that can be trusted", "Regressed"):
         section = sections.filter(has_text=title)
         section.hover()  # shows the button that unfolds it
@@ -258,13 +276,13 @@ def test_the_console_is_played(look: Open, nights: Nights, tmp_path: Path) -> No
 
 def test_the_overview_names_what_became_worse_and_nothing_else(look: Open, nights: Nights) -> None:
     page = look(nights.overview)
-    expect(page.get_by_role("heading", level=1)).to_contain_text("worse than the night before: 3 things")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("worse than the night before: 4 things")
     findings = page.locator("ol.findings > li")
-    expect(findings).to_have_count(3)
-    for test in ("test_words", "test_response", "test_silence"):
-        expect(findings.filter(has_text=test)).to_have_count(1)
-    cell = page.get_by_role("region", name="Boards and suites").locator("td")
-    expect(cell).to_contain_text("3 failed")
+    expect(findings).to_have_count(4)
+    for subject in ("test_words", "test_response", "test_silence", "dark"):
+        expect(findings.filter(has_text=subject)).to_have_count(1)
+    row = page.get_by_role("region", name="Boards and suites").get_by_role("row").filter(has_text="qemu-reference")
+    expect(row).to_contain_text("3 failed")
 
 
 def test_the_overview_leads_to_what_is_there(look: Open, nights: Nights) -> None:
@@ -275,7 +293,7 @@ def test_the_overview_leads_to_what_is_there(look: Open, nights: Nights) -> None
     gone = [file for file in files if not (nights.second / file).exists()]
     assert not gone
     page.get_by_role("link", name="Allure report", exact=True).click()
-    expect(page.get_by_test_id("tree-leaf")).to_have_count(4)
+    expect(page.get_by_test_id("tree-leaf")).to_have_count(5)
 
 
 def test_a_finding_leads_to_its_test_in_the_report(look: Open, nights: Nights) -> None:
@@ -300,7 +318,7 @@ def test_a_bound_that_was_tightened_is_named(look: Open, nights: Nights) -> None
         "clock: ",
         "times the limit",
         "failure origin: test",
-        "bound 10 s -> 100 us",
+        "bound 10 s → 100 us",
     ):
         expect(finding).to_contain_text(fact)
 
@@ -326,7 +344,7 @@ def test_the_overview_is_walked_with_the_keyboard(look: Open, nights: Nights) ->
     findings = page.locator("ol.findings > li:visible")
     expect(findings).to_have_count(1)
     page.keyboard.press("Escape")
-    expect(findings).to_have_count(3)
+    expect(findings).to_have_count(4)
     page.keyboard.press("j")
     page.keyboard.press("j")
     expect(findings.nth(1)).to_be_focused()
@@ -339,7 +357,7 @@ def test_the_overview_prints(look: Open, nights: Nights) -> None:
     expect(page.locator("#tools")).to_be_visible()
     page.emulate_media(media="print")
     expect(page.locator("#tools")).to_be_hidden()
-    expect(page.locator("ol.findings > li")).to_have_count(3)
+    expect(page.locator("ol.findings > li")).to_have_count(4)
     assert page.pdf(format="A4").startswith(b"%PDF-")
 
 
@@ -348,7 +366,7 @@ def test_all_is_there_without_scripts(look: Open, nights: Nights) -> None:
         page = look(file, scripts=False)
         expect(page.locator("#tools")).to_be_hidden()
         expect(page.locator("main")).not_to_be_empty()
-    expect(look(nights.overview, scripts=False).locator("ol.findings > li:visible")).to_have_count(3)
+    expect(look(nights.overview, scripts=False).locator("ol.findings > li:visible")).to_have_count(4)
 
 
 # trends and comparison
