@@ -23,7 +23,7 @@ from hil.errors import ORIGINS, ConfigurationError, InfrastructureError
 from hil.history import journal
 from hil.history.journal import Account
 from hil.history.journal import Tested as Ran
-from hil.history.rows import Run
+from hil.history.rows import Run, Test
 from hil.nightly import evidence, night, plan, state, summary
 from hil.nightly.evidence import HistoryImport
 from hil.nightly.night import NightResult, run_night
@@ -445,6 +445,25 @@ def test_failures_of_tests_are_those_of_the_review_or_else_of_the_journal(tmp_pa
     assert "- **still failing** (image) r: t: dark" in text
     assert "- **infrastructure** r: it died" in text
     assert "cut short" not in text, "the night has the reason"
+
+
+def test_a_failure_and_a_finding_link_the_console_page_of_their_test(tmp_path: Path) -> None:
+    one = made(tmp_path, "2026-11-24")
+    allure = one.path / "r" / "try-1" / "allure"
+    allure.mkdir(parents=True)
+    (allure / "c-attachment.html").write_text('<p id="fail">')
+    attachment = {"name": "console", "source": "c-attachment.html", "type": "text/html"}
+    labels = [{"name": "_node", "value": "t.py::x"}]
+    (allure / "u-result.json").write_text(json.dumps({"uuid": "u", "labels": labels, "attachments": [attachment]}))
+    transcript = f"{one.path}/r/try-1/transcripts/a.raw:7"
+    outcomes = [of(GOOD, Failure("r", "image", "dark", "t.py::x", transcript))]
+    link = "; [console](r/try-1/allure/c-attachment.html#fail)"
+    assert f"- **image** r: t.py::x: dark{link}\n" in summary.summary(one, outcomes, None, [])
+    test = Test(run="r", test="t.py::x", nodeid="t.py::x", suite="", clock="", outcome="failed", transcript=transcript)
+    finding = Finding(FindingKind.FAILURE, "r: t.py::x: dark", example=test)
+    text = summary.summary(one, outcomes, reviewed(one, "worse", [finding], "r"), [])
+    assert f"- **new failure** r: t.py::x: dark{link}\n" in text
+    assert ".raw" not in text
 
 
 def tried(night: Night, *lines: dict[str, Any], status: int | None = 0, how: Any = "done") -> RunState:

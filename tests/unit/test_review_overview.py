@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from review_windows import EXACT, SMALL, failing, measured, planted, window
+from review_windows import EXACT, NOISY, SMALL, failing, levels, measured, planted, window
 from reviewed import VIRTUAL, Plan, history
 
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.history.rows import Run, StoredFigure, Test
+from hil.nightly.state import Night, NightState
 from hil.review import pages, trends
 from hil.review.finding import FindingKind
 from hil.review.matrix import Cell, matrix
@@ -296,6 +297,25 @@ def test_the_command_tells_the_findings_and_where_the_pages_are(tmp_path: Path) 
     assert old.exit_code == 0
     assert (tmp_path / "review" / "2026-01-02" / "overview.html").exists()
     assert not (tmp_path / "2026-01-02").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "plan_percent", "count"),
+    [([], None, 1), ([], 90.0, 0), (["--min-effect", "90"], None, 0), (["--min-effect", "5"], 90.0, 1)],
+)
+def test_the_least_effect_is_that_of_the_option_or_else_of_the_plan(
+    tmp_path: Path, options: list[str], plan_percent: float | None, count: int
+) -> None:
+    plan = measured(measured=NOISY, level=levels((0, 1), (2, 1.5)), nights=3)
+    with history(tmp_path, plan):
+        pass
+    if plan_percent is not None:
+        night = Night(tmp_path / plan.name(2), NightState(plan=plan.plan, began=0.0, min_effect=plan_percent))
+        night.path.mkdir()
+        night.save()
+    arguments = ["review", "--history", str(tmp_path / "history.sqlite"), "--json", *options]
+    done = CliRunner().invoke(main, arguments)
+    assert [finding["kind"] for finding in json.loads(done.output)["findings"]] == ["shift"] * count
 
 
 def test_the_command_s_errors(tmp_path: Path) -> None:
