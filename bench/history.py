@@ -24,7 +24,7 @@ start = time.perf_counter()
 from pathlib import Path
 from hil.history.store import History
 with History(Path(sys.argv[1])) as history:
-    figures = history.figures(history.runs(last_nights=30))
+    figures = history.figures(history.runs())
 print(f"{time.perf_counter() - start:.3f} {len(figures)}")
 """
 

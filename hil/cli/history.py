@@ -51,7 +51,7 @@ def add(directories: tuple[Path, ...], ended: bool, file: Path) -> NoReturn:
 def list_(nights: int | None, json_: bool, file: Path) -> None:
     """List the runs, oldest first, with the outcomes of their tests."""
     with _store(file) as store:
-        runs = store.runs(last_nights=nights)
+        runs = store.runs(store.nights()[-nights:] if nights else None)
         counts: dict[str, Counter[str]] = {run.id: Counter() for run in runs}
         for test in store.tests(runs):
             counts[test.run][test.fault or test.outcome] += 1

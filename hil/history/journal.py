@@ -128,10 +128,8 @@ class Account:
         return any(test.board for test in self.tests.values())
 
     def counts(self) -> Counter[str]:
-        """Return the number of tests by outcome, of failed ones by failure origin, and of `retried` ones."""
-        counted = Counter(test.fault or test.outcome for test in self.tests.values())
-        counted["retried"] = sum(bool(test.retried) for test in self.tests.values())
-        return counted
+        """Return the number of tests by outcome, of failed ones by failure origin."""
+        return Counter(test.fault or test.outcome for test in self.tests.values())
 
 
 def read(path: Path) -> Account:

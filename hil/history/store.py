@@ -46,17 +46,10 @@ class History(Database):
     def left_out(self) -> list[str]:
         return list(self._left_out)
 
-    def runs(self, *, night: str | None = None, last_nights: int | None = None) -> list[Run]:
-        """Return the runs, oldest first: all, those of a night, or those of the last nights.
-
-        Of a run that was repeated in its night the last try. With `last_nights` runs outside of nights are left out.
-        """
-        query = "SELECT * FROM v_runs WHERE coalesce(night = ?, 1) ORDER BY began, id"
-        runs = self._parsed("run", rows.run_of, self.rows(query, [night]), "id")
-        if last_nights is None:
-            return runs
-        last = self.nights()[-last_nights:] if last_nights > 0 else []
-        return [run for run in runs if run.night in last]
+    def runs(self, nights: Sequence[str] | None = None) -> list[Run]:
+        """Return all runs, or those of some nights, oldest first; of a run that was repeated in its night the last."""
+        runs = self._parsed("run", rows.run_of, self.rows("SELECT * FROM v_runs ORDER BY began, id"), "id")
+        return [run for run in runs if nights is None or run.night in nights]
 
     def tests(self, runs: Sequence[Run]) -> list[Test]:
         """Return the tests of `runs`, in the order of the runs and in the order in which they ran."""

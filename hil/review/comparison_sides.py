@@ -114,7 +114,7 @@ def _of_night(history: History, name: str) -> tuple[list[Run], str]:
             + (f"the newest night is {nights[-1]}" if nights else "it has no nights"),
             hint=f"give {FORMS}",
         )
-    runs = history.runs(night=night)
+    runs = history.runs([night])
     names = [run.name for run in runs]
     if run_name and run_name not in names:
         raise ConfigurationError(

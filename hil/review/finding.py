@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hil.history.journal import NOT_RUN
+
 if TYPE_CHECKING:
     from hil.history.rows import Test
     from hil.review.review_window import FigureKey, ReviewedNight, ReviewWindow
 
 WIDTH = 300  # characters of a cause
 NAMED = 5  # tests that a finding names
-NOT_RUN = "not run"
 
 
 class FindingKind(enum.StrEnum):

@@ -103,8 +103,7 @@ class ReviewedNight:
         """Return whether the test passed; None without a verdict: its board was not up, or it was not run."""
         if test.outcome == "passed":
             return True
-        failed = test.outcome == "failed" and test.fault in ("image", "test")
-        return False if failed and not self.down(test) else None
+        return False if test.blamed and not self.down(test) else None
 
     @functools.cached_property
     def verdicts(self) -> Mapping[tuple[str, str], bool]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hil.review.finding import NOT_RUN, Finding, FindingKind, common, named, short
+from hil.history.journal import NOT_RUN
+from hil.review.finding import Finding, FindingKind, common, named, short
 from hil.review.review_window import ReviewedNight, ReviewWindow, board_of, streak
 
 if TYPE_CHECKING:

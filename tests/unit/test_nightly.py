@@ -220,7 +220,7 @@ def test_an_account_of_a_whole_run() -> None:
     assert tests["again"].retried == ("no power",)
     assert tests["again"].outcome == "passed"
     assert (tests["never"].cause, tests["cut"].cause) == ("", "it was cut short")
-    counted = {"passed": 2, "image": 2, "test": 1, "skipped": 1, "not run": 2, "retried": 1}
+    counted = {"passed": 2, "image": 2, "test": 1, "skipped": 1, "not run": 2}
     assert account.counts() == counted
     assert (account.reached, account.collected, account.problems) == (True, True, (("broken.py", "SyntaxError"),))
 
@@ -234,7 +234,7 @@ def test_half_a_last_line_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     lines = "".join(json.dumps(one) + "\n" for one in [{"collected": ["a", "b"]}, *whole("a")])
     path.write_text(lines + json.dumps(line("b", "call", "failed"))[:-5])
-    assert journal.read(path).counts() == {"passed": 1, "not run": 1, "retried": 0}
+    assert journal.read(path).counts() == {"passed": 1, "not run": 1}
     assert journal.read(tmp_path / "nothing") == Account()
 
 
