@@ -18,7 +18,7 @@ from labgrid.factory import target_factory
 from hil.board.images import manifest_of
 from hil.board.machine import Connection, MachineDriver
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host.progress import NoProgress, shown
+from hil.host.progress import Progress, shown
 from hil.image import ensure, store
 from hil.image.manifest import Manifest
 from hil.qemu import lockstep
@@ -135,7 +135,7 @@ class HilQemuDriver(MachineDriver):
         """Return why the machine cannot be saved, apart from room on the disk; empty if it can."""
         if size_limit() == 0:
             return "HIL_SNAPSHOTS_MIB is 0"
-        machine = ensure(manifest_of(self, self.image), NoProgress()).manifest.machine
+        machine = ensure(manifest_of(self, self.image), Progress()).manifest.machine
         if shutil.which(machine.emulator) is None:  # the boot raises an error with a hint
             return f"there is no {machine.emulator}"
         if memory_size([*machine.arguments, *self.arguments]) is None:

@@ -21,7 +21,7 @@ from hil.console import LineClosed
 from hil.console.lines import printable
 from hil.errors import GuestError, InfrastructureError
 from hil.guest.shell import START_LIMIT, TRIES, CommandTimeout, Result, Shell
-from hil.host.progress import NoProgress, Progress
+from hil.host.progress import Progress
 from hil.text import printable_line
 
 LINE = 1000  # characters of base64 per line, which every tty and shell takes
@@ -45,7 +45,7 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     The file appears completely or not at all. `progress` counts compressed bytes. Raises `GuestError` if the guest
     cannot write it or it is a directory, `InfrastructureError` if the line damages every part.
     """
-    progress, shown = progress or NoProgress(), printable_line(path)
+    progress, shown = progress or Progress(), printable_line(path)
     digest = hashlib.sha256(data).hexdigest()
     target = _word(path)
     # in the same directory: a rename is atomic there; not named after the file, whose name may be too long
@@ -111,7 +111,7 @@ def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | 
     Raises `GuestError` if it cannot be read or exceeds `limit` bytes, `InfrastructureError` if the line damages every
     part.
     """
-    progress, shown = progress or NoProgress(), printable_line(path)
+    progress, shown = progress or Progress(), printable_line(path)
     name, temporary = _word(path), f"/tmp/hil-{shell.console.token(4)}"
     counted = shell.run(f"wc -c <{name}")
     if counted.status:

@@ -7,7 +7,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 from hil.errors import HilError
 
@@ -61,33 +61,19 @@ class Bounded:
             self._most = HEADER
 
 
-class Timed(io.RawIOBase):
+class Timed:
     """A file for a decompressor, which may take long without output: each read checks the budget."""
 
     def __init__(self, file: IO[bytes], budget: Budget) -> None:
-        super().__init__()
         self._file = file
         self._budget = budget
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def read(self, size: int = -1) -> bytes:
         self._budget.check()
         return self._file.read(size)
 
-    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(position, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def opened(stream: Bounded) -> tarfile.TarFile:

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hil.text import storable
+from hil.text import storable_data
 
 LATEST = 253402300799.0  # seconds since 1970: the end of the year 9999, the last a calendar can show
 LONGEST = 1e9  # seconds, 30 years
@@ -50,7 +50,7 @@ def decode(data: bytes) -> Any:
     """
     text = data.decode("utf-8-sig", "surrogateescape")
     try:
-        return _clean(json.loads(text, parse_float=_finite, parse_constant=_refuse))
+        return storable_data(json.loads(text, parse_float=_finite, parse_constant=_refuse))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -85,13 +85,3 @@ def _finite(text: str) -> float:
 
 def _refuse(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number")
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {storable(key): _clean(item) for key, item in value.items()}
-    return value

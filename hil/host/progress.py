@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from hil.text import printable_line
 
 
-class Progress(Protocol):
-    """A display of progress; each step ends the one before."""
+class Progress:
+    """A display of progress; each step ends the one before. This class shows nothing."""
 
     def step(self, name: str, total: float | None = None, *, unit: str = "") -> None:
         """Begin the step `name` of size `total` (None: unknown); with a `unit` ("B") also show the rate."""
@@ -20,17 +20,7 @@ class Progress(Protocol):
         """Set how much of the current step's total is done."""
 
 
-class NoProgress:
-    """No display."""
-
-    def step(self, name: str, total: float | None = None, *, unit: str = "") -> None:
-        """Show nothing."""
-
-    def advance(self, done: float) -> None:
-        """Show nothing."""
-
-
-class Lines:
+class Lines(Progress):
     """Lines of text: one at the start of a step, then at most one every `every` seconds."""
 
     def __init__(self, stream: TextIO, every: float = 5.0) -> None:
@@ -84,7 +74,7 @@ def shown(stream: TextIO) -> Iterator[Progress]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), Rate())
     with Display(*columns, console=Console(file=stream)) as display:
 
-        class Bars:
+        class Bars(Progress):
             def __init__(self) -> None:
                 self._task: TaskID | None = None
 

@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hil.errors import InfrastructureError
@@ -87,23 +87,27 @@ def run(
     )
     assert process.stdout is not None
     lines: list[str] = []
+    deadline = time.monotonic() + limit
+    alarm = threading.Timer(limit, processes.signal_group, (process.pid, signal.SIGTERM))
+    alarm.daemon = True
+    alarm.start()
     try:
-        with _alarm(process, limit) as expired:
-            if process.stdin and data is not None:
-                # no deadlock: the tools read a small input completely before they write
-                with process.stdin:
-                    process.stdin.write(data)
-            for raw in process.stdout:
-                lines.append(raw.decode("utf-8", "replace").rstrip("\r\n"))
-                if on_line:
-                    on_line(lines[-1])
-            status = process.wait()
+        if process.stdin and data is not None:
+            # no deadlock: the tools read a small input completely before they write
+            with process.stdin:
+                process.stdin.write(data)
+        for raw in process.stdout:
+            lines.append(raw.decode("utf-8", "replace").rstrip("\r\n"))
+            if on_line:
+                on_line(lines[-1])
+        status = process.wait()
     except BrokenPipeError:
         status = process.wait()
     finally:
+        alarm.cancel()
         processes.end_group(process, _GRACE)
         process.stdout.close()
-    if expired.is_set():
+    if time.monotonic() > deadline:
         raise InfrastructureError(f"{tool} did not end within {limit:g} s{_last(lines)}", hint="try again")
     if status:
         text = "\n".join(lines)
@@ -114,24 +118,6 @@ def run(
             f"{tool} failed with status {status}{_last(lines)}", hint=install_hint(_LIBRARY) if no_library else None
         )
     return "\n".join(lines)
-
-
-@contextmanager
-def _alarm(process: subprocess.Popen[bytes], limit: float) -> Iterator[threading.Event]:
-    """Send SIGTERM to the process' group after `limit` seconds; the event is set if that happened."""
-    expired = threading.Event()
-
-    def ring() -> None:
-        expired.set()
-        processes.signal_group(process.pid, signal.SIGTERM)
-
-    timer = threading.Timer(limit, ring)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield expired
-    finally:
-        timer.cancel()
 
 
 def _last(lines: list[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import NamedTuple
 
 from hil.errors import ConfigurationError
 
@@ -16,15 +15,11 @@ _MACHINES = {3: "x86", 40: "arm", 62: "x86-64", 183: "aarch64", 243: "RISC-V"}
 _EXECUTABLE, _LOADED = 2, 1
 
 
-class _Layout(NamedTuple):
-    header: str  # entry, programs, sections, flags, size, (size, count) of programs, (size, count) of sections, names
-    program: str  # of one program header: its type, offset and size in the file, in this order after `pick`
-    pick: tuple[int, int, int]
-
-
+# header: type, machine, offsets of programs and sections, then size and count of a program's and of a section's header;
+# a program's header: type, offset and size in the file
 _LAYOUTS = {
-    32: _Layout("<HHIIIIIHHHHHH", "<IIIIIIII", (0, 1, 4)),
-    64: _Layout("<HHIQQQIHHHHHH", "<IIQQQQQQ", (0, 2, 5)),
+    32: ("<HH8xII6xHHHH2x", "<II8xI12x"),
+    64: ("<HH12xQQ6xHHHH2x", "<I4xQ16xQ16x"),
 }
 
 
@@ -51,30 +46,24 @@ def check(path: Path, emulator: str, where: str) -> None:
         bits = {1: 32, 2: 64}.get(identity[4], 0)
         if identity[5] != 1 or bits not in _LAYOUTS:
             raise refused("not a little-endian ELF file of 32 or 64 bits")
-        layout = _LAYOUTS[bits]
-        header = file.read(struct.calcsize(layout.header))
-        if len(header) < struct.calcsize(layout.header):
+        whole, program = map(struct.Struct, _LAYOUTS[bits])
+        header = file.read(whole.size)
+        if len(header) < whole.size:
             raise cut
-        (kind, found, _, _, programs, sections, _, _, length, count, section, number, _) = struct.unpack(
-            layout.header, header
-        )
+        kind, found, programs, sections, length, count, section, number = whole.unpack(header)
         if (bits, found) != (required, machine):
             name = _MACHINES.get(found, f"machine {found}")
             raise refused(f"an ELF file for {name}, {bits} bits; {emulator} needs {_MACHINES[machine]}, {required}")
-        if kind != _EXECUTABLE or not count or length != struct.calcsize(layout.program):
+        if kind != _EXECUTABLE or not count or length != program.size:
             raise refused("an ELF file, but not an executable")
         if max(programs, sections + section * number) > size:
             raise cut
         file.seek(programs)
-        loaded = 0
-        for _ in range(count):
-            data = file.read(length)
-            if len(data) < length:
-                raise cut
-            fields = struct.unpack(layout.program, data)
-            segment, offset, length_in_file = (fields[index] for index in layout.pick)
-            if offset + length_in_file > size:
-                raise cut
-            loaded += segment == _LOADED
-        if not loaded:
+        data = file.read(length * count)
+        if len(data) < length * count:
+            raise cut
+        segments = list(program.iter_unpack(data))
+        if any(offset + in_file > size for _, offset, in_file in segments):
+            raise cut
+        if all(segment != _LOADED for segment, _, _ in segments):
             raise refused("an ELF file, but it loads nothing")

@@ -22,18 +22,11 @@ LARGEST = 1 << 20
 """The largest script that is read, in bytes; known ones have 5 KB."""
 
 _PARTS = (
-    "qemu_sim_binary",
-    "qemu_sim_machine",
-    "qemu_sim_cpu",
-    "qemu_sim_cpu_opt",
-    "qemu_sim_extra_cpu_opts",
-    "qemu_sim_graphic_opt",
-    "qemu_sim_serial_opt",
-    "qemu_sim_mem_size",
-    "qemu_sim_extra_args",
-    "qemu_sim_kernel_file",
-    "qemu_sim_initrd_file",
+    *("binary", "machine", "cpu", "cpu_opt", "extra_cpu_opts", "graphic_opt", "serial_opt", "mem_size", "extra_args"),
+    *("kernel_file", "initrd_file"),
 )
+"""The options of the script that make up QEMU's command line, without their prefix `qemu_sim_`."""
+
 _OPERATORS = set("();<>|&")
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?(\w+)=(.*)")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -98,28 +91,25 @@ def _python(text: str, where: str) -> list[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise _refused(where, f"it is not valid Python: {error}") from None
     defaults = dict(_defaults(tree, where))
-    unknown = sorted(name for name, value in defaults.items() if value and name not in _PARTS)
-    if unknown:
+    part = {name: defaults.pop(f"qemu_sim_{name}", "") for name in _PARTS}
+    if unknown := sorted(name for name, value in defaults.items() if value):
         raise _refused(where, f"not understood: option {unknown[0]} with the default {defaults[unknown[0]]!r}")
-    missing = [name for name in ("qemu_sim_binary", "qemu_sim_initrd_file") if not defaults.get(name)]
-    if missing:
-        raise _refused(where, f"it has no default for {missing[0]}, as the scripts of seL4's builds have")
-    part = {name: defaults.get(name, "") for name in _PARTS}
-    cpu = part["qemu_sim_cpu"] and part["qemu_sim_cpu"] + part["qemu_sim_cpu_opt"]
-    if cpu and part["qemu_sim_extra_cpu_opts"]:
-        cpu += "," + part["qemu_sim_extra_cpu_opts"]
+    for name in ("binary", "initrd_file"):
+        if not part[name]:
+            raise _refused(where, f"it has no default for qemu_sim_{name}, as the scripts of seL4's builds have")
+    cpu = part["cpu"] and part["cpu"] + part["cpu_opt"]
+    if cpu and part["extra_cpu_opts"]:
+        cpu += "," + part["extra_cpu_opts"]
+    kernel, initrd = part["kernel_file"], part["initrd_file"]
     options = [
-        ("-machine", part["qemu_sim_machine"]),
+        ("-machine", part["machine"]),
         ("-cpu", cpu),
-        ("-m", part["qemu_sim_mem_size"] and "size=" + part["qemu_sim_mem_size"]),
+        ("-m", part["mem_size"] and "size=" + part["mem_size"]),
+        ("-kernel", kernel or initrd),
+        ("-initrd", kernel and initrd),
     ]
-    if part["qemu_sim_kernel_file"]:
-        options += [("-kernel", part["qemu_sim_kernel_file"]), ("-initrd", part["qemu_sim_initrd_file"])]
-    else:
-        options += [("-kernel", part["qemu_sim_initrd_file"])]
-    words = [part["qemu_sim_binary"]]
-    words += [f"{option} {value}" for option, value in options if value]
-    words += [part["qemu_sim_graphic_opt"], part["qemu_sim_serial_opt"], part["qemu_sim_extra_args"]]
+    words = [part["binary"], *(f"{option} {value}" for option, value in options if value)]
+    words += [part["graphic_opt"], part["serial_opt"], part["extra_args"]]
     return _split(" ".join(words), where)  # the script has a shell split it
 
 

@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from hil.errors import ConfigurationError
 from hil.host import archives
@@ -33,26 +33,11 @@ TRAILING = 16 << 20
 """The largest number of bytes after the end of an archive; tar pads to 10 KB."""
 
 _BLOCK = 1 << 20
-_OPENERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
+_OPENERS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"\xfd7zXZ\0": lzma.LZMAFile,
     b"BZh": bz2.BZ2File,
 }
-
-
-class Upstream(Protocol):
-    """The files of a build. Names are relative, with slashes; errors are `ConfigurationError`."""
-
-    path: Path
-
-    def places(self, name: str) -> list[str]:
-        """Return the directories with a file `name`: the top (""), else those directly in it."""
-
-    def size(self, name: str) -> int | None:
-        """Return the size of a file in bytes; None if it does not exist."""
-
-    def blocks(self, name: str) -> Iterator[bytes]:
-        """Yield the contents of a file in pieces."""
 
 
 def open(path: Path) -> Upstream:
@@ -69,29 +54,32 @@ def open(path: Path) -> Upstream:
 
 
 class Directory:
-    """A build tree on the disk."""
+    """A build tree on the disk. Names of files are relative, with slashes; errors are `ConfigurationError`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def places(self, name: str) -> list[str]:
+        """Return the directories with a file `name`: the top (""), else those directly in it."""
         with _reading(self.path):
             if (self.path / name).is_file():
                 return [""]
             return sorted(child.name for child in self.path.iterdir() if (child / name).is_file())
 
     def size(self, name: str) -> int | None:
+        """Return the size of a file in bytes; None if it does not exist."""
         path = self.path / name
         return path.stat().st_size if path.is_file() else None
 
     def blocks(self, name: str) -> Iterator[bytes]:
+        """Yield the contents of a file in pieces."""
         with _reading(self.path), (self.path / name).open("rb") as file:
             while block := file.read(_BLOCK):
                 yield block
 
 
 class Archive:
-    """A tar archive, plain or compressed."""
+    """A tar archive, plain or compressed, with the methods of `Directory`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -137,7 +125,7 @@ class Archive:
             )
         for magic, opener in _OPENERS.items():
             if head.startswith(magic):
-                with self.path.open("rb") as file, opener(archives.Timed(file, budget)) as unpacked:  # type: ignore[arg-type]
+                with self.path.open("rb") as file, opener(archives.Timed(file, budget)) as unpacked:
                     yield unpacked
                 return
         if head[257:262] != b"ustar":
@@ -169,6 +157,9 @@ class Archive:
                     hint="do not trust this archive",
                 )
             yield member
+
+
+Upstream = Directory | Archive
 
 
 def _name(member: tarfile.TarInfo) -> str:

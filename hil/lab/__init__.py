@@ -11,8 +11,8 @@ from hil.lazy import lazy_names
 
 if TYPE_CHECKING:
     from hil.lab.directory import take_down
-    from hil.lab.lab import BoardStatus, Lab, Status
+    from hil.lab.lab import Lab
 else:
-    __getattr__ = lazy_names(__name__, {"hil.lab.directory": "take_down", "hil.lab.lab": "BoardStatus Lab Status"})
+    __getattr__ = lazy_names(__name__, {"hil.lab.directory": "take_down", "hil.lab.lab": "Lab"})
 
-__all__ = ["BoardStatus", "Lab", "Status", "take_down"]
+__all__ = ["Lab", "take_down"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from hil.host import files
 from hil.host.processes import Process
@@ -40,7 +41,7 @@ class LabPlan:
 
     @classmethod
     def read(cls, directory: Path) -> LabPlan:
-        return cls(**json.loads((directory / PLAN).read_text("utf-8")))
+        return TypeAdapter(cls).validate_json((directory / PLAN).read_bytes())
 
     def write(self, directory: Path) -> None:
         files.write(directory / PLAN, json.dumps(asdict(self), indent=2))
@@ -53,7 +54,7 @@ class BoardState:
     port: str
     address: str
     power: str
-    qemu: Process | None = None
+    qemu: Process | None
 
 
 @dataclass(frozen=True)
@@ -64,24 +65,16 @@ class LabState:
     serial: str
     baud: int | None
     image: str
-    parts: dict[str, Process] = field(default_factory=dict)
-    boards: dict[str, BoardState] = field(default_factory=dict)
+    parts: dict[str, Process]
+    boards: dict[str, BoardState]
 
     @classmethod
     def read(cls, directory: Path) -> LabState | None:
         """Return the state of the lab in `directory`; None if none is up there."""
         try:
-            facts = json.loads((directory / STATE).read_text("utf-8"))
+            return TypeAdapter(cls).validate_json((directory / STATE).read_bytes())
         except FileNotFoundError:
             return None
-        parts = {name: Process(**process) for name, process in facts.pop("parts").items()}
-        boards = {name: _board(board) for name, board in facts.pop("boards").items()}
-        return cls(**facts, parts=parts, boards=boards)
 
     def write(self, directory: Path) -> None:
         files.write(directory / STATE, json.dumps(asdict(self), indent=2))
-
-
-def _board(facts: dict[str, Any]) -> BoardState:
-    qemu = facts.pop("qemu")
-    return BoardState(**facts, qemu=Process(**qemu) if qemu else None)

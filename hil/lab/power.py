@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
@@ -32,16 +33,8 @@ class PowerSwitch:
     """
 
     def __init__(self, outlets: Mapping[str, Outlet], address: str) -> None:
-        loop = asyncio.get_running_loop()
-
-        class Handler(_Handler):
-            def outlet(self) -> Outlet | None:
-                return outlets.get(self.path.removeprefix("/"))
-
-            def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-                asyncio.run_coroutine_threadsafe(work, loop).result(SWITCHING)
-
-        self._server = ThreadingHTTPServer((address, 0), Handler)
+        handler = partial(_Handler, outlets, asyncio.get_running_loop())
+        self._server = ThreadingHTTPServer((address, 0), handler)
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self.url = f"http://{address}:{self._server.server_port}"
@@ -55,21 +48,19 @@ class PowerSwitch:
 class _Handler(BaseHTTPRequestHandler):
     timeout = 10  # seconds for a request to come
 
-    def outlet(self) -> Outlet | None:
-        raise NotImplementedError
-
-    def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        raise NotImplementedError
+    def __init__(self, outlets: Mapping[str, Outlet], loop: asyncio.AbstractEventLoop, *connection: Any) -> None:
+        self._outlets, self._loop = outlets, loop
+        super().__init__(*connection)  # handles the requests
 
     def do_GET(self) -> None:
-        outlet = self.outlet()
+        outlet = self._outlets.get(self.path.removeprefix("/"))
         if outlet is None:
             self._answer(HTTPStatus.NOT_FOUND, "no such outlet")
         else:
             self._answer(HTTPStatus.OK, "1" if outlet.on else "0")
 
     def do_PUT(self) -> None:
-        outlet = self.outlet()
+        outlet = self._outlets.get(self.path.removeprefix("/"))
         word = self.rfile.read(1) if self.headers.get("Content-Length") == "1" else b""
         if outlet is None:
             self._answer(HTTPStatus.NOT_FOUND, "no such outlet")
@@ -77,7 +68,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.BAD_REQUEST, "0 or 1")
         else:
             try:
-                self.wait_for(outlet.switch(word == b"1"))
+                switched = asyncio.run_coroutine_threadsafe(outlet.switch(word == b"1"), self._loop)
+                switched.result(SWITCHING)
             except HilError as error:
                 self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
             except TimeoutError:

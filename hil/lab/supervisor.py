@@ -222,22 +222,16 @@ async def main(link: socket.socket) -> None:
         loop.add_signal_handler(number, ends.set)
     link.setblocking(False)
 
-    def read_link() -> None:
-        try:
-            message = link.recv(64)
-        except BlockingIOError:
-            return
-        except OSError:
-            message = b""
-        loop.remove_reader(link.fileno())
+    async def read_link() -> None:
+        message = b""
+        with suppress(OSError):
+            message = await loop.sock_recv(link, 64)
         if message != STAY:
             ends.set()
 
-    loop.add_reader(link.fileno(), read_link)
     plan = LabPlan.read(Path.cwd())
     box = Box(plan)
-    opening = asyncio.ensure_future(box.open())
-    ending = asyncio.ensure_future(ends.wait())
+    opening, ending, _reading = map(asyncio.ensure_future, (box.open(), ends.wait(), read_link()))
     try:
         await asyncio.wait({opening, ending}, return_when=asyncio.FIRST_COMPLETED)
         if opening.done():

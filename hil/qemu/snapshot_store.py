@@ -20,7 +20,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.host.directories import cache_root
 from hil.host.disk import MIB, disk
 from hil.host.locks import try_lock
-from hil.host.progress import NoProgress
+from hil.host.progress import Progress
 from hil.image import workshop
 from hil.qemu import snapshot
 from hil.qemu.snapshot import Snapshot
@@ -41,7 +41,7 @@ class SnapshotStore:
         """Keep other processes from making the same snapshot. Raises `InfrastructureError`."""
         with ExitStack() as lock:
             with disk(self.directory, 0):
-                lock.enter_context(workshop.alone(self.directory, NoProgress()))
+                lock.enter_context(workshop.alone(self.directory, Progress()))
             yield
 
     def find(self) -> Snapshot | None:

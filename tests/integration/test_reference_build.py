@@ -9,7 +9,7 @@ import pytest
 from limits import processor_time
 
 from hil.host import tools
-from hil.host.progress import NoProgress
+from hil.host.progress import Progress
 from hil.image import build, ensure, manifest, store
 
 missing = [package for tool, package in tools.DEBIAN_PACKAGES.items() if shutil.which(tool) is None]
@@ -21,23 +21,23 @@ pytestmark = [
 
 def test_cold_warm_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     described = manifest.find("reference")
-    usual = ensure(described, NoProgress())  # one build; other tests use it, too
+    usual = ensure(described, Progress())  # one build; other tests use it, too
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert store.open(described) is None
 
     with processor_time() as spent:
-        cold = build.build(described, progress=NoProgress())
+        cold = build.build(described, progress=Progress())
     assert spent() < 180
     assert {"xen-hypervisor-4.20-arm64", "libwasmedge0", "busybox-static"} <= set(cold.record["packages"])
     assert set(cold.record["toolchain"]) == {"aarch64-linux-gnu-gcc", "dtc", "lz4"}
 
     with monkeypatch.context() as patch:
         patch.setattr(build, "build", None)
-        assert ensure(described, NoProgress()) == cold
+        assert ensure(described, Progress()) == cold
     store.verify(cold)
 
     if usual.record["packages"] != cold.record["packages"]:  # the mirror had others then
-        usual = build.build(described, progress=NoProgress(), force=True)
+        usual = build.build(described, progress=Progress(), force=True)
     assert usual.digest == cold.digest, "the same packages and sources gave other bytes"
     paths = {path.name for path in (tmp_path / "hil").iterdir()}
     # a slow build leaves digests of its files, too

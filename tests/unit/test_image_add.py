@@ -31,7 +31,7 @@ from hil.board.stages import walk
 from hil.cli import main
 from hil.errors import BootError, ConfigurationError, HilError, InfrastructureError
 from hil.host.directories import data_root
-from hil.host.progress import NoProgress
+from hil.host.progress import Progress
 from hil.image import elf, ensure, machine_options, manifest, simulate, store, upstream
 from hil.image.add import add
 from hil.image.manifest import Manifest
@@ -133,7 +133,7 @@ def sel4(data: Path) -> Manifest:
 def refused(path: Path, described: Manifest, **options: Any) -> ConfigurationError:
     """The error of an image that cannot be added, after which nothing may be there."""
     with pytest.raises(ConfigurationError) as caught:
-        add(path, described, progress=NoProgress(), **options)
+        add(path, described, progress=Progress(), **options)
     assert store.open(described) is None
     left = [found for found in data_root().rglob("*") if found.name != "lock"]
     assert not left, "nothing half-added may stay"
@@ -326,7 +326,7 @@ def test_an_archive_cannot_write_to_the_users_files(tmp_path: Path, sel4: Manife
 def test_what_was_added_is_checked_each_time_it_is_read(tmp_path: Path, sel4: Manifest, by_hand: bool) -> None:
     """It may have been added before options were checked, or come from elsewhere."""
     arguments = " ".join(ARGUMENTS).replace("{kernel}", KERNEL) if by_hand else None
-    image = add(tree(tmp_path / "build"), sel4, arguments=arguments, progress=NoProgress())
+    image = add(tree(tmp_path / "build"), sel4, arguments=arguments, progress=Progress())
     path = image.directory / store.ADDED
     record = json.loads(path.read_text())
     record["arguments"] += ["-M", "virt,dumpdtb=x"]
@@ -352,7 +352,7 @@ def test_what_was_added_is_checked_each_time_it_is_read(tmp_path: Path, sel4: Ma
     ],
 )
 def test_a_record_that_was_changed_is_no_image(tmp_path: Path, sel4: Manifest, change: dict[str, Any]) -> None:
-    path = add(tree(tmp_path / "build"), sel4, progress=NoProgress()).directory / store.ADDED
+    path = add(tree(tmp_path / "build"), sel4, progress=Progress()).directory / store.ADDED
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert store.open(sel4) is None
 
@@ -443,7 +443,7 @@ def test_any_other_file_is_refused(tmp_path: Path, sel4: Manifest, content: byte
 )
 def test_an_image_is_added(tmp_path: Path, sel4: Manifest, data: Path, given: Callable[[Path], Path]) -> None:
     path = given(tmp_path)
-    image = add(path, sel4, progress=NoProgress())
+    image = add(path, sel4, progress=Progress())
     assert image.directory == data / "images" / "wasmedge-sel4"
     assert image.command() == ["qemu-system-aarch64", *ARGUMENTS[:-1], str(image.files["kernel"])]
     assert image.files["kernel"].read_bytes() == IMAGE
@@ -454,35 +454,35 @@ def test_an_image_is_added(tmp_path: Path, sel4: Manifest, data: Path, given: Ca
     assert record["origin"]["path"] == str(path)
     assert record["origin"]["sha256"] == (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None)
     assert KERNEL in record["origin"]["command"]
-    assert ensure(sel4, NoProgress()).digest == image.digest, "any later user finds it"
+    assert ensure(sel4, Progress()).digest == image.digest, "any later user finds it"
     assert sorted(found.name for found in data.iterdir()) == ["images", "lock"]
 
 
 def test_the_source_may_go_and_change_afterwards(tmp_path: Path, sel4: Manifest) -> None:
     build = tree(tmp_path / "build")
-    image = add(build, sel4, progress=NoProgress())
+    image = add(build, sel4, progress=Progress())
     with (build / KERNEL).open("r+b") as file:  # as a build in place does
         file.write(b"x" * 100)
     store.verify(image)
 
 
 def test_another_image_replaces_it_only_by_force(tmp_path: Path, sel4: Manifest) -> None:
-    first = add(tree(tmp_path / "one"), sel4, progress=NoProgress())
+    first = add(tree(tmp_path / "one"), sel4, progress=Progress())
     other = tree(tmp_path / "two", image=image_file(content=bytes(200)))
     with pytest.raises(ConfigurationError, match="wasmedge-sel4") as caught:
-        add(other, sel4, progress=NoProgress())
+        add(other, sel4, progress=Progress())
     assert "--force" in (caught.value.hint or "")
     assert store.open(sel4).digest == first.digest  # type: ignore[union-attr]
     with pytest.raises(ConfigurationError, match="simulate"):
-        add(tmp_path / "data", sel4, force=True, progress=NoProgress())
+        add(tmp_path / "data", sel4, force=True, progress=Progress())
     assert store.open(sel4).digest == first.digest, "a failure leaves the old one"  # type: ignore[union-attr]
-    second = add(other, sel4, force=True, progress=NoProgress())
+    second = add(other, sel4, force=True, progress=Progress())
     assert second.digest != first.digest
     assert store.open(sel4).digest == second.digest  # type: ignore[union-attr]
 
 
 def test_a_damaged_one_is_not_there_and_a_changed_one_is_told(tmp_path: Path, sel4: Manifest) -> None:
-    image = add(tree(tmp_path / "build"), sel4, progress=NoProgress())
+    image = add(tree(tmp_path / "build"), sel4, progress=Progress())
     image.files["kernel"].write_bytes(IMAGE[:-1] + b"!")
     with pytest.raises(InfrastructureError, match="kernel") as caught:
         store.verify(image)
@@ -490,7 +490,7 @@ def test_a_damaged_one_is_not_there_and_a_changed_one_is_told(tmp_path: Path, se
     assert "hil image add PATH --name wasmedge-sel4" in (caught.value.hint or "")
     image.files["kernel"].write_bytes(IMAGE[:-1])
     assert store.open(sel4) is None
-    add(tree(tmp_path / "again"), sel4, progress=NoProgress())
+    add(tree(tmp_path / "again"), sel4, progress=Progress())
     (image.directory / store.ADDED).write_text('{"files": 1}')
     assert store.open(sel4) is None
 
@@ -498,7 +498,7 @@ def test_a_damaged_one_is_not_there_and_a_changed_one_is_told(tmp_path: Path, se
 def test_a_build_without_a_script_needs_arguments(tmp_path: Path, sel4: Manifest) -> None:
     build = tree(tmp_path / "build", script=None)
     assert "--arguments" in (refused(build, sel4).hint or "")
-    image = add(build, sel4, arguments=f"-M virt,virtualization=on -cpu max -kernel {KERNEL}", progress=NoProgress())
+    image = add(build, sel4, arguments=f"-M virt,virtualization=on -cpu max -kernel {KERNEL}", progress=Progress())
     assert image.command()[1:3] == ["-M", "virt,virtualization=on"]
     assert image.record["origin"]["simulate"] is None
 
@@ -570,7 +570,7 @@ def test_a_hostile_archive_is_refused_as_a_whole(
 
 def test_links_within_an_archive_harm_nobody(tmp_path: Path, sel4: Manifest) -> None:
     inside = link("images/latest", "../simulate"), link("images/same", "simulate", tarfile.LNKTYPE)
-    assert add(archive(tmp_path / "a.tgz", *BUILD, *inside), sel4, progress=NoProgress())
+    assert add(archive(tmp_path / "a.tgz", *BUILD, *inside), sel4, progress=Progress())
 
 
 def test_an_archive_that_would_fill_the_disk_is_refused_at_once(tmp_path: Path, sel4: Manifest) -> None:
@@ -692,7 +692,7 @@ def test_a_full_disk_is_not_the_user_s_fault(
     assert sorted(found.name for found in data.rglob("*")) == ["lock"]
     monkeypatch.setattr("hil.host.disk.shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
     with pytest.raises(InfrastructureError, match="10 MiB|0 MiB"):
-        add(build, sel4, progress=NoProgress())
+        add(build, sel4, progress=Progress())
     assert sorted(found.name for found in data.rglob("*")) == ["lock"]
 
 
@@ -712,7 +712,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, sel4: Manifest, data: Path) -> No
 def test_what_a_killed_one_left_is_cleared(tmp_path: Path, sel4: Manifest, data: Path) -> None:
     (data / "staging" / "image").mkdir(parents=True)
     (data / "staging" / "image" / "kernel").touch()
-    add(tree(tmp_path / "build"), sel4, progress=NoProgress())
+    add(tree(tmp_path / "build"), sel4, progress=Progress())
     assert not (data / "staging").exists()
 
 
@@ -720,18 +720,18 @@ def test_the_second_of_two_at_once_waits_and_then_finds_it(tmp_path: Path, sel4:
     copying, waiting = threading.Event(), threading.Event()
     outcomes: dict[str, object] = {}
 
-    class First(NoProgress):
+    class First(Progress):
         def step(self, name: str, total: float | None = None) -> None:
             if name.startswith("copying"):
                 copying.set()
                 assert waiting.wait(QUICK)
 
-    class Second(NoProgress):
+    class Second(Progress):
         def step(self, name: str, total: float | None = None) -> None:
             if name == "waiting for another process to make it":
                 waiting.set()
 
-    def run(name: str, progress: NoProgress) -> None:
+    def run(name: str, progress: Progress) -> None:
         try:
             outcomes[name] = add(tree(tmp_path / name), sel4, progress=progress)
         except HilError as error:
@@ -756,10 +756,10 @@ def test_the_manifest_holds_facts_and_nothing_else(sel4: Manifest) -> None:
     assert sel4.agent.seal_option is sel4.agent.limit_option is sel4.agent.hello_option is None
     assert sel4.console.login in [stage.marker for stage in sel4.stages]
     with pytest.raises(ConfigurationError, match="wasmedge-sel4") as caught:
-        ensure(sel4, NoProgress())
+        ensure(sel4, Progress())
     assert "hil image add PATH --name wasmedge-sel4" in (caught.value.hint or "")
     with pytest.raises(ConfigurationError, match="reference"):
-        add(Path(), manifest.find("reference"), progress=NoProgress())
+        add(Path(), manifest.find("reference"), progress=Progress())
 
 
 @pytest.mark.parametrize(
@@ -873,7 +873,7 @@ def test_what_was_added_boots_with_the_command_of_its_simulate(
     (tmp_path / "stub.toml").write_text(head + 'add = "camkes"\n[machine]\n' + facts[facts.index("[[stages]]") :])
     (tmp_path / "stub.yaml").write_text(STUB_BOARD)
     build = tree(tmp_path / "build", python(), image_file(content=STUB, at=0x60000000))
-    add(build, manifest.load(tmp_path / "stub.toml"), progress=NoProgress())
+    add(build, manifest.load(tmp_path / "stub.toml"), progress=Progress())
     with Board(str(tmp_path / "stub.yaml")) as board:
         assert [stage.name for stage in board.boot().stages] == ["start", "login", "shell"]
         assert str(data / "images" / "stub" / "kernel") in board.qemu.command

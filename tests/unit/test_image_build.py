@@ -19,7 +19,7 @@ from limits import HANG
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import tools
-from hil.host.progress import Lines, NoProgress, shown
+from hil.host.progress import Lines, Progress, shown
 from hil.image import build as builder
 from hil.image import ensure, manifest, packages, recipe, store, workshop
 from hil.image.cpio import Tree
@@ -53,7 +53,7 @@ def fake(directory: Path, name: str, script: str) -> None:
 
 
 def build(**options: bool) -> store.Image:
-    return builder.build(manifest.find("reference"), progress=NoProgress(), **options)
+    return builder.build(manifest.find("reference"), progress=Progress(), **options)
 
 
 def gone(pid: int) -> bool:
@@ -82,7 +82,7 @@ def test_broken_download(cache: Path) -> None:
 
 def test_bad_mirror(cache: Path) -> None:
     with pytest.raises(ConfigurationError, match="'debian'"):
-        builder.build(manifest.find("reference"), mirror="debian", progress=NoProgress())
+        builder.build(manifest.find("reference"), mirror="debian", progress=Progress())
     assert not cache.exists()
 
 
@@ -100,7 +100,7 @@ def test_missing_compiler_is_named_when_opening(cache: Path, tmp_path: Path, mon
     (tmp_path / "bin/aarch64-linux-gnu-gcc").unlink()
     monkeypatch.setenv("PATH", f"{tmp_path}/bin")
     with pytest.raises(InfrastructureError) as caught:
-        ensure(manifest.find("reference"), NoProgress())
+        ensure(manifest.find("reference"), Progress())
     assert " gcc-aarch64-linux-gnu" in (caught.value.hint or "")
 
 
@@ -165,8 +165,8 @@ def test_ctrl_c_ends_the_tools(cache: Path, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     fake(tmp_path, "mmdebstrap", f"sleep 60 & echo $! > {note}.new; mv {note}.new {note}; wait")
     program = (
-        "from hil.image import build, manifest; from hil.host.progress import NoProgress\n"
-        "build.build(manifest.find('reference'), progress=NoProgress())\n"
+        "from hil.image import build, manifest; from hil.host.progress import Progress\n"
+        "build.build(manifest.find('reference'), progress=Progress())\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(manifest.IMAGES_DIR.parent)}
     with subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE) as process:
@@ -195,7 +195,7 @@ def test_second_build_waits_and_takes_the_result(cache: Path, monkeypatch: pytes
     cache.mkdir(parents=True)
     steps: list[str] = []
 
-    class Watch(NoProgress):
+    class Watch(Progress):
         def step(self, name: str, total: float | None = None) -> None:
             steps.append(name)
 
@@ -251,7 +251,7 @@ def native(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     def compile(content: bytes) -> bytes:
         module = tmp_path / "hello.wasm"
         module.write_bytes(content)
-        return builder._native(parts, module, tmp_path / "staging", NoProgress()).read_bytes()
+        return builder._native(parts, module, tmp_path / "staging", Progress()).read_bytes()
 
     return compile
 
@@ -288,7 +288,7 @@ def test_the_key_follows_the_machine() -> None:
 def test_brought_images_are_not_built(tmp_path: Path) -> None:
     described = manifest.find("reference").model_copy(update={"build": None})
     with pytest.raises(ConfigurationError, match="reference"):
-        builder.build(described, progress=NoProgress())
+        builder.build(described, progress=Progress())
 
 
 def test_tool_that_hangs_is_ended() -> None:
@@ -342,7 +342,7 @@ def records(data: bytes) -> list[int]:
 def test_progress_of_a_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told: list[object] = []
 
-    class Watch(NoProgress):
+    class Watch(Progress):
         def step(self, name: str, total: float | None = None) -> None:
             told.append((name, total))
 
