@@ -45,19 +45,12 @@ _NATIVE_OPTIONS = ("--generic-binary", "--optimize", "2")
 _EMULATOR = () if platform.machine() == "aarch64" else ("qemu-aarch64", "-cpu", "cortex-a57")
 
 
-def build(
-    manifest: Manifest,
-    *,
-    mirror: str | None = None,
-    progress: Progress,
-    force: bool = False,
-    refresh: bool = False,
-) -> store.Image:
+def build(manifest: Manifest, *, mirror: str | None = None, progress: Progress, force: bool = False) -> store.Image:
     """Return the image of `manifest`; build it if it is not in the cache.
 
-    `force` builds it anyway, `refresh` also fetches the packages again; `mirror` is the address of a Debian mirror
-    (None: the default). Raises `ConfigurationError` for a manifest without a recipe, `InfrastructureError` for
-    network, disk or tools. Errors and Ctrl-C leave nothing behind.
+    `force` builds it anyway; `mirror` is the address of a Debian mirror (None: the default). Raises
+    `ConfigurationError` for a manifest without a recipe, `InfrastructureError` for network, disk or tools. Errors and
+    Ctrl-C leave nothing behind.
     """
     packages.check_mirror(mirror)
     if manifest.build is None:
@@ -66,12 +59,12 @@ def build(
     target = store.directory_of(manifest, planned.key)
     root = cache_root()
     with disk(root, 0), workshop.alone(root, progress):
-        if not (force or refresh) and (image := store.read(manifest, target)):
+        if not force and (image := store.read(manifest, target)):
             return image
         with workshop.staging(root) as staging:
             fetched = staging / "packages"
             fetched.mkdir()
-            parts = packages.fetch(mirror, fetched, progress, refresh=refresh)
+            parts = packages.fetch(mirror, fetched, progress)
             if force:
                 shutil.rmtree(parts.directory / _NATIVE_KEPT, ignore_errors=True)
             with disk(root, NEEDED):
@@ -82,9 +75,8 @@ def build(
                     raise InfrastructureError("the image's sources changed during the build", hint="build it again")
                 workshop.publish(result, target, staging)
         _forget_old(manifest, target)
-    image = store.read(manifest, target)
-    if image is None:
-        raise InfrastructureError(f"the new image is missing in {target}", hint="build it again")
+        image = store.read(manifest, target)
+    assert image is not None
     return image
 
 

@@ -66,14 +66,13 @@ def check_mirror(mirror: str | None) -> None:
         )
 
 
-def fetch(mirror: str | None, staging: Path, progress: Progress, *, refresh: bool = False) -> Packages:
-    """Return the packages, from the cache or (always with `refresh`) from `mirror`.
+def fetch(mirror: str | None, staging: Path, progress: Progress) -> Packages:
+    """Return the packages, from the cache or else from `mirror`.
 
     `staging` is an empty directory on the cache's disk. Raises `InfrastructureError` if they cannot be fetched.
     """
-    check_mirror(mirror)
     directory = directory_of(mirror)
-    if not refresh and (cached := _read(directory)):
+    if cached := _read(directory):
         return cached
     with disk(cache_root(), NEEDED):
         root, listing, kept = staging / "root", staging / "listing", staging / "kept"

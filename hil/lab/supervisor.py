@@ -82,7 +82,7 @@ class Box:
         self._stack = ExitStack()
         self._machines: dict[str, LabMachine] = {}
         self._parts: dict[str, Child] = {}
-        self._addresses: dict[str, str] = {}  # of serial lines that the lab serves itself
+        self._ports: dict[str, int] = {}  # of serial lines that the lab serves itself
         self._coordinator = self._power = self._ser2net = ""
         self._open = False
 
@@ -137,7 +137,7 @@ class Box:
         """Serve the machine's serial line as raw TCP."""
         with socket.create_server((self._plan.listen, 0)) as probe:
             port = probe.getsockname()[1]
-        self._addresses[machine.name] = f"{self._plan.listen}:{port}"
+        self._ports[machine.name] = port
         lines = (
             f"connection: &{machine.name}#  accepter: tcp(nodelay=true),{self._plan.listen},{port}",
             f"  connector: serialdev(nouucplock=true),{machine.wire.port},{self._plan.baud or 115200}n81,local",
@@ -160,16 +160,16 @@ class Box:
         speed = self._plan.baud or 115200
         resources: dict[str, dict[str, dict[str, object]]] = {}
         for name, machine in self._machines.items():
-            if name in self._addresses:
-                host, _, port = self._addresses[name].rpartition(":")
-                facts = {"host": host, "port": int(port), "speed": speed, "protocol": "raw"}
-                serial = ("NetworkSerialPort", facts)
+            serial: dict[str, dict[str, object]]
+            if port := self._ports.get(name):
+                facts = {"host": self._plan.listen, "port": port, "speed": speed, "protocol": "raw"}
+                serial = {"NetworkSerialPort": facts}
             else:
-                serial = ("RawSerialPort", {"port": machine.wire.port, "speed": speed})
+                serial = {"RawSerialPort": {"port": machine.wire.port, "speed": speed}}
             resources[name] = {
                 "NetworkPowerPort": {"model": "rest", "host": f"{self._power}/{name}", "index": 1},
                 "TFTPProvider": {"internal": f"{Path.cwd() / 'tftp' / name}/", "external": ""},
-                serial[0]: dict(serial[1]),
+                **serial,
             }
         return resources
 
@@ -188,7 +188,7 @@ class Box:
             boards={
                 name: BoardState(
                     port=machine.wire.port,
-                    address=self._addresses.get(name, ""),
+                    address=f"{self._plan.listen}:{self._ports[name]}" if name in self._ports else "",
                     power=f"{self._power}/{name}",
                     qemu=machine.process,
                 )
