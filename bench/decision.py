@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from hil.measure import Clock, Outcome, Series, interim_counts, mean, misses, p99, pwcet, rms, s
-from hil.measure.decision import decide
+from hil import Clock, Series, mean, misses, p99, pwcet, rms, s
+from hil.measure.decision import Outcome, decide
 from hil.measure.figures import FIGURES
+from hil.measure.interim import interim_counts
 
 CLOCK = Clock("guest counter", 16e-9)
 RATIOS = (0.9, 1.0, 1.1)

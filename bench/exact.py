@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hil import ms
 from hil.board.board import Board
 from hil.guest import Guest
-from hil.measure import ms
 from hil.measure.probe import Probe
 from hil.wasm import Runner, Samples
 

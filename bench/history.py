@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hil import Clock, Series, ms, p99
 from hil.history.rows import RecordedRun, Run, Test
 from hil.history.store import History
-from hil.measure import Clock, Series, ms, p99
 from hil.measure.decision import decide
 from hil.measure.results import CheckResult, SeriesRecord
 

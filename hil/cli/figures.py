@@ -163,12 +163,12 @@ def bounds() -> None:
 def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], file: Path, json_: bool) -> NoReturn:
     """Find the rows in the bounds file of BOARD that no series can match.
 
-    A row with a typo in its quantity, subject or clock has no effect. Without --measured, rows are compared with the
-    quantities and modules of this project; rows of other quantities and modules, and arguments of modules, are checked
+    A row with a typo in its quantity, subject, test or clock has no effect. Without --measured, rows are compared with the
+    quantities and modules of this project; tests, arguments of modules, and other quantities and modules are checked
     only with --measured. The exit status is 0 if all rows can match, 1 if one cannot, 2 for an error in the input.
     """
     from hil.board import boardfile
-    from hil.measure import Bounds
+    from hil.measure.bounds_file import Bounds
     from hil.measure.unmatched import unmatched
     from hil.review.comparison_sides import read_side
 
@@ -192,9 +192,9 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
 @bounds_file_option
 @json_option
 def bounds_list(board: str, bounds: Path | None, json_: bool) -> None:
-    """List the rows in the bounds file of BOARD, each with the quantity and subject of its series."""
+    """List the rows in the bounds file of BOARD, each with the quantity, subject and test of its series."""
     from hil.host import toml
-    from hil.measure import Bounds
+    from hil.measure.bounds_file import Bounds
 
     read = Bounds(bounds or bounds_file(_board_file(board)))
     rows = []
@@ -206,6 +206,7 @@ def bounds_list(board: str, bounds: Path | None, json_: bool) -> None:
                 "line": place,
                 "quantity": row.quantity,
                 "subject": row.subject,
+                "test": row.test or "any",
                 "clock": row.clock or "any",
                 "bound": str(bound),
                 "marginal": "" if bound.marginal is None else str(bound.marginal),

@@ -71,11 +71,8 @@ class Boot:
 
 
 @dataclass(frozen=True)
-class StoredFigure:
-    """One figure of one series of one run: `value` in `unit`, with its confidence limits, bound and outcome.
-
-    `lower` and `upper` are one-sided limits at 95 %. `exact` figures repeat to the bit.
-    """
+class FigureKey:
+    """The identity of a figure; from night to night, `run` is the name of the run instead of its id."""
 
     run: str
     test: str
@@ -84,15 +81,29 @@ class StoredFigure:
     subject: str
     unit: str
     clock: str
+    seed: str
+    name: str
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The part that all figures of one series share."""
+        return (self.run, self.test, self.board, self.quantity, self.subject, self.unit, self.clock, self.seed)
+
+
+@dataclass(frozen=True)
+class StoredFigure(FigureKey):
+    """One figure of one series of one run: `value` in `unit`, with its confidence limits, bound and outcome.
+
+    `lower` and `upper` are one-sided limits at 95 %. `exact` figures repeat to the bit.
+    """
+
     exact: bool
     floor: float | None
     image: str
     image_sha256: str
     module: str
     module_sha256: str
-    seed: str
     n: int
-    name: str
     value: float
     lower: float | None
     upper: float | None

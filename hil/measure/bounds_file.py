@@ -12,7 +12,7 @@ from hil.host import toml
 from hil.host.hints import did_you_mean
 from hil.measure.clock import CLOCKS
 from hil.measure.figure import Bound
-from hil.measure.figures import DEADLINE_FIGURES, FIGURES, FORMER_NAMES
+from hil.measure.figures import DEADLINE_FIGURES, FIGURES
 from hil.measure.series_data import SeriesData
 from hil.measure.units import Amount, parse
 
@@ -30,8 +30,6 @@ def _clock(name: str | None) -> str | None:
 
 
 def _figure(name: str) -> str:
-    if name in FORMER_NAMES:
-        raise ValueError(f"the figure {name!r} is now called {FORMER_NAMES[name]!r}")
     if name not in (known := [*FIGURES, *DEADLINE_FIGURES]):
         raise ValueError(f"there is no figure {name!r}; {did_you_mean(name, known)}the figures are: {', '.join(known)}")
     return name
@@ -41,12 +39,16 @@ _AmountText = Annotated[Amount, BeforeValidator(_amount)]
 
 
 class BoundsRow(BaseModel):
-    """A row of a bounds file: a bound, and the quantity and subject of its series."""
+    """A row of a bounds file: a bound, and the quantity, the subject and perhaps the test of its series.
+
+    All three are spelled as in a results file, and equal to them for a match.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     quantity: str = Field(min_length=1)
     subject: str = Field(min_length=1)
+    test: str | None = Field(None, min_length=1)
     figure: Annotated[str, AfterValidator(_figure)]
     limit: _AmountText
     marginal: _AmountText | None = None
@@ -70,10 +72,10 @@ class BoundsRow(BaseModel):
         figure = DEADLINE_FIGURES[self.figure](self.deadline) if self.deadline else FIGURES[self.figure]
         return Bound(figure, self.limit, self.marginal, self.reason, self.clock)
 
-    def matches(self, series: SeriesData) -> bool:
-        """Return whether the row is for `series`: its quantity, its subject and its clock."""
+    def names(self, series: SeriesData) -> bool:
+        """Return whether the row is for `series`, by whichever clock."""
         same = (self.quantity, self.subject) == (series.quantity, series.subject)
-        return same and self.clock in (None, series.clock.name)
+        return same and self.test in (None, series.provenance.get("test"))
 
 
 class _File(BaseModel):
@@ -87,8 +89,8 @@ class Bounds:
     """The bounds file of a board; if it names an `image`, the bounds hold for that image only.
 
     Each `[[bound]]` has `quantity`, `subject` (a module and its arguments), `figure`, `limit` (`"2 ms"`), `reason`;
-    optionally `marginal` and `clock`, and `deadline` for deadline misses. Raises `ConfigurationError` with file, line
-    and key.
+    optionally `test`, `marginal` and `clock`, and `deadline` for deadline misses. Raises `ConfigurationError` with
+    file, line and key.
     """
 
     def __init__(self, path: Path) -> None:
@@ -109,4 +111,5 @@ class Bounds:
                 hint=f"Choose a board for {measured} with --board, or give its own bounds with --bounds FILE "
                 "(pytest: --hil-bounds).",
             )
-        return tuple(row.bound() for row in self.rows if row.matches(series))
+        rows = (row for row in self.rows if row.names(series))
+        return tuple(row.bound() for row in rows if row.clock in (None, series.clock.name))

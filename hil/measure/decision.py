@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from hil.measure.figure import CONFIDENCE, Bound, Estimate
 from hil.measure.host import total
+from hil.measure.margins import bound_text
 from hil.measure.relief import relieved
 from hil.measure.series_data import SeriesData
 from hil.measure.units import amount, shown
@@ -58,14 +59,16 @@ class Check:
         return "infrastructure" if self.host or self.undecidable else "test"
 
     def __str__(self) -> str:
-        estimate = self.estimate
+        bound, estimate = self.bound, self.estimate
         lower, upper = (
             "?" if limit is None else shown(limit, estimate.unit) for limit in (estimate.lower, estimate.upper)
         )
-        interval = "" if lower == upper != "?" else f" ({100 * estimate.confidence:.4g} % limits {lower} .. {upper})"
-        text = f"{self.outcome}: {self.bound}: {shown(estimate.value, estimate.unit)}{interval}"
-        reason = f"reason of the bound: {self.bound.reason}" if self.bound.reason else ""
-        return text if self.outcome is Outcome.PASS else "; ".join(filter(None, (text, self.why, reason)))
+        parts = [bound_text(self.outcome, bound.figure.name, estimate.value, bound.limit.value, estimate.unit)]
+        if lower == "?" or lower != upper:
+            parts.append(f"{100 * estimate.confidence:.4g} % confidence interval {lower} .. {upper}")
+        if self.outcome is not Outcome.PASS:
+            parts += [self.why, f"reason of the bound: {bound.reason}" if bound.reason else ""]
+        return "; ".join(filter(None, parts))
 
 
 def decide(bound: Bound, series: SeriesData, confidence: float = CONFIDENCE) -> Check:

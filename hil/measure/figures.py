@@ -139,15 +139,6 @@ def miss_count(deadline: Amount) -> Figure:
 
 
 DEADLINE_FIGURES = {"misses": misses, "miss_count": miss_count}
-FORMER_NAMES = {
-    "p99.9": "p999",
-    "peak-to-peak": "peak_to_peak",
-    "deadline misses": "misses",
-    "deadline miss count": "miss_count",
-    "maximum": "max",
-    "minimum": "min",
-}
-"""Former names of figures in bounds files and in Python, with the present ones."""
 
 
 def _checked(deadline: Amount) -> Amount:

@@ -11,7 +11,7 @@ from hil.measure.series import Series
 
 
 def pool(several: Iterable[Series]) -> Iterator[Series]:
-    """Yield the series of one quantity and subject, taken with different seeds, as one series that is not exact.
+    """Yield the series of one test, quantity and subject, taken with different seeds, as one series that is not exact.
 
     Its confidence intervals assume independent samples, although samples of one seed depend on each other more than
     the seeds do.
@@ -19,8 +19,8 @@ def pool(several: Iterable[Series]) -> Iterator[Series]:
     groups: dict[tuple[str, ...], list[Series]] = {}
     for series in several:
         if "seed" in series.provenance:
-            board = series.provenance.get("board", "")
-            same = (board, series.quantity, series.subject, series.unit, series.clock.name)
+            where = (series.provenance.get("board", ""), series.provenance.get("test", ""))
+            same = (*where, series.quantity, series.subject, series.unit, series.clock.name)
             groups.setdefault(same, []).append(series)
     for group in groups.values():
         seeds = sorted({int(series.provenance["seed"]) for series in group})

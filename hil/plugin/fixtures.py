@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # at run time only where a board is used: collecting tests mu
     from hil.board.boot_report import BootReport
     from hil.console import Console
     from hil.guest import Guest
-    from hil.measure import Measure
+    from hil.measure.measure import Measure
     from hil.measure.soak_result import Soak
     from hil.wasm import Module, Runner, Samples
 

@@ -21,7 +21,7 @@ from hil.plugin.selection import BoardSelection
 
 if TYPE_CHECKING:  # at run time only with a report
     from hil.board.board import Board
-    from hil.measure import Check
+    from hil.measure.decision import Check
     from hil.plugin.run_facts import RunFacts
     from hil.plugin.selections import BoardSelections
     from hil.report.labels import Known, TestLabels

@@ -15,7 +15,9 @@ from hil.plugin.run_facts import RunFacts
 
 if TYPE_CHECKING:
     from hil.board.board import Board
-    from hil.measure import Check, Measure, Series
+    from hil.measure.decision import Check
+    from hil.measure.measure import Measure
+    from hil.measure.series import Series
     from hil.plugin.labels import AllureLabels
 
     Checked = tuple[Series, tuple[Check, ...]]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hil.board.board import Board
     from hil.console import Console, Transcript
     from hil.faults.record import Injection
-    from hil.measure import Measure
+    from hil.measure.measure import Measure
     from hil.wasm import Execution
 
 RECORD = pytest.StashKey["TestRecord"]()

@@ -22,7 +22,7 @@ from hil.text import printable_line
 if TYPE_CHECKING:  # at run time only where a board is used: collecting tests must stay quick
     from hil.board.board import Board
     from hil.guest import Guest
-    from hil.measure import Measure
+    from hil.measure.measure import Measure
     from hil.plugin.labels import AllureLabels
 
 SESSION = pytest.StashKey["Session"]()

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from hil.guest import Guest as Guest
     from hil.history.ingest import add_run as add_run
     from hil.image import manifest as manifest
-    from hil.measure import Bounds as Bounds
-    from hil.measure import Measure as Measure
     from hil.measure import link as link
     from hil.measure import results as results
+    from hil.measure.bounds_file import Bounds as Bounds
     from hil.measure.checking import recorded as recorded
     from hil.measure.decision import decide as decide
+    from hil.measure.measure import Measure as Measure
     from hil.measure.seeds import pool as pool
     from hil.measure.soak import soak as soak
     from hil.measure.unmatched import unmatched as unmatched
@@ -60,9 +60,11 @@ else:
             "hil.guest": "Guest",
             "hil.history.ingest": "add_run",
             "hil.image": "manifest",
-            "hil.measure": "Bounds Measure link results",
+            "hil.measure": "link results",
+            "hil.measure.bounds_file": "Bounds",
             "hil.measure.checking": "recorded",
             "hil.measure.decision": "decide",
+            "hil.measure.measure": "Measure",
             "hil.measure.seeds": "pool",
             "hil.measure.soak": "soak",
             "hil.measure.unmatched": "unmatched",

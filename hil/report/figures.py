@@ -10,9 +10,9 @@ from hil.compare.baseline import BaselineComparison
 from hil.measure.decision import Check
 from hil.measure.figure import Estimate, Figure
 from hil.measure.figures import FIGURES
+from hil.measure.margins import margin
 from hil.measure.series import Series
 from hil.measure.units import shown
-from hil.report.margins import margin
 from hil.report.templates import render
 
 ALWAYS = ("min", "p50", "p99", "max")  # shown without a bound, too

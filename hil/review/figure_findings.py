@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hil.compare.shifts import BaselineOutcome, SeriesComparison
+from hil.measure import margins
 from hil.measure.units import shown
-from hil.report.margins import excess
 from hil.review.finding import NAMED, Finding, FindingKind, common, short, since_text
 from hil.review.level_changes import CLEAR, LevelChange, grouped, level_changes, moved, noise_of
 from hil.review.night_changes import NightChanges, night_changes
-from hil.review.review_window import FigureKey, ReviewWindow, group_by, streak
+from hil.review.review_window import ReviewWindow, group_by, streak
 from hil.review.trend_series import MEDIAN, PERSISTENCE, TrendSeries
 
 if TYPE_CHECKING:
-    from hil.history.rows import StoredFigure
+    from hil.history.rows import FigureKey, StoredFigure
 
 NOT_KEPT = ("fail", "inconclusive")
 
@@ -140,12 +140,8 @@ def _broken_bounds(group: Sequence[LevelChange]) -> Iterator[str]:
 
 def bound_text(figure: StoredFigure) -> str:
     """Return a figure and its bound: `FAIL: p50 of jitter of pins is 432 ms, limit 2 ms (216 times the limit)`."""
-    limit = figure.bound or 0.0
-    beyond = f" ({excess(figure.value, limit)})" if figure.value > limit else ""
-    return (
-        f"{(figure.outcome or '').upper()}: {figure.name} of {figure.quantity} of {figure.subject} "
-        f"is {shown(figure.value, figure.unit)}, limit {shown(limit, figure.unit)}{beyond}"
-    )
+    what = f"{figure.name} of {figure.quantity} of {figure.subject}"
+    return margins.bound_text(figure.outcome or "", what, figure.value, figure.bound or 0.0, figure.unit)
 
 
 def broken_bounds(window: ReviewWindow, explained: set[tuple[str, str]]) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hil.history.journal import NOT_RUN
 
 if TYPE_CHECKING:
-    from hil.history.rows import Test
-    from hil.review.review_window import FigureKey, ReviewedNight, ReviewWindow
+    from hil.history.rows import FigureKey, Test
+    from hil.review.review_window import ReviewedNight, ReviewWindow
 
 WIDTH = 300  # characters of a cause
 NAMED = 5  # tests that a finding names

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hil.measure.margins import margin
 from hil.measure.units import shown
-from hil.report.margins import margin
 from hil.review.review_window import ReviewedNight, ReviewWindow, group_by
 
 if TYPE_CHECKING:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from hil.board.selection import is_place, name_of
 from hil.compare.shifts import MIN_EFFECT, SeriesComparison, compare_series
 from hil.errors import ConfigurationError
+from hil.history.rows import FigureKey
 from hil.host.hints import did_you_mean
 
 if TYPE_CHECKING:
@@ -28,26 +29,6 @@ def group_by(rows: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     for row in rows:
         found.setdefault(key(row), []).append(row)
     return found
-
-
-@dataclass(frozen=True)
-class FigureKey:
-    """The identity of a figure from night to night."""
-
-    run: str
-    test: str
-    board: str
-    quantity: str
-    subject: str
-    unit: str
-    clock: str
-    seed: str
-    name: str
-
-    @property
-    def series(self) -> tuple[str, ...]:
-        """The part that all figures of one series share."""
-        return astuple(self)[:-1]
 
 
 @dataclass(frozen=True)

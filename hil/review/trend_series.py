@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hil.compare.shifts import MIN_EFFECT
-from hil.review.review_window import FigureKey, group_by
+from hil.review.review_window import group_by
 from hil.stats.change import Change, changes
 
 if TYPE_CHECKING:
-    from hil.history.rows import StoredFigure
+    from hil.history.rows import FigureKey, StoredFigure
     from hil.review.review_window import ReviewWindow
 
 PERSISTENCE = 3  # nights that a change must hold before it is reported

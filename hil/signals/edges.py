@@ -1,6 +1,6 @@
 """Edges of digital signals from a capture of a logic analyser, and series derived from them.
 
-A capture is a VCD file (IEEE 1364, clause 18) of any instrument, or raw samples of sigrok. An edge is a direct change
+A capture is a VCD file (IEEE 1364, clause 18) of any instrument. An edge is a direct change
 from 0 to 1 or back; an unknown level (`x` or `z`) makes no edge and ends an interval.
 """
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -46,30 +46,24 @@ class Dump:
 def read(path: Path, channels: Sequence[str]) -> Dump:
     """Read `channels`, by default all one-bit signals.
 
-    Raises `ConfigurationError` for an incomplete VCD file and for a channel that is not in it.
+    Raises `ConfigurationError` for a file that is empty or cannot be read, an incomplete VCD file, and a channel that
+    is not in it.
     """
-    with opened(path) as file:
-        strings: set[bytes] = set()
-        words = _words(path, _text(file), strings)
-        header = Header(path, words)
-        strings.update(variable.code for variable in header.variables if not variable.width)
-        chosen = header.choose(channels)
-        events = _Events(path, header, chosen.values())
-        events.read(words)
-    changes = {name: events.changes[bit.place] for name, bit in chosen.items()}
-    return Dump(header.per_second, header.rate, events.now >> 2, changes)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a capture. Raises `ConfigurationError` for a file that is empty or cannot be read."""
     try:
-        if not path.stat().st_size:
-            raise ConfigurationError(f"the capture {path} is empty", hint="Check that the instrument wrote it.")
         with path.open("rb") as file:
-            yield file
+            if not os.fstat(file.fileno()).st_size:
+                raise ConfigurationError(f"the capture {path} is empty", hint="Check that the instrument wrote it.")
+            strings: set[bytes] = set()
+            words = _words(path, _text(file), strings)
+            header = Header(path, words)
+            strings.update(variable.code for variable in header.variables if not variable.width)
+            chosen = header.choose(channels)
+            events = _Events(path, header, chosen.values())
+            events.read(words)
     except OSError as error:
         raise ConfigurationError(f"cannot read the capture {path}: {error.strerror}") from error
+    changes = {name: events.changes[bit.place] for name, bit in chosen.items()}
+    return Dump(header.per_second, header.rate, events.now >> 2, changes)
 
 
 class _Events:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import subprocess
 import time
 
 import numpy as np
@@ -14,7 +13,7 @@ from labgrid import Environment
 from hil.board.analyser import HilAnalyserDriver
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure.clock import Clock
-from hil.signals.captures import read_samples, read_vcd
+from hil.signals.captures import read_vcd
 
 RATE = 1_000_000  # Hz
 PATTERN = 64  # samples after which the demo device's picture comes again
@@ -71,18 +70,6 @@ def test_edges_and_the_lines_that_follow_them(analyser, tmp_path):
     series = edges.latency_to_console(lines, capture.began, Clock("host monotonic", 1e-9, floor=1e-4))
     assert series.samples == pytest.approx(np.full(len(edges.rising), 4e-3), abs=1e-6)
     assert series.clock.floor > capture.began.uncertainty > 0
-
-
-def test_raw_samples_of_sigrok_give_the_same_edges(analyser, tmp_path):
-    # the picture is the same each time
-    command = ["sigrok-cli", "-d", "demo", "-C", "D0,D1,D2", "--config", f"samplerate={RATE}", "--samples", "100000"]
-    with (tmp_path / "raw").open("wb") as raw:
-        subprocess.run([*command, "-O", "binary"], stdout=raw, timeout=30, check=True)
-    capture = analyser().capture(tmp_path / "demo.vcd", RATE, 0.1)
-    text = read_vcd(capture.path)
-    for name, edges in read_samples(tmp_path / "raw", {"CLK": 0, "D1": 1, "DATA": 2}, RATE).items():
-        assert edges.ticks.tolist() == text[name].ticks.tolist()
-        assert edges.levels.tolist() == text[name].levels.tolist()
 
 
 def test_a_file_written_by_hand_gives_what_sigrok_s_does(analyser, tmp_path):

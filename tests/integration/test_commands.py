@@ -85,7 +85,7 @@ def test_the_realtime_suite_passes_and_fails_with_a_useful_text(tmp_path):
     )
     bad = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "hello", "--hil-bounds", str(tight)])
     assert bad.returncode == 1
-    assert re.search(r"fail: p50 <= 100 us: \S+ ms", bad.stdout), bad.stdout
+    assert re.search(r"FAIL: p50 is \S+ ms, limit 100 us", bad.stdout), bad.stdout
     assert "worst samples" in bad.stdout
     assert re.search(r"console, .*\.raw:\d+ to line \d+", bad.stdout)
 

@@ -13,8 +13,9 @@ import pytest
 from doc_blocks import ROOT, Block, blocks
 from limits import HANG
 
+from hil import Clock, Series
 from hil.lab import take_down
-from hil.measure import Clock, Series, results
+from hil.measure import results
 
 LABGRID = "labgrid-client"
 TO_RUN = [block for block in blocks() if not block.language and any(not command.not_run for command in block.commands)]

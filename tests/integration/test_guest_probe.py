@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hil import Measure, p50
 from hil.errors import ConfigurationError, RunnerError
 from hil.guest import CommandTimeout
-from hil.measure import Measure, p50
 from hil.measure.decision import decide
 from hil.measure.host import EMULATOR, total
 from hil.measure.probe import Probe

@@ -19,12 +19,12 @@ ROOT = Path(__file__).parents[2]
 SUITE = """
 import time
 import pytest
-from hil.measure import max, s
+from hil import maximum, s
 
 @pytest.mark.board
 def test_measured(runner, sample, measure):
     series = measure.executions(runner, sample("hello.wasm"), repeats=5)
-    measure.check(series, max <= 10 * s)
+    measure.check(series, maximum <= 10 * s)
 
 @pytest.mark.board
 def test_cut(runner, sample, measure):

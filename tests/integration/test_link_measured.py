@@ -23,11 +23,12 @@ from labgrid.resource import NetworkSerialPort
 from limits import HANG
 from test_ser2net import LIMIT, Port
 
+from hil import ms, p50
 from hil.board.serial_driver import HilSerialDriver
 from hil.cli import main
 from hil.guest import Guest
 from hil.image.manifest import ConsoleFacts
-from hil.measure import link, ms, p50
+from hil.measure import link
 from hil.measure.board_clocks import BoardClocks
 from hil.measure.checking import BoundsNotKept
 from hil.measure.series import Series
@@ -179,7 +180,7 @@ def test_a_slow_line_is_told(make) -> None:
 
 SUITE = """
 import pytest
-from hil.measure import p50, us, Series
+from hil import p50, us, Series
 from hil.measure.board_clocks import BoardClocks
 from hil.measure.decision import decide
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from limits import HANG
 
+from hil import Measure, ms
 from hil.board.board import Board
 from hil.errors import ConfigurationError
 from hil.guest import Guest
 from hil.image import manifest, store
-from hil.measure import Measure, ms
 from hil.wasm import Failed, Runner, exited
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--clo
 SUITE = """
 import os, pytest
 from pathlib import Path
-from hil.measure import ms
+from hil import ms
 from hil.wasm import Module
 
 @pytest.mark.board

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hil import Clock, Series
 from hil.history.rows import Boot, RecordedRun, Run, Test
 from hil.history.store import History
-from hil.measure import Clock, Series
 from hil.measure.results import CheckResult, SeriesRecord
 from hil.measure.units import Amount
 
@@ -102,7 +102,7 @@ class Plan:
             outcome = "pass" if worst <= self.bound else "fail"
             records.append(SeriesRecord(series, (CheckResult("max", Amount(self.bound, "s"), outcome, "told"),)))
             if outcome == "fail":
-                cause = f"BoundsNotKept: {quantity} of {subject}: fail: max <= 100 ms"
+                cause = f"BoundsNotKept: {quantity} of {subject}: FAIL: max is 150 ms, limit 100 ms"
                 tests[-1] = replace(tests[-1], outcome="failed", fault="image", cause=cause, error="BoundsNotKept")
         tests = [self.test(night, test) for test in tests]
         return RecordedRun(run, tests, self.boots(night, run.id, board), records)

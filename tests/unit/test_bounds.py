@@ -10,17 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hil.console import Transcript
-from hil.errors import ConfigurationError
-from hil.measure import (
-    Bound,
-    Bounds,
+from hil import (
     BoundsNotKept,
     Clock,
-    Outcome,
     Series,
-    interim_counts,
-    max,
+    maximum,
     mean,
     miss_count,
     misses,
@@ -32,10 +26,14 @@ from hil.measure import (
     ratio,
     rms,
     s,
-    samples_needed,
 )
+from hil.console import Transcript
+from hil.errors import ConfigurationError
+from hil.measure.bounds_file import Bounds
 from hil.measure.checking import check
-from hil.measure.decision import decide
+from hil.measure.decision import Outcome, decide
+from hil.measure.figure import Bound
+from hil.measure.interim import interim_counts, samples_needed
 from hil.plugin.origins import cause_of
 
 CLOCK = Clock("guest counter", 16e-9)
@@ -60,7 +58,7 @@ def series(samples: Any, clock: Clock = CLOCK, **more: Any) -> Series:
 def test_a_kept_bound_passes() -> None:
     (one,) = series([1e-3] * 299).check(p99 <= 2 * ms)
     assert one.outcome is Outcome.PASS
-    assert all(part in str(one) for part in ("pass", "p99 <= 2 ms", "1 ms"))
+    assert str(one) == "PASS: p99 is 1 ms, limit 2 ms"
 
 
 def test_the_guard_band_is_the_clock_s_uncertainty_on_either_side() -> None:
@@ -77,11 +75,11 @@ def test_the_guard_band_is_the_clock_s_uncertainty_on_either_side() -> None:
 @pytest.mark.parametrize("value", [1e-6, 1.0], ids=["far below", "far above"])
 def test_a_bound_finer_than_the_clock_is_inconclusive_whatever_the_samples_say(clock: Clock, value: float) -> None:
     taken = series([value] * 500, clock)
-    for bound in (max <= 3.9 * ms, p99 <= 2.9 * ms):
+    for bound in (maximum <= 3.9 * ms, p99 <= 2.9 * ms):
         one = decide(bound, taken)
         assert (one.outcome, one.undecidable) == (Outcome.INCONCLUSIVE, True)
         assert "4 ms" in str(one)
-    assert decide(max <= 4.1 * ms, taken).outcome is (Outcome.PASS if value < 1 else Outcome.FAIL)
+    assert decide(maximum <= 4.1 * ms, taken).outcome is (Outcome.PASS if value < 1 else Outcome.FAIL)
 
 
 def test_a_deadline_finer_than_the_clock_is_inconclusive_too() -> None:
@@ -90,7 +88,7 @@ def test_a_deadline_finer_than_the_clock_is_inconclusive_too() -> None:
 
 
 def test_too_few_samples_are_inconclusive_and_say_how_many_would_do() -> None:
-    with pytest.raises(BoundsNotKept, match="inconclusive.*p99 <= 2 s.*298.*299"):
+    with pytest.raises(BoundsNotKept, match="INCONCLUSIVE: p99 .* 2 s.*298.*299"):
         series([1e-3] * 298).check(p99 <= 2 * s)
     with pytest.raises(BoundsNotKept, match="mean.*100"):
         series([1e-3]).check(mean <= 2 * s)
@@ -120,7 +118,7 @@ def test_an_exact_clock_needs_one_sample() -> None:
 def test_misses_pass_and_fail_by_their_limits() -> None:
     taken = series([1e-3] * 3000)
     (one,) = taken.check(misses(2 * ms) <= 0.1 * percent)
-    assert "misses(2 ms) <= 0.1 %" in str(one)
+    assert str(one).startswith("PASS: misses(2 ms) is 0, limit 0.1 %")
     assert "0 .. 0.09981 %" in str(one)
     assert decide(misses(2 * ms) <= 0.09 * percent, taken).outcome is Outcome.INCONCLUSIVE
     late = series([1e-3] * 900 + [3e-3] * 100)
@@ -134,7 +132,7 @@ def test_a_marginal_figure_is_kept_and_shown() -> None:
     (one,) = series([1.5e-3] * 300).check(bound)
     assert one.outcome is Outcome.MARGINAL
     assert one.outcome.kept
-    assert all(part in str(one) for part in ("marginal", "p99 <= 2 ms", "1.5 ms", "1 ms"))
+    assert all(part in str(one) for part in ("MARGINAL: p99 is 1.5 ms, limit 2 ms", "marginal limit 1 ms"))
     assert decide(bound, series([0.5e-3] * 300)).outcome is Outcome.PASS
     assert decide(bound, series([2.5e-3] * 300)).outcome is Outcome.FAIL
 
@@ -170,16 +168,20 @@ def test_a_ratio_s_bound_knows_no_uncertainty_of_the_clock() -> None:
 def test_a_failed_check_shows_figures_clock_and_worst_samples() -> None:
     taken = series([1e-3] * 99 + [9e-3], times=np.arange(100) / 10)
     with pytest.raises(BoundsNotKept) as caught:
-        taken.check(max <= 5 * ms, p50 <= 5 * ms, Bound(peak_to_peak, 2 * ms, reason="one slot"))
+        taken.check(maximum <= 5 * ms, p50 <= 5 * ms, Bound(peak_to_peak, 2 * ms, reason="one slot"))
     text = str(caught.value)
-    for bound in ("max <= 5 ms", "p50 <= 5 ms", "peak_to_peak <= 2 ms"):
-        assert bound in text
+    for check in (
+        "FAIL: max is 9 ms, limit 5 ms (80 % over",
+        "PASS: p50 is",
+        "FAIL: peak_to_peak is 8 ms, limit 2 ms (4 times",
+    ):
+        assert check in text
     assert "one slot" in text
     assert "n=100, clock: guest counter, resolution 16 ns" in text
     assert "#100 9 ms at 9.900000 s\n  #1 1 ms at 0.000000 s\n" in text
     assert isinstance(caught.value, AssertionError)
     assert cause_of(caught.value).startswith("BoundsNotKept: ")
-    assert "max <= 5 ms" in cause_of(caught.value)
+    assert "FAIL: max is 9 ms, limit 5 ms" in cause_of(caught.value)
     assert [one.outcome for one in caught.value.checks] == [Outcome.FAIL, Outcome.PASS, Outcome.FAIL]
 
 
@@ -193,7 +195,7 @@ def test_a_worst_sample_brings_its_line_of_the_console(tmp_path: Path) -> None:
         provenance={"transcript": str(tmp_path / "b.raw")},
     )
     with pytest.raises(BoundsNotKept) as caught:
-        taken.check(max <= 5 * ms)
+        taken.check(maximum <= 5 * ms)
     text = str(caught.value)
     assert f"#2 9 ms, {tmp_path}/b.raw:3: run 2 \\x1b[31mlate\n" in text
     assert f"#3 2 ms, {tmp_path}/b.raw:4: run 3\n" in text
@@ -204,7 +206,7 @@ def test_a_worst_sample_brings_its_line_of_the_console(tmp_path: Path) -> None:
 def test_a_transcript_that_is_gone_does_not_hide_the_figures(tmp_path: Path) -> None:
     taken = series([9e-3], offsets=[5], provenance={"transcript": str(tmp_path / "gone.raw")})
     with pytest.raises(BoundsNotKept, match="#1 9 ms"):
-        taken.check(max <= 5 * ms)
+        taken.check(maximum <= 5 * ms)
 
 
 # how many samples
@@ -232,9 +234,9 @@ def test_needed_reaches_at_least_what_the_figure_wants() -> None:
     [
         ([1e-3] * 300, [p99 <= 2 * ms]),
         ([9e-3] * 10, [p99 <= 2 * ms, peak_to_peak <= 1 * s]),
-        ([9e-3] * 10, [max <= 2 * ms, p99 <= 10 * ms]),
+        ([9e-3] * 10, [maximum <= 2 * ms, p99 <= 10 * ms]),
         ([1e-6] * 10, [p99 <= 10 * 1e-9 * s]),
-        ([1e-3] * 10, [max <= 1 * ms]),
+        ([1e-3] * 10, [maximum <= 1 * ms]),
     ],
     ids=["decided", "failed", "one failed", "finer than the clock", "within the guard band"],
 )
@@ -287,6 +289,13 @@ def test_bounds_are_found_by_quantity_and_subject(tmp_path: Path) -> None:
     assert found.of(Series("release jitter", "nbody-c.wasm 10", (1.0,), CLOCK)) == ()  # type: ignore[arg-type]
 
 
+def test_bounds_are_found_by_test(tmp_path: Path) -> None:
+    found = bounds(tmp_path, GOOD + GOOD.replace("p99", "max") + 'test = "a.py::test_b[board]"\n')
+    for test, expected in (("a.py::test_b[board]", ["p99", "max"]), ("a.py::test_b", ["p99"])):
+        chosen = found.of(series([1.0], provenance={"test": test}))
+        assert [bound.figure.name for bound in chosen] == expected
+
+
 def test_bounds_are_found_by_clock(tmp_path: Path) -> None:
     found = bounds(
         tmp_path,
@@ -327,7 +336,7 @@ def test_marginal_and_deadline_are_read(tmp_path: Path) -> None:
         (GOOD + GOOD.replace("limit", "limt"), ":13: bound[1].limt: "),
         (GOOD + GOOD.replace("limit", "limt"), ":9: bound[1].limit: "),
         (GOOD + GOOD.replace('"p99"', '"p98"'), ":12: bound[1].figure: "),
-        (GOOD.replace('"p99"', '"p99,9"'), "'p999'"),
+        (GOOD.replace('"p99"', '"p99.9"'), "'p999'"),
         (GOOD.replace('"p99"', "99"), ":5: bound[0].figure: "),
         (GOOD.replace('"2 ms"', '"2 parsecs"'), ":6: bound[0].limit: '2 parsecs'"),
         (GOOD.replace('"2 ms"', "2"), ":6: bound[0].limit: "),

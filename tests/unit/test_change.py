@@ -242,10 +242,12 @@ def test_what_is_no_series_of_numbers_is_refused(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"min_effect": -0.1}, {"min_effect": math.nan}, {"least": math.inf}, {"persistence": 0}]
-)
-def test_what_cannot_be_looked_for_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigurationError):
+    ("wrong", "expected"),
+    [({"min_effect": -0.1}, "-0.1"), ({"min_effect": math.nan}, "nan"), ({"least": math.inf}, "inf"),
+     ({"persistence": 0}, "0 nights")],
+)  # fmt: skip
+def test_what_cannot_be_looked_for_is_refused(wrong: dict[str, float], expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=expected):
         changes([1.0] * 30, **wrong)  # type: ignore[arg-type]
 
 

@@ -17,10 +17,10 @@ from click.testing import CliRunner, Result
 from limits import HANG
 from support import QUICK, STUB, children, stub_board, until
 
+from hil import Clock, Series, maximum, ms
 from hil.cli import exit_status, host_check, main
 from hil.cli.host_check import Requirement
 from hil.errors import BootError, GuestError, HilError, InfrastructureError, RunnerError
-from hil.measure import Clock, Series, max, ms
 from hil.measure.decision import decide
 from hil.measure.results import write
 from hil.wasm import exited, failed, faulted, no_agent, silent, stuck
@@ -313,7 +313,7 @@ def measured(
     clock = Clock("virtual time" if exact else "guest counter", 16e-9, floor=0.0, exact=exact)
     values = {"board": "qemu-reference", "module": f"hello.wasm {module}"}
     one = Series("response time", subject, samples, clock, provenance=values)  # type: ignore[arg-type]
-    write(path, one, [decide(max <= 2 * ms, one)])
+    write(path, one, [decide(maximum <= 2 * ms, one)])
     return str(path)
 
 
@@ -324,7 +324,7 @@ def test_results_are_shown_for_people_and_machines(tmp_path: Path) -> None:
     assert shown.stdout.splitlines()[1].split() == [
         *("response", "time", "hello.wasm", "2", "1", "ms", "1", "ms", "1.5", "ms", "1.5", "ms", "virtual", "time")
     ]
-    assert "pass: max <= 2 ms: 1.5 ms" in shown.stdout
+    assert "PASS: max is 1.5 ms, limit 2 ms" in shown.stdout
     (facts,) = json.loads(hil("results", "show", path, "--json").stdout)
     assert (facts["n"], facts["max"], facts["checks"][0]["outcome"]) == (2, 1.5e-3, "pass")
 

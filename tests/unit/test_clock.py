@@ -100,15 +100,15 @@ def test_a_board_that_is_dead_in_one_clock_is_not_in_the_other() -> None:
 
 
 CHECKED = """
-    from hil.measure import Clock, Series, max, s
+    from hil import Clock, Series, maximum, s
 
     def taken(subject): return Series("q", subject, (0.5,), Clock("c", 1e-9), provenance={"board": "stub"})
 
-    def test_by_the_fixture(measure): measure.check(taken("measure"), max <= 1 * s)
-    def test_by_the_series(measure): taken("series").check(max <= 1 * s)
-    def test_without_the_fixture(board): taken("board").check(max <= 1 * s)
-    def test_that_fails(board): taken("failed").check(max <= 0.1 * s, max <= 0.2 * s)
-    def test_once(measure): measure.derived(one := taken("once")); one.check(max <= 1 * s)
+    def test_by_the_fixture(measure): measure.check(taken("measure"), maximum <= 1 * s)
+    def test_by_the_series(measure): taken("series").check(maximum <= 1 * s)
+    def test_without_the_fixture(board): taken("board").check(maximum <= 1 * s)
+    def test_that_fails(board): taken("failed").check(maximum <= 0.1 * s, maximum <= 0.2 * s)
+    def test_once(measure): measure.derived(one := taken("once")); one.check(maximum <= 1 * s)
 """
 
 
@@ -122,7 +122,9 @@ def test_all_ways_to_check_record_the_same(run, pytester: pytest.Pytester) -> No
         ["fail", "fail"],
         ["pass"],
     ]
-    result.stdout.fnmatch_lines(["q of board, n=1*", "*max <= 1 s*", "q of failed, n=1*", "*max <= 100 ms*"])
+    result.stdout.fnmatch_lines(
+        ["q of board, n=1*", "*max is *, limit 1 s*", "q of failed, n=1*", "*max is *, limit 100 ms*"]
+    )
 
 
 ROWS = """
@@ -155,7 +157,7 @@ limit = "1 ms"
 reason = "its test did not run"
 """
 MEASURED = """
-    from hil.measure import Clock, Series
+    from hil import Clock, Series
 
     def test_hello(measure):
         expected = {"board": "stub"}

@@ -15,7 +15,7 @@ from hil.board.sigrok import Instant, capture
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure.clock import Clock
 from hil.measure.units import ratio, us
-from hil.signals.captures import read_samples, read_vcd
+from hil.signals.captures import read_vcd
 from hil.signals.edges import Edges
 
 HEADER = """\
@@ -54,11 +54,6 @@ def rising_at(times: np.ndarray, high: float, rate: float = 1e12) -> Edges:
     levels = np.tile([1, 0], len(times)).astype(np.uint8)
     ticks, levels = np.append(0, ticks), np.append(0, levels).astype(np.uint8)
     return Edges("clk", ticks, levels, int(ticks[-1]) + 1, rate, Clock("logic analyser", 1 / rate, floor=1 / rate))
-
-
-def pack(*levels: str) -> bytes:
-    """Samples of one byte: the first string is bit 0."""
-    return bytes(sum(int(bit) << place for place, bit in enumerate(bits)) for bits in zip(*levels, strict=True))
 
 
 # ---- series ----
@@ -404,57 +399,6 @@ def test_words_may_lie_across_the_pieces_that_a_file_is_read_in(clk) -> None:
     edges = clk("#0 0!\n" + "".join(f"#{10 * n} {n % 2}!\n" for n in range(1, count)))
     assert len(edges.rising) == count // 2
     assert set(edges.period().samples) == {20e-6}
-
-
-# ---- raw samples ----
-
-
-@pytest.mark.parametrize("unitsize", [1, 2, 3])
-def test_raw_samples(tmp_path: Path, unitsize: int) -> None:
-    path = tmp_path / "raw"
-    low, high = pack("0011010", "1111011"), pack("0101010")
-    path.write_bytes(b"".join(bytes([a]) + bytes([b] * (unitsize - 1)) for a, b in zip(low, high, strict=True)))
-    channels = {"A": 0, "B": 1} | ({"C": 8 * unitsize - 8} if unitsize > 1 else {})
-    found = read_samples(path, channels, 1e6, unitsize=unitsize)
-    assert found["A"].rising.tolist() == [2e-6, 5e-6]
-    assert found["A"].falling.tolist() == [4e-6, 6e-6]
-    assert found["B"].rising.tolist() == [5e-6]
-    assert found["B"].falling.tolist() == [4e-6]
-    assert found["A"].end == 7
-    if unitsize > 1:
-        assert found["C"].rising.tolist() == [1e-6, 3e-6, 5e-6]
-    assert found["A"].clock.floor == 1e-6
-
-
-def test_raw_samples_and_vcd_agree_across_the_pieces_of_a_file(tmp_path: Path) -> None:
-    bits = np.repeat(np.random.default_rng(2).integers(0, 2, 40_000), 60)
-    (tmp_path / "raw").write_bytes((bits.astype(np.uint8) << 3).tobytes())
-    changes = np.flatnonzero(np.diff(bits, prepend=1 - bits[0]))
-    body = "".join(f"#{at} {bits[at]}!\n" for at in changes) + f"#{len(bits)}\n"
-    (tmp_path / "vcd").write_text(HEADER.format(scale="1 us") + body)
-    raw, text = read_samples(tmp_path / "raw", {"clk": 3}, 1e6)["clk"], read_vcd(tmp_path / "vcd", ["clk"])["clk"]
-    assert raw.end == text.end > 1 << 21
-    assert raw.ticks.tolist() == text.ticks.tolist()
-    assert raw.levels.tolist() == text.levels.tolist()
-
-
-@pytest.mark.parametrize(
-    ("data", "channels", "rate", "unitsize", "expected"),
-    [
-        (b"", {"A": 0}, 1e6, 1, "empty"),
-        (b"abc", {"A": 0}, 1e6, 2, "2 bytes"),
-        (b"abc", {"A": 8}, 1e6, 1, "A.* 8.* 0 to 7"),
-        (b"abc", {"A": -1}, 1e6, 1, "A.* -1"),
-        (b"abc", {}, 1e6, 1, "channels"),
-        (b"abc", {"A": 0}, 1e6, 0, "unit ?size"),
-        (b"abc", {"A": 0}, 0, 1, "0 Hz"),
-        (b"abc", {"A": 0}, math.nan, 1, "nan"),
-    ],
-)
-def test_raw_samples_that_cannot_be(tmp_path: Path, data: bytes, channels, rate, unitsize, expected: str) -> None:
-    (tmp_path / "raw").write_bytes(data)
-    with pytest.raises(ConfigurationError, match=expected):
-        read_samples(tmp_path / "raw", channels, rate, unitsize=unitsize)
 
 
 # ---- captures ----

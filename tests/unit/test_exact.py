@@ -312,7 +312,7 @@ def test_another_version_of_what_types_makes_snapshots_of_its_own(tmp_path: Path
 
 SWEEP = """
     import os
-    from hil.measure import Clock, Series
+    from hil import Clock, Series
 
     def take(board, measure):
         told = {"board": board.name, "seed": str(board.virtual.seed), "by": os.environ["PYTEST_XDIST_WORKER"]}
@@ -339,7 +339,7 @@ def test_a_seed_stays_with_one_worker_and_all_are_judged_together(stub: Path) ->
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
     assert "9 passed" in done.stdout
     assert "all seeds: q of s, n=9" in done.stdout, "each sample once"
-    assert "fail: max <= 2 s: 3 s" in done.stdout
+    assert "FAIL: max is 3 s, limit 2 s" in done.stdout
     by = {(one.provenance["seed"], one.provenance["by"]) for one in results.read(directory / "r.jsonl")}
     assert sorted(seed for seed, _ in by) == ["1", "2", "3"]
     assert {worker for _, worker in by} == {"gw0", "gw1"}

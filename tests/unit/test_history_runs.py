@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from support import UNUSED_BOARD, until
 
+from hil import Clock, Series
 from hil.errors import ConfigurationError
 from hil.history import ingest, journal
 from hil.history.conversion import location_of
@@ -26,7 +27,7 @@ from hil.history.ingest import Added, add
 from hil.history.journal import Head
 from hil.history.rows import Run, Test
 from hil.history.store import History
-from hil.measure import Clock, Series, results
+from hil.measure import results
 from hil.nightly.evidence import HistoryImport
 from hil.report.merge import Part, merge
 
@@ -76,7 +77,8 @@ def outcomes(tests: Sequence[Test]) -> dict[str, tuple[str, str, str]]:
 def test_a_run_is_in_the_history_at_its_end(tmp_path: Path) -> None:
     code = """
         from pathlib import Path
-        from hil.measure import Clock, Series, results
+        from hil import Clock, Series
+        from hil.measure import results
         def test_good(request):
             from hil.plugin.session import SESSION
             series = Series("q", "x.wasm", [1.0, 2.0], Clock("c", 1e-9), provenance={"test": request.node.nodeid})
@@ -145,7 +147,7 @@ def test_a_killed_run_is_added_up_to_where_it_stopped(tmp_path: Path, history: H
 
 def test_workers_are_one_run_with_one_results_file(tmp_path: Path) -> None:
     code = """
-        from hil.measure import Clock, Series
+        from hil import Clock, Series
         @pytest.mark.parametrize("number", range(4))
         def test_x(request, number):
             from hil.plugin.session import SESSION

@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from limits import HANG
 
+from hil import Clock, Series, misses, ms, p99, percent
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.history import database, pruning
@@ -28,7 +29,6 @@ from hil.history.figures import stored_figures
 from hil.history.identity import choice_of, stable_test, suite_of
 from hil.history.rows import Boot, RecordedRun, Run, Test
 from hil.history.store import History
-from hil.measure import Clock, Series, misses, ms, p99, percent
 from hil.measure.decision import decide
 from hil.measure.results import CheckResult, SeriesRecord
 

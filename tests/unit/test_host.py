@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hil.measure import (
-    Bound,
+from hil import (
     BoundsNotKept,
     Clock,
     Series,
-    max,
+    maximum,
     mean,
     misses,
     ms,
@@ -32,6 +31,7 @@ from hil.measure import (
 )
 from hil.measure.clock import VIRTUAL
 from hil.measure.decision import decide
+from hil.measure.figure import Bound
 from hil.measure.host import EMULATOR, OWN, READER, HostLoad, HostWindow, Watch, total
 from hil.plugin.origins import origin_of
 
@@ -105,7 +105,7 @@ def test_a_process_that_shares_its_processor_waits() -> None:
 @pytest.mark.parametrize(
     "bound",
     [
-        *(p99 <= 300 * ms, p90 <= 30 * ms, max <= 500 * ms, mean <= 60 * ms),
+        *(p99 <= 300 * ms, p90 <= 30 * ms, maximum <= 500 * ms, mean <= 60 * ms),
         *(misses(300 * ms) <= 1 * percent, peak_to_peak <= 500 * ms),
     ],
     ids=str,
@@ -134,9 +134,9 @@ def test_a_delay_explains_the_samples_of_its_own_window_only() -> None:
     samples = [0.06] * 10
     samples[6] = 2.0
     host = [load(2.5 if number == 2 else 0.001, seconds=0.1) for number in range(10)]
-    assert decide(max <= 1 * s, series(samples, *host)).outcome == "fail"
+    assert decide(maximum <= 1 * s, series(samples, *host)).outcome == "fail"
     host[6], host[2] = host[2], host[6]
-    assert decide(max <= 1 * s, series(samples, *host)).origin == "infrastructure"
+    assert decide(maximum <= 1 * s, series(samples, *host)).origin == "infrastructure"
 
 
 def test_jitter_that_was_worked_out_of_a_series_is_the_hosts_too() -> None:

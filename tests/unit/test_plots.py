@@ -12,8 +12,8 @@ import matplotlib
 import numpy as np
 import pytest
 
+from hil import Clock, Series, maximum, misses, ms, p99, percent, us
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.measure import Clock, Series, max, misses, ms, p99, percent, us
 from hil.measure.decision import decide
 from hil.measure.results import CheckResult, load, write
 from hil.plots import files, picture
@@ -69,7 +69,7 @@ def test_a_picture_says_what_by_which_clock_and_how_many(draw: Callable[..., str
 def test_any_samples_can_be_drawn(draw: Callable[..., str], samples: object) -> None:
     one = series(samples)
     with np.errstate(all="raise"):
-        svg = draw(one, [decide(max <= 2 * ms, one)])
+        svg = draw(one, [decide(maximum <= 2 * ms, one)])
     assert "nan" not in svg
 
 
@@ -141,9 +141,9 @@ def test_a_bound_beside_equal_samples_is_on_the_axis(draw: Callable[..., str]) -
 
 @pytest.mark.parametrize("figure", ["peak_to_peak", "rms", "misses(5 ms)"])
 def test_a_figure_that_is_no_sample_s_value_is_in_the_text_only(figure: str) -> None:
-    svg = plots.histogram(series(), [CheckResult(figure, 1 * ms, "fail", f"fail: {figure} and so on")])
+    svg = plots.histogram(series(), [CheckResult(figure, 1 * ms, "fail", f"FAIL: {figure} and so on")])
     assert not [word for word in words(svg) if figure in word]
-    assert f"fail: {figure} and so on" in svg
+    assert f"FAIL: {figure} and so on" in svg
     assert (
         "100" not in plots.histogram(series(unit="1"), [CheckResult("max", 100 * us, "pass", "")]).split("</desc>")[0]
     )

@@ -243,7 +243,7 @@ def test_an_image_can_be_chosen(run, stub, pytester) -> None:  # type: ignore[no
 
 def test_a_board_s_bounds_that_are_not_there_are_told(run, stub) -> None:  # type: ignore[no-untyped-def]
     code = """
-        from hil.measure import Clock, Series
+        from hil import Clock, Series
         def test_x(measure): measure.check(Series("q", "s", (1.0,), Clock("c", 1e-9)))
     """
     result = run(code, "--board", stub)
@@ -256,21 +256,21 @@ def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignor
         '[[bound]]\nquantity="q"\nsubject="s"\nfigure="max"\nlimit="1 s"\nreason="r"\n'
     )
     code = """
-        from hil.measure import Clock, Series, max, ms
+        from hil import Clock, Series, maximum, ms
         def test_good(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)))
-        def test_tight(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), max <= 2 * ms)
+        def test_tight(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), maximum <= 2 * ms)
     """
     result = run(code, "--board", stub, "--hil-bounds", "b.toml")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
-        ["*fail: max <= 2 ms: 500 ms*", "*= timing =*", "q of s, n=1, clock: c*", "  pass: max*"]
+        ["*FAIL: max is 500 ms, limit 2 ms*", "*= timing =*", "q of s, n=1, clock: c*", "  PASS: max*"]
     )
 
 
 def test_a_results_file_holds_one_run_and_other_files_are_left_alone(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
     code = """
-        from hil.measure import Clock, Series, max, s
-        def test_x(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), max <= 1 * s)
+        from hil import Clock, Series, maximum, s
+        def test_x(measure): measure.check(Series("q", "s", (0.5,), Clock("c", 1e-9)), maximum <= 1 * s)
     """
     for _ in range(2):
         result = run(code, "--board", stub, "--hil-results", "r.jsonl")

@@ -137,8 +137,8 @@ def test_a_directory_may_have_any_name(run, pytester, name) -> None:  # type: ig
 def test_a_test_may_change_the_directory(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     code = """
         import os
-        from hil.measure import Clock, Series, max, s
-        def check(measure, name): measure.check(Series("q", name, (0.5,), Clock("c", 1e-9)), max <= 1 * s)
+        from hil import Clock, Series, maximum, s
+        def check(measure, name): measure.check(Series("q", name, (0.5,), Clock("c", 1e-9)), maximum <= 1 * s)
         def test_there_and_back(measure, tmp_path, monkeypatch):
             monkeypatch.chdir(tmp_path)
             check(measure, "one")

@@ -9,11 +9,11 @@ import pytest
 from report_pages import Page, is_closed
 
 import hil.report.evidence
+from hil import Clock, Series, maximum, ms, p99, us
 from hil.compare.baseline import Baselines
-from hil.measure import Clock, Series, max, ms, p99, us
 from hil.measure.decision import decide
+from hil.measure.margins import margin
 from hil.report.figures import COLUMNS, MeasuredSeries, figures_page
-from hil.report.margins import margin
 
 
 def series(values: Sequence[float], *, exact: bool = False, floor: float | None = 1e-6, **told: str) -> Series:
@@ -41,7 +41,7 @@ def test_a_margin_is_the_share_left_or_the_excess(value, limit, told) -> None:  
 
 def test_the_figures_are_a_table_with_limits_bounds_and_margins() -> None:
     one = series([1e-3] * 500 + [1.5e-3])
-    checks = tuple(decide(bound, one) for bound in (p99 <= 2 * ms, max <= 1 * ms, p99 <= 3 * us))
+    checks = tuple(decide(bound, one) for bound in (p99 <= 2 * ms, maximum <= 1 * ms, p99 <= 3 * us))
     page = figures_page([MeasuredSeries(series([5.0])), MeasuredSeries(one, checks)])
     is_closed(page)
     rows = Page(page).rows

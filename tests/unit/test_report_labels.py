@@ -15,6 +15,7 @@ import pytest
 import scipy.special  # noqa: F401
 from support import UNCHECKED, Wire, arrived, stub_board
 
+from hil import Clock, Series, maximum, ms, s
 from hil.board.diagnosis import FAILURES
 from hil.console import LineTimeout
 from hil.errors import (
@@ -26,7 +27,6 @@ from hil.errors import (
     InfrastructureError,
     RunnerError,
 )
-from hil.measure import Clock, Series, max, ms, s
 from hil.measure.checking import BoundsNotKept
 from hil.measure.decision import decide
 from hil.plugin.labels import _fatal
@@ -192,11 +192,12 @@ def test_bug(board): {}["x"]
 def test_mine(board): raise ConfigurationError("x")
 def test_boot(board): raise BootError("x", stage="login")
 def test_bound(measure):
-    from hil.measure import Clock, Series, max, s
-    measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), max <= 1 * s)
+    from hil import Clock, Series, maximum, s
+    measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), maximum <= 1 * s)
 def test_marginal(measure):
-    from hil.measure import Bound, Clock, Series, max, s
-    measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), Bound(max, 3 * s, marginal=1 * s))
+    from hil import Clock, Series, maximum, s
+    from hil.measure.figure import Bound
+    measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), Bound(maximum, 3 * s, marginal=1 * s))
 """
 
 
@@ -280,7 +281,7 @@ CLOCK = Clock("c", 1e-9)
 
 def not_kept(*values: float) -> BoundsNotKept:
     series = Series("q", "s", values, CLOCK)
-    return BoundsNotKept(series, [decide(max <= 1 * s, series), decide(max <= 1 * ms, series)])
+    return BoundsNotKept(series, [decide(maximum <= 1 * s, series), decide(maximum <= 1 * ms, series)])
 
 
 @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ def test_what_explains_the_others_comes_first() -> None:
     assert kind_of("image", AssertionError("x"), execution(Silent()), made=True) == "fault-made"
     assert kind_of("image", BootError("x"), made=True, fatal=True) == "boot"
     undecidable = Series("q", "s", (1e-9,), Clock("c", 1.0))
-    unsure = BoundsNotKept(undecidable, [decide(max <= 1 * ms, undecidable)])
+    unsure = BoundsNotKept(undecidable, [decide(maximum <= 1 * ms, undecidable)])
     assert kind_of("image", unsure) == "bound-inconclusive"
     for fault in ORIGINS[1:]:
         assert kind_of(fault, AssertionError("x"), execution(Silent()), fatal=True) == fault

@@ -209,7 +209,7 @@ def test_a_seed_and_a_place_are_named(run, pytester) -> None:  # type: ignore[no
 
 MEASURES = """
 import pytest
-from hil.measure import Clock, Series, p50, ms
+from hil import Clock, Series, p50, ms
 from hil.plugin.record import record_of
 from hil.plugin.session import SESSION
 @pytest.fixture

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from limits import HANG
 
+from hil import Clock, Series, maximum, ms, p99, percent
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.measure import Clock, Series, max, ms, p99, percent
 from hil.measure.decision import decide
 from hil.measure.results import CheckResult, digest, load, read, write
 
@@ -78,7 +78,7 @@ def test_a_hundred_thousand_random_bit_patterns_come_back(tmp_path: Path) -> Non
 
 def test_checks_are_kept_with_their_bounds(tmp_path: Path) -> None:
     one = series(*[0.001] * 400)
-    bounds = (p99 <= 2 * ms, max <= 0.5 * ms)
+    bounds = (p99 <= 2 * ms, maximum <= 0.5 * ms)
     write(tmp_path / "r", one, [decide(bound, one) for bound in bounds])
     first, second = load(tmp_path / "r").records[0].checks
     assert (first.figure, first.limit, first.outcome) == ("p99", 2 * ms, "pass")
@@ -138,7 +138,7 @@ def test_a_half_header_is_begun_anew(tmp_path: Path) -> None:
 def test_writers_that_are_killed_and_others_beside_them_leave_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "r"
     code = (
-        "import sys; from pathlib import Path; from hil.measure import Clock, Series; from hil.measure.results import write\n"
+        "import sys; from pathlib import Path; from hil import Clock, Series; from hil.measure.results import write\n"
         "for number in range(int(sys.argv[2])): write(Path(sys.argv[1]), Series('q', sys.argv[3], [number] * 500, Clock('c', 1e-9)))\n"
         "import os; os.write(1, b'done'); os.kill(os.getpid(), 9)"
     )
@@ -238,5 +238,5 @@ def test_the_digest_is_of_figures_only() -> None:
 
 
 def test_there_is_no_digest_of_nothing() -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="no series"):
         digest([])

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 from reviewed import REAL, VIRTUAL, Plan, history
 
+from hil import Clock, Series
 from hil.cli import main
 from hil.errors import ConfigurationError
-from hil.measure import Clock, Series, results
+from hil.measure import results
 from hil.review import comparison
 from hil.review.comparison import Comparison, compare
 

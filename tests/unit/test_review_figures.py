@@ -11,8 +11,8 @@ import pytest
 from review_windows import EXACT, NOISY, failing, found, levels, measured, window
 from reviewed import Plan, digest, history
 
+from hil import Series
 from hil.history.rows import Run
-from hil.measure import Series
 from hil.review.finding import FindingKind
 from hil.review.findings import findings
 from hil.review.overview import review

@@ -86,8 +86,8 @@ def test_a_bound_of_nothing_is_used_up_or_broken() -> None:
     run = Run("r", "n", "job", "p", "one", 0.0, 1.0, 0, "done", {})
     for value, margin in ((0.0, 0.0), (1.0, -math.inf)):
         figure = StoredFigure(
-            *("r", "a.py::t", "one", "misses", "x", "1", "virtual time", True, None, "i", "", "m", "", ""),
-            *(10, "deadline misses", value, None, None, 0.0, "pass", "realtime"),
+            *("r", "a.py::t", "one", "misses", "x", "1", "virtual time", "", "misses(1 ms)"),
+            *(True, None, "i", "", "m", "", 10, value, None, None, 0.0, "pass", "realtime"),
         )
         names = {"run": "r", "test": "a.py::t", "nodeid": "a.py::t", "suite": "realtime", "board": "one"}
         test = Test(**names, clock="virtual", outcome="passed")

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from support import ShellLine, shell_line
 
+from hil import Measure
 from hil.board.protocol import Transport
 from hil.errors import ConfigurationError, RunnerError
 from hil.guest import Guest
 from hil.guest import shell as shell_module
 from hil.image.manifest import AgentFacts, ConsoleFacts
-from hil.measure import Measure
 from hil.wasm import (
     Execution,
     Module,

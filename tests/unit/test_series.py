@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hil import Clock, Series
 from hil.errors import ConfigurationError
-from hil.measure import Clock, Series
 
 CLOCK = Clock("guest counter", 16e-9)
 

@@ -14,9 +14,9 @@ from support import QUICK, ShellLine, session
 from test_runner import PLAIN, SEALING, line, module
 from test_runner import make as stand_in
 
+from hil import BoundsNotKept, Measure, MiB
 from hil.errors import BootError, ConfigurationError, InfrastructureError, RunnerError
 from hil.image.manifest import AgentFacts
-from hil.measure import BoundsNotKept, Measure, MiB
 from hil.measure import memory as memory_module
 from hil.measure.boots import boots
 from hil.measure.memory import Memory, own

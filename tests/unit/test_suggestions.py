@@ -11,10 +11,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hil import Clock, Series, ms, p99
 from hil.cli import main
 from hil.errors import ConfigurationError
-from hil.measure import Bounds, Clock, Outcome, Series, ms, p99, results
-from hil.measure.decision import decide
+from hil.measure import results
+from hil.measure.bounds_file import Bounds
+from hil.measure.decision import Outcome, decide
 from hil.measure.suggestions import as_toml, suggest
 from hil.measure.units import NAMES
 
@@ -100,6 +102,7 @@ def test_the_command_lists_each_row_with_its_series() -> None:
         "line": "7",
         "quantity": "response time",
         "subject": "hello.wasm",
+        "test": "any",
         "clock": "guest counter",
         "bound": "p50 <= 250 ms",
         "marginal": "",

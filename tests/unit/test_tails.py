@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from hil import Clock, Series, pwcet
 from hil.errors import ConfigurationError
-from hil.measure import Clock, Series, pwcet
 from hil.stats.tails import Fit, halves, ljung_box, runs
 
 CLOCK = Clock("guest counter", 16e-9, floor=0.0)

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from hil import Clock, Series
 from hil.cli import main
 from hil.cli.common import out
 from hil.errors import ConfigurationError, Evidence, HilError
 from hil.history.rows import RecordedRun, Run
 from hil.history.store import History
 from hil.host import foreign
-from hil.measure import Bounds, Clock, Series, results
+from hil.measure import results
+from hil.measure.bounds_file import Bounds
 from hil.nightly import plan, state, summary
 from hil.text import printable, printable_line, storable
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import theilslopes
 
+from hil import B, Clock, KiB, MiB, Series, percent
 from hil.errors import ConfigurationError
-from hil.measure import B, Clock, KiB, MiB, Series, percent, results
+from hil.measure import results
 from hil.measure.decision import Outcome, decide
 from hil.measure.growth import drift, growth
 from hil.measure.units import parse

@@ -1,8 +1,16 @@
-"""A measured value relative to its limit, in words."""
+"""A figure beside its limit, in words."""
 
 from __future__ import annotations
 
+from hil.measure.units import shown
+
 FAR = 2.0  # times the limit, from which on a factor reads better than a percentage
+
+
+def bound_text(outcome: str, what: str, value: float, limit: float, unit: str) -> str:
+    """Return the outcome of a bound: `FAIL: p50 is 432 ms, limit 2 ms (216 times the limit)`."""
+    beyond = f" ({excess(value, limit)})" if value > limit else ""
+    return f"{outcome.upper()}: {what} is {shown(value, unit)}, limit {shown(limit, unit)}{beyond}"
 
 
 def margin(value: float, limit: float) -> str:
