@@ -163,8 +163,8 @@ def bounds() -> None:
 def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], file: Path, json_: bool) -> NoReturn:
     """Find the rows in the bounds file of BOARD that no series can match.
 
-    A row with a typo in its quantity, subject, test or clock has no effect. Without --measured, rows are compared with the
-    quantities and modules of this project; tests, arguments of modules, and other quantities and modules are checked
+    A row with a typo in its quantity, subject, test or clock has no effect. Without --measured, rows are compared with
+    the quantities and modules of this project; tests, arguments of modules, other quantities and modules are checked
     only with --measured. The exit status is 0 if all rows can match, 1 if one cannot, 2 for an error in the input.
     """
     from hil.board import boardfile

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hil.measure.figures import quantile_ranks
+from hil.measure.figures import p99
 from hil.measure.series import Series
 from hil.stats.arrays import Floats
 
@@ -147,13 +147,13 @@ def p99_shift(old: Series, new: Series, min_effect: float = MIN_EFFECT) -> Shift
 
     They are combined like variances (the MOVER method of Zou and Donner, 2008).
     """
-    (was, was_lower, was_upper), (now, now_lower, now_upper) = (_p99(series) for series in (old, new))
-    least = _least(was, min_effect, old, new)
-    if was_lower is None or was_upper is None or now_lower is None or now_upper is None:
-        return Shift("p99", was, now - was, None, None, least)
-    lower = now - was - math.hypot(now - now_lower, was_upper - was)
-    upper = now - was + math.hypot(now_upper - now, was - was_lower)
-    return Shift("p99", was, now - was, lower, upper, least)
+    was, now = p99.estimate(old), p99.estimate(new)
+    value, least = now.value - was.value, _least(was.value, min_effect, old, new)
+    if was.lower is None or was.upper is None or now.lower is None or now.upper is None:
+        return Shift("p99", was.value, value, None, None, least)
+    lower = value - math.hypot(now.value - now.lower, was.upper - was.value)
+    upper = value + math.hypot(now.upper - now.value, was.value - was.lower)
+    return Shift("p99", was.value, value, lower, upper, least)
 
 
 def _least(base: float, min_effect: float, *series: Series) -> float:
@@ -165,10 +165,3 @@ def _least(base: float, min_effect: float, *series: Series) -> float:
 def _thin(ordered: Floats) -> Floats:
     n = len(ordered)
     return ordered if n <= GRID else ordered[((np.arange(GRID) + 0.5) * n / GRID).astype(int)]
-
-
-def _p99(series: Series) -> tuple[float, float | None, float | None]:
-    ordered, n = series.ordered, len(series)
-    lower, upper = quantile_ranks(n, 0.99)
-    value = float(ordered[math.ceil(0.99 * n) - 1])
-    return value, float(ordered[lower - 1]) if lower else None, float(ordered[upper - 1]) if upper else None

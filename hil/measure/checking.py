@@ -53,7 +53,7 @@ def recorded(record: Record) -> Iterator[None]:
         _records.remove(record)
 
 
-def check(series: SeriesData, bounds: Sequence[Bound], confidence: float | None = None) -> tuple[Check, ...]:
+def check(series: SeriesData, bounds: Sequence[Bound]) -> tuple[Check, ...]:
     """Decide each of `bounds` and record the series with its checks; `Series.check` and `Measure.check` use this.
 
     Raises `BoundsNotKept`, an `AssertionError`, unless all bounds are kept, and `ConfigurationError` for no bounds and
@@ -67,7 +67,7 @@ def check(series: SeriesData, bounds: Sequence[Bound], confidence: float | None 
     for bound in bounds:
         if not isinstance(bound, Bound):
             raise ConfigurationError(f"{bound!r} is not a bound", hint="Write bounds as series.check(p99 <= 2 * ms).")
-    checks = tuple(decide(bound, series, confidence or series.confidence) for bound in bounds)
+    checks = tuple(decide(bound, series, series.confidence) for bound in bounds)
     for record in _records[-1:]:
         record(series, checks)
     if not all(check.outcome.kept for check in checks):

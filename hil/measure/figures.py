@@ -16,6 +16,7 @@ from hil.errors import ConfigurationError
 from hil.measure.figure import CONFIDENCE, Figure, Interval
 from hil.measure.series_data import SeriesData
 from hil.measure.units import Amount, amount
+from hil.stats.rates import lower_limit, upper_limit
 
 if TYPE_CHECKING:
     from hil.stats.arrays import Floats
@@ -111,12 +112,9 @@ def misses(deadline: Amount) -> Figure:
     """
 
     def interval(series: SeriesData, confidence: float) -> Interval:
-        from scipy.special import betaincinv
-
         n, unsure = len(series), series.clock.uncertainty if series.unit == "s" else 0.0
         few, many = _late(series, deadline, unsure), _late(series, deadline, -unsure)
-        lower = float(betaincinv(few, n - few + 1, 1 - confidence)) if few else 0.0
-        return lower, float(betaincinv(many + 1, n - many, confidence)) if many < n else 1.0
+        return lower_limit(few, n, confidence), upper_limit(many, n, confidence)
 
     return Figure(
         f"misses({_checked(deadline)})",

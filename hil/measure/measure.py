@@ -162,22 +162,13 @@ class Measure:
             host=host[warm_up:],
         )
 
-    def releases(
-        self,
-        guest: Guest,
-        period: Amount = 1 * ms,
-        *,
-        count: int,
-        partition: bool = False,
-        priority: int = guest_probe.PRIORITY,
-    ) -> Series:
+    def releases(self, guest: Guest, period: Amount = 1 * ms, *, count: int, partition: bool = False) -> Series:
         """Return the lateness of `count` releases on absolute deadlines, as cyclictest measures it.
 
         The loop runs in the guest, or in the `partition` by the partition's counter.
         """
-        host: list[HostWindow] = []
-        with watched(guest, count, host):
-            late = self._probe(guest).cycles(period, count=count, partition=partition, priority=priority).lateness
+        with watched(guest, count) as host:
+            late = self._probe(guest).cycles(period, count=count, partition=partition).lateness
         where = "partition" if partition else "guest"
         times = [number * period.value + float(delay) for number, delay in enumerate(late)]
         clock = self._clocks_of(guest).guest_counter()
@@ -188,8 +179,7 @@ class Measure:
 
         Raises `RunnerError` if the module fails or its report is damaged.
         """
-        host: list[HostWindow] = []
-        with watched(runner.guest, count, host):
+        with watched(runner.guest, count) as host:
             run = self._periodic_run(runner, module, period, count)
         stamps = periodic.releases(run)
         clock = self._clocks_of(runner.guest).module()
@@ -197,8 +187,7 @@ class Measure:
 
     def ticks(self, runner: Runner, module: Module, period: Amount, *, count: int) -> Series:
         """Return the release jitter of a module that prints a line at each release, by the console's stamps."""
-        host: list[HostWindow] = []
-        with watched(runner.guest, count, host):
+        with watched(runner.guest, count) as host:
             run = self._periodic_run(runner, module, period, count)
         console = runner.guest.board.console
         lines = [line for line in console.lines(run.start, run.end) if periodic.TICK.search(line.text)]

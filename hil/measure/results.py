@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
@@ -22,6 +21,7 @@ from hil.host import foreign
 from hil.host.locks import lock
 from hil.measure.clock import Clock
 from hil.measure.decision import Check
+from hil.measure.figures import maximum, minimum, p50, p99
 from hil.measure.series import Series
 from hil.measure.units import Amount, shown
 
@@ -66,7 +66,7 @@ class SeriesRecord:
             "subject": series.subject,
             "unit": series.unit,
             "n": len(series),
-            **{name: float(value) for name, value in self._figures().items()},
+            **self._figures(),
             "clock": asdict(series.clock),
             "provenance": dict(series.provenance),
             "checks": [asdict(check) for check in self.checks],
@@ -80,13 +80,12 @@ class SeriesRecord:
             "quantity": series.quantity,
             "subject": series.subject,
             "n": str(len(series)),
-            **{name: shown(float(value), series.unit) for name, value in self._figures().items()},
+            **{name: shown(value, series.unit) for name, value in self._figures().items()},
             "clock": series.clock.name,
         }
 
-    def _figures(self) -> Mapping[str, Any]:
-        values = np.quantile(self.series.ordered, [0, 0.5, 0.99, 1], method="inverted_cdf")
-        return dict(zip(("min", "p50", "p99", "max"), values, strict=True))
+    def _figures(self) -> Mapping[str, float]:
+        return {figure.name: float(figure.value(self.series)) for figure in (minimum, p50, p99, maximum)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,11 +133,9 @@ def write(
         raise InfrastructureError(f"cannot write the results file {path}: {error.strerror}") from error
 
 
-def render(
-    series: Series, checks: Iterable[Check | CheckResult] = (), *, facts: Mapping[str, str] | None = None
-) -> bytes:
-    """Return a results file with one series."""
-    return _header(facts or {}) + _line(series, checks)
+def render(series: Series) -> bytes:
+    """Return a results file with one series, without checks."""
+    return _header({}) + _line(series, ())
 
 
 def read(path: Path) -> list[Series]:

@@ -129,8 +129,7 @@ class _SoakRun:
         self.seconds = time.monotonic() - begin
 
     def _deploy(self, number: int, problems: Problems) -> Execution:
-        host: list[HostWindow] = []
-        with watched(self.runner.guest, 1, host):
+        with watched(self.runner.guest, 1) as host:
             run = self.runner.run(self.module, *self.arguments, restore=False)
         self.verdicts[str(run.verdict)] += 1
         wrong = tuple(problems(run))

@@ -24,7 +24,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -106,8 +106,6 @@ def changes(
             hint="Give min_effect >= 0, least >= 0 and persistence >= 1.",
         )
     raw = np.asarray(values, dtype=np.float64)
-    if raw.ndim != 1:
-        raise ConfigurationError(f"a series of nights is an array of {raw.ndim} dimensions, not 1")
     if not np.isfinite(raw).all():
         bad = int(np.flatnonzero(~np.isfinite(raw))[0])
         raise ConfigurationError(
@@ -123,10 +121,8 @@ def changes(
 
 
 def _scaled(change: Change, size: float) -> Change:
-    slopes = (change.rate, change.lower, change.upper)
-    rate, lower, upper = (None if slope is None else slope * size for slope in slopes)
-    ends = change.old * size, change.new * size
-    return Change(change.at, *ends, change.kind, change.confidence, change.until, rate, lower, upper)
+    sized = {name: getattr(change, name) for name in ("old", "new", "rate", "lower", "upper")}
+    return replace(change, **{name: value * size for name, value in sized.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -217,9 +213,8 @@ class _Search:
             return None
         begin, end, old, new = borders[0] + ramp.begin, borders[0] + ramp.end, ramp.old, ramp.new
         pace = (new - old) / (end - begin)
-        while (
-            len(self.raw) - self.persistence < end + 1 < len(self.raw)
-        ):  # the last values may have been clipped wrongly
+        # the last values may have been clipped wrongly
+        while len(self.raw) - self.persistence < end + 1 < len(self.raw):
             if abs(self.raw[end + 1] - new - pace) >= abs(self.raw[end + 1] - new):
                 break
             end, new = end + 1, new + pace

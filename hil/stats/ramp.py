@@ -1,4 +1,4 @@
-"""The best flat-slope-flat line through a series, and the slope of a line with its limits."""
+"""The best flat-slope-flat line through a series, and the median slope of pairs with its limits."""
 
 from __future__ import annotations
 
@@ -52,10 +52,19 @@ def best_ramp(values: Floats, shortest: int, longest: int | None = None) -> Ramp
 
 
 def median_slope(values: Floats) -> tuple[float, float, float]:
-    """Return the median slope of all pairs with its limits, as in hil/stats/trend.py but without correlation."""
-    count = len(values)
-    before, after = np.triu_indices(count, 1)
-    slopes = np.sort((values[after] - values[before]) / (after - before))
-    variance = count * (count - 1) * (2 * count + 5) / 18
-    rank = max(1, math.floor((len(slopes) - Z95 * math.sqrt(variance)) / 2))
-    return float(np.median(slopes)), float(slopes[rank - 1]), float(slopes[-rank])
+    """Return the median slope of all pairs with its limits, without a correction for correlation."""
+    slopes = pair_slopes(values)
+    return float(np.median(slopes)), *slope_limits(slopes, len(values), Z95)
+
+
+def pair_slopes(values: Floats) -> Floats:
+    """Return the slopes of all pairs of values, in ascending order."""
+    before, after = np.triu_indices(len(values), 1)
+    return np.sort((values[after] - values[before]) / (after - before))
+
+
+def slope_limits(slopes: Floats, count: int, z: float, inflation: float = 1.0) -> tuple[float, float]:
+    """Return the limits of the slope of `count` values, as `hil.stats.trend` explains; `inflation` is of Var S."""
+    variance = count * (count - 1) * (2 * count + 5) / 18 * inflation
+    rank = max(1, math.floor((len(slopes) - z * math.sqrt(variance)) / 2))
+    return float(slopes[rank - 1]), float(slopes[-rank])

@@ -20,7 +20,6 @@ distinguishes a slope from noise whose memory is as long as the series, such as 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +28,7 @@ import numpy as np
 
 from hil.errors import ConfigurationError
 from hil.stats.arrays import Floats
+from hil.stats.ramp import pair_slopes, slope_limits
 
 CONFIDENCE = 0.95  # one-sided
 BATCHES = 50
@@ -81,18 +81,16 @@ def trend(
     means = points[len(points) - count * size :].reshape(count, size).mean(axis=1)
     means = means[_transient(means) :]
     start, count = len(points) - len(means) * size, len(means)
-    before, after = np.triu_indices(count, 1)
     scale = PER / (size * every)  # from a slope per batch
-    slopes = np.sort((means[after] - means[before]) / (after - before)) * scale
+    slopes = pair_slopes(means) * scale
     slope = float(np.median(slopes))
     correlation = _correlation(means - slope / scale * np.arange(count))
     if count < LEAST:
         return Trend(slope, None, None, count, start, correlation, confidence)
-    variance = count * (count - 1) * (2 * count + 5) / 18 * (1 + correlation) / (1 - correlation)
-    rank = max(1, math.floor((len(slopes) - float(ndtri(confidence)) * math.sqrt(variance)) / 2))
+    inflation = (1 + correlation) / (1 - correlation)
+    lower, upper = slope_limits(slopes, count, float(ndtri(confidence)), inflation)
     hidden = quantum * scale / (count - 1)
-    lower, upper = float(slopes[rank - 1]) - hidden, float(slopes[-rank]) + hidden
-    return Trend(slope, lower, upper, count, start, correlation, confidence)
+    return Trend(slope, lower - hidden, upper + hidden, count, start, correlation, confidence)
 
 
 def _transient(means: Any) -> int:

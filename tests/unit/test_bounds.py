@@ -30,7 +30,6 @@ from hil import (
 from hil.console import Transcript
 from hil.errors import ConfigurationError
 from hil.measure.bounds_file import Bounds
-from hil.measure.checking import check
 from hil.measure.decision import Outcome, decide
 from hil.measure.figure import Bound
 from hil.measure.interim import interim_counts, samples_needed
@@ -93,7 +92,7 @@ def test_too_few_samples_are_inconclusive_and_say_how_many_would_do() -> None:
     with pytest.raises(BoundsNotKept, match="mean.*100"):
         series([1e-3]).check(mean <= 2 * s)
     with pytest.raises(BoundsNotKept, match="99 % .*299.*459"):
-        check(series([1e-3] * 299), [p99 <= 2 * s], confidence=0.99)
+        series([1e-3] * 299, interim_analyses=5).check(p99 <= 2 * s)
 
 
 def test_few_samples_that_all_exceed_the_bound_fail() -> None:
@@ -170,12 +169,12 @@ def test_a_failed_check_shows_figures_clock_and_worst_samples() -> None:
     with pytest.raises(BoundsNotKept) as caught:
         taken.check(maximum <= 5 * ms, p50 <= 5 * ms, Bound(peak_to_peak, 2 * ms, reason="one slot"))
     text = str(caught.value)
-    for check in (
+    for part in (
         "FAIL: max is 9 ms, limit 5 ms (80 % over",
         "PASS: p50 is",
         "FAIL: peak_to_peak is 8 ms, limit 2 ms (4 times",
     ):
-        assert check in text
+        assert part in text
     assert "one slot" in text
     assert "n=100, clock: guest counter, resolution 16 ns" in text
     assert "#100 9 ms at 9.900000 s\n  #1 1 ms at 0.000000 s\n" in text

@@ -235,9 +235,9 @@ def test_with_fewer_values_than_needed_nothing_is_reported(exact: bool) -> None:
         assert found(values[count - fewer :], exact=exact) == [], fewer
 
 
-@pytest.mark.parametrize("values", [[1.0, math.nan, 1.0], [math.inf] * 30, [[1.0, 2.0], [3.0, 4.0]]])
+@pytest.mark.parametrize("values", [[1.0, math.nan, 1.0], [math.inf] * 30])
 def test_what_is_no_series_of_numbers_is_refused(values: list[float]) -> None:
-    with pytest.raises(ConfigurationError, match=r"nan|inf| 2 "):
+    with pytest.raises(ConfigurationError, match="nan|inf"):
         changes(values)
 
 
