@@ -83,7 +83,7 @@ def test_checks_are_kept_with_their_bounds(tmp_path: Path) -> None:
     first, second = load(tmp_path / "r").records[0].checks
     assert (first.figure, first.limit, first.outcome) == ("p99", 2 * ms, "pass")
     assert second.outcome == "fail"
-    assert "max <= 500 us" in second.text
+    assert "limit 500 us" in second.text
     write(tmp_path / "again", one, [first, second])
     assert load(tmp_path / "again").records[0].checks == (first, second)
 
