@@ -60,17 +60,7 @@ class SeriesRecord:
     @property
     def facts(self) -> dict[str, Any]:
         """All but the samples, for JSON."""
-        series = self.series
-        return {
-            "quantity": series.quantity,
-            "subject": series.subject,
-            "unit": series.unit,
-            "n": len(series),
-            **self._figures(),
-            "clock": asdict(series.clock),
-            "provenance": dict(series.provenance),
-            "checks": [asdict(check) for check in self.checks],
-        }
+        return {**_facts(self.series, self.checks), "n": len(self.series), **self._figures()}
 
     @property
     def row(self) -> dict[str, str]:
@@ -237,18 +227,22 @@ def _line(series: Series, checks: Iterable[Check | CheckResult]) -> bytes:
     times, offsets = series.times, series.offsets
     return _json(
         {
-            "quantity": series.quantity,
-            "subject": series.subject,
-            "unit": series.unit,
-            "clock": asdict(series.clock),
-            "provenance": dict(series.provenance),
+            **_facts(series, checks),
             "looks": series.interim_analyses,
-            "checks": [asdict(CheckResult.of(check)) for check in checks],
             "samples": series.samples.tolist(),
             **({} if times is None else {"times": times.tolist()}),
             **({} if offsets is None else {"offsets": [int(offset) for offset in offsets]}),
         }
     )
+
+
+def _facts(series: Series, checks: Iterable[Check | CheckResult]) -> dict[str, Any]:
+    return {
+        **{key: getattr(series, key) for key in ("quantity", "subject", "unit")},
+        "clock": asdict(series.clock),
+        "provenance": dict(series.provenance),
+        "checks": [asdict(CheckResult.of(check)) for check in checks],
+    }
 
 
 def _json(value: object) -> bytes:

@@ -51,14 +51,12 @@ class Change:
     - `until`: the index of the first value on the new level; `at` for a step, the last value of the slope for a drift.
     - `old`, `new`: the medians of the two levels of a step, the ends of a drift.
     - `rate`: the slope of a drift per night, with one-sided limits `lower` and `upper` at 95 %.
-    - `confidence`: 1 minus the p value of the split, 1 by an exact clock.
     """
 
     at: int
     old: float
     new: float
     kind: Literal["step", "drift"]
-    confidence: float
     until: int
     rate: float | None = None
     lower: float | None = None
@@ -125,12 +123,6 @@ def _scaled(change: Change, size: float) -> Change:
     return replace(change, **{name: value * size for name, value in sized.items() if value is not None})
 
 
-@dataclass(frozen=True)
-class _Split:
-    at: int
-    confidence: float
-
-
 class _Search:
     """A search in values scaled to 1."""
 
@@ -154,8 +146,8 @@ class _Search:
         kept = self.steps(splits, {place: drift for places, drift in drifts for place in places})
         return sorted([*kept, *(drift for _, drift in drifts)], key=lambda change: change.at)
 
-    def splits(self, begin: int, end: int) -> Iterator[_Split]:
-        """Yield the splits by E-divisive of the values from `begin` to before `end`, in order."""
+    def splits(self, begin: int, end: int) -> Iterator[int]:
+        """Yield the places of the splits by E-divisive of the values from `begin` to before `end`, in order."""
         values = self.values[begin:end]
         if len(values) < 2 * self.persistence or values.min() == values.max():
             return
@@ -167,7 +159,7 @@ class _Search:
         for place, p, most in zip(places[:, 0].tolist(), chances, self.significant, strict=True):
             if p <= most:
                 yield from self.splits(begin, begin + place)
-                yield _Split(begin + place, 1 - p)
+                yield begin + place
                 yield from self.splits(begin + place, end)
                 return
 
@@ -181,10 +173,10 @@ class _Search:
     def level(self, begin: int, end: int) -> float:
         return float(np.median(self.values[begin:end]))
 
-    def borders(self, splits: Sequence[_Split]) -> list[int]:
-        return [0, *(split.at for split in splits), len(self.values)]
+    def borders(self, splits: Sequence[int]) -> list[int]:
+        return [0, *splits, len(self.values)]
 
-    def drifts(self, splits: Sequence[_Split], run: range) -> list[tuple[range, Change]]:
+    def drifts(self, splits: Sequence[int], run: range) -> list[tuple[range, Change]]:
         """Return the longest drifts that explain splits of `run`, all in one direction, better than levels do."""
         for length in range(len(run), 0, -1):
             for first in range(run.start, run.stop - length + 1):
@@ -194,7 +186,7 @@ class _Search:
                     return [*self.drifts(splits, before), (part, drift), *self.drifts(splits, after)]
         return []
 
-    def drift(self, splits: Sequence[_Split], part: range) -> Change | None:
+    def drift(self, splits: Sequence[int], part: range) -> Change | None:
         """Return the drift that replaces the splits of `part`; None if levels fit better, or it is small or unsure."""
         borders = self.borders(splits)[part.start : part.stop + 2]
         values = self.values[borders[0] : borders[-1]]
@@ -224,16 +216,15 @@ class _Search:
             old, new = float(self.raw[begin]), float(self.raw[end])
         if abs(new - old) < self.threshold(old) or lower * upper <= 0:
             return None
-        confidence = max(splits[place].confidence for place in part)
-        return Change(begin + 1, old, new, "drift", confidence, end, rate, lower, upper)
+        return Change(begin + 1, old, new, "drift", end, rate, lower, upper)
 
-    def steps(self, splits: Sequence[_Split], drifting: Mapping[int, Change]) -> list[Change]:
+    def steps(self, splits: Sequence[int], drifting: Mapping[int, Change]) -> list[Change]:
         """Return the steps at splits outside drifts that reach the least effect and have persisted."""
         left = list(enumerate(splits))
         while True:
             borders = self.borders([split for _, split in left])
             found: list[tuple[float, int, Change]] = []
-            for number, (place, split) in enumerate(left):
+            for number, (place, _) in enumerate(left):
                 if place in drifting:
                     continue
                 before, at, after = borders[number : number + 3]
@@ -245,7 +236,7 @@ class _Search:
                 effect = abs(new - old) / (self.threshold(old) or 1e-300)
                 if not self.held(at, after, old, new):
                     effect = 0.0
-                found.append((effect, number, Change(at, old, new, "step", split.confidence, at)))
+                found.append((effect, number, Change(at, old, new, "step", at)))
             weakest = min(found, default=None, key=lambda step: step[0])
             if weakest is None or weakest[0] >= 1:
                 return [change for _, _, change in found]
@@ -257,7 +248,7 @@ class _Search:
         return beyond >= max(self.persistence, 0.75 * (after - at))
 
 
-def _runs(search: _Search, splits: Sequence[_Split]) -> list[range]:
+def _runs(search: _Search, splits: Sequence[int]) -> list[range]:
     """Return the ranges of consecutive splits in one direction."""
     borders = search.borders(splits)
     levels = [search.level(a, b) for a, b in itertools.pairwise(borders)]

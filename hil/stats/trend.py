@@ -39,10 +39,9 @@ PER = 1000  # deployments per unit of a slope
 
 @dataclass(frozen=True)
 class Trend:
-    """A slope per 1,000 deployments with its lower and upper limit, each one-sided at `confidence`.
+    """A slope per 1,000 deployments with its lower and upper limit, each one-sided, from the means of `batches`.
 
-    A limit is None for too few points. `correlation` is the lag-one correlation of the residuals of the `batches`;
-    `start` is the number of points left out at the start.
+    A limit is None for too few points. `start` is the number of points left out at the start.
     """
 
     slope: float
@@ -50,8 +49,6 @@ class Trend:
     upper: float | None
     batches: int
     start: int
-    correlation: float
-    confidence: float
 
     def grows(self, allowance: float = 0.0) -> bool:
         """Return whether the quantity surely grows, and by more than `allowance` per 1,000 deployments."""
@@ -84,13 +81,13 @@ def trend(
     scale = PER / (size * every)  # from a slope per batch
     slopes = pair_slopes(means) * scale
     slope = float(np.median(slopes))
-    correlation = _correlation(means - slope / scale * np.arange(count))
     if count < LEAST:
-        return Trend(slope, None, None, count, start, correlation, confidence)
+        return Trend(slope, None, None, count, start)
+    correlation = _correlation(means - slope / scale * np.arange(count))
     inflation = (1 + correlation) / (1 - correlation)
     lower, upper = slope_limits(slopes, count, float(ndtri(confidence)), inflation)
     hidden = quantum * scale / (count - 1)
-    return Trend(slope, lower - hidden, upper + hidden, count, start, correlation, confidence)
+    return Trend(slope, lower - hidden, upper + hidden, count, start)
 
 
 def _transient(means: Any) -> int:
@@ -108,7 +105,7 @@ def _correlation(residuals: Any) -> float:
     """Return the lag-one correlation, corrected for its bias; 0 for no correlation and no noise."""
     count, centred = len(residuals), residuals - residuals.mean()
     power = float((centred**2).sum())
-    if count < LEAST or power <= 1e-20 * float((residuals**2).sum()):  # a perfect line leaves rounding only
+    if power <= 1e-20 * float((residuals**2).sum()):  # a perfect line leaves rounding only
         return 0.0
     found = float((centred[1:] * centred[:-1]).sum()) / power
     return min(max(0.0, (count * found + 2) / (count - 4)), MOST)
