@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from pytest_runs import LOAD, PytestProcess
 from support import stub_board
 
 from hil.board.selection import Selection, bounds_file, find, from_ini, ini_selection, name_of, select
 from hil.cli import main
 from hil.errors import ConfigurationError
 from hil.plugin.selection import BoardSelection
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -43,17 +39,13 @@ RULE = [
 def test_pytest_and_hil_select_the_same_board(
     bench: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], lg_env: str, board: str, source: str
 ) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    environment.pop("LG_ENV", None)
-    if lg_env:
-        environment["LG_ENV"] = lg_env
-    command = [sys.executable, "-m", "pytest", "-rP", "-p", "no:cacheprovider", *options]
-    done = subprocess.run(command, cwd=bench, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (header,) = (line for line in done.stdout.splitlines() if line.startswith("hil: "))
+    process = PytestProcess(bench, *LOAD, "-rP", "-p", "no:cacheprovider", *options, env={"LG_ENV": lg_env or None})
+    output = process.finish()
+    assert process.returncode == 0, output
+    (header,) = (line for line in output.splitlines() if line.startswith("hil: "))
     assert f"{board}.yaml" in header
     assert header.endswith(f"chosen by {source}")
-    assert f"test_x[{board}]" in done.stdout
+    assert f"test_x[{board}]" in output
 
     monkeypatch.chdir(bench)
     monkeypatch.setenv("LG_ENV", lg_env)
@@ -133,18 +125,11 @@ def test_files_of_boards_with_dots(bench: Path) -> None:
 def test_a_broken_labgrid_environment_is_a_usage_error(bench: Path, content: str, options: tuple[str, ...]) -> None:
     (bench / "broken.yaml").write_text(content)
     (bench / "broken.py").write_text("raise RuntimeError('as it is')")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LG_ENV": "broken.yaml"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options],
-        cwd=bench,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
-    assert "broken.yaml" in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    process = PytestProcess(bench, *LOAD, *options, env={"LG_ENV": "broken.yaml"})
+    output = process.finish()
+    assert process.returncode == pytest.ExitCode.USAGE_ERROR, output
+    assert "broken.yaml" in output
+    assert "Traceback" not in output
 
 
 def test_an_environment_with_drivers_of_its_own_is_loaded_by_labgrid_and_by_us(bench: Path) -> None:
@@ -159,11 +144,9 @@ def test_an_environment_with_drivers_of_its_own_is_loaded_by_labgrid_and_by_us(b
         "from hil.board import boardfile\nfrom hil.board.selection import find\n"
         "def test_x(hil_session_board): boardfile.environment(find(hil_session_board.name))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LG_ENV": "a.yaml"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest"], cwd=bench, env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = PytestProcess(bench, *LOAD, env={"LG_ENV": "a.yaml"})
+    output = process.finish()
+    assert process.returncode == 0, output
 
 
 def test_an_empty_choice_is_no_choice_of_the_default(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
