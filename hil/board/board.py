@@ -1,56 +1,33 @@
-"""A board under test: opened, brought up fresh, and closed."""
+"""A board under test: brought up fresh, from a snapshot where there can be one, and closed.
+
+The snapshot is made by a checked boot, restored for each fresh board, and replaced when proven bad.
+"""
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from contextlib import suppress
+from dataclasses import asdict
 
 from hil.board.boot_report import BootReport
 from hil.board.bootable import BootableBoard
-from hil.board.snapshots import BoardSnapshots
-from hil.errors import HilError
-from hil.places.selector import Terms
+from hil.console import LineTimeout
+from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.host.closing import Closing
+from hil.qemu.determinism import typing_digest
+from hil.qemu.process import StateRefused
+from hil.qemu.snapshot import Snapshot
+from hil.qemu.snapshot_store import SnapshotStore
+
+PROMPT_LIMIT = 2.0  # seconds from the end of a command to the next prompt
 
 
-class Board(BootableBoard):
-    """One board with its image. Nothing is switched on before `fresh` or `boot`.
+class Board(Closing, BootableBoard):
+    """A board with its image, see `BootableBoard`. Nothing is switched on before `fresh` or `boot`."""
 
-    `name` is a board's name or the path of an environment, or `place:NAME` or `+TAG=VALUE` for a place of a lab. A
-    place, also one that the environment names, is acquired on `terms` until the board is closed. `image` replaces the
-    environment's image. `transcripts` is the directory for transcripts. `seed` selects virtual time on an emulated
-    board. With `snapshots` and a `health_check` an emulated board is restored by `fresh`, not booted.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        image: str | None = None,
-        transcripts: Path | None = None,
-        seed: int | None = None,
-        snapshots: bool = True,
-        health_check: Callable[[Any], None] | None = None,
-        on_attempt: Callable[[str, HilError | None], None] = lambda kind, error: None,
-        terms: Terms = Terms(),  # noqa: B008  it is frozen
-    ) -> None:
-        super().__init__(name, image, transcripts, seed, health_check, on_attempt, terms)
-        self._snapshots = BoardSnapshots(self, enabled=snapshots)
-
-    def __enter__(self) -> Board:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def no_snapshot_reason(self) -> str:
-        """Why the board is booted, not restored; empty for one that is restored."""
-        return self._snapshots.no_snapshot_reason
+    _store: SnapshotStore | None = None
+    _snapshot: Snapshot | None = None
 
     def fresh(self) -> BootReport:
         """Bring the board up as new and check its health: restored from its snapshot, or booted if it has none.
@@ -60,17 +37,28 @@ class Board(BootableBoard):
         machine succeeds. It is made again, once; after that the board is booted. Failures of the test bed never remove
         it. Raises as `boot`, and the errors of `health_check`; over a tapped line after the first attempt.
         """
-        self._snapshots.bring_up()
+        error: HilError | None = None
+        for _ in range(2):
+            boots, suspect = self.boots, self._snapshot if error is not None else None
+            if (snapshot := self._obtain(suspect)) is None:
+                break
+            if (error := self._restore_twice(snapshot)) is None:
+                return self.came_up()
+        else:
+            self._discard_snapshot()
+            self.no_snapshot_reason = f"two of them could not be restored: {error.message if error else ''}"
+        if boots == self.boots or not self._is_healthy():  # else it was booted to be saved, and can be used
+            self.boot_and_check()
         return self.came_up()
 
     def close(self) -> None:
         """Clean up the board and release its place. Emulated boards, and those of a place, are switched off."""
-        self._snapshots.close()
+        self._close_snapshot()
         try:
             if self.place is not None and not self.place.borrowed and not self.lost:
                 self._off_before_others()
         finally:
-            self._environment.close()
+            self.clean_up()
 
     def _off_before_others(self) -> None:
         """Switch off, ignoring failures: others wait for the place."""
@@ -78,3 +66,103 @@ class Board(BootableBoard):
             self.off()
         except Exception as error:
             warnings.warn(f"place {self.where} is released, but was not switched off: {error}", stacklevel=3)
+
+    def _restore_twice(self, snapshot: Snapshot) -> HilError | None:
+        """Restore the board, with a second attempt; return the error if the snapshot may be the cause.
+
+        Raises other errors: of the configuration, of the test bed, and over a tapped line, which may be the cause.
+        """
+        failures: list[HilError] = []
+        while len(failures) < 2:
+            try:
+                self.restore(snapshot)
+                return None
+            except HilError as error:
+                if isinstance(error, ConfigurationError) or self.line.tap is not None:
+                    raise
+                failures.append(error)
+                if snapshot.damage():
+                    return error
+        for failure in failures:
+            if failure.origin == "infrastructure" and not isinstance(failure, StateRefused):
+                raise failure
+        return failures[-1]
+
+    def _is_healthy(self) -> bool:
+        try:
+            self.check_health()
+        except HilError as error:
+            self.dirty = f"it did not continue after it could not be saved: {error.message}"
+        return self.up
+
+    def _obtain(self, suspect: Snapshot | None) -> Snapshot | None:
+        """Return the board's snapshot, made now if there is none; None if there cannot be one.
+
+        The `suspect` is replaced, once a boot has succeeded.
+        """
+        if self._snapshot is not None and suspect is None and not self._snapshot.damage():
+            return self._snapshot
+        if self.no_snapshot_reason or self.health_check is None:
+            return None
+        machine = self.machine("a snapshot")
+        self.no_snapshot_reason = machine.no_snapshot_reason()
+        if self.no_snapshot_reason:
+            return None
+        if self._store is None:
+            seed = [*machine.virtual.arguments(), typing_digest()] if machine.virtual is not None else []
+            self._store = SnapshotStore([*self.state_key(), *seed])
+        boots = self.boots
+        try:
+            with self._store.alone():
+                replaced = suspect is not None and self._store.holds(suspect)
+                found = None if replaced else self._store.find()
+                self._close_snapshot()
+                self._snapshot = found or self._save(self._store, replaced)
+        except InfrastructureError as error:
+            if boots != self.boots and not self.up:  # the boot failed, not the snapshot
+                raise
+            self.no_snapshot_reason = error.message
+        return self._snapshot
+
+    def _save(self, store: SnapshotStore, replaced: bool) -> Snapshot:
+        """Boot the board and make a snapshot of it; one that is `replaced` is removed once the board is up."""
+        machine = self.machine("a snapshot")
+        machine.savable = True
+        try:
+            self.boot_and_check()
+        finally:
+            machine.savable = False
+        if replaced:
+            store.discard()
+        self._await_prompt()
+        report, lockstep = self.came_up(), self.console.lockstep
+        facts = {
+            "board": self.name,
+            "image": self.manifest.name,
+            "made": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "stages": [asdict(stage) for stage in report.stages],
+            "clock": report.clock,
+            "lost": self.virtual.lost if self.virtual is not None else "",
+            "history": f"{lockstep.history} {self.console.transcript.size}" if lockstep is not None else "",
+        }
+        return machine.save(store, facts)
+
+    def _await_prompt(self) -> None:
+        """Wait until the shell reads input, so that a restored one reads everything that is typed to it."""
+        console, prompt = self.console, self.manifest.console.prompt.encode()
+        if not console.transcript.read(max(0, console.position - len(prompt)), console.position).endswith(prompt):
+            with suppress(LineTimeout):
+                console.wait_for(prompt, timeout=PROMPT_LIMIT)
+
+    def _discard_snapshot(self) -> None:
+        """Close the snapshot and remove it from the disk, unless another has taken its place there."""
+        if self._snapshot is not None and self._store is not None:
+            with self._store.alone():
+                if self._store.holds(self._snapshot):
+                    self._store.discard()
+        self._close_snapshot()
+
+    def _close_snapshot(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.close()
+            self._snapshot = None

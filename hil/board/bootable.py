@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hil.board.boot_report import BootReport, StageTime
-from hil.board.environment import BoardEnvironment
-from hil.board.infrastructure import LABGRID, Infrastructure
+from hil.board.environment import LABGRID, BoardEnvironment
+from hil.board.images import built
 from hil.board.qemu_driver import HilQemuDriver
 from hil.board.replay import HilReplayDriver
 from hil.console import Console
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.host import tools
-from hil.host.progress import shown
-from hil.image import ensure
 from hil.image.store import Image
 from hil.places.selector import Terms
 from hil.qemu.arguments import file_stamps
@@ -29,38 +26,46 @@ from hil.qemu.snapshot import Snapshot
 from hil.qemu.virtual_time import Virtual
 
 
-class BootableBoard:
-    """A board with the image that it boots. `dirty` is why it cannot be trusted any more, None if it can.
+class BootableBoard(BoardEnvironment):
+    """One board with its image. Nothing is switched on before it is booted.
+
+    `name` is a board's name or the path of an environment, or `place:NAME` or `+TAG=VALUE` for a place of a lab. A
+    place, also one that the environment names, is acquired on `terms` until the board is closed. `image` replaces the
+    environment's image. `transcripts` is the directory for transcripts. `seed` selects virtual time on an emulated
+    board. With `snapshots` and a `health_check` an emulated board can be saved and restored.
 
     `health_check` verifies that guest and runner respond, and raises `HilError` if not. `on_attempt` is called after
-    each "boot" and "restore", with the error of a failed one; `boots` and `restores` count them.
+    each "boot" and "restore", with the error of a failed one; `boots` and `restores` count them. `dirty` is why the
+    board cannot be trusted any more, None if it can. `no_snapshot_reason` is why it is booted, not restored; empty for
+    one that is restored.
     """
 
     def __init__(
         self,
         name: str,
-        image: str | None,
-        transcripts: Path | None,
-        seed: int | None,
-        health_check: Callable[[Any], None] | None,
-        on_attempt: Callable[[str, HilError | None], None],
-        terms: Terms,
+        *,
+        image: str | None = None,
+        transcripts: Path | None = None,
+        seed: int | None = None,
+        snapshots: bool = True,
+        health_check: Callable[[Any], None] | None = None,
+        on_attempt: Callable[[str, HilError | None], None] = lambda kind, error: None,
+        terms: Terms = Terms(),  # noqa: B008  it is frozen
     ) -> None:
         self.dirty: str | None = None
         self.health_check = health_check
         self.on_attempt = on_attempt
         self.boots = self.restores = 0
         self._seed = seed
-        self._environment = env = BoardEnvironment(name, image, transcripts, terms)
-        self._infrastructure = Infrastructure(env)
-        self.name, self.path, self.place, self.where = env.name, env.path, env.place, env.where
-        self.target, self.strategy, self.power, self.line = env.target, env.strategy, env.power, env.line
-        self.manifest = env.manifest
+        super().__init__(name, image, transcripts, terms)
+        self.no_snapshot_reason = "" if snapshots else "snapshots are switched off"
+        if not self.emulated:
+            self.no_snapshot_reason = "a real board has none"
         if seed is not None:
             try:
                 self.machine("virtual time").virtual = Virtual(seed)
             except BaseException:
-                env.close()
+                self.clean_up()
                 raise
 
     @property
@@ -72,23 +77,6 @@ class BootableBoard:
     def incarnation(self) -> str:
         """The board with its clock and seed: one board may run in several, each with its own state."""
         return self.where if self._seed is None else f"{self.where}, virtual time, seed {self._seed}"
-
-    @property
-    def lost(self) -> str:
-        """Why the board's place is not ours any more; empty if it is, and for a board without one."""
-        return self._infrastructure.lost
-
-    @property
-    def cut_off(self) -> bool:
-        """Whether the serial line of a board at a place has ended, though the place is ours."""
-        return self._infrastructure.cut_off
-
-    def trouble(self) -> str:
-        """Check place and power, and return what is wrong; empty if nothing is.
-
-        For failures that look like the image's: a board without power looks like an image that hangs.
-        """
-        return self._infrastructure.trouble()
 
     @property
     def emulated(self) -> bool:
@@ -156,8 +144,7 @@ class BootableBoard:
         """
         if isinstance(self.power, HilReplayDriver):
             return self.power.image(self.manifest)
-        with shown(sys.stderr) as progress:
-            return ensure(self.manifest, progress)
+        return built(self.manifest)
 
     def check_health(self) -> None:
         """Run the `health_check`, if there is one. Raises its errors."""
@@ -228,7 +215,7 @@ class BootableBoard:
         try:
             yield
         except BaseException as error:
-            raised = self._infrastructure.attribute(error)
+            raised = self.attributed(error)
             try:
                 if not self.lost:
                     self.off()

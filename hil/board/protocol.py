@@ -12,7 +12,10 @@ from typing import Any
 
 from labgrid.protocol import ConsoleProtocol
 
-from hil.console import Console, ExpectTimeout, LineTimeout
+from hil.board.selection import name_of
+from hil.console import Console, ExpectTimeout, LineTimeout, Transcript
+from hil.console.transcript import default_directory
+from hil.errors import InfrastructureError
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,17 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
     and before the driver is activated.
     """
 
-    transcripts: Path | None
+    transcripts: Path | None = None
     tap: Callable[[int], int] | None = None
+    _console: Console | None = None
     _deadline: float = math.inf
 
     @property
-    @abc.abstractmethod
     def console(self) -> Console:
         """The open line. Raises `InfrastructureError` when there is none."""
+        if self._console is None:
+            raise InfrastructureError("the line is not open: no console", hint="switch the board on first")
+        return self._console
 
     @property
     @abc.abstractmethod
@@ -61,11 +67,15 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
         """Return the line `port`, replaced by the `tap` if there is one."""
         return port if self.tap is None else self.tap(port)
 
-    def untap(self) -> None:
-        """Close the `tap`; until then a tty stays locked."""
-        close = getattr(self.tap, "close", None)
-        if close is not None:
-            close()
+    def new_transcript(self) -> Transcript:
+        """Create the transcript of a line that is to be opened."""
+        return Transcript.create(self.transcripts or default_directory(), board_name(self))
+
+    def close_console(self) -> None:
+        """Close the console, if there is one."""
+        if self._console is not None:
+            self._console.close()
+        self._console = None
 
     def read(self, size: int = 1, timeout: float = 0.0, max_size: int | None = None) -> bytes:
         data = self.console.read(timeout)
@@ -119,3 +129,9 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
         for other in list(self.clients):
             if other is not client:
                 self.target.deactivate(other)
+
+
+def board_name(driver: Any) -> str:
+    """Return the name of the board that one of labgrid's drivers belongs to."""
+    target = driver.target
+    return name_of(str(target.env.config.filename)) if target.env else str(target.name)

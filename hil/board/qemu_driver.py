@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import attr
+from attr.validators import deep_iterable, instance_of
 from labgrid.driver import Driver
 from labgrid.factory import target_factory
 
-from hil.board.images import manifest_of
-from hil.board.machine import Connection, MachineDriver
+from hil.board.images import built, manifest_of
+from hil.board.machine import MachineDriver
+from hil.console import Console, Transcript
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host.progress import Progress, shown
-from hil.image import ensure, store
+from hil.image import store
 from hil.image.manifest import Manifest
 from hil.qemu import lockstep
 from hil.qemu.arguments import memory_size
@@ -42,33 +43,32 @@ class HilQemuDriver(MachineDriver):
     restore one; `savable` to allow `save` later.
     """
 
-    image: str = attr.ib(default="main", validator=attr.validators.instance_of(str))
-    arguments: list[str] = attr.ib(
-        factory=list,
-        # a string is iterable too: it would become one argument a character
-        validator=attr.validators.deep_iterable(attr.validators.instance_of(str), attr.validators.instance_of(list)),
-    )
+    image: str = attr.ib(default="main", validator=instance_of(str))
+    # a string is iterable too: it would become one argument a character
+    arguments: list[str] = attr.ib(factory=list, validator=deep_iterable(instance_of(str), instance_of(list)))
 
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        self.qemu: Qemu | None = None
-        self.virtual: Virtual | None = None
-        self.snapshot: Snapshot | None = None
-        self.savable = False
-        self._memory: int | None = None
+    qemu: Qemu | None = None
+    virtual: Virtual | None = None
+    snapshot: Snapshot | None = None
+    savable = False
+    _memory: int | None = None
 
-    def start(self, transcript: Path) -> Connection:
-        with shown(sys.stderr) as progress:
-            image = ensure(manifest_of(self, self.image), progress)
+    @functools.cached_property
+    def manifest(self) -> Manifest:
+        """The image's manifest. Raises `ConfigurationError`."""
+        return manifest_of(self)
+
+    def start(self, transcript: Transcript) -> Console:
+        image = built(self.manifest)
         command, config = image.command(), None
-        machine = image.manifest.machine
+        machine = self.manifest.machine
         if self.virtual is not None:
             command += [*machine.virtual_arguments, *self.virtual.arguments()]
-            config = self._lockstep_config(image.manifest, transcript)
+            config = self._lockstep_config(transcript.path)
         command += self.arguments
         self.qemu = Qemu(
             command,
-            log=transcript.with_suffix(".qemu.log"),
+            log=transcript.path.with_suffix(".qemu.log"),
             oldest=machine.emulator_version,
             lockstep=config,
             memory=self._machine_memory(command),
@@ -80,11 +80,13 @@ class HilQemuDriver(MachineDriver):
         except BaseException:
             self.qemu.abandon()
             raise
-        if self.virtual is None:
-            return Connection(self.qemu.console_port, self.qemu.exit_reason)
-        chance = random.Random(self.virtual.seed)  # what is typed must repeat too
-        return Connection(
-            self.qemu.console_port, self.qemu.exit_reason, self.qemu.lockstep, lambda size: chance.randbytes(size).hex()
+        chance = random.SystemRandom() if self.virtual is None else random.Random(self.virtual.seed)
+        return Console(
+            self.tapped(self.qemu.console_port),
+            transcript,
+            explain_end=self.qemu.exit_reason,
+            lockstep=self.qemu.lockstep,
+            token=lambda size: chance.randbytes(size).hex(),  # what is typed must repeat too
         )
 
     def listened(self) -> None:
@@ -114,7 +116,7 @@ class HilQemuDriver(MachineDriver):
         self._memory = os.memfd_create("hil-memory")
         return MachineMemory(size, self._memory)
 
-    def _lockstep_config(self, manifest: Manifest, transcript: Path) -> LockstepConfig | None:
+    def _lockstep_config(self, transcript: Path) -> LockstepConfig | None:
         """Return the configuration of the lock step; None if QEMU refuses it, with the reason in `virtual`."""
         assert self.virtual is not None
         if self.tap is not None:
@@ -122,7 +124,7 @@ class HilQemuDriver(MachineDriver):
                 "a tapped line cannot be kept in lock step with virtual time",
                 hint="use the fault proxy without --clock virtual",
             )
-        library = lockstep.library()
+        manifest, library = self.manifest, lockstep.library()
         reason = lockstep.refusal(manifest.machine.emulator, library)
         self.virtual = replace(self.virtual, proof="", lost=reason)
         if reason:
@@ -135,7 +137,7 @@ class HilQemuDriver(MachineDriver):
         """Return why the machine cannot be saved, apart from room on the disk; empty if it can."""
         if size_limit() == 0:
             return "HIL_SNAPSHOTS_MIB is 0"
-        machine = ensure(manifest_of(self, self.image), Progress()).manifest.machine
+        machine = self.manifest.machine
         if shutil.which(machine.emulator) is None:  # the boot raises an error with a hint
             return f"there is no {machine.emulator}"
         if memory_size([*machine.arguments, *self.arguments]) is None:

@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import attr
+from attr.validators import ge, instance_of, lt
 from labgrid.driver import Driver
 from labgrid.factory import target_factory
 
-from hil.board.machine import Connection, MachineDriver
+from hil.board.machine import MachineDriver
 from hil.board.protocol import Transport
+from hil.console import Console, Transcript
 from hil.console.recording import Recording
 from hil.console.replay import Player
 from hil.image.manifest import Manifest
 from hil.image.store import Image, digest_of, sha256
-
-
-def _speed(instance: object, field: attr.Attribute[float], value: Any) -> None:
-    if not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise TypeError(f"speed is a number from 0 (no pauses) on, 1 for real time, not {value!r}")
 
 
 @target_factory.reg_driver
@@ -32,12 +29,10 @@ class HilReplayDriver(MachineDriver):
     Playing waits for the input that the recording has, see `Player`; other input ends the line with `LineClosed`.
     """
 
-    transcript: str = attr.ib(validator=attr.validators.instance_of(str))
-    speed: float = attr.ib(default=0.0, validator=_speed)
+    transcript: str = attr.ib(validator=instance_of(str))
+    speed: float = attr.ib(default=0.0, validator=[instance_of((int, float)), ge(0), lt(math.inf)])
 
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        self._player: Player | None = None
+    _player: Player | None = None
 
     @property
     def recording(self) -> Recording:
@@ -52,15 +47,14 @@ class HilReplayDriver(MachineDriver):
     def image(self, manifest: Manifest) -> Image:
         """Return the recording in the place of the image, which need not exist."""
         path = self.recording.path
-        digest = sha256(path)
-        facts = {"sha256": digest, "size": path.stat().st_size}
-        digest = digest_of({"transcript": digest})
+        facts: dict[str, Any] = {"sha256": sha256(path), "size": path.stat().st_size}
+        digest = digest_of({"transcript": facts["sha256"]})
         record = {"files": {"transcript": facts}, "digest": digest}
         return Image(manifest, path.parent, {"transcript": path}, digest, record)
 
-    def start(self, transcript: Path) -> Connection:
+    def start(self, transcript: Transcript) -> Console:
         self._player = Player(self.recording, self.speed)
-        return Connection(self._player.port, self._player.explain_end)
+        return Console(self.tapped(self._player.port), transcript, explain_end=self._player.explain_end)
 
     def stop(self) -> None:
         if self._player is not None:

@@ -1,10 +1,12 @@
-"""The conversion of exceptions of labgrid's drivers into our errors."""
+"""The seam to labgrid: exceptions of its drivers as our errors, and our work as steps on its bus."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import CalledProcessError
+
+from labgrid.step import steps
 
 from hil.console.lines import printable
 from hil.errors import HilError, InfrastructureError
@@ -19,6 +21,20 @@ def guarded(failure: str, hint: str | None = None) -> Iterator[None]:
         raise
     except Exception as error:
         raise InfrastructureError(f"{failure}: {described(error)}", hint=hint) from error
+
+
+@contextmanager
+def step_on_bus(title: str, tag: str, source: object) -> Iterator[None]:
+    """Report the block as a step on labgrid's bus."""
+    step = steps.get_new(title, tag, source, (__file__, "seam.py", 0))
+    step.start()
+    try:
+        yield
+    except BaseException as error:
+        step.exception = error
+        raise
+    finally:
+        step.stop()
 
 
 def described(error: Exception) -> str:

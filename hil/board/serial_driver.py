@@ -7,7 +7,6 @@ import os
 import socket
 import termios
 import time
-from pathlib import Path
 
 import attr
 import serial
@@ -18,11 +17,9 @@ from labgrid.resource import NetworkSerialPort
 from labgrid.util.proxy import proxymanager
 
 from hil.board.protocol import HilConsoleProtocol, Transport
-from hil.board.selection import name_of
-from hil.console import Console, Transcript
+from hil.console import Console
 from hil.console.console import Pacing
 from hil.console.rfc2217 import Rfc2217, ServerNotReady
-from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
 
 CONNECT_LIMIT = 10.0  # seconds for a serial server to be ready, and again to configure the port
@@ -47,16 +44,13 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.transcripts: Path | None = None
-        self._console: Console | None = None
         self._filter: Rfc2217 | None = None
 
     def on_activate(self) -> None:
-        name = name_of(str(self.target.env.config.filename)) if self.target.env else self.target.name
         try:
             port = self.tapped(self._connect())
             try:
-                transcript = Transcript.create(self.transcripts or default_directory(), name)
+                transcript = self.new_transcript()
             except BaseException:
                 os.close(port)
                 raise
@@ -71,18 +65,12 @@ class HilSerialDriver(Driver, HilConsoleProtocol):  # type: ignore[misc]
             raise
 
     def on_deactivate(self) -> None:
-        if self._console is not None:
-            self._console.close()
-        self.untap()
+        self.close_console()
+        if close := getattr(self.tap, "close", None):  # until then a tty stays locked
+            close()
         if self._filter is not None:
             self._filter.close()
-        self._console = self._filter = None
-
-    @property
-    def console(self) -> Console:
-        if self._console is None:
-            raise InfrastructureError("the serial line is not open", hint="activate the driver first")
-        return self._console
+        self._filter = None
 
     @property
     def transport(self) -> Transport:

@@ -61,25 +61,20 @@ def walk(
                 if marker != stage.marker:
                     again = next(one.name for one in stages if one.marker == marker)
                     raise _BootFailed(f"stage {again!r} came again: the machine has started over")
-        except LineTimeout:
-            on_line = diagnose(console, failures, noise, start=start)
-            hint = "the marker and limit are in the image's manifest; the transcript shows the whole boot"
-            if on_line == NOTHING:
-                hint += "; check that the machine is on and that line and speed are right"
+        except (LineTimeout, _BootFailed) as error:
+            if isinstance(error, _BootFailed):
+                end_of_wait = f"and was given up after {(time.monotonic_ns() - power_on_ns) / 1e9:.1f} s"
+                cause, hint = str(error), "the image's manifest defines fatal messages, floods and noise"
+            else:
+                end_of_wait, cause = f"in {stage.limit:g} s", diagnose(console, failures, noise, start=start)
+                hint = "the marker and limit are in the image's manifest; the transcript shows the whole boot"
+                if cause == NOTHING:
+                    hint += "; check that the machine is on and that line and speed are right"
             raise BootError(
-                f"{aim} in {stage.limit:g} s; {so_far()}; on the line: {on_line}",
-                cause=on_line,
+                f"{aim} {end_of_wait}; {so_far()}; on the line: {cause}",
+                cause=cause,
                 stage=stage.name,
                 hint=hint,
-                evidence=console.evidence(),
-            ) from None
-        except _BootFailed as failure:
-            seconds = (time.monotonic_ns() - power_on_ns) / 1e9
-            raise BootError(
-                f"{aim} and was given up after {seconds:.1f} s; {so_far()}; on the line: {failure}",
-                cause=str(failure),
-                stage=stage.name,
-                hint="the image's manifest defines fatal messages, floods and noise",
                 evidence=console.evidence(),
             ) from None
         except LineClosed as error:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
+import functools
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import attr
+from attr.validators import ge, instance_of, le
 from labgrid.driver import Driver
 from labgrid.factory import target_factory
-from labgrid.step import step, steps
+from labgrid.step import step
 from labgrid.strategy import Strategy, StrategyError
 
 from hil.board import tftp
-from hil.board.boot_report import CLOCK, BootReport, StageTime
-from hil.board.images import manifest_of
-from hil.board.protocol import HilConsoleProtocol
-from hil.board.seam import guarded
-from hil.board.selection import name_of
+from hil.board.boot_report import CLOCK, BootReport
+from hil.board.images import built, manifest_of
+from hil.board.protocol import HilConsoleProtocol, board_name
+from hil.board.seam import guarded, step_on_bus
 from hil.board.stages import walk
 from hil.board.switch import in_time
 from hil.board.uboot import Loader
 from hil.errors import ConfigurationError
-from hil.host.progress import shown
-from hil.image import ensure
 from hil.image.manifest import Manifest
 
 
@@ -49,17 +46,18 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         "tftp": {"TFTPProviderDriver", None},
     }
 
-    image: str = attr.ib(default="main", validator=attr.validators.instance_of(str))
-    load: dict[str, Any] = attr.ib(factory=dict, validator=attr.validators.instance_of(dict))
-    rest: float = attr.ib(  # labgrid requires the name that board files use
-        default=0.0,
-        validator=[attr.validators.instance_of((int, float)), attr.validators.ge(0), attr.validators.le(60)],
-    )
+    image: str = attr.ib(default="main", validator=instance_of(str))
+    load: dict[str, Any] = attr.ib(factory=dict, validator=instance_of(dict))
+    # labgrid requires the name that board files use
+    rest: float = attr.ib(default=0.0, validator=[instance_of((int, float)), ge(0), le(60)])
     status: str = attr.ib(default="off", init=False)
 
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        self.report: BootReport | None = None
+    report: BootReport | None = None
+
+    @functools.cached_property
+    def manifest(self) -> Manifest:
+        """The image's manifest. Raises `ConfigurationError`."""
+        return manifest_of(self)
 
     @step(args=["status"])
     def transition(self, status: str) -> None:
@@ -84,7 +82,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         self.report, self.status = None, "unknown"
         self.target.activate(self.power)
         self.power.cycle()
-        self._hide_passwords(manifest_of(self, self.image))
+        self._hide_passwords()
         self.report, self.status = report, "shell"
 
     def force(self, status: str) -> None:
@@ -97,32 +95,31 @@ class HilStrategy(Strategy):  # type: ignore[misc]
 
     @step()
     def boot(self) -> None:
-        manifest = manifest_of(self, self.image)
-        files = self._boot_files(manifest)
+        manifest, files = self.manifest, self._boot_files()
         names = tftp.stage(self.tftp, files) if files else {}
         power_on_ns = self._power_cycle()
         console = self.line.console
-        self._hide_passwords(manifest)
-        before: list[StageTime] = []
-        loader = ""
+        self._hide_passwords()
+        uboot, prompt = None, ""
         if self.uboot is not None:
-            uboot = Loader(self.uboot, self.line, power_on_ns, lambda name: _step(self, name))
-            before.append(uboot.prompt())
-            before += [uboot.load(file, names[file.name]) for file in files]
-            loader = uboot.start()
+            uboot = Loader(self.uboot, self.line, power_on_ns, self._stage)
+            uboot.prompt()
+            for file in files:
+                uboot.load(file, names[file.name])
+            prompt = uboot.start()
         stages = walk(
             console,
             manifest.stages,
             power_on_ns=power_on_ns,
             answers=manifest.console.answers,
-            around=lambda name: _step(self, name),
+            around=self._stage,
             failures=manifest.failures,
             noise=manifest.console.noise,
-            before=before,
-            loader=loader,
+            before=uboot.reached if uboot is not None else (),
+            loader=prompt,
         )
         self.report = BootReport(
-            name_of(str(self.target.env.config.filename)),
+            board_name(self),
             manifest.name,
             power_on_ns,
             stages,
@@ -148,33 +145,22 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             self.power.on()
         return power_on_ns
 
-    def _hide_passwords(self, manifest: Manifest) -> None:
+    def _stage(self, name: str) -> AbstractContextManager[None]:
+        """Report one stage as a step on labgrid's bus."""
+        return step_on_bus(f"stage {name}", "stage", self)
+
+    def _hide_passwords(self) -> None:
         """Keep passwords of the image, and of drivers that log in on its console, out of the transcript."""
-        found = [manifest.console.password, *(getattr(driver, "password", None) for driver in self.line.clients)]
+        found = [self.manifest.console.password, *(getattr(client, "password", None) for client in self.line.clients)]
         self.line.console.secrets = frozenset(password.encode() for password in found if password)
 
-    def _boot_files(self, manifest: Manifest) -> tuple[tftp.BootFile, ...]:
+    def _boot_files(self) -> tuple[tftp.BootFile, ...]:
         """Return the files that U-Boot loads. Raises `ConfigurationError`."""
         if self.uboot is not None and self.tftp is not None:
-            with shown(sys.stderr) as progress:
-                return tftp.boot_files(ensure(manifest, progress), self.load)
+            return tftp.boot_files(built(self.manifest), self.load)
         if self.load:
             raise ConfigurationError(
                 f"{self.target.env.config.filename}: HilStrategy's `load` needs a UBootDriver and a TFTPProviderDriver",
                 hint="add them, or remove `load`",
             )
         return ()
-
-
-@contextlib.contextmanager
-def _step(source: object, name: str) -> Iterator[None]:
-    """Report one stage as a step on labgrid's bus."""
-    stage = steps.get_new(f"stage {name}", "stage", source, (__file__, "strategy.py", 0))
-    stage.start()
-    try:
-        yield
-    except BaseException as error:
-        stage.exception = error
-        raise
-    finally:
-        stage.stop()

@@ -33,8 +33,8 @@ TROUBLE = re.compile(r"error|fail|abort|unknown|retry|not set|overwrite|\*\*\*",
 class Loader:
     """U-Boot of a board that was just switched on, used through labgrid's `UBootDriver`.
 
-    All waits have a limit. Errors name the stage: `InfrastructureError` (of which `LineClosed` is a kind) for failures
-    of the test bed, `ConfigurationError` for errors in the board file.
+    `reached` are its stages so far. All waits have a limit. Errors name the stage: `InfrastructureError` (of which
+    `LineClosed` is a kind) for failures of the test bed, `ConfigurationError` for errors in the board file.
     """
 
     def __init__(
@@ -49,11 +49,12 @@ class Loader:
         self._zero = power_on_ns
         self._since = line.console.position
         self._around = around
+        self.reached: list[StageTime] = []
 
-    def prompt(self) -> StageTime:
+    def prompt(self) -> None:
         """Wait for U-Boot's prompt and run its `init_commands`."""
         uboot = self._uboot
-        with self._stage(PROMPT) as reached:
+        with self._stage(PROMPT):
             try:
                 commands = len(uboot.init_commands)
                 with self._line.bounded(uboot.login_timeout + GRACE + commands * SLACK):
@@ -80,12 +81,11 @@ class Loader:
                 raise ConfigurationError(  # labgrid's error for U-Boot with a password
                     f"the UBootDriver failed: {error}", hint="give it a `password` in the board file"
                 ) from None
-        return reached[0]
 
-    def load(self, file: BootFile, name: str) -> StageTime:
+    def load(self, file: BootFile, name: str) -> None:
         """Load the file called `name` on the TFTP server, and check that it is complete."""
         limit = SLACK + file.size / RATE
-        with self._stage(f"tftp {file.name}") as reached:
+        with self._stage(f"tftp {file.name}"):
             command = f"tftpboot {file.address} {name}"
             begin, since = self._line.console.position, time.monotonic()
             try:
@@ -115,7 +115,6 @@ class Loader:
                     f"U-Boot loaded {sizes[-1]} bytes of {file.name}, which has {file.size}",
                     hint="check that the TFTP server has no other file of that name",
                 )
-        return reached[0]
 
     def start(self) -> str:
         """Type the boot command; return a pattern of output that shows that U-Boot is back."""
@@ -124,37 +123,18 @@ class Loader:
         return "|".join(filter(None, (prompt, self._uboot.autoboot)))
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[list[StageTime]]:
+    def _stage(self, name: str) -> Iterator[None]:
         """Time the block, and add stage and last lines to its errors."""
-        reached: list[StageTime] = []
         console = self._line.console
         try:
-            with self._around(name):
-                yield reached
-        except ExpectClosed as error:
-            raise LineClosed(
-                f"the line ended in stage {name!r}: {error.message}", stage=name, evidence=console.evidence()
-            ) from None
+            with self._around(name), _errors_as_ours(name):
+                yield
         except HilError as error:
             error.stage = error.stage or name
             error.evidence = error.evidence or console.evidence()
             raise
-        except (ValueError, UnicodeDecodeError) as error:  # raised by labgrid's driver for an answer without its frame
-            raise InfrastructureError(
-                f"U-Boot's answer was garbled on the line: {error}",
-                stage=name,
-                hint="check the speed, and that nothing else types on this line",
-                evidence=console.evidence(),
-            ) from None
-        except Exception as error:
-            raise InfrastructureError(
-                f"labgrid's U-Boot driver failed: {described(error)}",
-                stage=name,
-                hint="check the arguments of the UBootDriver in the board file",
-                evidence=console.evidence(),
-            ) from error
         end = console.position
-        reached.append(StageTime(name, (console.stamp(max(0, end - 1)) - self._zero) / 1e9, end))
+        self.reached.append(StageTime(name, (console.stamp(max(0, end - 1)) - self._zero) / 1e9, end))
 
     def _text(self, begin: int) -> str:
         transcript = self._line.console.transcript
@@ -163,6 +143,27 @@ class Loader:
 
     def _on_line(self) -> str:
         return diagnose(self._line.console, start=self._since)
+
+
+@contextmanager
+def _errors_as_ours(stage: str) -> Iterator[None]:
+    """Convert the exceptions of labgrid's driver."""
+    try:
+        yield
+    except ExpectClosed as error:
+        raise LineClosed(f"the line ended in stage {stage!r}: {error.message}") from None
+    except HilError:
+        raise
+    except ValueError as error:  # an answer without its frame
+        raise InfrastructureError(
+            f"U-Boot's answer was garbled on the line: {error}",
+            hint="check the speed, and that nothing else types on this line",
+        ) from None
+    except Exception as error:
+        raise InfrastructureError(
+            f"labgrid's U-Boot driver failed: {described(error)}",
+            hint="check the arguments of the UBootDriver in the board file",
+        ) from error
 
 
 def _error_line(output: Sequence[str]) -> str:

@@ -10,7 +10,6 @@ import select
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 
 from hil.console.errors import LineClosed, LineTimeout
 from hil.console.expect import Expecter
@@ -20,6 +19,7 @@ from hil.console.passwords import Redactor
 from hil.console.reader import Reader
 from hil.console.transcript import Transcript
 from hil.errors import Evidence, InfrastructureError
+from hil.host.closing import Closing
 
 BLOCK = 1 << 20  # bytes
 
@@ -52,7 +52,7 @@ def _alternatives(markers: tuple[bytes, ...]) -> re.Pattern[bytes]:
     return re.compile(b"|".join(b"(%s)" % re.escape(marker) for marker in markers))
 
 
-class Console:
+class Console(Closing):
     """An open line, read from `position` on.
 
     Takes over the file descriptor `port` (a connected socket, a tty or a pty), also where opening fails. A process of
@@ -106,14 +106,6 @@ class Console:
     @secrets.setter
     def secrets(self, value: frozenset[bytes]) -> None:
         self._passwords.secrets = value
-
-    def __enter__(self) -> Console:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop the reader and close the line; harmless when repeated. The transcript keeps what had arrived."""

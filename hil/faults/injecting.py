@@ -7,11 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from labgrid.step import steps
 
 from hil.board.board import Board
+from hil.board.seam import step_on_bus
 from hil.console import Transcript
 from hil.errors import ConfigurationError, HilError
 from hil.faults import modules
@@ -134,17 +132,12 @@ class Injecting:
         if before is not None:
             before()
         account, begun = InjectionAccount(board.console.transcript), time.monotonic_ns()
-        step: Any = steps.get_new(f"fault {name}", "fault", self, (__file__, "injecting.py", 0))
-        step.start()
-        try:
-            yield account
-        except BaseException as error:
-            step.exception = error
-            raise
-        finally:
-            if account.done:
-                self._keep(name, account, begun)
-            step.stop()
+        with step_on_bus(f"fault {name}", "fault", self):
+            try:
+                yield account
+            finally:
+                if account.done:
+                    self._keep(name, account, begun)
 
     def _keep(self, name: str, account: InjectionAccount, begun: int) -> None:
         account.transcript.refresh()

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from hil.errors import ConfigurationError
 from hil.faults import modules
 from hil.faults.injecting import Injecting, check_range
 from hil.faults.proxy import Faults, Tap
 from hil.faults.record import Injection
+from hil.host.closing import Closing
 
 
-class LineFaults(Injecting):
+class LineFaults(Closing, Injecting):
     """Faults of the line. `close` takes the proxy out of the line and marks the board for a fresh start."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._tap: Tap | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def tapped(self) -> bool:

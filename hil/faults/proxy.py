@@ -11,12 +11,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from hil.console.filter import Filter
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.faults import relay
+from hil.host.closing import Closing
 
 ANSWER_LIMIT = 10.0  # seconds for the process to obey
 SLOWEST, FASTEST = 50, 100_000_000  # baud
@@ -87,7 +87,7 @@ class Report:
     ended: str
 
 
-class FaultProxy:
+class FaultProxy(Closing):
     """A line through a process that breaks it.
 
     Takes over the file descriptor `port`; the line is now `self.port`, for a `Console`, which closes it. `received`
@@ -106,14 +106,6 @@ class FaultProxy:
             self.close()
             os.close(self.port)
             raise
-
-    def __enter__(self) -> FaultProxy:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int:
@@ -166,7 +158,7 @@ class FaultProxy:
             )
 
 
-class Tap:
+class Tap(Closing):
     """A line driver's `tap` that puts a proxy into each line the board opens.
 
     board.line.tap = Tap(received=Faults(lines=50))
@@ -180,14 +172,6 @@ class Tap:
         self.close()
         self._proxy = FaultProxy(port, received=self._received, sent=self._sent, seed=self._seed)
         return self._proxy.port
-
-    def __enter__(self) -> Tap:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def proxy(self) -> FaultProxy:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import concurrent.futures
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
@@ -20,47 +17,25 @@ from hil.errors import InfrastructureError
 T = TypeVar("T")
 STATE_LIMIT = 15.0  # seconds to read or write a machine's state, some 100 KB without its memory
 CONNECT_LIMIT = 20.0  # seconds: QEMU reads its images (some 100 MB) before its greeting
-EVENTS_KEPT = 1000
 
 
 class MigrationError(QMPError):
     """Failure of QEMU to save or restore a machine's state."""
 
 
-@dataclass(frozen=True)
-class MonitorEvent:
-    """A QMP event; `time_ns` is the monotonic time of its arrival on the host."""
-
-    name: str
-    time_ns: int
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Monitor:
-    """A QMP session over a connected socket. Its event loop runs in a thread, so no event is missed."""
+    """A QMP session over a connected socket. Its event loop runs in a thread."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.events: collections.deque[MonitorEvent] = collections.deque(maxlen=EVENTS_KEPT)
         self._client = QMPClient("hil")
-        self._listener = EventListener()
-        self._client.register_listener(self._listener)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="hil-qmp", daemon=True)
         self._thread.start()
         try:
-            self._call(self._connect(sock), CONNECT_LIMIT, "the connection")
+            self._call(self._client.connect(sock), CONNECT_LIMIT, "the connection")
         except BaseException:
             self.close()
             raise
-
-    async def _connect(self, sock: socket.socket) -> None:
-        await self._client.connect(sock)
-        self._collector = asyncio.create_task(self._collect())
-
-    async def _collect(self) -> None:
-        async for message in self._listener:
-            data: Any = message.get("data", {})
-            self.events.append(MonitorEvent(str(message["event"]), time.monotonic_ns(), data))
 
     @property
     def version(self) -> tuple[int, int, int]:

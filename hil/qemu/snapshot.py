@@ -49,10 +49,6 @@ class Snapshot:
         with _reading(self.directory / "memory"):
             return _difference("memory", self.memory, self.facts)
 
-    def same(self, other: Snapshot) -> bool:
-        """Return whether both are the same snapshot; False for a replacement."""
-        return os.path.sameopenfile(self.memory, other.memory)
-
     def close(self) -> None:
         os.close(self.memory)
 

@@ -84,6 +84,12 @@ class SnapshotStore:
             raise InfrastructureError(f"the snapshot in {self.directory} was removed as soon as it was made")
         return found
 
+    def holds(self, snapshot: Snapshot) -> bool:
+        """Return whether `snapshot` is the one in the store; False for a replacement."""
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(snapshot.memory), (self.directory / "whole" / "memory").stat())
+        return False
+
     def discard(self) -> None:
         """Remove the snapshot. Machines made from it keep their memory."""
         _remove(self.directory)

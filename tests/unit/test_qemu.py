@@ -70,24 +70,6 @@ def test_a_closed_monitor_refuses_all_commands(qemu: Qemu) -> None:
             ask()
 
 
-def test_events_are_kept_with_their_times(tmp_path: Path) -> None:
-    before = time.monotonic_ns()
-    made = Qemu(STOPPED, log=tmp_path / "qemu.log", oldest="7.2")
-    try:
-        made.monitor.execute("system_reset")
-        made.monitor.execute("cont")
-        made.monitor.execute("stop")
-        until(lambda: any(event.name == "STOP" for event in made.monitor.events))
-        names = [event.name for event in made.monitor.events]
-        assert {"RESET", "RESUME", "STOP"} <= set(names)
-        stamps = [event.time_ns for event in made.monitor.events]
-        assert before < stamps[0]
-        assert stamps == sorted(stamps)
-    finally:
-        made.kill()
-        os.close(made.console_port)
-
-
 def test_a_killed_machine_is_noticed_at_once_on_line_and_monitor(qemu: Qemu, tmp_path: Path) -> None:
     child = pids(qemu)[1]
     port = os.dup(qemu.console_port)

@@ -805,7 +805,7 @@ def test_in_virtual_time_a_restore_is_the_same_to_the_bit(opened) -> None:  # ty
 
 def test_a_snapshot_in_virtual_time_belongs_to_the_code_that_typed_before(opened, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     for digest, boots in (("one", 1), ("one", 0), ("another", 1)):
-        monkeypatch.setattr("hil.board.snapshots.typing_digest", lambda digest=digest: digest)
+        monkeypatch.setattr("hil.board.board.typing_digest", lambda digest=digest: digest)
         with opened(seed=1) as one:
             one.fresh()
             assert one.boots == boots
