@@ -90,10 +90,9 @@ def row(path: Path, cls: str) -> int:
 
 def _entries_of_main(path: Path) -> Iterator[tuple[yaml.Node, yaml.Node]]:
     """Yield name and arguments of each driver and resource of the target `main`."""
-    main = next((target for role, target in _section(_composed(path), "targets") if role.value == "main"), None)
-    for key, value in _items(main):
-        for entry in _entries(key, value):
-            yield from _items(entry)
+    for role, _, _, name, arguments in _declarations(_composed(path)):
+        if role == "main":
+            yield name, arguments
 
 
 def _composed(path: Path) -> yaml.Node | None:
@@ -140,15 +139,21 @@ def _shape_problems(path: Path, node: yaml.Node | None) -> Iterator[str]:
 
 def _class_problems(path: Path, node: yaml.Node | None) -> Iterator[str]:
     """Yield unknown drivers and resources, and unknown arguments."""
-    for _, target in _section(node, "targets"):
+    for _, kind, entry, name, arguments in _declarations(node):
+        known = getattr(target_factory, kind)
+        if name.value in known:
+            yield from _argument_problems(path, known[name.value], arguments)
+        elif not _names_class(entry):
+            yield _unknown(path, name, kind.rstrip("s"), known)
+
+
+def _declarations(node: yaml.Node | None) -> Iterator[tuple[str, str, yaml.Node, yaml.Node, yaml.Node]]:
+    """Yield each key of each driver and resource: target, "drivers" or "resources", entry, key and value."""
+    for role, target in _section(node, "targets"):
         for key, value in _items(target):
             for entry in _entries(key, value):
-                known = getattr(target_factory, key.value)
                 for name, arguments in _items(entry):
-                    if name.value in known:
-                        yield from _argument_problems(path, known[name.value], arguments)
-                    elif not _names_class(entry):
-                        yield _unknown(path, name, key.value.rstrip("s"), known)
+                    yield role.value, key.value, entry, name, arguments
 
 
 def _section(node: yaml.Node | None, name: str) -> Iterable[tuple[yaml.Node, yaml.Node]]:

@@ -21,9 +21,9 @@ from hil.image.store import Image
 from hil.places.selector import Terms
 from hil.qemu.arguments import file_stamps
 from hil.qemu.determinism import DeterminismCheck, console_trace
+from hil.qemu.lockstep import Virtual
 from hil.qemu.process import Qemu
 from hil.qemu.snapshot import Snapshot
-from hil.qemu.virtual_time import Virtual
 
 
 class BootableBoard(BoardEnvironment):
@@ -170,16 +170,11 @@ class BootableBoard(BoardEnvironment):
         self.dirty = None
         self.boots += 1
         self._transition_to_shell()
-        if self.virtual is not None and not self.virtual.lost:
-            self._check_determinism("boot", self._boot_again)
+        self._check_determinism("boot", self._transition_to_shell)
 
     def _transition_to_shell(self) -> None:
         self.strategy.status = "unknown"
         self.strategy.transition("shell")
-
-    def _boot_again(self) -> str:
-        self._transition_to_shell()
-        return self._trace()
 
     def restore(self, snapshot: Snapshot) -> None:
         """Restore the board from a snapshot of it, and check its health. Raises as `boot`, and health check errors."""
@@ -190,10 +185,9 @@ class BootableBoard(BoardEnvironment):
         stages = tuple(StageTime(**stage) for stage in facts["stages"])
         report = BootReport(self.name, self.manifest.name, begin_ns, stages, snapshot.console, facts["clock"], 0.0)
 
-        def bring_up() -> str:
+        def bring_up() -> None:
             self.strategy.restore(report)
             self.check_health()
-            return self._trace() if self.console.lockstep is not None else ""
 
         machine.snapshot = snapshot
         try:
@@ -204,8 +198,7 @@ class BootableBoard(BoardEnvironment):
                 self.strategy.report = replace(report, restored=(time.monotonic_ns() - begin_ns) / 1e9)
                 if machine.virtual is not None and facts["lost"]:
                     machine.virtual = replace(machine.virtual, lost=facts["lost"])
-                if self.virtual is not None and not self.virtual.lost:
-                    self._check_determinism("restore", bring_up)
+                self._check_determinism("restore", bring_up)
         finally:
             machine.snapshot = None
 
@@ -235,16 +228,20 @@ class BootableBoard(BoardEnvironment):
         facts += [*machine.arguments, *file_stamps(machine.arguments)]
         return [image.digest, tools.version(image.manifest.machine.emulator), *facts]
 
-    def _check_determinism(self, kind: str, again: Callable[[], str]) -> None:
-        """Compare the console with earlier boots or restores; `again` repeats the first one of its kind."""
-        machine, virtual, lockstep = self.machine("virtual time"), self.virtual, self.console.lockstep
-        assert virtual is not None
+    def _check_determinism(self, kind: str, again: Callable[[], None]) -> None:
+        """Compare the console in virtual time with earlier boots or restores; `again` repeats the first of its kind."""
+        virtual = self.virtual
+        if virtual is None or virtual.lost:
+            return
+
+        def trace_again() -> str:
+            again()
+            return console_trace(self.console, self.console.position)
+
+        trace, lockstep = console_trace(self.console, self.console.position), self.console.lockstep
         assert lockstep is not None
         check = DeterminismCheck([*self.state_key(), lockstep.typed], kind)
-        machine.virtual = check.compare(virtual, self._trace(), again)
-
-    def _trace(self) -> str:
-        return console_trace(self.console, self.console.position)
+        self.machine("virtual time").virtual = check.compare(virtual, trace, trace_again)
 
     def off(self) -> None:
         """Switch the power off."""

@@ -24,11 +24,10 @@ from hil.image import store
 from hil.image.manifest import Manifest
 from hil.qemu import lockstep
 from hil.qemu.arguments import memory_size
-from hil.qemu.lockstep import LockstepConfig
+from hil.qemu.lockstep import LockstepConfig, Virtual
 from hil.qemu.process import MachineMemory, Qemu
 from hil.qemu.snapshot import Snapshot
 from hil.qemu.snapshot_store import SnapshotStore, size_limit
-from hil.qemu.virtual_time import Virtual
 
 
 @target_factory.reg_driver

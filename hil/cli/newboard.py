@@ -52,8 +52,7 @@ def board_new(
     force: bool,
 ) -> None:
     """Write boards/NAME.yaml, or the file NAME if it ends in .yaml. On a terminal, ask for missing options."""
-    from hil.board.draft import draft
-    from hil.board.draft_input import power_switch, serial_port, tftp_server
+    from hil.board.draft import draft, power_switch, serial_port, tftp_server
     from hil.image import manifest
 
     path = Path(name) if name.endswith(".yaml") else BOARDS_DIR / f"{name}.yaml"
@@ -119,8 +118,7 @@ def _of_place(name: str, coordinator: str | None) -> list[Resource]:
 
 
 def _uboot(prompt: str | None, boot_command: str | None, load: Sequence[str]) -> Uboot:
-    from hil.board.draft import Uboot
-    from hil.board.draft_input import boot_files
+    from hil.board.draft import Uboot, boot_files
 
     if not load and (prompt is None or boot_command is None):
         load = _ask("--load", "Files to load (FILE=ADDRESS, more after a space; empty: none)", "").split()

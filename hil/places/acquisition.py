@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,13 +15,14 @@ from labgrid.resource.remote import RemotePlaceManager
 
 from hil.errors import InfrastructureError
 from hil.places import lease as leases
-from hil.places import reservation, sigterm
+from hil.places import reservation
 from hil.places.coordinator import Coordinator
 from hil.places.search import Acquisition, Search
 from hil.places.selector import PlaceSelector, Terms
 
 ANSWER_LIMIT = 10.0  # seconds for a working coordinator
 NOTICE_LIMIT = 1.0  # seconds for the coordinator to notice the death of an exporter
+_users = 0  # acquired places, and waits for one
 
 
 def acquire(selector: PlaceSelector, address: str, terms: Terms) -> Place:
@@ -31,12 +33,12 @@ def acquire(selector: PlaceSelector, address: str, terms: Terms) -> Place:
     """
     coordinator = Coordinator(address)
     try:
-        sigterm.catch()
+        _count_users(1)
         try:
             found = coordinator.run(Search(coordinator, selector, terms).run(), None)
             return Place(coordinator, found, terms)
         except BaseException:
-            sigterm.release()
+            _count_users(-1)
             raise
     except BaseException:
         coordinator.close()
@@ -129,7 +131,7 @@ class Place:
             if self._acquisition.lock is not None:
                 os.close(self._acquisition.lock)
             self._coordinator.close()
-            sigterm.release()
+            _count_users(-1)
 
     @property
     def _record(self) -> Any:
@@ -188,3 +190,20 @@ class Place:
                 if self.lost:  # the tag belongs to another holder
                     return
                 await self._coordinator.set_tag(self.name, leases.TAG, str(self._acquisition.lease))
+
+
+def _count_users(change: int) -> None:
+    """Count places and waits. While there are some, SIGTERM ends the process as Ctrl-C does, so they are released."""
+    global _users  # noqa: PLW0603
+    if threading.current_thread() is not threading.main_thread():
+        return
+    _users += change
+    handler = signal.getsignal(signal.SIGTERM)
+    if _users and handler is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _interrupt)
+    elif not _users and handler is _interrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt("SIGTERM")

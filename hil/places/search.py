@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from hil.places.coordinator import Coordinator, RequestRefused
 from hil.places.lease import Lease, holder
 from hil.places.reservation import Reservations
 from hil.places.selector import PlaceSelector, Terms
-from hil.places.usability import why_unusable
 
 RESOURCES_LIMIT = 10.0  # seconds for a place's resources to appear, as in labgrid
 LOOK = 2.0  # seconds between two looks at the queue without changes
 SHOWN = 3  # places in a message about the wait
+STEADY = re.compile("Serial|Power")  # classes of resources that are available in any state of the board
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,28 @@ class Search:
         return avoid[name] if any(other in earlier for other in free) else ""
 
     def _why_unusable(self, name: str) -> str:
-        return why_unusable(self._coordinator.session, name, tagless=self._selector.tagless)
+        """Return why a place cannot be used, whoever has acquired it; empty if it can."""
+        session = self._coordinator.session
+        place = session.places.get(name)
+        if place is None:
+            return "it was deleted"
+        if not (self._selector.tagless or "board" in place.tags):
+            return "it has no tag `board`"
+        exported = {
+            (exporter, group, entry.cls, resource): entry
+            for exporter, groups in session.resources.items()
+            for group, entries in groups.items()
+            for resource, entry in entries.items()
+        }
+        if match := place.unmatched(list(exported)):
+            return f"exporter {match.exporter} with its {match.cls} is not there"
+        matching = {path: entry for path, entry in exported.items() if place.hasmatch(path)}
+        if not matching:
+            return "it has no resources: `labgrid-client -p PLACE add-match` gives it some"
+        for (exporter, _, cls, _), entry in matching.items():
+            if STEADY.search(cls) and not entry.avail:
+                return f"the {cls} of exporter {exporter} is not available"
+        return ""
 
     def _check_time(self, places: dict[str, Any]) -> None:
         """Raise `InfrastructureError` if no place has been usable for a while, or the wait is over."""

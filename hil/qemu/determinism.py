@@ -19,8 +19,7 @@ from hil.errors import InfrastructureError
 from hil.host import files
 from hil.host.directories import cache_root
 from hil.host.disk import MIB, disk
-from hil.qemu.lockstep import SOURCE
-from hil.qemu.virtual_time import Virtual
+from hil.qemu.lockstep import SOURCE, Virtual
 
 
 class DeterminismCheck:

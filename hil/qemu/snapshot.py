@@ -24,7 +24,7 @@ import xxhash
 
 from hil.console import Transcript
 from hil.errors import InfrastructureError
-from hil.host import digests
+from hil.host import digests, files
 
 FILES = ("memory", "state", "boot.raw", "boot.tsv")
 
@@ -80,10 +80,11 @@ def write(directory: Path, memory: int, state: bytes, console: Transcript, facts
     """Write the files of a new snapshot from the stopped machine's open `memory` and its `state`."""
     directory.mkdir()
     _copy(memory, directory / "memory")
-    _write(directory / "state", state)
+    files.write(directory / "state", state, durable=True)
     shutil.copyfile(console.path, directory / "boot.raw")
     shutil.copyfile(console.index_path, directory / "boot.tsv")
-    _write(directory / "facts.json", _signed({**facts, "digests": {name: _digest(directory / name) for name in FILES}}))
+    signed = _signed({**facts, "digests": {name: _digest(directory / name) for name in FILES}})
+    files.write(directory / "facts.json", signed, durable=True)
 
 
 def read_facts(directory: Path) -> Mapping[str, Any]:
@@ -112,13 +113,6 @@ def _copy(memory: int, target: Path) -> None:
         file.truncate(os.fstat(memory).st_size)
         for at, block in digests.blocks(memory):
             os.pwrite(file.fileno(), block, at)
-        os.fsync(file.fileno())
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
         os.fsync(file.fileno())
 
 

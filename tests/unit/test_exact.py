@@ -28,7 +28,7 @@ from hil.guest import Guest
 from hil.measure import results
 from hil.qemu import lockstep
 from hil.qemu.determinism import DeterminismCheck, typing_digest
-from hil.qemu.virtual_time import Virtual
+from hil.qemu.lockstep import Virtual
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from hil.image.manifest import ConsoleFacts
 from hil.measure import link
 from hil.measure.board_clocks import BoardClocks
 from hil.measure.link import Link
-from hil.qemu.virtual_time import Virtual
+from hil.qemu.lockstep import Virtual
 
 SERVED = Transport("rfc2217", "lab-1:4001", 115200)
 USB = Transport("serial", "/dev/ttyUSB0", 115200)

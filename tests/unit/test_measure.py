@@ -20,7 +20,7 @@ from hil.measure.host import HostLoad, HostWindow
 from hil.measure.measure import Measure
 from hil.measure.probe_record import Executions
 from hil.measure.series import Series
-from hil.qemu.virtual_time import Virtual
+from hil.qemu.lockstep import Virtual
 from hil.wasm import Exited, Failed, Module
 
 HZ = 62_500_000
