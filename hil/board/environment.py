@@ -142,8 +142,7 @@ class BoardEnvironment:
             self.power = target.get_driver(PowerProtocol, activate=False)
         except (NoDriverFoundError, NoSupplierFoundError) as error:
             raise ConfigurationError(
-                f"{self.path}: {error}",
-                hint="a board needs a power driver and a serial port (docs/adding-a-board.md)",
+                f"{self.path}: {error}", hint="a board needs a power driver and a serial port (docs/adding-a-board.md)"
             ) from error
         except HilError:
             raise

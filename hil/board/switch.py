@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,7 +32,7 @@ class Switch:
         self._on = False
         for name in () if isinstance(power, MachineDriver) else SWITCHING:
             if hasattr(power, name):
-                setattr(power, name, _bounded(power, getattr(power, name)))
+                setattr(power, name, in_time(power)(getattr(power, name)))
         steps.subscribe(self._note)
 
     def close(self) -> None:
@@ -82,15 +81,6 @@ def in_time(power: Any, limit: float = LIMIT) -> Iterator[None]:
         else:
             with _alarm(limit):
                 yield
-
-
-def _bounded(power: Any, method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def call(*arguments: Any, **options: Any) -> Any:
-        with in_time(power):
-            return method(*arguments, **options)
-
-    return call
 
 
 @contextmanager

@@ -127,14 +127,10 @@ class Coordinator:
         session = CoordinatorSession(target, self.loop)
         try:
             await session.start()
-        except Error as error:
+        except BaseException as error:
             await session.close()
-            raise self._unreachable(session.end) from error
-        except (grpc.RpcError, grpc.aio.UsageError, UnicodeError) as error:
-            await session.close()
-            raise self._unreachable(str(error)) from error
-        except BaseException:
-            await session.close()
+            if isinstance(error, (Error, grpc.RpcError, grpc.aio.UsageError, UnicodeError)):
+                raise self._unreachable(session.end if isinstance(error, Error) else str(error)) from error
             raise
         return session
 

@@ -23,7 +23,6 @@ from hil.host.processes import Process
 TAG = "hil_lease"
 BEAT = 60.0  # seconds between two renewals
 LIMIT = 180.0  # seconds without a renewal, after which the holder counts as dead
-_MARK = "hil-lease/"
 _TEXT = re.compile(r"([0-9a-f]+)_([0-9a-f]+)_([0-9a-f]+)_(\d+)_(\d+)_(\d+)")
 
 
@@ -48,15 +47,11 @@ class Lease:
     @property
     def mark(self) -> str:
         """The user name, of nobody, that binds the lease to the acquisition."""
-        return _MARK + self.nonce
+        return f"hil-lease/{self.nonce}"
 
     @property
     def process(self) -> Process:
         return Process(self.pid, self.started)
-
-    @property
-    def text(self) -> str:
-        return f"process {self.pid}, since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(self.since))}"
 
     @property
     def ours(self) -> bool:
@@ -108,5 +103,7 @@ def machine() -> str:
 def holder(place: Any) -> str:
     """Describe who holds a labgrid place."""
     host, _, user = place.acquired.partition("/")
-    lease = of(place)
-    return f"{user}@{host}" + (f", {lease.text}" if lease else ", who has acquired it by hand")
+    if (lease := of(place)) is None:
+        return f"{user}@{host}, who has acquired it by hand"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease.since))
+    return f"{user}@{host}, process {lease.pid}, since {since}"

@@ -35,7 +35,8 @@ class DeterminismCheck:
 
         Returns `virtual` with the result.
         """
-        before, times = self._recall(virtual.seed)
+        file = self._directory / f"{virtual.seed}.json"
+        before, times = _recall(file)
         proof = f"this {self._kind} is the same to the bit as {times} before it"
         if before is None and any(self._directory.glob("*.json")):
             proof = f"{self._kind}s of other seeds were seen to repeat; this is the first of this one"
@@ -45,22 +46,18 @@ class DeterminismCheck:
         if before is not None and before != trace:
             lost = f"this {self._kind} differs from an earlier one: {difference(before, trace)}"
             return replace(virtual, lost=f"{lost} (to forget earlier ones, remove {self._directory})")
-        self._remember(virtual.seed, trace, times + 1)
+        with disk(self._directory, MIB):
+            files.write(file, json.dumps({"boot": trace, "times": times + 1}))
         return replace(virtual, proof=proof)
 
-    def _recall(self, seed: int) -> tuple[str | None, int]:
-        try:
-            record = json.loads(self._file(seed).read_text())
-            return str(record["boot"]), int(record["times"])
-        except (OSError, ValueError, KeyError):
-            return None, 0
 
-    def _remember(self, seed: int, trace: str, times: int) -> None:
-        with disk(self._directory, MIB):
-            files.write(self._file(seed), json.dumps({"boot": trace, "times": times}))
-
-    def _file(self, seed: int) -> Path:
-        return self._directory / f"{seed}.json"
+def _recall(file: Path) -> tuple[str | None, int]:
+    """Return the earlier trace and how often it was seen; None and 0 without one."""
+    try:
+        record = json.loads(file.read_text())
+        return str(record["boot"]), int(record["times"])
+    except (OSError, ValueError, KeyError):
+        return None, 0
 
 
 def console_trace(console: Console, end: int) -> str:

@@ -72,10 +72,7 @@ class SnapshotStore:
             missing = needed - shutil.disk_usage(self.directory).free
             if missing > 0:  # older snapshots are worth less than this one
                 trim(self.directory, sum(size for _, size, _ in stored()) - missing)
-        with (
-            disk(self.directory, needed),
-            workshop.staging(self.directory) as work,
-        ):
+        with disk(self.directory, needed), workshop.staging(self.directory) as work:
             snapshot.write(work / "made", memory, state, console, facts)
             workshop.publish(work / "made", self.directory / "whole", work)
         trim(self.directory)

@@ -100,7 +100,7 @@ def test_a_lease_is_read_as_it_was_written() -> None:
     assert lease.ours
     assert not lease.sibling
     assert not lease.ended(silent=leases.LIMIT)
-    assert f"process {os.getpid()}, since 20" in lease.text
+    assert f"user@host, process {os.getpid()}, since 20" in leases.holder(held(lease))
 
 
 @pytest.mark.parametrize(
