@@ -56,16 +56,12 @@ class Loader:
         uboot = self._uboot
         with self._stage(PROMPT):
             try:
-                commands = len(uboot.init_commands)
-                with self._line.bounded(uboot.login_timeout + GRACE + commands * SLACK):
+                with self._line.bounded(uboot.login_timeout + GRACE + len(uboot.init_commands) * SLACK):
                     uboot.target.activate(uboot)
             except (pexpect.TIMEOUT, LineTimeout):
-                on_line = self._on_line()
-                raise InfrastructureError(
-                    f"U-Boot's prompt {uboot.prompt!r} did not come in {uboot.login_timeout} s, or did not answer; "
-                    f"on the line: {on_line}",
-                    cause=on_line,
-                    hint="check the power, the line and its speed, and that `autoboot` of the UBootDriver matches the "
+                raise self._too_late(
+                    f"U-Boot's prompt {uboot.prompt!r} did not come in {uboot.login_timeout} s, or did not answer",
+                    "check the power, the line and its speed, and that `autoboot` of the UBootDriver matches the "
                     "message of U-Boot's countdown",
                 ) from None
             except ExecutionError as error:
@@ -93,12 +89,9 @@ class Loader:
                     output, _, status = self._uboot.run(command, timeout=limit)
             except (pexpect.TIMEOUT, LineTimeout):
                 silent = "; the server does not answer (T T T)" if " T T" in self._text(begin) else ""
-                on_line = self._on_line()
-                raise InfrastructureError(
-                    f"U-Boot did not end `{command}` in {time.monotonic() - since:.0f} s{silent}; "
-                    f"on the line: {on_line}",
-                    cause=on_line,
-                    hint="check that `serverip` is the TFTP server's address; `setenv netretry no` among init_commands "
+                raise self._too_late(
+                    f"U-Boot did not end `{command}` in {time.monotonic() - since:.0f} s{silent}",
+                    "check that `serverip` is the TFTP server's address; `setenv netretry no` among init_commands "
                     "makes U-Boot give up by itself",
                 ) from None
             sizes = [int(match[1]) for match in map(TRANSFERRED.search, output) if match]
@@ -141,8 +134,10 @@ class Loader:
         transcript.refresh()
         return transcript.read(begin, transcript.size).decode("utf-8", "replace")
 
-    def _on_line(self) -> str:
-        return diagnose(self._line.console, start=self._since)
+    def _too_late(self, message: str, hint: str) -> InfrastructureError:
+        """Return the error for a wait that has exceeded its limit, with a diagnosis of the line."""
+        on_line = diagnose(self._line.console, start=self._since)
+        return InfrastructureError(f"{message}; on the line: {on_line}", cause=on_line, hint=hint)
 
 
 @contextmanager
