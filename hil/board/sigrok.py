@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import tools
+from hil.host.disk import disk_errors
 from hil.host.hints import did_you_mean
 from hil.host.processes import end_group
 
@@ -80,11 +81,8 @@ def capture(
     sampling = ["-C", ",".join(run), "--config", f"samplerate={samplerate:.0f}", "--samples", str(count)]
     command = wrap([*base, "-l", "4", *sampling, "-O", "vcd"])
     began = _Start(samplerate)
-    try:
-        with path.open("wb") as file:
-            output = _stamped(command, file.fileno(), seconds + GRACE, began)
-    except OSError as error:
-        raise InfrastructureError(f"cannot write the capture {path}: {error.strerror}") from error
+    with disk_errors(f"write the capture {path}"), path.open("wb") as file:
+        output = _stamped(command, file.fileno(), seconds + GRACE, began)
     complete = _complete(path)
     if not began.samples:
         raise InfrastructureError(

@@ -13,6 +13,7 @@ from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host.directories import cache_root
+from hil.host.disk import disk_errors
 from hil.host.locks import try_lock
 from hil.places import lease as leases
 from hil.places.coordinator import Coordinator, RequestRefused
@@ -281,13 +282,9 @@ class Search:
 def _lock(name: str) -> int | None:
     """Lock a place against other processes of this user until this one ends; None if another holds the lock."""
     path = cache_root() / "places" / hashlib.sha256(name.encode()).hexdigest()[:16]
-    try:
+    with disk_errors(f"lock place {name} by {path}", "set XDG_CACHE_HOME to a directory of yours"):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-    except OSError as error:
-        raise InfrastructureError(
-            f"cannot lock place {name}: {path}: {error.strerror}", hint="set XDG_CACHE_HOME to a directory of yours"
-        ) from error
     if try_lock(file):
         return file
     os.close(file)
