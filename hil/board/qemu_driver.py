@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import random
 import shutil
@@ -52,15 +51,15 @@ class HilQemuDriver(MachineDriver):
     savable = False
     _memory: int | None = None
 
-    @functools.cached_property
+    @property
     def manifest(self) -> Manifest:
-        """The image's manifest. Raises `ConfigurationError`."""
+        """The image's manifest, read now. Raises `ConfigurationError`."""
         return manifest_of(self)
 
     def start(self, transcript: Transcript) -> Console:
         image = built(self.manifest)
         command, config = image.command(), None
-        machine = self.manifest.machine
+        machine = image.manifest.machine
         if self.virtual is not None:
             command += [*machine.virtual_arguments, *self.virtual.arguments()]
             config = self._lockstep_config(transcript.path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from contextlib import AbstractContextManager
 from typing import Any
@@ -54,9 +53,9 @@ class HilStrategy(Strategy):  # type: ignore[misc]
 
     report: BootReport | None = None
 
-    @functools.cached_property
+    @property
     def manifest(self) -> Manifest:
-        """The image's manifest. Raises `ConfigurationError`."""
+        """The image's manifest, read now. Raises `ConfigurationError`."""
         return manifest_of(self)
 
     @step(args=["status"])
@@ -82,7 +81,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         self.report, self.status = None, "unknown"
         self.target.activate(self.power)
         self.power.cycle()
-        self._hide_passwords()
+        self._hide_passwords(self.manifest)
         self.report, self.status = report, "shell"
 
     def force(self, status: str) -> None:
@@ -95,11 +94,12 @@ class HilStrategy(Strategy):  # type: ignore[misc]
 
     @step()
     def boot(self) -> None:
-        manifest, files = self.manifest, self._boot_files()
+        manifest = self.manifest
+        files = self._boot_files(manifest)
         names = tftp.stage(self.tftp, files) if files else {}
         power_on_ns = self._power_cycle()
         console = self.line.console
-        self._hide_passwords()
+        self._hide_passwords(manifest)
         uboot, prompt = None, ""
         if self.uboot is not None:
             uboot = Loader(self.uboot, self.line, power_on_ns, self._stage)
@@ -149,15 +149,15 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         """Report one stage as a step on labgrid's bus."""
         return step_on_bus(f"stage {name}", "stage", self)
 
-    def _hide_passwords(self) -> None:
+    def _hide_passwords(self, manifest: Manifest) -> None:
         """Keep passwords of the image, and of drivers that log in on its console, out of the transcript."""
-        found = [self.manifest.console.password, *(getattr(client, "password", None) for client in self.line.clients)]
+        found = [manifest.console.password, *(getattr(client, "password", None) for client in self.line.clients)]
         self.line.console.secrets = frozenset(password.encode() for password in found if password)
 
-    def _boot_files(self) -> tuple[tftp.BootFile, ...]:
+    def _boot_files(self, manifest: Manifest) -> tuple[tftp.BootFile, ...]:
         """Return the files that U-Boot loads. Raises `ConfigurationError`."""
         if self.uboot is not None and self.tftp is not None:
-            return tftp.boot_files(built(self.manifest), self.load)
+            return tftp.boot_files(built(manifest), self.load)
         if self.load:
             raise ConfigurationError(
                 f"{self.target.env.config.filename}: HilStrategy's `load` needs a UBootDriver and a TFTPProviderDriver",
