@@ -114,10 +114,12 @@ class Board(Closing, BootableBoard):
         boots = self.boots
         try:
             with self._store.alone():
-                replaced = suspect is not None and self._store.holds(suspect)
-                found = None if replaced else self._store.find()
+                found = self._store.find()
+                replaced = found is not None and suspect is not None and self._store.holds(suspect)
+                if found is not None and replaced:
+                    found.close()
                 self._close_snapshot()
-                self._snapshot = found or self._save(self._store, replaced)
+                self._snapshot = self._save(self._store, replaced) if found is None or replaced else found
         except InfrastructureError as error:
             if boots != self.boots and not self.up:  # the boot failed, not the snapshot
                 raise
