@@ -47,7 +47,7 @@ def is_fatal(console: Console, failures: Failures, noise: Sequence[str], *, star
 
 
 def _recent(console: Console, start: int) -> bytes:
-    console.redact()
+    console.passwords.redact()
     transcript = console.transcript
     if transcript.size <= start:
         return b""

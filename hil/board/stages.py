@@ -57,7 +57,7 @@ def walk(
         try:
             with around(stage.name):
                 marker, end = watch.find((stage.marker, *passed), stage.limit)
-                console.redact(end - len(marker.encode()))
+                console.passwords.redact(end - len(marker.encode()))
                 if marker != stage.marker:
                     again = next(one.name for one in stages if one.marker == marker)
                     raise _BootFailed(f"stage {again!r} came again: the machine has started over")

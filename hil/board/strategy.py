@@ -152,7 +152,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
     def _hide_passwords(self, manifest: Manifest) -> None:
         """Keep passwords of the image, and of drivers that log in on its console, out of the transcript."""
         found = [manifest.console.password, *(getattr(client, "password", None) for client in self.line.clients)]
-        self.line.console.secrets = frozenset(password.encode() for password in found if password)
+        self.line.console.passwords.secrets = frozenset(password.encode() for password in found if password)
 
     def _boot_files(self, manifest: Manifest) -> tuple[tftp.BootFile, ...]:
         """Return the files that U-Boot loads. Raises `ConfigurationError`."""

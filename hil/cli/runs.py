@@ -26,7 +26,7 @@ from hil.errors import HilError
 from hil.text import printable
 
 if TYPE_CHECKING:
-    from hil.wasm import Verdict
+    from hil.wasm.verdict import Verdict
 
 STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
 GARBLED = 70  # exited with 0, but the output was garbled on the line

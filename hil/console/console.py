@@ -60,7 +60,7 @@ class Console(Closing):
 
     `explain_end` returns a sentence on why the line ended, for example how QEMU died. With `lockstep` the other end
     keeps virtual time, and typing goes through it. `token` returns that many random bytes in hexadecimal, for values
-    that must not be guessed. `pacing` slows typing down.
+    that must not be guessed. `pacing` slows typing down. `passwords` keeps secrets out of the transcript.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Console(Closing):
         self.lockstep = lockstep
         self.token = token
         self.position = 0
-        self._passwords = Redactor(transcript)
+        self.passwords = Redactor(transcript)
         self._port = port
         self._explain_end = explain_end
         self._pacing = pacing
@@ -98,14 +98,6 @@ class Console(Closing):
     def virtual(self) -> bool:
         return self.lockstep is not None
 
-    @property
-    def secrets(self) -> frozenset[bytes]:
-        """Lines that the transcript must not hold, neither typed nor echoed."""
-        return self._passwords.secrets
-
-    @secrets.setter
-    def secrets(self, value: frozenset[bytes]) -> None:
-        self._passwords.secrets = value
 
     def close(self) -> None:
         """Stop the reader and close the line; harmless when repeated. The transcript keeps what had arrived."""
@@ -113,7 +105,7 @@ class Console(Closing):
             return
         self._reader.stop()
         self.transcript.refresh()
-        self.redact(self.transcript.size)
+        self.passwords.redact(self.transcript.size)
         self._reader.close()
         if self.lockstep is not None:
             self.lockstep.close()
@@ -148,7 +140,7 @@ class Console(Closing):
 
     def evidence(self, lines: int = 20) -> Evidence:
         """Return the last lines and the position, for an error."""
-        self.redact()
+        self.passwords.redact()
         return Evidence(self.transcript.path, self.transcript.tail(lines), self.transcript.size)
 
     def wait_for(self, *markers: bytes, timeout: float) -> Match:
@@ -200,10 +192,10 @@ class Console(Closing):
 
         Raises `LineTimeout` with the number of bytes taken, `LineClosed`.
         """
-        __tracebackhide__ = data.rstrip(b"\r\n") in self.secrets
+        __tracebackhide__ = data.rstrip(b"\r\n") in self.passwords.secrets
         if self.closed:
             raise self._closed("it was closed by this side")
-        self.transcript.sent(self._passwords.typed(data))
+        self.transcript.sent(self.passwords.typed(data))
         if self.lockstep is None:
             self._write(data, timeout)
             return
@@ -215,7 +207,7 @@ class Console(Closing):
             raise self._too_slow(self.lockstep.give_up()) from None
 
     def _write(self, data: bytes, timeout: float) -> None:
-        __tracebackhide__ = data.rstrip(b"\r\n") in self.secrets
+        __tracebackhide__ = data.rstrip(b"\r\n") in self.passwords.secrets
         deadline = time.monotonic() + timeout
         view = memoryview(data)
         writable = select.poll()
@@ -236,10 +228,6 @@ class Console(Closing):
                     ) from None
             except OSError as error:
                 raise self._closed(os.strerror(error.errno or 0)) from error
-
-    def redact(self, end: int | None = None) -> None:
-        """Remove the echo of the secret typed last from the transcript; the echo ends before the offset `end`."""
-        self._passwords.redact(end)
 
     def stamp(self, offset: int) -> int:
         """Return the stamp of the byte at `offset` in ns: in virtual time if known, else the host's monotonic one."""
@@ -314,6 +302,6 @@ class Console(Closing):
 
     def _closed(self, reason: str) -> LineClosed:
         # a replay quotes what was sent
-        explanation = self._passwords.hidden(self._explain_end()) if self._explain_end else ""
+        explanation = self.passwords.hidden(self._explain_end()) if self._explain_end else ""
         message = f"the line has ended ({reason})" + (f": {explanation}" if explanation else "")
         return LineClosed(message, evidence=self.evidence())

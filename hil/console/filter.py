@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from hil.errors import InfrastructureError
-from hil.host.processes import start_script
+from hil.host.processes import reap, start_script
 
 STOP_LIMIT = 2.0  # seconds for the process to end by itself
+PRIORITY = 40  # of SCHED_FIFO, below the pump's: a stamp is only as good as the processes before the pump
 ANSWER = 65536  # bytes read at a time
 
 
@@ -31,7 +32,7 @@ class Filter:
             os.set_blocking(port, False)
             theirs.setblocking(False)
             fds = (port, theirs.fileno(), control.fileno())
-            self._process = start_script(script, *map(str, fds), *arguments, fds=fds)
+            self._process = start_script(script, *map(str, fds), *arguments, fds=fds, priority=PRIORITY)
         except BaseException:
             near.close()
             self._control.close()
@@ -52,10 +53,8 @@ class Filter:
 
     def send(self, line: bytes) -> None:
         """Send the process a line; does nothing if it has ended."""
-        try:
+        with suppress(OSError):
             self._control.sendall(line + b"\n")
-        except OSError:
-            pass
 
     def receive(self, timeout: float) -> bytes | None:
         """Return the next line from the process, None if it has ended.
@@ -79,16 +78,10 @@ class Filter:
 
     def finish(self) -> None:
         """Let the process end; its last lines can still be read."""
-        try:
+        with suppress(OSError):  # it has ended
             self._control.shutdown(socket.SHUT_WR)
-        except OSError:  # it has ended
-            pass
 
     def close(self) -> None:
         """End the process after it has passed on what was written; harmless when repeated."""
         self._control.close()
-        try:
-            self._process.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        reap(self._process, STOP_LIMIT)

@@ -27,16 +27,17 @@ class LineEvent:
 
 
 @dataclass(frozen=True)
-class ReceivedLine:
-    """A received line with its line end, its offsets from `start` up to `end`, and the stamp of its first byte."""
+class Line:
+    """A received line: its number from 1, the stamp and the offset of its first byte, and `data` with its line end."""
 
+    number: int
     time_ns: int
-    start: int
+    offset: int
     data: bytes
 
     @property
     def end(self) -> int:
-        return self.start + len(self.data)
+        return self.offset + len(self.data)
 
     @property
     def text(self) -> str:
@@ -44,18 +45,8 @@ class ReceivedLine:
         return printable(self.data[:-1].rstrip(b"\r") if self.data.endswith(b"\n") else self.data)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of a console: its number from 1, the stamp and the offset of its first byte, its text."""
-
-    number: int
-    time_ns: int
-    offset: int
-    text: str
-
-
-def lines(events: Iterable[LineEvent], *, prompt: bytes = b"") -> Iterator[ReceivedLine | LineEvent]:
-    """Yield the received lines and the sent events in order; the last line may lack its end.
+def lines(events: Iterable[LineEvent], *, first: int = 1, prompt: bytes = b"") -> Iterator[Line | LineEvent]:
+    """Yield the received lines, numbered from `first`, and the sent events in order; the last line may lack its end.
 
     Bytes sent within a line follow that line, except after `prompt`: then they precede it.
     """
@@ -76,19 +67,20 @@ def lines(events: Iterable[LineEvent], *, prompt: bytes = b"") -> Iterator[Recei
                 line += event.data[done : end or None]
                 if not end:
                     break
-                yield ReceivedLine(since, start, bytes(line))
+                yield Line(first, since, start, bytes(line))
                 yield from within
+                first += 1
                 line.clear()
                 within.clear()
                 done = end
     if line:
-        yield ReceivedLine(since, start, bytes(line))
+        yield Line(first, since, start, bytes(line))
     yield from within
 
 
 def texts(data: bytes) -> list[str]:
     """Return the printable lines of `data` that are not blank."""
-    found = (line for line in lines([LineEvent(RECEIVED, 0, 0, data)]) if isinstance(line, ReceivedLine))
+    found = (line for line in lines([LineEvent(RECEIVED, 0, 0, data)]) if isinstance(line, Line))
     return [line.text for line in found if line.data.strip()]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hil.console.lines import Line
+from hil.console.lines import Line, lines, printable
 from hil.console.recording import Recording
 from hil.errors import ConfigurationError
 
@@ -49,7 +49,7 @@ def rows(
     if recording.index is None and (isinstance(begin, float) or isinstance(end, float)):
         raise ConfigurationError(f"{recording.path} has no times", hint="Give line numbers.")
     number, before = 0, None
-    for entry in recording.lines():
+    for entry in lines(recording.events()):
         if isinstance(entry, Line):
             number = entry.number
         elif not sent:
@@ -65,8 +65,8 @@ def rows(
         if isinstance(entry, Line):
             yield ListingRow(number, seconds, gap, entry.text)
         else:
-            for text in entry.lines:
-                yield ListingRow(None, seconds, gap, text)
+            for text in entry.data.removesuffix(b"\n").split(b"\n"):
+                yield ListingRow(None, seconds, gap, printable(text))
 
 
 def table(found: Iterator[ListingRow], *, gaps: bool = False) -> Iterator[str]:

@@ -6,7 +6,7 @@ from hil.console.transcript import REDACTED, Transcript
 
 
 class Redactor:
-    """Keeps the lines that are `secrets` out of `transcript`."""
+    """Keeps the lines that are `secrets` out of `transcript`, typed and echoed ones."""
 
     def __init__(self, transcript: Transcript) -> None:
         self.secrets: frozenset[bytes] = frozenset()

@@ -26,14 +26,6 @@ BATCH = 256  # reads; bounds the delay of a long line
 LAST = 256  # reads after the owner has ended: what had arrived, but not an endless flood
 
 
-def realtime() -> None:
-    """Request SCHED_FIFO: where permitted it halves the tail of the stamps' errors."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
-    except (OSError, AttributeError):
-        pass
-
-
 def append(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
@@ -44,7 +36,6 @@ def main(port: int, lifeline: int, wake: int, raw_path: str, index_path: str, ki
     flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
     raw = os.open(raw_path, flags)
     index = os.open(index_path, flags)
-    realtime()
     if kind == "tcp":
         import socket  # takes 5 ms
 

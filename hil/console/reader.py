@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import select
 import socket
-import subprocess
 from pathlib import Path
 
 from hil.console import pump
 from hil.console.transcript import Transcript
 from hil.errors import InfrastructureError
-from hil.host.processes import start_script
+from hil.host.processes import reap, start_script
 
 STOP_LIMIT = 2.0  # seconds for the process to end by itself
+PRIORITY = 50  # of SCHED_FIFO: halves the tail of the stamps' errors
 
 
 class Reader:
@@ -31,7 +31,7 @@ class Reader:
         try:
             files = (str(transcript.path), str(transcript.index_path))
             kind = "tcp" if _is_tcp(port) else "other"
-            self._process = start_script(Path(pump.__file__), *map(str, fds), *files, kind, fds=fds)
+            self._process = start_script(Path(pump.__file__), *map(str, fds), *files, kind, fds=fds, priority=PRIORITY)
         except BaseException as error:
             self._lifeline.close()
             os.close(self.wake)
@@ -65,11 +65,7 @@ class Reader:
     def stop(self) -> None:
         """End the process; the transcript then holds what had arrived."""
         self._lifeline.close()
-        try:
-            self._process.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        reap(self._process, STOP_LIMIT)
 
     def close(self) -> None:
         """Close the line, after `stop`."""

@@ -9,30 +9,16 @@ import functools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hil.console.lines import OPENED, RECEIVED, SENT, Line, LineEvent, ReceivedLine, lines, printable
+from hil.console.lines import OPENED, RECEIVED, SENT, LineEvent, printable
 from hil.console.transcript import Transcript
 from hil.errors import ConfigurationError
 
 NUMBERS = {OPENED: re.compile(rb"\d{1,12}(\.\d*)?"), RECEIVED: re.compile(rb"\d{1,9}")}
 CHUNK = 1 << 16  # bytes
 RECORD = re.compile(rb"(\d{1,19})\t([^\t\n])\t(.*)\n")
-
-
-@dataclass(frozen=True)
-class Sent:
-    """Sent bytes with their monotonic stamp."""
-
-    time_ns: int
-    data: bytes
-
-    @property
-    def lines(self) -> list[str]:
-        """The printable lines that were typed."""
-        return [printable(line) for line in self.data.removesuffix(b"\n").split(b"\n")]
 
 
 class Recording:
@@ -100,16 +86,6 @@ class Recording:
     def seconds(self, time_ns: int) -> float | None:
         """Return a stamp in seconds since the first byte; None without an index."""
         return (time_ns - self.zero_ns) / 1e9 if self.index else None
-
-    def lines(self) -> Iterator[Line | Sent]:
-        """Yield the received lines and the sent bytes, by the time of their first byte."""
-        number = 0
-        for entry in lines(self.events()):
-            if isinstance(entry, ReceivedLine):
-                number += 1
-                yield Line(number, entry.time_ns, entry.start, entry.text)
-            else:
-                yield Sent(entry.time_ns, entry.data)
 
     def _records(self) -> Iterator[LineEvent]:
         """Yield the records of the index, without a last one that is still being written."""

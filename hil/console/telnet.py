@@ -121,14 +121,6 @@ class Telnet:
                 self.refused = f"it sets {what} to {has}, not {asked}"
 
 
-def realtime() -> None:
-    """Request SCHED_FIFO, as the pump does: its stamps are only as good as the processes before it."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
-    except (OSError, AttributeError):
-        pass
-
-
 class End:
     """One end of the line: `waiting` bytes to write, and the reason why it has `ended`."""
 
@@ -208,7 +200,6 @@ def copy(server: End, ours: End, control: int, telnet: Telnet, quick_ack: Callab
 
 
 def main(server_fd: int, line: int, control: int, speed: int) -> None:
-    realtime()
     with socket.socket(fileno=server_fd) as server:
 
         def quick_ack() -> None:  # see `acknowledge` in the pump

@@ -21,9 +21,10 @@ import time
 import weakref
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from hil.console.lines import RECEIVED, Line, LineEvent, ReceivedLine, lines, texts
+from hil.console.lines import RECEIVED, Line, LineEvent, lines, texts
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host.directories import xdg
 
@@ -171,10 +172,9 @@ class Transcript:
 
     def lines(self, start: int = 0, end: int | None = None, *, first: int = 1) -> Iterator[Line]:
         """Yield the lines between two offsets, the last one even without its end; `first` is the first's number."""
-        received = lines(self._blocks(start, self.size if end is None else min(end, self.size)))
-        for number, line in enumerate(received, first):
-            assert isinstance(line, ReceivedLine)  # blocks hold no sent bytes
-            yield Line(number, self.time_at(line.start), line.start, line.text)
+        for line in lines(self._blocks(start, self.size if end is None else min(end, self.size)), first=first):
+            assert isinstance(line, Line)  # blocks hold no sent bytes
+            yield replace(line, time_ns=self.time_at(line.offset))
 
     def line_number(self, offset: int) -> int:
         """Return the number, from 1, of the line that holds the byte at `offset`."""

@@ -322,14 +322,5 @@ def _watch(poll: select.poll, fd: int, mask: int) -> None:
         pass
 
 
-def realtime() -> None:
-    """Take a real-time priority, if permitted: a pace is only as even as its process is punctual."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
-    except (OSError, AttributeError):
-        pass
-
-
 if __name__ == "__main__":
-    realtime()
     Relay(*map(int, sys.argv[1:4])).run()

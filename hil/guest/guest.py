@@ -15,16 +15,13 @@ from hil.host.progress import Progress
 
 
 class Guest:
-    """The guest Linux of `board`, across its boots. `progress` shows transfers.
-
-    `modules` maps digests to the paths of the modules in the guest of this boot.
-    """
+    """The guest Linux of `board`, across its boots. `progress` shows transfers."""
 
     def __init__(self, board: Board, *, progress: Progress | None = None) -> None:
         self.board = board
         self._progress = progress
         self._shell: Shell | None = None
-        self.modules: dict[str, str] = {}
+        self._modules: dict[str, str] = {}
 
     @property
     def shell(self) -> Shell:
@@ -33,9 +30,15 @@ class Guest:
         if self._shell is None or self._shell.console is not console:
             report = self.board.report
             idle = report is not None and report.restored is not None
-            self.modules = {}
+            self._modules = {}
             self._shell = Shell(console, self.board.manifest.console, idle=idle)
         return self._shell
+
+    @property
+    def modules(self) -> dict[str, str]:
+        """The paths of the modules in the guest of the current boot, by digest. Raises as `shell`."""
+        _ = self.shell
+        return self._modules
 
     @property
     def open(self) -> bool:

@@ -95,14 +95,14 @@ def tied(command: Sequence[str]) -> list[str]:
 
 
 def start_script(
-    script: Path, *arguments: str, fds: Sequence[int], output: IO[bytes] | None = None
+    script: Path, *arguments: str, fds: Sequence[int], output: IO[bytes] | None = None, priority: int = 0
 ) -> subprocess.Popen[bytes]:
     """Start the Python `script`, isolated and without site packages, with the descriptors `fds` open.
 
     It writes to `output` (None: this process' streams) and is in a session of its own: Ctrl-C at the terminal
-    is for the test, which ends the script in order.
+    is for the test, which ends the script in order. `priority` is that of SCHED_FIFO, where permitted; 0 is none.
     """
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-I", "-S", str(script), *arguments],
         pass_fds=fds,
         stdin=subprocess.DEVNULL,
@@ -110,6 +110,19 @@ def start_script(
         stderr=output,
         start_new_session=True,
     )
+    if priority:
+        with suppress(OSError):
+            os.sched_setscheduler(process.pid, os.SCHED_FIFO, os.sched_param(priority))
+    return process
+
+
+def reap(process: subprocess.Popen[bytes], grace: float) -> None:
+    """Wait until a process that is to end by itself has ended, `grace` seconds at most; then kill it."""
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:

@@ -17,7 +17,8 @@ from hil.measure.provenance import provenance, watched
 from hil.measure.quantities import DEPLOYMENT, RESPONSE
 from hil.measure.series import Series
 from hil.measure.soak_result import FailedDeployment, Soak
-from hil.wasm import Execution, Module, Runner, Stuck
+from hil.wasm import Execution, Module, Runner
+from hil.wasm.verdict import Stuck
 
 SAMPLES = 40  # of memory, in a soak of a known length
 EVERY = 50  # deployments between samples of memory, in a soak of a known time

@@ -9,7 +9,6 @@ import select
 import shutil
 import signal
 import socket
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from hil.console.lockstep import Lockstep
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import tools
-from hil.host.processes import Process, start_script, tied
+from hil.host.processes import Process, reap, start_script, tied
 from hil.qemu import keeper
 from hil.qemu.lockstep import LockstepConfig
 from hil.qemu.monitor import MigrationError, Monitor
@@ -248,11 +247,7 @@ class Qemu:
         if self._poll_status(0.0) is None:
             self._status = "was switched off"
         self._lifeline.close()
-        try:
-            self._keeper.wait(DEATH_LIMIT)
-        except subprocess.TimeoutExpired:
-            self._keeper.kill()
-            self._keeper.wait()
+        reap(self._keeper, DEATH_LIMIT)
 
 
 def _plumbing(console: str, monitor: str) -> list[str]:

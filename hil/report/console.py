@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hil.console import Transcript
-from hil.console.lines import ReceivedLine, lines, printable
+from hil.console.lines import Line, lines, printable
 from hil.console.recording import span
 from hil.image.manifest import AgentFacts, ConsoleFacts, Failures, Manifest, Stage
 
@@ -148,27 +148,27 @@ def rows(part: Span, patterns: Patterns) -> list[ConsoleRow]:
     """Return the lines of `part` from its `beginning` on, received and typed."""
     start = beginning(part)
     virtual = _virtual(part.transcript)
-    number = part.transcript.line_number(start)
+    first = part.transcript.line_number(start)
     made: list[ConsoleRow] = []
-    before = ReceivedLine(0, start, b"")
-    for entry in lines(span(part.transcript, start, part.end), prompt=patterns.prompt):
-        if isinstance(entry, ReceivedLine):
-            made.append(_row(entry, number, patterns, virtual))
-            number, before = number + 1, entry
+    before = Line(0, 0, start, b"")
+    for entry in lines(span(part.transcript, start, part.end), first=first, prompt=patterns.prompt):
+        if isinstance(entry, Line):
+            made.append(_row(entry, patterns, virtual))
+            before = entry
         else:
-            begin = before.start if entry.start < before.end else before.end  # sent within a line, or between two
+            begin = before.offset if entry.start < before.end else before.end  # sent within a line, or between two
             texts = entry.data.removesuffix(b"\n").split(b"\n")
             made += [ConsoleRow(None, entry.time_ns, begin, begin, _shown(text), "typed") for text in texts]
     return made
 
 
-def _row(line: ReceivedLine, number: int, patterns: Patterns, virtual: VirtualStamps | None) -> ConsoleRow:
+def _row(line: Line, patterns: Patterns, virtual: VirtualStamps | None) -> ConsoleRow:
     text = COLOURS.sub(b"", line.data.removesuffix(b"\n").rstrip(b"\r"))
     kind, foreign = patterns.kind(text[:LINE_CHARACTERS], line.data.endswith(b"\r\n"))
     if foreign is not None:  # in characters as shown
         foreign = len(printable(text[:foreign]))
-    stamp = virtual.at(line.start) if virtual else None
-    return ConsoleRow(number, line.time_ns, line.start, line.end, _shown(text), kind, foreign, stamp)
+    stamp = virtual.at(line.offset) if virtual else None
+    return ConsoleRow(line.number, line.time_ns, line.offset, line.end, _shown(text), kind, foreign, stamp)
 
 
 def _shown(text: bytes) -> str:

@@ -3,49 +3,15 @@
 from typing import TYPE_CHECKING
 
 from hil.lazy import lazy_names
-from hil.wasm.module import Module
-from hil.wasm.verdict import (
-    Exited,
-    Failed,
-    Faulted,
-    NoAgent,
-    Silent,
-    Stuck,
-    Verdict,
-    exited,
-    failed,
-    faulted,
-    no_agent,
-    silent,
-    stuck,
-)
 
 if TYPE_CHECKING:
+    from hil.wasm.module import Module
     from hil.wasm.runner import Execution, Runner
-    from hil.wasm.samples import Case, Sample, Samples
+    from hil.wasm.samples import Samples
 else:
     __getattr__ = lazy_names(
-        __name__, {"hil.wasm.runner": "Execution Runner", "hil.wasm.samples": "Case Sample Samples"}
+        __name__,
+        {"hil.wasm.module": "Module", "hil.wasm.runner": "Execution Runner", "hil.wasm.samples": "Samples"},
     )
 
-__all__ = [
-    "Case",
-    "Execution",
-    "Exited",
-    "Failed",
-    "Faulted",
-    "Module",
-    "NoAgent",
-    "Runner",
-    "Sample",
-    "Samples",
-    "Silent",
-    "Stuck",
-    "Verdict",
-    "exited",
-    "failed",
-    "faulted",
-    "no_agent",
-    "silent",
-    "stuck",
-]
+__all__ = ["Execution", "Module", "Runner", "Samples"]

@@ -45,8 +45,8 @@ class Reading:
 
     verdict: Verdict
     output: bytes
-    intact: bool | None
-    seal: Seal | None
+    intact: bool | None = None
+    seal: Seal | None = None
     diagnostics: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     heard: bool = True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hil.console.lines import split_lines
 from hil.errors import ConfigurationError
-from hil.guest import CommandTimeout, Guest
+from hil.guest import CommandTimeout, Guest, Result
 from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
 from hil.guest.typed import text_of
@@ -16,8 +16,8 @@ from hil.image.manifest import AgentFacts, agent_of
 from hil.text import printable_line
 from hil.wasm import oci
 from hil.wasm.module import Module
-from hil.wasm.reading import Reading, Seal, read
-from hil.wasm.verdict import Failed, Faulted, NoAgent, Silent, Stuck, Verdict
+from hil.wasm.reading import Reading, read
+from hil.wasm.verdict import Failed, Faulted, NoAgent, Silent, Stuck
 
 MODULES = "/tmp/hil"  # directory of uploaded modules in the guest
 DEFAULT_LIMIT = 30.0  # seconds for a module to run
@@ -27,31 +27,23 @@ NO_RUNNER, BUSY, TOO_LARGE = 245, 246, 247  # exit statuses of the reference ima
 UPLOADS, UPLOADED = 32 << 20, 256  # bytes and number of uploaded modules that stay in the guest
 
 
-@dataclass(frozen=True)
-class Execution:
-    """One deployment of a module.
+@dataclass(frozen=True, kw_only=True)
+class Execution(Reading):
+    """One deployment of a module, and the `Reading` of what it wrote.
 
-    `output` holds the module's output, byte for byte; `intact` whether the seal verifies it (None without a seal).
-    `request_ns` and `answer_ns` are host monotonic stamps of the agent's start and end on the line; `seal` holds the
-    ticks of the guest's counter. `start` and `end` are offsets in the transcript. `heard` is false if nothing arrived
-    at all; `restored` is the reason for which the board was made fresh before, None if it was not.
+    `request_ns` and `answer_ns` are host monotonic stamps of the agent's start and end on the line; `start` and `end`
+    are offsets in the transcript. `restored` is the reason for which the board was made fresh before, None if it was
+    not.
     """
 
     module: Module
     arguments: tuple[str, ...]
-    verdict: Verdict
-    output: bytes
-    intact: bool | None
-    diagnostics: tuple[str, ...]
-    foreign: tuple[str, ...]
     agent_status: int | None
     request_ns: int
     answer_ns: int
-    seal: Seal | None
     transcript: Path
     start: int
     end: int
-    heard: bool = True
     restored: str | None = None
 
     @property
@@ -146,32 +138,51 @@ class Runner:
         transcript = guest.shell.console.transcript
         foreign = guest.board.manifest.console.foreign
         try:
-            result = guest.run(quote(command), timeout=limit + OVERHEAD)
+            result: Result | CommandTimeout = guest.run(quote(command), timeout=limit + OVERHEAD)
         except CommandTimeout as error:
+            result = error
+        console = transcript.read(result.start, result.end)
+        if isinstance(result, CommandTimeout):
             guest.board.dirty = f"{name} left the runner stuck"
-            back = "interrupted" if error.recovered else "the shell does not respond after ^C"
-            seen = read(transcript.read(error.start, error.end), facts, foreign=foreign)
+            back = "interrupted" if result.recovered else "the shell does not respond after ^C"
             stuck = Stuck(f"no end in {limit + OVERHEAD:g} s; {back}")
-            reading = Reading(stuck, seen.output, None, None, seen.diagnostics, seen.foreign)
-            return self._execution(module, arguments, reading, None, (0, 0), (error.start, error.end), restored)
-        reading = read(transcript.read(result.start, result.end), facts, nonce=nonce, foreign=foreign)
-        if result.status == NOT_FOUND and not reading.seal:
-            reading = Reading(NoAgent(result.text.strip()), b"", None, None)
-        elif nonce and result.status in (NO_RUNNER, BUSY) and not reading.seal:
-            guest.board.dirty = "the runner does not answer"
-            reading = Reading(NoAgent(result.text.strip() or "the runner does not answer"), b"", None, None)
-        elif nonce and result.status == TOO_LARGE and not reading.seal:
-            reading = Reading(Failed(result.text.strip().rpartition("\n")[2]), b"", None, None)
-        elif isinstance(reading.verdict, Silent):
-            guest.board.dirty = f"the runner was silent on {name}"
-        elif isinstance(reading.verdict, Faulted) and not reading.seal:
-            guest.board.dirty = f"{name} took the runner down"
-        stamps, span = (result.begin_ns, result.end_ns), (result.start, result.end)
-        return self._execution(module, arguments, reading, result.status, stamps, span, restored)
+            reading = replace(read(console, facts, foreign=foreign), verdict=stuck, intact=None, heard=True)
+            status, stamps = None, (0, 0)
+        else:
+            reading = self._judged(read(console, facts, nonce=nonce, foreign=foreign), result, nonce, name)
+            status, stamps = result.status, (result.begin_ns, result.end_ns)
+        run = Execution(
+            **vars(reading),
+            module=module,
+            arguments=arguments,
+            agent_status=status,
+            request_ns=stamps[0],
+            answer_ns=stamps[1],
+            transcript=transcript.path,
+            start=result.start,
+            end=result.end,
+            restored=restored,
+        )
+        self._record(run)
+        return run
 
-    def assume(self, module: Module, path: str) -> None:
-        """Record that `module` is at `path` in the guest."""
-        self._places()[module.sha256] = path
+    def _judged(self, reading: Reading, result: Result, nonce: str | None, name: str) -> Reading:
+        """Return the reading of an ended agent, with what its status adds; mark the board dirty where it is."""
+        board, text = self.guest.board, result.text.strip()
+        if reading.seal:
+            return reading
+        if result.status == NOT_FOUND:
+            return Reading(NoAgent(text), b"")
+        if nonce and result.status in (NO_RUNNER, BUSY):
+            board.dirty = "the runner does not answer"
+            return Reading(NoAgent(text or board.dirty), b"")
+        if nonce and result.status == TOO_LARGE:
+            return Reading(Failed(text.rpartition("\n")[2]), b"")
+        if isinstance(reading.verdict, Silent):
+            board.dirty = f"the runner was silent on {name}"
+        elif isinstance(reading.verdict, Faulted):
+            board.dirty = f"{name} took the runner down"
+        return reading
 
     def place(self, module: Module) -> str:
         """Return the path of `module` in the guest; upload it if it is not there yet.
@@ -179,7 +190,7 @@ class Runner:
         Raises as `check_size`, before anything is sent.
         """
         self.check_size(module)
-        places = self._places()
+        places = self.guest.modules
         if module.sha256 not in places:
             path = f"{self.facts.samples}/{module.name}"
             if digest_in_guest(self.guest.shell, path) != module.sha256:
@@ -200,36 +211,3 @@ class Runner:
             f"for d in */;do [ $d = {directory}/ ]||rm -rf $d;done;else echo kept;fi)"
         )
         return "kept" not in kept.text
-
-    def _places(self) -> dict[str, str]:
-        _ = self.guest.shell  # opens the session of this boot
-        return self.guest.modules
-
-    def _execution(
-        self,
-        module: Module,
-        arguments: tuple[str, ...],
-        reading: Reading,
-        status: int | None,
-        stamps: tuple[int, int],
-        span: tuple[int, int],
-        restored: str | None,
-    ) -> Execution:
-        run = Execution(
-            module,
-            arguments,
-            reading.verdict,
-            reading.output,
-            reading.intact,
-            reading.diagnostics,
-            reading.foreign,
-            status,
-            *stamps,
-            reading.seal,
-            self.guest.board.console.transcript.path,
-            *span,
-            reading.heard,
-            restored,
-        )
-        self._record(run)
-        return run

@@ -15,7 +15,7 @@ SUITE = '''
 
 import pytest
 from hil import maximum, ms
-from hil.wasm import exited
+from hil.wasm.verdict import exited
 
 WORSE = {worse}
 pytestmark = pytest.mark.board

@@ -13,7 +13,8 @@ from hil.board.board import Board
 from hil.console import LineClosed
 from hil.errors import BootError, GuestError, InfrastructureError
 from hil.guest import CommandTimeout, Guest
-from hil.wasm import Failed, Module, NoAgent, Runner, exited
+from hil.wasm import Module, Runner
+from hil.wasm.verdict import Failed, NoAgent, exited
 
 pytestmark = pytest.mark.board
 

@@ -9,8 +9,8 @@ import pytest
 from limits import HANG
 
 from hil.errors import ConfigurationError
-from hil.wasm import exited
 from hil.wasm.periodic import TICK, releases
+from hil.wasm.verdict import exited
 
 pytestmark = pytest.mark.board
 

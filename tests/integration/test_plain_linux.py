@@ -16,7 +16,8 @@ from hil.board.board import Board
 from hil.errors import ConfigurationError
 from hil.guest import Guest
 from hil.image import manifest, store
-from hil.wasm import Failed, Runner, exited
+from hil.wasm import Runner
+from hil.wasm.verdict import Failed, exited
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "wasm_samples"

@@ -9,8 +9,9 @@ import pytest
 from hil.board.board import Board
 from hil.errors import ConfigurationError
 from hil.guest import Guest
-from hil.wasm import Failed, Module, Runner, exited
+from hil.wasm import Module, Runner
 from hil.wasm.health_check import check_health
+from hil.wasm.verdict import Failed, exited
 
 MODULES = Path(__file__).resolve().parents[1] / "modules"
 WORKS = (

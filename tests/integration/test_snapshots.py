@@ -22,8 +22,9 @@ from hil.guest import CommandTimeout, Guest
 from hil.host.directories import cache_root
 from hil.qemu import snapshot
 from hil.qemu.snapshot_store import stored
-from hil.wasm import Module, Runner, exited
+from hil.wasm import Module, Runner
 from hil.wasm.health_check import check_health
+from hil.wasm.verdict import exited
 
 pytestmark = [pytest.mark.board, pytest.mark.emulator]
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,8 @@ from hil.errors import RunnerError
 from hil.measure.memory import Memory
 from hil.measure.quantities import GUEST, PARTITION, QEMU, RUNNER
 from hil.measure.soak import soak
-from hil.wasm import Faulted, Runner, Silent
+from hil.wasm import Runner
+from hil.wasm.verdict import Faulted, Silent
 
 pytestmark = pytest.mark.board
 

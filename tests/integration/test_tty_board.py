@@ -15,7 +15,8 @@ from tty_board import PASSWORD, tty_board
 from hil.board.board import Board
 from hil.faults.leaks import leaked, open_resources
 from hil.guest import Guest
-from hil.wasm import Module, Runner, exited
+from hil.wasm import Module, Runner
+from hil.wasm.verdict import exited
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "wasm_samples"

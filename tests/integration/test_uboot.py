@@ -25,7 +25,8 @@ from hil.host.processes import tied
 from hil.host.progress import shown
 from hil.image import ensure, manifest
 from hil.lab import machine
-from hil.wasm import Module, Runner, exited
+from hil.wasm import Module, Runner
+from hil.wasm.verdict import exited
 
 ROOT = Path(__file__).parents[2]
 BOARD = """\

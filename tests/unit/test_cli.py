@@ -23,7 +23,7 @@ from hil.cli.host_check import Requirement
 from hil.errors import BootError, GuestError, HilError, InfrastructureError, RunnerError
 from hil.measure.decision import decide
 from hil.measure.results import write
-from hil.wasm import exited, failed, faulted, no_agent, silent, stuck
+from hil.wasm.verdict import exited, failed, faulted, no_agent, silent, stuck
 
 HELLO = Path(__file__).resolve().parents[2] / "wasm_samples" / "hello.wasm"
 

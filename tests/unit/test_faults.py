@@ -51,7 +51,8 @@ from hil.guest import Guest
 from hil.image import manifest
 from hil.measure.probe import Probe, Request, build
 from hil.qemu.monitor import Monitor
-from hil.wasm import Module, Runner, exited
+from hil.wasm import Module, Runner
+from hil.wasm.verdict import exited
 
 pytest_plugins = ["pytester"]
 FINDING = FaultRecord(

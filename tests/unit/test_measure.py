@@ -21,7 +21,8 @@ from hil.measure.measure import Measure
 from hil.measure.probe_record import Executions
 from hil.measure.series import Series
 from hil.qemu.lockstep import Virtual
-from hil.wasm import Exited, Failed, Module
+from hil.wasm import Module
+from hil.wasm.verdict import Exited, Failed
 
 HZ = 62_500_000
 MODULE = Module.raw("m.wasm", b"")

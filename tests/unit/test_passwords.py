@@ -53,7 +53,7 @@ def log_in(wire: Wire, password: str, *, end: bytes = b"root@box# ") -> None:
     thread = threading.Thread(target=guest)
     thread.start()
     facts = ConsoleFacts(password=password)
-    wire.console.secrets = frozenset([password.encode()])
+    wire.console.passwords.secrets = frozenset([password.encode()])
     try:
         walk(wire.console, STAGES, power_on_ns=time.monotonic_ns(), answers=facts.answers)
     finally:
@@ -95,7 +95,7 @@ def test_a_recording_with_a_redacted_password_plays(wire: Wire, tmp_path: Path) 
     wire.console.close()
     player = Player(Recording(wire.console.transcript.path))
     with Console(player.port, Transcript.create(tmp_path, "again"), explain_end=player.explain_end) as console:
-        console.secrets = frozenset([SECRET.encode()])
+        console.passwords.secrets = frozenset([SECRET.encode()])
         walk(console, STAGES, power_on_ns=time.monotonic_ns(), answers=ConsoleFacts(password=SECRET).answers)
         console.sendline(SECRET)
         with pytest.raises(LineClosed) as ended:
@@ -107,7 +107,7 @@ def test_a_recording_with_a_redacted_password_plays(wire: Wire, tmp_path: Path) 
 def test_no_traceback_shows_a_password(wire: Wire) -> None:
     facts = ConsoleFacts(password=SECRET)
     assert SECRET not in repr(facts)
-    wire.console.secrets = frozenset([SECRET.encode()])
+    wire.console.passwords.secrets = frozenset([SECRET.encode()])
     wire.far.sendall(b"Password: ")
     with pytest.raises(BootError) as waited:
         walk(wire.console, STAGES[1:], power_on_ns=time.monotonic_ns(), answers=facts.answers)

@@ -17,9 +17,8 @@ from support import Wire, arrived
 from hil.board.stages import walk
 from hil.errors import BootError
 from hil.image import manifest
-from hil.wasm import Faulted, exited, failed, faulted, silent
 from hil.wasm.reading import Reading, read
-from hil.wasm.verdict import Failed, Verdict
+from hil.wasm.verdict import Failed, Faulted, Verdict, exited, failed, faulted, silent
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 SEL4 = manifest.find("wasmedge-sel4")

@@ -29,8 +29,9 @@ from hil.guest import Guest
 from hil.guest.shell import Shell
 from hil.image.manifest import ConsoleFacts
 from hil.measure import link
-from hil.wasm import Runner, exited
+from hil.wasm import Runner
 from hil.wasm.health_check import check_health
+from hil.wasm.verdict import exited
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "recordings"

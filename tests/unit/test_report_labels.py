@@ -33,8 +33,9 @@ from hil.plugin.labels import _fatal
 from hil.report import kinds, repeat
 from hil.report.build import REPORTS_DIR
 from hil.report.kinds import KINDS, kind_of
-from hil.wasm import Exited, Failed, Faulted, Module, NoAgent, Silent, Stuck, Verdict
+from hil.wasm import Module
 from hil.wasm.runner import Execution
+from hil.wasm.verdict import Exited, Failed, Faulted, NoAgent, Silent, Stuck, Verdict
 
 pytest_plugins = ["pytester"]
 LOAD = ("-p", "hil.plugin", "-p", "allure_pytest.plugin", "-p", "no:cacheprovider")
@@ -273,7 +274,19 @@ def test_an_image_that_died_is_seen_on_its_console(wire: Wire) -> None:
 
 def execution(verdict: Verdict, intact: bool | None = True) -> Execution:
     module = Module.raw("x.wasm", b"\0asm")
-    return Execution(module, (), verdict, b"", intact, (), (), 0, 0, 0, None, Path("x"), 0, 0)
+    return Execution(
+        verdict=verdict,
+        output=b"",
+        intact=intact,
+        module=module,
+        arguments=(),
+        agent_status=0,
+        request_ns=0,
+        answer_ns=1,
+        transcript=Path("/t"),
+        start=0,
+        end=1,
+    )
 
 
 CLOCK = Clock("c", 1e-9)

@@ -18,20 +18,11 @@ from hil.errors import ConfigurationError, RunnerError
 from hil.guest import Guest
 from hil.guest import shell as shell_module
 from hil.image.manifest import AgentFacts, ConsoleFacts
-from hil.wasm import (
-    Execution,
-    Module,
-    Runner,
-    exited,
-    failed,
-    faulted,
-    no_agent,
-    silent,
-    stuck,
-)
+from hil.wasm import Execution, Module, Runner
 from hil.wasm import (
     runner as runner_module,
 )
+from hil.wasm.verdict import exited, failed, faulted, no_agent, silent, stuck
 
 # the module's file is Python: it has write() for its output and ends with end(verdict, code, reason)
 AGENT = r"""#!PYTHON -IS
@@ -387,7 +378,7 @@ def test_why_the_agent_refuses_a_deployment_is_the_verdict_s_reason(runner: Runn
 
 def test_the_last_words_of_an_agent_that_did_not_begin_are_reported(runner: Runner) -> None:
     gone = module("end()")
-    runner.assume(gone, "/nowhere.wasm")
+    runner.guest.modules[gone.sha256] = "/nowhere.wasm"
     verdict = runner.run(gone).verdict
     assert verdict == silent()
     assert "No such file or directory: '/nowhere.wasm'" in str(verdict)

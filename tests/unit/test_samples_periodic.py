@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from hil.errors import ConfigurationError, HilError, RunnerError
-from hil.wasm import Execution, Module, Verdict, exited, failed
+from hil.wasm import Execution, Module
 from hil.wasm.periodic import TICK, releases
 from hil.wasm.samples import SAMPLES_DIR
+from hil.wasm.verdict import Verdict, exited, failed
 
 HEADER = b"periodic 1000 us, 3 releases from 5000000 ns\n"
 LATE = b"+150\n-16\n+2000000\n"
@@ -26,7 +27,19 @@ GOOD = sealed(HEADER + LATE)
 
 def run(output: bytes, verdict: Verdict | None = None, intact: bool | None = None) -> Execution:
     made = Module.raw("periodic.wasm", b"")
-    return Execution(made, ("1000", "3"), verdict or exited(0), output, intact, (), (), 0, 0, 1, None, Path("/t"), 0, 1)
+    return Execution(
+        verdict=verdict or exited(0),
+        output=output,
+        intact=intact,
+        module=made,
+        arguments=("1000", "3"),
+        agent_status=0,
+        request_ns=0,
+        answer_ns=1,
+        transcript=Path("/t"),
+        start=0,
+        end=1,
+    )
 
 
 def test_releases_are_instants_of_the_monotonic_clock() -> None:

@@ -11,8 +11,9 @@ import pytest
 from hil.errors import ConfigurationError
 from hil.image import manifest
 from hil.image.store import Image
-from hil.wasm import Case, Execution, Module, Samples, exited, failed, faulted
-from hil.wasm.samples import SAMPLES_DIR
+from hil.wasm import Execution, Module, Samples
+from hil.wasm.samples import SAMPLES_DIR, Case
+from hil.wasm.verdict import exited, failed, faulted
 
 
 @pytest.fixture
@@ -109,7 +110,19 @@ def test_a_native_sample_comes_from_the_image(tmp_path: Path) -> None:
 
 def run(output: bytes, verdict: Any, intact: bool | None = True) -> Execution:
     made = Module.raw("m", b"")
-    return Execution(made, (), verdict, output, intact, (), (), 0, 0, 1, None, Path("/t"), 0, 1)
+    return Execution(
+        verdict=verdict,
+        output=output,
+        intact=intact,
+        module=made,
+        arguments=(),
+        agent_status=0,
+        request_ns=0,
+        answer_ns=1,
+        transcript=Path("/t"),
+        start=0,
+        end=1,
+    )
 
 
 def case(**facts: Any) -> Case:

@@ -20,8 +20,8 @@ from support import QUICK
 
 from hil.cli import main
 from hil.console import Transcript, asciicast
-from hil.console.lines import Line
-from hil.console.recording import Recording, Sent, merged
+from hil.console.lines import Line, lines
+from hil.console.recording import Recording, merged
 from hil.console.replay import paced
 
 SECOND = 1_000_000_000
@@ -82,11 +82,11 @@ def test_a_recording_has_the_lines_that_the_live_transcript_had(
     )
     live = Transcript(path)
     live.refresh()
-    entries = list(Recording(path).lines())
+    entries = list(lines(Recording(path).events()))
     assert [entry for entry in entries if isinstance(entry, Line)] == list(live.lines())
     stamps = [entry.time_ns for entry in entries]
     assert stamps == sorted(stamps), "what was sent stands where its time is"
-    assert sum(isinstance(entry, Sent) for entry in entries) == len(typed & set(range(len(received))))
+    assert sum(not isinstance(entry, Line) for entry in entries) == len(typed & set(range(len(received))))
     live.close()
 
 

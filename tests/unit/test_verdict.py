@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hil.image import manifest
 from hil.image.manifest import AgentFacts
-from hil.wasm import Faulted, exited, failed, faulted, no_agent, silent, stuck
 from hil.wasm.reading import Reading, read
+from hil.wasm.verdict import Faulted, exited, failed, faulted, no_agent, silent, stuck
 
 FACTS = AgentFacts(seal_option="--seal={nonce}")
 FOREIGN = (r"\[ *\d+\.\d{6}\] .*", "partition: .*")
