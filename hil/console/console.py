@@ -15,9 +15,8 @@ from hil.console.errors import LineClosed, LineTimeout
 from hil.console.expect import Expecter
 from hil.console.lines import Line
 from hil.console.lockstep import HostTooSlow, Lockstep
-from hil.console.passwords import Redactor
 from hil.console.reader import Reader
-from hil.console.transcript import Transcript
+from hil.console.transcript import Redactor, Transcript
 from hil.errors import Evidence, InfrastructureError
 from hil.host.closing import Closing
 
@@ -29,11 +28,10 @@ class Match:
     """A found marker.
 
     `index` is its position among the markers of the wait; `start` and `end` are byte offsets in the transcript;
-    `since` is the offset where the wait began; `time_ns` is the monotonic stamp of the marker's last byte.
+    `time_ns` is the monotonic stamp of the marker's last byte.
     """
 
     index: int
-    since: int
     start: int
     end: int
     time_ns: int
@@ -153,15 +151,14 @@ class Console(Closing):
         pattern = _alternatives(markers)
         keep = max(map(len, markers)) - 1
         deadline = self.now + timeout
-        since = self.position
-        carry = b""
+        since, carry = self.position, b""
         for offset, block in self.blocks(since, deadline):
             window = carry + block
             if match := pattern.search(window):
                 base = offset - len(carry)
                 self.position = base + match.end()
                 stamp = self.transcript.time_at(self.position - 1)
-                return Match((match.lastindex or 1) - 1, since, base + match.start(), self.position, stamp)
+                return Match((match.lastindex or 1) - 1, base + match.start(), self.position, stamp)
             carry = window[-keep:] if keep else b""
         expected = " or ".join(repr(marker.decode("utf-8", "backslashreplace")) for marker in markers)
         raise LineTimeout(

@@ -199,18 +199,15 @@ class Lockstep:
 
     def _send_all(self, data: bytes, timeout: float) -> None:
         self.paused_at = None
-        view = memoryview(data)
-        poll = select.poll()
-        poll.register(self._control, select.POLLOUT)
-        deadline = time.monotonic() + timeout
-        while view:
-            try:
-                view = view[self._control.send(view) :]
-            except BlockingIOError:
-                if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    raise TimeoutError from None
-            except OSError:  # it has ended; the line reports how
-                return
+        self._control.settimeout(timeout)
+        try:
+            self._control.sendall(data)
+        except TimeoutError:
+            raise
+        except OSError:  # it has ended; the line reports how
+            pass
+        finally:
+            self._control.setblocking(False)
 
     def _refresh(self) -> None:
         with self.path.open("rb") as file:

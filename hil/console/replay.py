@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 
 from hil.console.lines import ENDED, RECEIVED, SENT, LineEvent, printable
 from hil.console.recording import Recording, merged
@@ -82,29 +83,25 @@ class Player:
         """Stop playing; harmless when repeated. The console closes the port."""
         if self._far.fileno() < 0:
             return
-        try:
-            self._far.shutdown(socket.SHUT_RDWR)
-        except OSError:  # the other end was first
-            pass
+        self._shut()
         self._thread.join(STOP_LIMIT)
         self._far.close()
+
+    def _shut(self) -> None:
+        with suppress(OSError):  # the other end was first
+            self._far.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
         try:
             self._play()
-        except _Over as over:
-            self._end = str(over)
-        except HilError as error:
+        except (_Over, HilError) as error:
             self._end = str(error)
         except (BrokenPipeError, ConnectionResetError):
             self._end = "the other end is closed"
         except OSError as error:
             self._end = f"the replay of {self.recording.path} failed: {os.strerror(error.errno or 0)}"
         finally:
-            try:
-                self._far.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            self._shut()
 
     def _play(self) -> None:
         events = self.recording.events()

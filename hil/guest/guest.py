@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hil.board.board import Board
 from hil.console import Console, LineTimeout
-from hil.errors import ConfigurationError
+from hil.errors import ConfigurationError, GuestError
 from hil.guest import load, transfer
 from hil.guest.shell import CommandTimeout, Result, Shell
 from hil.guest.typed import text_of
@@ -60,18 +61,29 @@ class Guest:
             self.board.dirty = "the guest does not take typed bytes"
             raise
 
-    def load(self, kind: str) -> AbstractContextManager[None]:
-        """Return a context with the load `cpu`, `memory`, `fork` or `console` in the guest; see `hil.guest.load`."""
-        return load.load(self, kind)
+    @contextmanager
+    def load(self, kind: str) -> Iterator[None]:
+        """Keep the guest under the load `cpu`, `memory`, `fork` or `console`, or a distress of `hil.guest.load`.
+
+        Raises `ConfigurationError` for an unknown kind, `GuestError` if the load does not start or ends early: then
+        nothing was measured under it.
+        """
+        start, end = load.commands(kind)
+        self.run(start, check=True)
+        try:
+            yield
+        finally:
+            ended = self.run(end)
+        if ended.status:
+            raise GuestError(f"the load {kind} in the guest ended early", evidence=self.shell.console.evidence())
 
     def put(self, source: Path | bytes, path: str | bytes) -> bool:
         """Copy a file, or bytes, to `path` in the guest; return false if it was there already."""
-        if isinstance(source, Path):
-            try:
-                return self.put(source.read_bytes(), path)
-            except OSError as error:
-                raise ConfigurationError(f"cannot read {source}: {error.strerror}") from error
-        return transfer.put(self.shell, source, text_of(path), progress=self._progress)
+        try:
+            data = source.read_bytes() if isinstance(source, Path) else source
+        except OSError as error:
+            raise ConfigurationError(f"cannot read {source!s}: {error.strerror}") from error
+        return transfer.put(self.shell, data, text_of(path), progress=self._progress)
 
     def get(self, path: str | bytes) -> bytes:
         """Return the bytes of the file `path` in the guest."""

@@ -3,26 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
 
-from hil.errors import ConfigurationError, GuestError
-
-if TYPE_CHECKING:
-    from hil.guest.shell import Result, Shell
-
-
-class Commands(Protocol):
-    """What runs commands in a guest: `hil.guest.Guest`."""
-
-    @property
-    def shell(self) -> Shell:
-        """The guest's shell."""
-
-    def run(self, command: str, *, check: bool = False) -> Result:
-        """Run `command`; see `Guest.run`."""
-
+from hil.errors import ConfigurationError
 
 LOADS = {
     "cpu": "while :;do :;done",
@@ -48,28 +30,20 @@ DISTRESS = {
 """The command of each distress, likewise."""
 
 
-@contextmanager
-def load(guest: Commands, kind: str) -> Iterator[None]:
-    """Keep the guest under load while entered.
+def commands(kind: str) -> tuple[str, str]:
+    """Return the commands that start and end a load or distress; the second fails if it has ended early.
 
-    Raises `ConfigurationError` for an unknown kind, `GuestError` if the load does not start or ends early: then nothing
-    was measured under it.
+    Raises `ConfigurationError` for an unknown kind.
     """
-    known = {**LOADS, **DISTRESS}
+    known = LOADS | DISTRESS
     if kind not in known:
         raise ConfigurationError(f"there is no load {kind!r}", hint=f"Choose one of {', '.join(known)}.")
     mark = f"/tmp/hil-load-{kind}"
     script = f"echo $$ >{mark};{known[kind]}"
     # in a subshell: a child of the shell that ends while BusyBox' shell waits for input leaves an error mark on the
     # shell's stdin, which `head` and others then report
-    guest.run(
+    start = (
         f"rm -f {mark};(setsid sh -c {shlex.quote(script)} </dev/null >/dev/null 2>&1 &);"
-        f"while ! test -s {mark};do usleep 1000;done",
-        check=True,
+        f"while ! test -s {mark};do usleep 1000;done"
     )
-    try:
-        yield
-    finally:
-        ended = guest.run(f"kill -9 -$(cat {mark});s=$?;rm -f {mark} /dev/shm/hil-load;(exit $s)")
-    if ended.status:
-        raise GuestError(f"the load {kind} in the guest ended early", evidence=guest.shell.console.evidence())
+    return start, f"kill -9 -$(cat {mark});s=$?;rm -f {mark} /dev/shm/hil-load;(exit $s)"

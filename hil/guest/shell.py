@@ -11,11 +11,10 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hil.console import Console, LineTimeout
 from hil.console.lines import split_lines
-from hil.errors import GuestError
+from hil.errors import Evidence, GuestError
 from hil.guest import typed
 from hil.guest.framing import ENTER, INTERRUPT, PROMPT, QUESTION, SETUP, Stream, foreign_lines, frame
 from hil.image.manifest import ConsoleFacts
@@ -33,20 +32,11 @@ class CommandTimeout(GuestError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        recovered: bool = False,
-        output: bytes = b"",
-        start: int = 0,
-        end: int = 0,
-        **options: Any,
+        self, message: str, *, recovered: bool, output: bytes, start: int, end: int, evidence: Evidence
     ) -> None:
-        super().__init__(message, **options)
-        self.recovered = recovered
-        self.output = output
-        self.start = start
-        self.end = end
+        super().__init__(message, evidence=evidence)
+        self.recovered, self.output = recovered, output
+        self.start, self.end = start, end
 
 
 @dataclass(frozen=True)

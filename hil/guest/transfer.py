@@ -153,11 +153,10 @@ def _wrong(shell: Shell, packed: bytes, part: str) -> list[tuple[int, int]]:
         timeout=30 + len(packed) / RATE,
     )
     digests = [*result.lines, *[""] * len(starts)]
-    ranges = [(start, min(start + LARGEST, len(packed))) for start in starts]
     return [
-        (start, end)
-        for (start, end), digest in zip(ranges, digests, strict=False)
-        if not digest.startswith(_md5(packed[start:end]))
+        (start, min(start + LARGEST, len(packed)))
+        for start, digest in zip(starts, digests, strict=False)
+        if not digest.startswith(_md5(packed[start : start + LARGEST]))
     ]
 
 

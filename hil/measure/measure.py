@@ -228,7 +228,7 @@ class Measure:
 
     @contextmanager
     def under(self, guest: Guest, load: str) -> Iterator[None]:
-        """Put the guest under `load` in this context and name it in the series. Raises as `hil.guest.load.load`."""
+        """Put the guest under `load` in this context and name it in the series. Raises as `Guest.load`."""
         with guest.load(load):
             self._load = load
             try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from hil.errors import ConfigurationError
 
@@ -74,72 +76,64 @@ def _inspect(data: bytes) -> tuple[str, tuple[str, ...]]:
         raise ValueError("it is a component; the runner takes core modules only")
     if data[4:8] != VERSION:
         raise ValueError(f"it has format version {int.from_bytes(data[4:8], 'little')}, not 1")
-    kind = "interpreted"
-    imports: tuple[str, ...] = ()
-    for number, start, end in _sections(data):
-        if number == IMPORT:
-            imports = tuple(_imports(data[start:end]))
-        elif number == CUSTOM and _name(data, start, end)[0] == AOT_SECTION:
+    kind, imports = "interpreted", tuple[str, ...]()
+    stream = io.BytesIO(data)
+    stream.seek(8)
+    while number := stream.read(1):
+        at, size = stream.tell() - 1, _unsigned(stream)
+        section = stream.read(size)
+        if len(section) < size:
+            raise ValueError(
+                f"it is truncated: section {number[0]} at byte {at} needs {size} bytes, {len(section)} are left"
+            )
+        if number[0] == IMPORT:
+            imports = tuple(_imports(io.BytesIO(section)))
+        elif number[0] == CUSTOM and _name(io.BytesIO(section)) == AOT_SECTION:
             kind = "aot"
     return kind, imports
 
 
-def _sections(data: bytes) -> Iterator[tuple[int, int, int]]:
-    at = 8
-    while at < len(data):
-        number = data[at]
-        size, start = _unsigned(data, at + 1)
-        if start + size > len(data):
-            raise ValueError(
-                f"it is truncated: section {number} at byte {at} needs {size} bytes, {len(data) - start} are left"
-            )
-        yield number, start, start + size
-        at = start + size
+def _imports(section: BinaryIO) -> Iterator[str]:
+    for _ in range(_unsigned(section)):
+        yield f"{_name(section)}.{_name(section)}"
+        _skip_description(section)
 
 
-def _imports(data: bytes) -> Iterator[str]:
-    count, at = _unsigned(data, 0)
-    for _ in range(count):
-        module, at = _name(data, at, len(data))
-        name, at = _name(data, at, len(data))
-        yield f"{module}.{name}"
-        at = _skip_description(data, at)
-
-
-def _skip_description(data: bytes, at: int) -> int:
-    if at >= len(data):
-        raise ValueError("its import section is truncated")
-    sort, at = data[at], at + 1
+def _skip_description(section: BinaryIO) -> None:
+    sort = _byte(section)
     if sort == 3:  # global: value type, mutability
-        return at + 2
-    if sort in (1, 2):  # table: element type and limits; memory: limits
-        at += sort == 1
-        if at >= len(data):
-            raise ValueError("its import section is truncated")
-        bounds = 2 if data[at] & 1 else 1
-        at += 1
-        for _ in range(bounds):
-            at = _unsigned(data, at)[1]
-        return at
-    return _unsigned(data, at + (sort == 4))[1]  # function: type index; tag: attribute, type index
+        section.read(2)
+        return
+    if sort in (1, 4):  # table: element type; tag: attribute
+        section.read(1)
+    # function and tag: type index; table and memory: limits, the second one if a flag is set
+    for _ in range(2 if sort in (1, 2) and _byte(section) & 1 else 1):
+        _unsigned(section)
 
 
-def _name(data: bytes, at: int, end: int) -> tuple[str, int]:
-    size, at = _unsigned(data, at)
-    if at + size > end:
+def _byte(section: BinaryIO) -> int:
+    found = section.read(1)
+    if not found:
+        raise ValueError("its import section is truncated")
+    return found[0]
+
+
+def _name(section: BinaryIO) -> str:
+    size = _unsigned(section)
+    at, name = section.tell(), section.read(size)
+    if len(name) < size:
         raise ValueError(f"a name at byte {at} reaches beyond its section")
-    return data[at : at + size].decode("utf-8", "replace"), at + size
+    return name.decode("utf-8", "replace")
 
 
-def _unsigned(data: bytes, at: int) -> tuple[int, int]:
-    """Return a LEB128 number and the offset after it."""
-    value = shift = 0
-    while True:
-        if at >= len(data):
-            raise ValueError(f"it is truncated in a number at byte {at}")
-        value |= (data[at] & 0x7F) << shift
-        if data[at] < 0x80:
-            return value, at + 1
-        at, shift = at + 1, shift + 7
-        if shift > 63:
-            raise ValueError(f"a number at byte {at} is too long")
+def _unsigned(stream: BinaryIO) -> int:
+    """Read a LEB128 number of at most 63 bits."""
+    value = 0
+    for shift in range(0, 63, 7):
+        byte = stream.read(1)
+        if not byte:
+            raise ValueError(f"it is truncated in a number at byte {stream.tell()}")
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    raise ValueError(f"a number at byte {stream.tell()} is too long")

@@ -12,9 +12,9 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 from urllib.parse import unquote
 
+from hil.guest.framing import foreign_lines
 from hil.image.manifest import AgentFacts
 from hil.wasm.verdict import Exited, Failed, Faulted, Silent, Verdict
 
@@ -102,13 +102,8 @@ def _find_seal(console: bytes, nonce: str) -> Seal | None:
 
 
 def _sealed_verdict(word: str, code: int, reason: str) -> Verdict:
-    if word == "exited":
-        return Exited(code)
-    if word == "faulted":
-        return Faulted(reason or f"signal {code}")
-    if word == "failed":
-        return Failed(reason, code)
-    raise ValueError(f"unknown verdict {word!r}")
+    verdicts = {"exited": Exited(code), "faulted": Faulted(reason or f"signal {code}"), "failed": Failed(reason, code)}
+    return verdicts[word]
 
 
 def _verified(data: bytes, seal: Seal, foreign: tuple[str, ...]) -> tuple[bytes | None, bytes, tuple[str, ...]]:
@@ -126,11 +121,11 @@ def _separate(data: bytes, foreign: tuple[str, ...], facts: AgentFacts | None = 
 
     With `facts` a foreign line ends where a line of the runner cuts into it.
     """
-    if not foreign:
+    foreign_line = foreign_lines(foreign)
+    if foreign_line is None:
         return data, ()
     patterns = (facts.executing, facts.success, facts.failed, facts.error, *facts.faults) if facts else ()
     runner = re.compile(re.sub("[(][?]P<[^>]*>", "(?:", "|".join(f"(?:{pattern})" for pattern in patterns)).encode())
-    foreign_line = re.compile(b"(?:%s)(?<!\\r)\\r+\\n" % b"|".join(b"(?:%s)" % pattern.encode() for pattern in foreign))
     kept, others, done = [], [], 0
     for start, end in _spans(data, 0):
         # a line without CR cannot match; searching it would be slow
@@ -162,7 +157,8 @@ def _unsealed(data: bytes, others: tuple[str, ...], facts: AgentFacts) -> Readin
         return Reading(verdict, output, None, None, before + _texts(diagnostics), others, bool(data.strip()))
 
     if death:
-        return reading(death.verdict, death.at, data[death.at if begin else 0 :])
+        at, fault = death
+        return reading(fault, at, data[at if begin else 0 :])
     if not begin:
         return reading(Silent("no output of the runner"), start, data)
     if not end:
@@ -192,15 +188,8 @@ def _errors(data: bytes, start: int, end: int, facts: AgentFacts) -> tuple[int, 
     return end, code
 
 
-class _Death(NamedTuple):
-    """The lines of a dying runner: where they begin, and the verdict."""
-
-    at: int
-    verdict: Faulted
-
-
-def _death(data: bytes, start: int, facts: AgentFacts) -> _Death | None:
-    """Read the lines of a dying runner; None if there are none."""
+def _death(data: bytes, start: int, facts: AgentFacts) -> tuple[int, Faulted] | None:
+    """Return where the lines of a dying runner begin, and the verdict; None if there are none."""
     patterns = [re.compile(pattern.encode()) for pattern in facts.faults]
     found = []
     for line, end in _spans(data, start) if patterns else ():
@@ -213,8 +202,7 @@ def _death(data: bytes, start: int, facts: AgentFacts) -> _Death | None:
     at = found[0].start()
     dump = re.compile(facts.dump.encode()).finditer(data, at) if facts.dump else ()
     registers = {_word(match["name"]): _number(match["value"]) or 0 for match in dump}
-    verdict = Faulted(_word(groups["reason"]), _number(groups.get("address")), _number(groups.get("pc")), registers)
-    return _Death(at, verdict)
+    return at, Faulted(_word(groups["reason"]), _number(groups.get("address")), _number(groups.get("pc")), registers)
 
 
 def _number(text: bytes | None) -> int | None:

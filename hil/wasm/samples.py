@@ -52,26 +52,25 @@ class Case(_Model):
 
     def problems(self, run: Execution) -> list[str]:
         """Return the differences between `run` and the expected result, a sentence each."""
-        found = []
+        compared = (
+            ("lines are", tuple(run.lines), self.lines),
+            ("last line is", next(reversed(run.lines), None), self.last_line),
+            ("output is", run.text, self.text),
+            ("bytes of the output are", len(run.output), self.size),
+            ("CRC-32 of the output is", f"{zlib.crc32(run.output):08X}", self.crc32 and self.crc32.upper()),
+        )
+        found = [
+            f"{what} {has!r}, expected {expected!r}" for what, has, expected in compared if expected not in (None, has)
+        ]
         if run.verdict != self.expected:
-            found.append(f"verdict is {run.verdict}, expected {self.expected}")
+            found.insert(0, f"verdict is {run.verdict}, expected {self.expected}")
         if run.intact is False:
             found.append("the output was garbled on the line")
-        if self.lines is not None and run.lines != list(self.lines):
-            found.append(f"lines are {run.lines}, expected {list(self.lines)}")
-        if self.last_line is not None and run.lines[-1:] != [self.last_line]:
-            found.append(f"last line is {run.lines[-1:]}, expected {self.last_line!r}")
-        if self.text is not None and run.text != self.text:
-            found.append(f"output is {run.text!r}, expected {self.text!r}")
         if self.patterns is not None and (
             len(run.lines) != len(self.patterns)
             or not all(map(re.fullmatch, self.patterns, run.lines))  # the lengths are equal here
         ):
             found.append(f"lines are {run.lines}, expected to match {list(self.patterns)}")
-        if self.size is not None and len(run.output) != self.size:
-            found.append(f"output has {len(run.output)} bytes, expected {self.size}")
-        if self.crc32 is not None and zlib.crc32(run.output) != int(self.crc32, 16):
-            found.append(f"output has CRC-32 {zlib.crc32(run.output):08x}, expected {self.crc32}")
         return found
 
 

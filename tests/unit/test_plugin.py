@@ -200,7 +200,7 @@ def test_a_board_that_died_in_its_health_check_is_told_in_short_too(run, stub) -
         from hil.errors import Evidence
         from hil.guest import CommandTimeout
         from hil.plugin.session import Session
-        def stuck(session, board): raise CommandTimeout("no end", recovered=False, evidence=Evidence())
+        def stuck(session, board): raise CommandTimeout("no end", recovered=False, output=b"", start=0, end=0, evidence=Evidence())
         Session._check_health = stuck
         def test_1(board): pass
         def test_2(board): pass

@@ -23,7 +23,7 @@ def load(where: str | Path) -> Module:
     if reference is None and (path := Path(where)).exists():
         from hil.wasm.oci import layout
 
-        reference = Reference.layout(path) if layout.is_layout(path) else None
+        reference = Reference(LAYOUT, str(path)) if layout.is_layout(path) else None
     if reference is None:
         return Module.load(Path(where))
     from hil.wasm.oci import artifact

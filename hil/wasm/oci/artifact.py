@@ -6,7 +6,7 @@ import gzip
 import io
 import re
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -18,16 +18,7 @@ from hil.host.archives import Bounded, Budget, Timed
 from hil.text import printable_line
 from hil.wasm.module import Module
 from hil.wasm.oci.cache import Cache
-from hil.wasm.oci.manifests import (
-    LISTED,
-    MANIFEST_LIMIT,
-    MIB,
-    Descriptor,
-    Document,
-    Platform,
-    choose,
-    parse,
-)
+from hil.wasm.oci.manifests import LISTED, MANIFEST_LIMIT, MIB, Descriptor, Document, Platform, choose, parse
 from hil.wasm.oci.reference import LAYOUT, Reference, digest_of
 
 MODULE_LIMIT = 64 * MIB  # bytes of a module or of a layer with one
@@ -59,8 +50,14 @@ class Store(Protocol):
 
 def load(reference: Reference) -> Module:
     """Return the module of `reference`. Raises as `hil.wasm.oci.load`."""
-    with _opened(reference) as store:
-        return _Pull(reference, store, None if reference.scheme == LAYOUT else Cache()).module()
+    if reference.scheme == LAYOUT:
+        from hil.wasm.oci.layout import Layout
+
+        with Layout(reference) as layout:
+            return _Pull(reference, layout, None).module()
+    from hil.wasm.oci.registry import Registry
+
+    return _Pull(reference, Registry(reference), Cache()).module()
 
 
 class _Pull:
@@ -74,7 +71,7 @@ class _Pull:
         top, size = self.reference.digest, None
         if top is None:
             top, size = self.store.resolve(self.reference.tag)
-        pinned = self.reference.pinned(top)
+        pinned = replace(self.reference, digest=top)
         data = self._blob(top, size, MANIFEST_LIMIT, manifest=True)
         document = parse(data, str(pinned))
         for _ in range(DEPTH):
@@ -92,7 +89,7 @@ class _Pull:
         found = [layer for layer in layers if layer.media_type in WASM]
         if len(found) == 1:
             name = found[0].name or PurePosixPath(self.reference.repository or self.reference.store).stem
-            return name, self._layer(found[0])
+            return name, self._blob(found[0].digest, found[0].size, MODULE_LIMIT)
         if len(found) > 1:
             listed = ", ".join(map(str, found[:LISTED]))
             raise self._wrong(f"it has {len(found)} wasm layers: {listed}", "Push one layer per manifest.")
@@ -131,7 +128,7 @@ class _Pull:
 
     def _unpack(self, layer: Descriptor, files: dict[str, bytes], budget: Budget) -> None:
         """Apply a layer to the modules of the layers below."""
-        data = self._layer(layer)
+        data = self._blob(layer.digest, layer.size, MODULE_LIMIT)
         room = MODULE_LIMIT - sum(map(len, files.values()))
 
         def wrong(error: BaseException) -> ConfigurationError:
@@ -169,9 +166,6 @@ class _Pull:
             raise self._too_long("unpacked, all its layers together", ALL_LAYERS_LIMIT)
         return data
 
-    def _layer(self, layer: Descriptor) -> bytes:
-        return self._blob(layer.digest, layer.size, MODULE_LIMIT)
-
     def _blob(self, digest: str, size: int | None, limit: int, *, manifest: bool = False) -> bytes:
         """Return the verified blob with `digest` and, if known, `size`, from the cache or the store."""
         if size is not None and size > limit:
@@ -207,16 +201,6 @@ class _Pull:
 
     def _wrong(self, why: str, hint: str) -> ConfigurationError:
         return ConfigurationError(f"{self.reference}: {why}", hint=hint)
-
-
-def _opened(reference: Reference) -> AbstractContextManager[Store]:
-    if reference.scheme == LAYOUT:
-        from hil.wasm.oci.layout import Layout
-
-        return Layout(reference)
-    from hil.wasm.oci.registry import Registry
-
-    return nullcontext(Registry(reference))
 
 
 def _file_name(title: str) -> str:

@@ -42,16 +42,16 @@ class Layout:
         self._open = ExitStack()
 
     def __enter__(self) -> Layout:
-        if not self.path.is_dir():
-            if not self.path.is_file():  # a pipe would block
-                raise self._wrong("there is no such directory or file")
-            self._tar = self._open_tar()
         try:
+            if not self.path.is_dir():
+                if not self.path.is_file():  # a pipe would block
+                    raise self._wrong("there is no such directory or file")
+                self._open_tar()
             mark = self._read(MARK, MANIFEST_LIMIT)
             if not re.search(rb'"imageLayoutVersion"\s*:\s*"1\.', mark):
                 raise self._wrong(f"its {MARK} has no `imageLayoutVersion` 1")
         except BaseException:
-            self.__exit__()
+            self._open.close()
             raise
         return self
 
@@ -79,24 +79,19 @@ class Layout:
         algorithm, _, value = digest.partition(":")
         return self._read(f"blobs/{algorithm}/{value}", limit)
 
-    def _open_tar(self) -> tarfile.TarFile:
+    def _open_tar(self) -> None:
         budget = Budget(lambda: self._wrong(f"it has more than {MEMBERS} files, or invalid headers"))
 
         def wrong(error: BaseException) -> HilError:
             hint = "Unpack it if it is compressed, else write it again."
             return self._wrong(f"it cannot be read as a tar: {printable_line(str(error))}", hint)
 
-        try:
-            with archive.failures(wrong):
-                file = self._open.enter_context(self.path.open("rb"))
-                self._stream = Bounded(file, LONGEST, budget)
-                tar = self._open.enter_context(archive.opened(self._stream))
-                for member in archive.members(tar, budget, MEMBERS):
-                    self._members[member.name.removeprefix("./")] = member
-        except BaseException:
-            self._open.close()
-            raise
-        return tar
+        with archive.failures(wrong):
+            file = self._open.enter_context(self.path.open("rb"))
+            self._stream = Bounded(file, LONGEST, budget)
+            self._tar = self._open.enter_context(archive.opened(self._stream))
+            for member in archive.members(self._tar, budget, MEMBERS):
+                self._members[member.name.removeprefix("./")] = member
 
     def _read(self, name: str, limit: int) -> bytes:
         """Return at most one byte more than `limit` of a file. `name` never comes from an archive or an index."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import ConfigurationError
@@ -61,11 +61,6 @@ class Reference:
         return cls(scheme, store, repository, tag or (None if digest else DEFAULT_TAG), digest)
 
     @classmethod
-    def layout(cls, path: Path) -> Reference:
-        """Return the reference to the only module in the layout at `path`."""
-        return cls(LAYOUT, str(path))
-
-    @classmethod
     def _of_layout(cls, text: str) -> Reference:
         path, digest = _digest(text, text.removeprefix(f"{LAYOUT}:"))
         tag = None
@@ -76,10 +71,6 @@ class Reference:
         if not path:
             raise _wrong(text, "it names no path")
         return cls(LAYOUT, path, "", tag, digest)
-
-    def pinned(self, digest: str) -> Reference:
-        """Return the reference with `digest`, which does not depend on the tag."""
-        return replace(self, digest=digest)
 
     @property
     def plain(self) -> bool:

@@ -9,8 +9,8 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -82,7 +82,14 @@ class Registry:
             raise self._down(_cause(error)) from error
 
     def _answer(self, url: str, headers: dict[str, str], limit: int) -> bytes:
-        with self._session() as session:
+        with _Session() as session:
+            session.headers.update({"User-Agent": "hil", "Accept-Encoding": "identity"})
+            session.max_redirects = 5
+            session.auth = _anonymous
+            del session.adapters["http://"]  # redirects and token servers must use TLS
+            if self.reference.plain:
+                session.mount(f"http://{self._host}/", HTTPAdapter())
+                session.trust_env = self.reference.scheme == "oci+http"  # no proxy to this machine
             response = self._ask(session, url, headers)
             if response.status_code == 401 and (challenge := response.headers.get("WWW-Authenticate")):
                 response.close()
@@ -95,18 +102,6 @@ class Registry:
 
     def _ask(self, session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
         return session.get(url, headers=headers, auth=self._authorization, stream=True, timeout=(CONNECT, READ))
-
-    @contextmanager
-    def _session(self) -> Iterator[requests.Session]:
-        with _Session() as session:
-            session.headers.update({"User-Agent": "hil", "Accept-Encoding": "identity"})
-            session.max_redirects = 5
-            session.auth = _anonymous
-            del session.adapters["http://"]  # redirects and token servers must use TLS
-            if self.reference.plain:
-                session.mount(f"http://{self._host}/", HTTPAdapter())
-                session.trust_env = self.reference.scheme == "oci+http"  # no proxy to this machine
-            yield session
 
     # ---- authorization ----
 
@@ -242,23 +237,16 @@ def _within(until: float, work: Callable[[], bytes]) -> bytes:
 
     Runs `work` in a daemon thread: name look-ups and slow headers have no time limit of their own.
     """
-    result: list[bytes] = []
-    failure: list[BaseException] = []
+    result: Future[bytes] = Future()
 
     def run() -> None:
         try:
-            result.append(work())
+            result.set_result(work())
         except BaseException as error:
-            failure.append(error)
+            result.set_exception(error)
 
-    thread = threading.Thread(target=run, name="registry", daemon=True)
-    thread.start()
-    thread.join(max(0.0, until - time.monotonic()))
-    if failure:
-        raise failure[0]
-    if not result:
-        raise TimeoutError
-    return result[0]
+    threading.Thread(target=run, name="registry", daemon=True).start()
+    return result.result(max(0.0, until - time.monotonic()))
 
 
 @dataclass(frozen=True)
