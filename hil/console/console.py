@@ -96,7 +96,6 @@ class Console(Closing):
     def virtual(self) -> bool:
         return self.lockstep is not None
 
-
     def close(self) -> None:
         """Stop the reader and close the line; harmless when repeated. The transcript keeps what had arrived."""
         if self._port < 0:

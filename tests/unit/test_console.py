@@ -271,7 +271,7 @@ def test_skip_forgets_what_has_come(wire: Wire) -> None:
     wire.far.sendall(b"old marker\n")
     arrived(wire.console, 11)
     assert wire.console.skip() == 11
-    with pytest.raises(LineTimeout):
+    with pytest.raises(LineTimeout, match="'marker'"):
         wire.console.wait_for(b"marker", timeout=0.05)
 
 

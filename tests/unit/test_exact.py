@@ -87,7 +87,7 @@ def timed_out(one: Board, limit: float, during: Callable[[], None] = lambda: Non
         stamps.append(one.console.stamp(one.console.wait_for(b"# ", timeout=20).start))
         during()
         begun = one.console.now
-        with pytest.raises(LineTimeout):
+        with pytest.raises(LineTimeout, match="'never'"):
             one.console.wait_for(b"never", timeout=limit)
         assert one.console.now == pytest.approx(begun + limit, abs=1e-9)
         with pytest.raises(pexpect.TIMEOUT):
@@ -126,7 +126,7 @@ def test_a_host_that_is_too_slow_is_to_blame_and_nothing_is_typed(stub: Path, mo
         os.kill(one.qemu.pid, signal.SIGSTOP)
         monkeypatch.setattr(host_end, "HOST_FACTOR", 0.0)
         try:
-            with pytest.raises(InfrastructureError):
+            with pytest.raises(InfrastructureError, match=r"\d+ s\b"):
                 Guest(one).run("anything")
             said = one.console.transcript.index_path.read_text()
             assert "u0003" not in said.partition("anything")[2], "no interrupt is typed"
@@ -247,7 +247,7 @@ def stepped(tmp_path: Path) -> Iterator[tuple[Wire, socket.socket]]:
 
 def test_a_wait_of_no_time_leaves_the_machine_where_it_is(stepped: tuple[Wire, socket.socket]) -> None:
     wire, machine = stepped
-    with pytest.raises(LineTimeout):
+    with pytest.raises(LineTimeout, match="'never'"):
         wire.console.wait_for(b"never", timeout=0)
     wire.console.write(b"x\n", timeout=2)
     assert machine.recv(64) == MESSAGE.pack(2_000_000_001, 2) + b"x\n"

@@ -393,7 +393,7 @@ def test_bytes_alone_play_whatever_is_sent(replayed: Callable[..., Board], tmp_p
     board = replayed(path, speed=1)
     board.boot()
     board.console.write(b"anything\n" * 10_000)
-    with pytest.raises(LineTimeout):
+    with pytest.raises(LineTimeout, match="'never'"):
         board.console.wait_for(b"never", timeout=0.05)
     assert board.up
 

@@ -245,7 +245,7 @@ def test_a_server_may_hold_us_up() -> None:
         agree(connection)
         connection.sendall(told(108, b"") + b"held")
         connection.settimeout(0.2)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match="timed out"):
             connection.recv(1)
         connection.settimeout(QUICK)
         connection.sendall(told(109, b""))

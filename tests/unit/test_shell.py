@@ -193,7 +193,7 @@ def test_a_shell_that_cannot_be_interrupted_is_lost(tmp_path: Path, monkeypatch:
 def test_a_shell_that_ends_is_the_end_of_the_line(tmp_path: Path) -> None:
     with shell_line(tmp_path) as line:
         shell = Shell(line.console, FACTS)
-        with pytest.raises(LineClosed):
+        with pytest.raises(LineClosed, match="eof|Input/output error"):
             shell.run("exit 3", timeout=QUICK)
 
 
@@ -208,7 +208,7 @@ def test_an_echo_is_not_taken_for_an_answer(tmp_path: Path, monkeypatch: pytest.
     deaf = ["sh", "-c", "trap '' INT; echo ready; sleep 60"]
     with shell_line(tmp_path, deaf) as line:
         line.console.wait_for(b"ready", timeout=QUICK)
-        with pytest.raises(GuestError):
+        with pytest.raises(GuestError, match=r"\b3 .*0\.4 s"):
             Shell(line.console, FACTS)  # the tty echoes all that is typed, nobody reads it
 
 
@@ -258,7 +258,7 @@ def test_a_foreign_line_anywhere_in_the_marks_does_no_harm(wire: Wire, fake_shel
 def test_a_garbled_status_is_a_guest_s_error(wire: Wire, fake_shell: FakeShell, status: bytes) -> None:
     fake = Shell(wire.console, FACTS)
     fake_shell.script = lambda mark: b"@%s<\n@%s>%s@\n" % (mark, mark, status)
-    with pytest.raises(GuestError):
+    with pytest.raises(GuestError, match="'anything'"):
         fake.run("anything", timeout=1)
     fake_shell.script = lambda mark: b"@%s<\n@%s>7@\n" % (mark, mark)
     assert fake.run("anything", timeout=QUICK).status == 7

@@ -187,7 +187,7 @@ def test_an_upload_that_was_cut_goes_on_where_it_stopped(
         return send(shell, part, temporary, offset, *rest)
 
     monkeypatch.setattr(transfer, "_send", dies)
-    with pytest.raises(LineClosed):
+    with pytest.raises(LineClosed, match="^cut$"):
         put(shell, BIG, path)
     stopped = len(sent)
     sent.append(-1)
