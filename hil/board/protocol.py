@@ -55,7 +55,9 @@ class HilConsoleProtocol(ConsoleProtocol, abc.ABC):  # type: ignore[misc]
     def console(self) -> Console:
         """The open line. Raises `InfrastructureError` when there is none."""
         if self._console is None:
-            raise InfrastructureError("the serial line is not open: the machine is off", hint="switch it on first")
+            raise InfrastructureError(
+                f"{board_name(self)}: the serial line is not open: the machine is off", hint="switch it on first"
+            )
         return self._console
 
     @property

@@ -90,8 +90,8 @@ def run(
     deadline = time.monotonic() + limit
     alarm = threading.Timer(limit, processes.signal_group, (process.pid, signal.SIGTERM))
     alarm.daemon = True
-    alarm.start()
     try:
+        alarm.start()  # waits for its thread: Ctrl-C may come here
         if process.stdin and data is not None:
             # no deadlock: the tools read a small input completely before they write
             with process.stdin:
