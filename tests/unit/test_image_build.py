@@ -309,6 +309,19 @@ def test_children_of_a_tool_end_with_it(tmp_path: Path) -> None:
     assert gone(int(note.read_text()))
 
 
+def test_ctrl_c_while_a_tool_starts_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = tmp_path / "pid"
+
+    def interrupted(timer: threading.Timer) -> None:
+        until(note.exists)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Timer, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tools.run(["sh", "-c", f"echo $$ > {note}.new; mv {note}.new {note}; exec sleep 60"], limit=10)
+    assert gone(int(note.read_text()))
+
+
 def test_archive_is_the_same_each_time_and_cpio_reads_it() -> None:
     def archive(*order: str) -> bytes:
         tree = Tree()
