@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from limits import HANG
+from support import until
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import tools
