@@ -11,8 +11,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import hil
+from hil.cli.runs import STATUS
+from hil.faults.record import BREAKS
 from hil.image import manifest
 from hil.image.manifest import AgentFacts
+from hil.measure import soak
+from hil.report import kinds
+from hil.wasm import verdict
 from hil.wasm.reading import Reading, read
 from hil.wasm.verdict import Faulted, exited, failed, faulted, no_agent, silent, stuck
 
@@ -377,3 +383,13 @@ def test_megabytes_of_the_runner_s_words_are_read_in_no_time(piece: bytes) -> No
         assert real(output + ending + OLD_SUCCESS).verdict == exited(0)
         assert real(output + ending + TRAPPED).verdict == failed("unreachable")
     assert time.process_time() - begin < 20
+
+
+def test_each_list_of_verdicts_has_all() -> None:
+    bases = (verdict.Verdict, verdict._WithReason)
+    names = {one.name for base in bases for one in base.__subclasses__() if one not in bases}
+    bad = names - {"exited"}
+    assert set(STATUS) == set(kinds.VERDICTS) == names
+    assert bad <= BREAKS
+    assert names == set(soak.WORDS)
+    assert {one.__name__ for base in bases for one in base.__subclasses__() if one not in bases} <= set(hil.__all__)
