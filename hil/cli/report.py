@@ -27,7 +27,6 @@ def report(results: Path | None, output: Path | None, title: str, history_file: 
     A killed run is shown as killed, from the journal beside its results.
     """
     from hil.report import build
-    from hil.report.gate import kept
     from hil.report.merge import Part
 
     path = output or build.REPORTS_DIR / "report.html"
@@ -37,4 +36,4 @@ def report(results: Path | None, output: Path | None, title: str, history_file: 
     for rule in made.gate if gate else ():
         err.print(f"[{'green' if rule.kept else 'bold red'}]gate: {escape(str(rule))}[/]")
     out.print(escape(str(made.path)))
-    raise SystemExit(1 if gate and not kept(made.gate) else 0)
+    raise SystemExit(1 if gate and not made.gate_kept else 0)

@@ -80,7 +80,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     if not session.config.stash[SESSION].facts.allure or session.config.option.collectonly:
         return (yield)
 
-    with slow.evidence.Steps():
+    with slow.evidence.mirrored_steps():
         return (yield)
 
 

@@ -80,7 +80,7 @@ class RunFacts:
             self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}
         if self.allure:
             try:
-                slow.evidence.write_environment(self.allure, self.facts)
+                slow.evidence.add_environment(self.allure, self.facts, replaced="link")
             except OSError as error:
                 self.note_unwritten(error)
             assert board.report is not None
@@ -102,6 +102,6 @@ class RunFacts:
         for name, lines in (("places", self.places), ("links", self.links)):
             if lines and self.allure and self.allure.is_dir():
                 try:
-                    slow.evidence.add_environment(self.allure, name, "; ".join(map(str.strip, lines)))
+                    slow.evidence.add_environment(self.allure, {name: "; ".join(map(str.strip, lines))})
                 except OSError as error:
                     self.note_unwritten(error)

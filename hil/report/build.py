@@ -1,4 +1,4 @@
-"""Make the Allure report, one HTML file, from directories of results."""
+"""Make the Allure report, one HTML file with a quality gate, from directories of results."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.report.allure_history import AllureHistory
-from hil.report.executor import executor
-from hil.report.gate import Rule, rules
 from hil.report.merge import EXECUTOR, Issue, Merged, Part, merge
 from hil.text import storable
 
@@ -41,6 +40,33 @@ export default {{ ...base, ...{more} }};
 """
 
 
+# by the environment variable of a CI system: name, type, job, number, URL
+EXECUTORS = {
+    "GITLAB_CI": ("GitLab", "gitlab", "{CI_JOB_NAME}", "{CI_PIPELINE_IID}", "{CI_JOB_URL}"),
+    "GITHUB_ACTIONS": (
+        *("GitHub Actions", "github", "{GITHUB_WORKFLOW}", "{GITHUB_RUN_NUMBER}"),
+        "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}",
+    ),
+    "JENKINS_URL": ("Jenkins", "jenkins", "{JOB_NAME}", "{BUILD_NUMBER}", "{BUILD_URL}"),
+    "BUILDKITE": (
+        *("Buildkite", "buildkite"),
+        *("{BUILDKITE_PIPELINE_SLUG}", "{BUILDKITE_BUILD_NUMBER}", "{BUILDKITE_BUILD_URL}"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of the quality gate in `reports/allurerc.mjs`, and its result."""
+
+    name: str
+    kept: bool
+    message: str
+
+    def __str__(self) -> str:
+        return f"{'kept' if self.kept else 'NOT kept'}: {self.message} ({self.name})"
+
+
 @dataclass(frozen=True)
 class Built:
     """A report: its HTML file, the number of its results, its quality gate, and messages about its runs."""
@@ -49,6 +75,11 @@ class Built:
     count: int
     gate: tuple[Rule, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def gate_kept(self) -> bool:
+        """Whether all rules of the gate are kept, and there are some."""
+        return bool(self.gate) and all(rule.kept for rule in self.gate)
 
 
 def node() -> Path:
@@ -153,3 +184,31 @@ def _generate(settings: Path, output: Path, title: str, results: Path) -> str:
         output_end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-10:])
         raise InfrastructureError(f"the Allure command line failed with status {done.returncode}:\n{output_end}")
     return done.stdout
+
+
+def rules(text: str) -> tuple[Rule, ...]:
+    """Parse the generator's output about the gate. Raises `InfrastructureError` for anything else."""
+    try:
+        if not isinstance(results := json.loads(text), list):
+            raise TypeError("not a list")
+        return tuple(Rule(str(rule["rule"]), rule["success"] is True, str(rule["message"])) for rule in results)
+    except (ValueError, LookupError, TypeError):
+        raise InfrastructureError(
+            f"the report's generator did not return its quality gate, but {text[:200]!r}"
+        ) from None
+
+
+def executor(environment: Mapping[str, str], night: str = "") -> dict[str, Any] | None:
+    """Return the data of Allure's executor.json: a job of a CI system, or a night; None for a run by hand."""
+    by_night = ("hil nightly", "hil", "", "", "") if night else None
+    found = next((facts for name, facts in EXECUTORS.items() if environment.get(name)), by_night)
+    if found is None:
+        return None
+    values = defaultdict(str, environment)
+    name, kind, job, number, url = (part.format_map(values) for part in found)
+    facts: dict[str, Any] = {"name": name, "type": kind, "buildName": night or f"{job} #{number}".strip(" #")}
+    if url.startswith(("https://", "http://")):
+        facts |= {"buildUrl": url, "url": url}
+    if number.isdecimal():
+        facts["buildOrder"] = int(number)
+    return facts

@@ -18,7 +18,6 @@ CONSOLE_BYTES = 1 << 19  # at most
 LINE_CHARACTERS = 2000  # of one line
 NOTE_CHARACTERS = 300  # of a note beside a line
 COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
-SEAL = rb"hil-seal v=1 "
 KINDS = {
     "typed": "sent to the board",
     "stage": "marker of a boot stage",
@@ -110,7 +109,7 @@ def _patterns(console: ConsoleFacts, agent: AgentFacts | None, failures: Failure
         text = "|".join(f"(?:{re.sub('[(][?]P<[^>]*>', '(?:', pattern)})" for pattern in patterns)
         return re.compile((f"(?:{text}){end}" if patterns else "(?!)").encode())
 
-    verdicts = (agent.success, agent.failed, SEAL.decode()) if agent else ()
+    verdicts = (agent.success, agent.failed, "hil-seal v=1 ") if agent else ()
     return Patterns(
         prompt=console.prompt.encode(),
         fatal=any_of(*failures.fatal, *(agent.faults if agent else ())),
@@ -147,7 +146,7 @@ def beginning(part: Span) -> int:
 def rows(part: Span, patterns: Patterns) -> list[ConsoleRow]:
     """Return the lines of `part` from its `beginning` on, received and typed."""
     start = beginning(part)
-    virtual = _virtual(part.transcript)
+    virtual = _virtual_stamps(part.transcript)
     first = part.transcript.line_number(start)
     made: list[ConsoleRow] = []
     before = Line(0, 0, start, b"")
@@ -162,13 +161,14 @@ def rows(part: Span, patterns: Patterns) -> list[ConsoleRow]:
     return made
 
 
-def _row(line: Line, patterns: Patterns, virtual: VirtualStamps | None) -> ConsoleRow:
+def _row(line: Line, patterns: Patterns, virtual: Sequence[tuple[int, int]]) -> ConsoleRow:
     text = COLOURS.sub(b"", line.data.removesuffix(b"\n").rstrip(b"\r"))
     kind, foreign = patterns.kind(text[:LINE_CHARACTERS], line.data.endswith(b"\r\n"))
     if foreign is not None:  # in characters as shown
         foreign = len(printable(text[:foreign]))
-    stamp = virtual.at(line.offset) if virtual else None
-    return ConsoleRow(line.number, line.time_ns, line.offset, line.end, _shown(text), kind, foreign, stamp)
+    stamps = bisect_right(virtual, line.offset, key=lambda stamp: stamp[0])  # those up to the line's start
+    time = virtual[stamps - 1][1] if stamps else None
+    return ConsoleRow(line.number, line.time_ns, line.offset, line.end, _shown(text), kind, foreign, time)
 
 
 def _shown(text: bytes) -> str:
@@ -178,25 +178,14 @@ def _shown(text: bytes) -> str:
     return shown if left <= 0 else f"{shown[:LINE_CHARACTERS]} ... and {left} bytes more, see the transcript"
 
 
-@dataclass(frozen=True)
-class VirtualStamps:
-    """The virtual stamps of a transcript, in ns, with their offsets."""
-
-    times: tuple[int, ...]
-    offsets: tuple[int, ...]
-
-    def at(self, offset: int) -> int | None:
-        place = bisect_right(self.offsets, offset)
-        return self.times[place - 1] if place else None
-
-
-def _virtual(transcript: Transcript) -> VirtualStamps | None:
+def _virtual_stamps(transcript: Transcript) -> Sequence[tuple[int, int]]:
+    """Return pairs of offset and virtual time in ns; none in real time."""
     try:
         data = transcript.path.with_suffix(".virtual.tsv").read_bytes()
-    except OSError:  # real time
-        return None
-    stamps = [record.split(b"\t") for record in data.split(b"\n")[:-1]]
-    return VirtualStamps(tuple(int(time) for time, _ in stamps), tuple(int(offset) for _, offset in stamps))
+    except OSError:
+        return ()
+    stamps = (record.split(b"\t") for record in data.split(b"\n")[:-1])
+    return [(int(offset), int(time)) for time, offset in stamps]
 
 
 def marked(lines: Sequence[ConsoleRow], marks: Sequence[Mark]) -> list[ConsoleRow]:

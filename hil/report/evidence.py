@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -36,31 +37,28 @@ PLAYERS = 25  # pages with a player, in a process: each takes 150 kB of a report
 played = itertools.count()
 
 
-class Steps:
-    """A context manager that mirrors labgrid's steps as Allure steps."""
+@contextmanager
+def mirrored_steps() -> Iterator[None]:
+    """Mirror labgrid's steps as Allure steps within the block."""
+    running: dict[int, str] = {}
 
-    def __init__(self) -> None:
-        self._open: dict[int, str] = {}
-
-    def __enter__(self) -> Steps:
-        steps.subscribe(self._notify)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        steps.unsubscribe(self._notify)
-
-    def _notify(self, event: StepEvent) -> None:
-        step = event.step
-        state = event.data.get("state")
+    def notify(event: StepEvent) -> None:
+        step, state = event.step, event.data.get("state")
         if state == "start":
-            uuid = self._open[id(step)] = str(uuid4())
+            uuid = running[id(step)] = str(uuid4())
             params = {key: repr(value) for key, value in (step.args or {}).items()}
             plugin_manager.hook.start_step(uuid=uuid, title=step.title, params=params)
-        elif state == "stop" and (uuid := self._open.pop(id(step), "")):
+        elif state == "stop" and (uuid := running.pop(id(step), "")):
             error = step.exception
             plugin_manager.hook.stop_step(
                 uuid=uuid, exc_type=type(error) if error else None, exc_val=error, exc_tb=None
             )
+
+    steps.subscribe(notify)
+    try:
+        yield
+    finally:
+        steps.unsubscribe(notify)
 
 
 def attach_rates(table: str, facts: str) -> None:
@@ -94,8 +92,8 @@ def attach_console(part: Span, manifest: Manifest, *, failed: bool, title: str, 
     cast = player.cast(part, title)
     if cast is None:
         return
-    if failed and player.player() is not None and next(played) < PLAYERS:
-        allure.attach(player.player_page(cast, title), f"{name}, played", allure.attachment_type.HTML)
+    if failed and next(played) < PLAYERS and (page := player.player_page(cast, title)):
+        allure.attach(page, f"{name}, played", allure.attachment_type.HTML)
     allure.attach(cast, f"{name}.cast", "application/x-asciicast", "cast")
 
 
@@ -111,7 +109,7 @@ def attach_boot(boot: BootReport) -> None:
 def attach_executions(executions: Sequence[Execution]) -> None:
     """Attach module, verdict, output state and times of each execution."""
     if executions:
-        text = json.dumps([_facts(execution) for execution in executions], indent=2)
+        text = json.dumps(list(map(_facts, executions)), indent=2)
         allure.attach(text, f"executions ({len(executions)})", allure.attachment_type.JSON)
 
 
@@ -184,22 +182,15 @@ def attach_comparison(several: Sequence[Series]) -> None:
     allure.attach(plots.compare(several), f"compared: {names}", allure.attachment_type.SVG)
 
 
-def add_environment(results: Path, name: str, fact: str) -> None:
-    """Add a fact of the whole run to Allure's environment.properties, beside those of others."""
-    _write_environment(results, {name: fact}, keep=lambda _: True)
+def add_environment(results: Path, facts: Mapping[str, str], replaced: str | None = None) -> None:
+    """Add facts of the whole run to Allure's environment.properties, also of runs in parallel.
 
-
-def write_environment(results: Path, facts: dict[str, str]) -> None:
-    """Write the facts of the whole run to Allure's environment.properties, in place of earlier ones about links."""
-    _write_environment(results, facts, keep=lambda name: not name.startswith("link"))
-
-
-def _write_environment(results: Path, facts: dict[str, str], keep: Callable[[str], bool]) -> None:
-    """Write `facts`, and the existing ones that `keep` selects: runs in parallel may share the directory."""
-    with (results / "environment.properties").open("a+", encoding="utf-8", errors="replace") as file:
+    Existing facts are kept but those whose names begin with `replaced`.
+    """
+    with (results / environment.NAME).open("a+", encoding="utf-8", errors="replace") as file:
         lock(file)
         file.seek(0)
         old = environment.parse(file.read())
         file.truncate(0)
-        kept = {name: value for name, value in old.items() if keep(name)}
+        kept = {name: value for name, value in old.items() if replaced is None or not name.startswith(replaced)}
         file.write(environment.text(kept | {name: printable_line(fact) for name, fact in facts.items()}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -12,44 +12,32 @@ from uuid import UUID, uuid5
 from hil.history import journal
 from hil.history.identity import choice_of, repetition_in, stable_test, suite_of
 from hil.history.journal import CUT_SHORT, Account, Tested
-from hil.report.kinds import EXPECTATION, KILLED, NOT_RUN
 from hil.report.labels import CHOSEN, NODE, RUN, digest, label_of
 
 SPACE = UUID("5a6f2c1e-6f0b-4c1d-9d7c-0c6d4b1f7a52")
 # seconds without a line after which a run of another machine counts as killed. The history waits longer, as a report
 # can be made again
 QUIET = 3600.0
-KILLED_MESSAGE = "the run was killed while this test ran"
 
 
 @dataclass(frozen=True)
 class MissingResults:
-    """Results to add, and an `error` message about the run as a whole, at `time` in ms since 1970.
-
-    `broken` are the lines of the journal that were skipped.
-    """
+    """Results to add, and an `error` message about the run `id` as a whole, at `time` in ms since 1970."""
 
     results: tuple[dict[str, Any], ...] = ()
     error: str = ""
     time: int = 0
     id: str = ""
-    broken: tuple[str, ...] = ()
 
 
-def missing_from(path: Path, results: Sequence[Mapping[str, Any]]) -> MissingResults:
-    """Return what the journal at `path` adds to the existing `results`, of its run and of others."""
-    account = journal.read(path)
-    return replace(_missing(path, account, results), broken=account.broken)
-
-
-def _missing(path: Path, account: Account, results: Sequence[Mapping[str, Any]]) -> MissingResults:
+def missing_from(path: Path, account: Account, results: Sequence[Mapping[str, Any]]) -> MissingResults:
+    """Return what the `account` of the journal at `path` adds to the existing `results`, of its run and of others."""
     head = account.head
     if not head.time:
         return MissingResults()
     last = account.ended or path.stat().st_mtime
     run, now = head.id or digest(f"{path.absolute()} {head.time}"), int(1000 * last)
-    # by the run that a result names, as a clock may be set back; results of older versions name none
-    existing = [result for result in results if label_of(result, RUN) in ("", head.id)]
+    existing = [result for result in results if label_of(result, RUN) == head.id]
     known = {label_of(result, NODE) for result in existing}
     missing = [test for test in account.tests.values() if test.nodeid not in known]
     number = len(account.tests)
@@ -128,11 +116,11 @@ class _ResultMaker:
 def _outcome(test: Tested, why: str, *, killed: bool) -> tuple[str, str, str, str]:
     """Return status, kind, failure origin and message of a test without a result."""
     if test.outcome == journal.NOT_RUN and test.cause == CUT_SHORT and killed:
-        return "broken", KILLED, "infrastructure", KILLED_MESSAGE
+        return "broken", "killed", "infrastructure", "the run was killed while this test ran"
     if test.outcome == journal.NOT_RUN:
-        return "unknown", NOT_RUN, "", f"not run: {why}"
+        return "unknown", "not-run", "", f"not run: {why}"
     if test.outcome == "failed":
-        kind = EXPECTATION if test.fault == "image" else test.fault
+        kind = "expectation" if test.fault == "image" else test.fault
         return "failed", kind, test.fault, f"{test.cause}\n{why} before the result was written"
     return test.outcome, "", "", f"{why} before the result was written"
 

@@ -9,23 +9,12 @@ from hil.errors import BootError, GuestError, RunnerError
 if TYPE_CHECKING:
     from hil.wasm import Execution
 
-BOOT, DIED, GUEST, RUNNER, FAULT_MADE, OUTPUT, EXPECTATION = (
-    "boot",
-    "died",
-    "guest",
-    "runner",
-    "fault-made",
-    "output",
-    "expectation",
-)
-GARBLED = "garbled"  # exited with 0, but the module's output was damaged on the line
 VERDICTS = ("exited", "failed", "faulted", "silent", "stuck", "no-agent")
-BOUND_FAILED, BOUND_INCONCLUSIVE, BOUND_MARGINAL = "bound-failed", "bound-inconclusive", "bound-marginal"
-KILLED, NOT_RUN = "killed", "not-run"
 KINDS = (
-    *(BOOT, DIED, GUEST, *VERDICTS, GARBLED, RUNNER, OUTPUT),
-    *(BOUND_FAILED, BOUND_INCONCLUSIVE, FAULT_MADE, EXPECTATION),
-    *("test", "configuration", "infrastructure", KILLED, NOT_RUN, BOUND_MARGINAL),
+    *("boot", "died", "guest", *VERDICTS),
+    "garbled",  # exited with 0, but the module's output was damaged on the line
+    *("runner", "output", "bound-failed", "bound-inconclusive", "fault-made", "expectation"),
+    *("test", "configuration", "infrastructure", "killed", "not-run", "bound-marginal"),
 )
 """All kinds. `reports/allurerc.mjs` has a category for each."""
 
@@ -38,26 +27,23 @@ def kind_of(
     `last` is the test's last execution, `fatal` is set for a fatal message on its console, `made` for an injected
     fault. Of several kinds the one that explains the others counts.
     """
-    checks = getattr(error, "checks", ())  # of `BoundsNotKept`, whose module is slow to import
-    if fault == "test" and checks:
-        return BOUND_INCONCLUSIVE
+    outcomes = {check.outcome for check in getattr(error, "checks", ())}  # `BoundsNotKept` is slow to import
+    if fault == "test" and outcomes:
+        return "bound-inconclusive"
     if fault != "image":
         return fault
     if isinstance(error, BootError):
-        return BOOT
+        return "boot"
     if made:
-        return FAULT_MADE
+        return "fault-made"
     if fatal:
-        return DIED
-    if checks:
-        failed = any(check.outcome == "fail" for check in checks)
-        return BOUND_FAILED if failed else BOUND_INCONCLUSIVE
+        return "died"
+    if outcomes:
+        return "bound-failed" if "fail" in outcomes else "bound-inconclusive"
     if isinstance(error, GuestError):
-        return GUEST
-    if last is not None and not last.verdict.good:
-        return last.verdict.name
+        return "guest"
     if last is not None and not last.good:
-        return GARBLED
+        return "garbled" if last.verdict.good else last.verdict.name
     if isinstance(error, RunnerError):
-        return RUNNER
-    return EXPECTATION if last is None else OUTPUT
+        return "runner"
+    return "expectation" if last is None else "output"

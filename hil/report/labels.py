@@ -17,7 +17,6 @@ from allure_commons.model2 import Label, Link, Parameter, StatusDetails
 from allure_commons.utils import host_tag, thread_tag
 
 from hil.errors import ORIGINS
-from hil.report.kinds import BOUND_MARGINAL
 
 if TYPE_CHECKING:
     from hil.wasm import Execution
@@ -193,7 +192,7 @@ def _kept(present: Sequence[Label], labels: TestLabels) -> list[Label]:
 def _labels(result: Any, labels: TestLabels) -> list[Label]:
     kept = {label.name for label in _kept(result.labels, labels)}
     failure = labels.failure
-    kind = failure.kind if failure else BOUND_MARGINAL if "marginal" in labels.outcomes else ""
+    kind = failure.kind if failure else "bound-marginal" if "marginal" in labels.outcomes else ""
     board = labels.board and (f"{labels.board} ({labels.place})" if labels.place else labels.board)
     defaults = [  # unless the test has its own
         ("epic", labels.suite),

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from hil.errors import ConfigurationError
-from hil.history.journal import NAME
+from hil.history import journal
 from hil.host import foreign
 from hil.report import environment, incomplete_runs, shape
 from hil.report.labels import CHOSEN, KNOWN_URL, NUMBER, RUN, digest, history_id, label_of
@@ -51,13 +51,11 @@ class Issue:
 class Merged:
     """The merged results. `ids` are the generator's names of the results that count, retries left out.
 
-    `began` and `ended` are in milliseconds since 1970, 0 without a result. `notes` are messages for the user.
+    `ended` is in milliseconds since 1970, 0 without a result. `notes` are messages for the user.
     """
 
     count: int = 0
-    broken: int = 0
     ids: frozenset[str] = frozenset()
-    began: int = 0
     ended: int = 0
     issues: tuple[Issue, ...] = ()
     notes: list[str] = field(default_factory=list)
@@ -71,11 +69,11 @@ class _Results:
         self.last: dict[str, tuple[int, str]] = {}  # start and name of the last try, by history id
         self.variants: dict[str, dict[tuple[str, str], int]] = {}
         self.issues: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
-        self.times: list[int] = []
+        self.ended = 0
         self.starts: dict[tuple[str, str], int] = {}  # start of the last try, by run and history id
 
     def adapt(self, run: str, facts: dict[str, Any]) -> dict[str, Any]:
-        labels = [label for label in facts.get("labels") or () if isinstance(label, dict)]
+        labels = facts.get("labels") or []
         named = {label.get("name"): label.get("value") for label in labels}
         if run:
             labels += [{"name": "run", "value": run}, {"name": "tag", "value": run}]
@@ -85,9 +83,7 @@ class _Results:
             texts, cases = self.issues.setdefault((str(named["known"]), str(named.get(KNOWN_URL, ""))), ({}, {}))
             texts[str(named.get("known-text", ""))] = None
             cases[str(facts.get("testCaseId"))] = None
-            details = facts.get("statusDetails")
-            if isinstance(details, dict):  # Allure's rules, made of `issues`, replace it
-                details.pop("known", None)
+            (facts.get("statusDetails") or {}).pop("known", None)  # Allure's rules, made of `issues`, replace it
         self._order(run or str(named.get(RUN, "")), facts)
         self._count(facts)
         return facts
@@ -122,20 +118,18 @@ class _Results:
 
     def _count(self, facts: dict[str, Any]) -> None:
         self.count += 1
-        start, stop = facts.get("start"), facts.get("stop")
-        self.times += [moment for moment in (start, stop) if isinstance(moment, int)]
+        start = facts.get("start") or 0  # both are whole numbers, see `shape`
+        self.ended = max(self.ended, start, facts.get("stop") or 0)
         name = digest(str(facts.get("uuid", "")))
         key = _history_id(facts) or name
-        self.last[key] = max(self.last.get(key, (0, "")), (start if isinstance(start, int) else 0, name))
+        self.last[key] = max(self.last.get(key, (0, "")), (start, name))
 
 
 def _history_id(facts: dict[str, Any]) -> str:
     """Return the identity of a result in the generator's history; empty without one."""
     case = facts.get("testCaseId") or facts.get("fullName")
-    if not isinstance(case, str):
-        return ""
-    parameters = facts.get("parameters") or ()
-    return history_id(case, [(str(p.get("name")), str(p.get("value"))) for p in parameters if not p.get("excluded")])
+    counted = [p for p in facts.get("parameters") or () if not p.get("excluded")]
+    return history_id(case, [(str(p.get("name")), str(p.get("value"))) for p in counted]) if case else ""
 
 
 class _Files:
@@ -205,10 +199,7 @@ def merge(parts: Sequence[Part], output: Path) -> Merged:
         found: list[tuple[str, dict[str, Any]]] = []
         for entry in _entries(part.directory):
             if entry.name.endswith(RESULT):
-                facts = files.json(entry.path)
-                if facts is None:
-                    merged.broken += 1
-                else:
+                if (facts := files.json(entry.path)) is not None:
                     found.append((entry.name, facts))
             elif entry.name == environment.NAME:
                 environments.append((part.name, environment.parse(files.text(entry.path))))
@@ -220,9 +211,10 @@ def merge(parts: Sequence[Part], output: Path) -> Merged:
         found.sort(key=lambda result: (_number(result[1]), result[0]))  # tries in their order
         for name, facts in found:
             files.put(name, results.adapt(part.name, facts))
-        for journal in _journals(part):
-            missing = incomplete_runs.missing_from(journal, [facts for _, facts in found])
-            files.skipped += [printable_line(f"{journal.name}: {why}") for why in missing.broken]
+        for path in _journals(part):
+            account = journal.read(path)
+            missing = incomplete_runs.missing_from(path, account, [facts for _, facts in found])
+            files.skipped += [printable_line(f"{path.name}: {why}") for why in account.broken]
             for facts in missing.results:
                 files.put(f"{facts['uuid']}{RESULT}", results.adapt(part.name, facts))
             if missing.error:
@@ -235,7 +227,7 @@ def merge(parts: Sequence[Part], output: Path) -> Merged:
     merged.notes += _notes(files.skipped)
     merged.count = results.count
     merged.ids = frozenset(name for _, name in results.last.values())
-    merged.began, merged.ended = min(results.times, default=0), max(results.times, default=0)
+    merged.ended = results.ended
     merged.issues = tuple(
         Issue(number, "; ".join(texts), url, tuple(cases)) for (number, url), (texts, cases) in results.issues.items()
     )
@@ -269,5 +261,5 @@ def _number(facts: dict[str, Any]) -> int:
 def _journals(part: Part) -> Iterable[Path]:
     if part.journal is not None:
         return [part.journal] if part.journal.is_file() else []
-    stem, _, suffix = NAME.partition(".")
+    stem, _, suffix = journal.NAME.partition(".")
     return sorted(path for path in part.directory.glob(f"{stem}*.{suffix}") if path.is_file())

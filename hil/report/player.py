@@ -11,7 +11,6 @@ import functools
 import gzip
 import json
 import time
-from dataclasses import dataclass
 
 from hil.console import asciicast
 from hil.console.recording import span
@@ -42,39 +41,30 @@ def cast(part: Span, title: str) -> str | None:
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True)
-class PlayerPage:
-    """The player's script, packed, its digest for a security policy, and its style."""
-
-    packed: str
-    digest: str
-    style: str
-
-
 @functools.cache
-def player() -> PlayerPage | None:
-    """Return the player that `./bootstrap` installs; None where it is missing."""
-    try:
-        script = (PLAYER / "asciinema-player.min.js").read_text("utf-8")
-        style = (PLAYER / "asciinema-player.css").read_text("utf-8")
-    except OSError:
-        return None
+def _player() -> tuple[str, str, str]:
+    """Return the player's script, packed, its digest for a security policy, and its style."""
+    script = (PLAYER / "asciinema-player.min.js").read_text("utf-8")
     packed = base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
-    return PlayerPage(packed, digest(script), style)
+    return packed, digest(script), (PLAYER / "asciinema-player.css").read_text("utf-8")
 
 
 def player_page(cast: str, title: str) -> str | None:
-    """Return a page that plays `cast`; None without a player. It needs scripts, which Allure blocks."""
-    found = player()
-    if found is None:
+    """Return a page that plays `cast`; None where `./bootstrap` has not installed the player.
+
+    It needs scripts, which Allure blocks.
+    """
+    try:
+        packed, allowed, style = _player()
+    except OSError:
         return None
     return render(
         "player.html",
         title=title,
         name="player",
         scripted=True,
-        styles=[found.style, STYLE],
-        allowed=[found.digest, "'wasm-unsafe-eval'"],  # the player's terminal is compiled WebAssembly
+        styles=[style, STYLE],
+        allowed=[allowed, "'wasm-unsafe-eval'"],  # the player's terminal is compiled WebAssembly
         cast=json.dumps(cast).replace("<", "\\u003c"),
-        packed=found.packed,
+        packed=packed,
     )

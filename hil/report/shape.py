@@ -7,7 +7,8 @@ from typing import Any
 from hil.host import foreign
 
 TEXTS = ("uuid", "name", "fullName", "status", "historyId", "testCaseId", "description", "stage")
-OBJECTS = ("labels", "links", "parameters", "attachments", "steps", "befores", "afters", "errors")
+STEPS = ("steps", "befores", "afters")
+OBJECTS = ("labels", "links", "parameters", "attachments", "errors", *STEPS)
 DEEPEST = 200  # steps within each other
 
 
@@ -34,10 +35,12 @@ def _step(facts: dict[str, Any], depth: int) -> dict[str, Any]:
     if not isinstance(facts.get("statusDetails") or {}, dict):
         raise ValueError("statusDetails: not a JSON object")
     for name in OBJECTS:
-        if facts.get(name) is not None:
-            facts[name] = _objects(name, facts[name])
-    for name in ("steps", "befores", "afters"):
-        facts |= {name: [_step(step, depth + 1) for step in facts[name]]} if facts.get(name) else {}
+        if facts.get(name) is None:
+            continue
+        if not isinstance(facts[name], list):
+            raise ValueError(f"{name}: not a list")
+        items = [item for item in facts[name] if isinstance(item, dict)]
+        facts[name] = [_step(item, depth + 1) for item in items] if name in STEPS else items
     for name in ("attachments", "errors"):
         if facts.get(name):
             facts[name] = [item for item in facts[name] if _is_plain(item.get("source"))]
@@ -49,20 +52,10 @@ def _step(facts: dict[str, Any], depth: int) -> dict[str, Any]:
 
 def _time(name: str, value: Any) -> int:
     try:
-        return int(1000 * foreign.moment(value / 1000)) if isinstance(value, float) else _whole(value)
+        foreign.moment(value if isinstance(value, bool) else value / 1000)
+        return int(value)
     except (ValueError, TypeError, OverflowError):
         raise ValueError(f"{name}: {value!r:.40} is not a time in milliseconds") from None
-
-
-def _whole(value: int) -> int:
-    foreign.moment(value / 1000 if not isinstance(value, bool) else value)
-    return value
-
-
-def _objects(name: str, value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, list):
-        raise ValueError(f"{name}: not a list")
-    return [item for item in value if isinstance(item, dict)]
 
 
 def _is_plain(source: Any) -> bool:

@@ -19,7 +19,6 @@ from limits import HANG, processor_time
 
 from hil.report import kinds
 from hil.report.build import HISTORY, Built, build
-from hil.report.gate import kept
 from hil.report.labels import digest
 from hil.report.merge import Part
 
@@ -180,7 +179,7 @@ def test_what_is_known_without_a_tracker_is_accepted_and_the_gate_kept(tmp_path:
     put(results, "known", "failed", label("known", "77"), label("known-text", "it jumps"), label("kind", "died"))
     put(results, "good", "passed", label("host", "qemu (box-1)"), label("thread", "box-1"))
     made = build([Part(results)], tmp_path / "report.html", title="T")
-    assert kept(made.gate), made.gate
+    assert made.gate_kept, made.gate
     (group,) = data(made.path)["widgets/resolution-categories.json"]["groups"]
     assert (group["resolution"], group["comment"]) == ("accepted", "77: it jumps")
     (on_line,) = data(made.path)["widgets/timeline.json"]
@@ -201,7 +200,7 @@ def test_runs_of_a_night_are_told_apart_and_their_tries_not(tmp_path: Path) -> N
     assert len({one["historyId"] for one in every}) == 2
     environment = {one["name"]: one["values"] for one in data(made.path)["widgets/allure_environment.json"]}
     assert environment == {"board": ["a"], "image sha256": ["1 (smoke-a); 2 (other-a)"]}
-    assert kept(made.gate)
+    assert made.gate_kept
 
 
 @pytest.mark.slow
@@ -221,7 +220,7 @@ def test_a_killed_run_in_the_report(tmp_path: Path) -> None:
     (error,) = data(made.path)["widgets/globals.json"]["errors"]
     assert error["message"] == made.notes[0]
     assert "killed" in error["message"]
-    assert not kept(made.gate)
+    assert not made.gate_kept
 
 
 @pytest.mark.slow

@@ -15,9 +15,8 @@ from support import until
 
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.report import build, gate
+from hil.report import build
 from hil.report.allure_history import LIMIT, AllureHistory
-from hil.report.executor import executor
 from hil.report.merge import Part
 
 # history
@@ -123,26 +122,27 @@ def test_reports_at_once_are_all_in_their_history(tmp_path: Path) -> None:
     ],
 )
 def test_a_ci_system_is_known_by_its_variables(variables: dict[str, str], expected: tuple[object, ...]) -> None:
-    told = executor(variables)
+    told = build.executor(variables)
     assert told is not None
     assert (told["name"], told["buildName"], told.get("buildUrl"), told.get("buildOrder")) == expected
-    assert executor(variables, "2026-11-24")["buildName"] == "2026-11-24"  # type: ignore[index]
+    assert build.executor(variables, "2026-11-24")["buildName"] == "2026-11-24"  # type: ignore[index]
 
 
 def test_a_night_is_an_executor_and_a_person_none() -> None:
-    assert executor({}) is None
-    assert executor({}, "2026-11-24") == {"name": "hil nightly", "type": "hil", "buildName": "2026-11-24"}
+    assert build.executor({}) is None
+    assert build.executor({}, "2026-11-24") == {"name": "hil nightly", "type": "hil", "buildName": "2026-11-24"}
 
 
 def test_the_gate_is_read_or_refused() -> None:
-    told = gate.rules(
+    told = build.rules(
         '[{"rule": "a", "success": true, "message": "m"}, {"rule": "b", "success": false, "message": "n"}]'
     )
     assert [str(rule) for rule in told] == ["kept: m (a)", "NOT kept: n (b)"]
-    assert [gate.kept(rules) for rules in (told[:1], told, ())] == [True, False, False]
+    gates = [build.Built(Path(), 1, rules).gate_kept for rules in (told[:1], told, ())]
+    assert gates == [True, False, False]
     for text in ("", "{}", '[{"rule": 1}]', "[1]"):
-        with pytest.raises(InfrastructureError):
-            gate.rules(text)
+        with pytest.raises(InfrastructureError, match=re.escape(repr(text))):
+            build.rules(text)
 
 
 def test_the_command_tells_and_ends_as_the_gate_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_the_command_tells_and_ends_as_the_gate_does(tmp_path: Path, monkeypatch
 
     def fake(parts: Any, output: Path, *, title: str, history: Path | None) -> build.Built:
         asked.append((parts, output, title, history))
-        return build.Built(output, 1, (gate.Rule("failures", False, "1 failed"),), ("the run was killed",))
+        return build.Built(output, 1, (build.Rule("failures", False, "1 failed"),), ("the run was killed",))
 
     monkeypatch.setattr(build, "build", fake)
     page = str(tmp_path / "page.html")
