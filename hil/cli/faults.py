@@ -60,7 +60,7 @@ def fault_inject(
     The exit status is 0 if the image handled all of them well, else 1; 2 for an error in the input.
     """
     from hil.board.board import Board
-    from hil.faults import campaign
+    from hil.faults import injector
     from hil.faults.record import HELD
     from hil.faults.report import markdown, ordered, row, summary
     from hil.guest import Guest
@@ -71,7 +71,7 @@ def fault_inject(
             raise ConfigurationError(
                 "no faults are selected, or both names and --all", hint="give names from `hil fault list`, or --all"
             )
-        selected = campaign.select(board, names)
+        selected = injector.select(board, names)
         if report is not None and not report.parent.is_dir():  # before the work, not after it
             raise ConfigurationError(f"cannot write {report}: the directory {report.parent} does not exist")
         board.image()
@@ -81,7 +81,7 @@ def fault_inject(
                 if status is not None:
                     status.update(escape(f"{number} of {len(selected)}: {fault.name}"))
 
-            records, ended = campaign.inject(board, selected, seed=seed, on_start=on_start)
+            records, ended = injector.inject(board, selected, seed=seed, on_start=on_start)
     facts = {"board": board.name, "image": board.manifest.title, "hypervisor": board.manifest.hypervisor}
     if json_:
         as_json([asdict(record) for record in records])

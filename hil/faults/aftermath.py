@@ -6,6 +6,7 @@ import re
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 from hil.board.board import Board
@@ -83,14 +84,11 @@ def judge(maker: FaultMaker, injection: Injection, fault: Fault) -> FaultRecord:
     grade, why = _grade(fault, words, usable, problem)
     news = problem if problem is not None and error_word(problem) not in injection.words else None
     did = "; ".join(filter(None, [injection.did, f"then {error_word(news)}: {news.message}" if news else ""]))
-    transcript = Transcript(injection.transcript)
-    try:
+    with closing(Transcript(injection.transcript)) as transcript:
         transcript.refresh()
         tail = transcript.tail(TAIL, start=injection.start)
         first = transcript.line_number(injection.start)
         last = transcript.line_number(max(injection.end, injection.start))
-    finally:
-        transcript.close()
     return FaultRecord(
         fault=injection.fault,
         done=injection.done,

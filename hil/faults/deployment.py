@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from hil.faults import modules
-from hil.faults.injecting import LATEST, SHORT, Injecting, check_range
+from hil.faults.injecting import LATEST, SHORT, Injecting
+from hil.faults.proxy import check_range
 from hil.faults.record import Injection
 from hil.measure.probe import Probe, Request
 

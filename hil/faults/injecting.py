@@ -1,8 +1,9 @@
-"""What all faults share: the account of one fault, its record, a fault within a deployment."""
+"""The base of all faults: the account of one fault, its record, a fault within a deployment."""
 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,15 +12,16 @@ from contextlib import contextmanager
 from hil.board.board import Board
 from hil.board.seam import step_on_bus
 from hil.console import Transcript
-from hil.errors import ConfigurationError, HilError
+from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.faults import modules
-from hil.faults.later import Later
+from hil.faults.proxy import check_range
 from hil.faults.record import Injection
 from hil.guest import Guest
 from hil.wasm import Execution, Module, Runner
 
 LATEST = 0.4  # seconds into a deployment, for a fault at a random instant
 SHORT = 1.0  # seconds that a bad module may run
+ACT_LIMIT = 90.0  # seconds for making a fault in a thread
 
 
 class InjectionAccount:
@@ -53,15 +55,44 @@ class InjectionAccount:
         except HilError as error:
             self.note(error_word(error), f"{error_word(error)}: {error.message}")
 
-    @property
-    def summary(self) -> str:
-        counts = Counter(self.did).items()
-        return "; ".join(f"{text} ({count} times)" if count > 1 else text for text, count in counts)
-
 
 def error_word(error: HilError) -> str:
     """Return the word for an error in a record."""
     return type(error).__name__
+
+
+class Later:
+    """Does `act` in a thread, `seconds` after the block is entered; leaving the block waits for it.
+
+    An error of `act` is raised at the end of the block. `early` is true if `act` began before the block ended.
+    """
+
+    def __init__(self, seconds: float, act: Callable[[], object]) -> None:
+        self._seconds, self._act = seconds, act
+        self._error: BaseException | None = None
+        self._left = threading.Event()
+        self.early = False
+        self._thread = threading.Thread(target=self._work, name="hil-fault", daemon=True)
+
+    def _work(self) -> None:
+        time.sleep(self._seconds)
+        self.early = not self._left.is_set()
+        try:
+            self._act()
+        except BaseException as error:  # for the thread that waits
+            self._error = error
+
+    def __enter__(self) -> Later:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._thread.join(self._seconds + ACT_LIMIT)
+        if self._thread.is_alive():
+            raise InfrastructureError(f"a fault was not made within {ACT_LIMIT:g} s")
+        if self._error is not None:
+            raise self._error
 
 
 class Injecting:
@@ -116,12 +147,10 @@ class Injecting:
         account.done += f" {delay:.3f} s into a deployment of {module.name}{ended}"
 
     @contextmanager
-    def _injecting(
-        self, name: str, *, emulated: bool = False, before: Callable[[], None] | None = None
-    ) -> Iterator[InjectionAccount]:
+    def _injecting(self, name: str, *, emulated: bool = False) -> Iterator[InjectionAccount]:
         """Give the account of one fault and keep its record, as a step on labgrid's bus.
 
-        `before` is called first. Raises `ConfigurationError` on a real board if the fault requires an `emulated` one.
+        Raises `ConfigurationError` on a real board if the fault requires an `emulated` one.
         """
         board = self.board
         if emulated and not board.emulated:
@@ -129,8 +158,6 @@ class Injecting:
                 f"the fault {name} needs QEMU, and board {board.name} is real",
                 hint="choose a qemu-* board with --board",
             )
-        if before is not None:
-            before()
         account, begun = InjectionAccount(board.console.transcript), time.monotonic_ns()
         with step_on_bus(f"fault {name}", "fault", self):
             try:
@@ -141,10 +168,11 @@ class Injecting:
 
     def _keep(self, name: str, account: InjectionAccount, begun: int) -> None:
         account.transcript.refresh()
+        counts = Counter(account.did).items()
         injection = Injection(
             name,
             account.done,
-            account.summary,
+            "; ".join(f"{text} ({count} times)" if count > 1 else text for text, count in counts),
             tuple(account.words),
             self.seed,
             begun,
@@ -156,9 +184,3 @@ class Injecting:
         )
         self.injections.append(injection)
         self._on_injection(injection)
-
-
-def check_range(name: str, value: float, least: float, most: float) -> None:
-    """Raise `ConfigurationError` if the number is out of range."""
-    if not least <= value <= most:
-        raise ConfigurationError(f"{name}: {value:g} is out of range", hint=f"give {least:g} to {most:g}")

@@ -6,8 +6,8 @@ from typing import Any
 
 from hil.errors import ConfigurationError
 from hil.faults import modules
-from hil.faults.injecting import Injecting, check_range
-from hil.faults.proxy import Faults, Tap
+from hil.faults.injecting import Injecting
+from hil.faults.proxy import Faults, Tap, check_range
 from hil.faults.record import Injection
 from hil.host.closing import Closing
 
@@ -34,13 +34,13 @@ class LineFaults(Closing, Injecting):
 
     def line_noise(self, received: Faults | None = None, sent: Faults | None = None, *, count: int = 5) -> Injection:
         """Deploy a good module `count` times over a line with faults (None: flipped bits and foreign lines)."""
-        with self._injecting("line-noise", before=self._through_proxy) as account:
-            assert self._tap is not None
+        tap = self._through_proxy()
+        with self._injecting("line-noise") as account:
             module = modules.module("greeting")
             self.runner.place(module)
             rate = 2e-3
             received = received or Faults(flip=rate, lines=10, text="[    9.000000] fault proxy: line {n}\r\n")
-            self._tap.proxy.set(received=received, sent=sent or Faults(flip=rate))
+            tap.proxy.set(received=received, sent=sent or Faults(flip=rate))
             try:
                 for _ in range(count):
                     with account.watching():
@@ -51,8 +51,8 @@ class LineFaults(Closing, Injecting):
                     if self.board.dirty:
                         break
             finally:
-                self._tap.proxy.set(received=Faults(), sent=Faults())
-            report = self._tap.proxy.report()
+                tap.proxy.set(received=Faults(), sent=Faults())
+            report = tap.proxy.report()
             got, gone = report.received, report.sent
             account.done = (
                 f"the line flipped a bit in {got.flipped} of {got.taken} bytes received and {gone.flipped} of "
@@ -63,14 +63,13 @@ class LineFaults(Closing, Injecting):
 
     def line_stall(self, seconds: float = 2.0) -> Injection:
         """Let nothing pass on the line for `seconds` (0 to 60) in a deployment."""
-        check_range("line stall", seconds, 0, 60)
-        with self._injecting("line-stall", before=self._through_proxy) as account:
-            assert self._tap is not None
-            proxy = self._tap.proxy
+        check_range("stall", seconds, 0, 60)
+        tap = self._through_proxy()
+        with self._injecting("line-stall") as account:
             self._during(
                 account,
                 f"nothing passed on the line for {seconds:g} s",
-                lambda: proxy.stop(seconds),
+                lambda: tap.proxy.stop(seconds),
                 modules.module("greeting"),
                 0.0,
             )
@@ -78,14 +77,14 @@ class LineFaults(Closing, Injecting):
 
     def line_cut(self, *, at: float | None = None) -> Injection:
         """Cut the line `at` seconds (None: random) into a deployment."""
-        with self._injecting("line-cut", before=self._through_proxy) as account:
-            assert self._tap is not None
-            self._during(account, "the line was cut", self._tap.proxy.cut, self.long_module(ends=False), at)
+        tap = self._through_proxy()
+        with self._injecting("line-cut") as account:
+            self._during(account, "the line was cut", tap.proxy.cut, self.long_module(ends=False), at)
             self.board.dirty = "its line was cut"
         return self.injections[-1]
 
-    def _through_proxy(self) -> None:
-        """Put a proxy into the line of a fresh board, unless the line has one."""
+    def _through_proxy(self) -> Tap:
+        """Return the tap in the line; without one, start a fresh board with a tap."""
         if self.board.virtual is not None:
             raise ConfigurationError(
                 "a line in virtual time cannot go through the fault proxy",
@@ -95,3 +94,4 @@ class LineFaults(Closing, Injecting):
             self._tap = Tap(seed=self.seed)
             self.board.line.tap = self._tap
             self.board.fresh()
+        return self._tap

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from labgrid.step import StepEvent, steps
 
 from hil.board.stages import walk
-from hil.errors import ConfigurationError, HilError
+from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.faults import modules
-from hil.faults.injecting import Injecting, InjectionAccount, check_range
+from hil.faults.injecting import Injecting, InjectionAccount
+from hil.faults.proxy import check_range
 from hil.faults.record import Injection
-from hil.faults.slow import slowed
 from hil.wasm import Module
 
 STOPPED = "it may be stopped"
+PERIOD = 0.05  # seconds in which a slowed process is stopped and let go on once
+END_LIMIT = 10.0  # seconds for the thread to end
 
 
 class MachineFaults(Injecting):
@@ -151,3 +156,37 @@ class MachineFaults(Injecting):
                 account.words = ["no-boot"]
                 for kind, error in tries:
                     charge(kind, error)
+
+
+@contextmanager
+def slowed(pid: int, share: float) -> Iterator[None]:
+    """Let the process `pid` run for `share` (0.05 to 0.95) of the time within the block.
+
+    Afterwards it runs again; if this process is killed, QEMU's keeper ends QEMU. Raises `ConfigurationError` for a
+    share out of range, `InfrastructureError` if the process does not exist.
+    """
+    check_range("share of the time", share, 0.05, 0.95)
+    try:
+        process = os.pidfd_open(pid)  # identifies the process, also after its end
+    except OSError as error:
+        raise InfrastructureError(f"cannot slow process {pid} down: {error.strerror}") from error
+    ended = threading.Event()
+
+    def work() -> None:
+        with suppress(ProcessLookupError):  # it has ended
+            while not ended.is_set():
+                signal.pidfd_send_signal(process, signal.SIGSTOP)
+                ended.wait(PERIOD * (1 - share))
+                signal.pidfd_send_signal(process, signal.SIGCONT)
+                ended.wait(PERIOD * share)
+
+    thread = threading.Thread(target=work, name="hil-slow-host", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(END_LIMIT)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGCONT)
+        os.close(process)

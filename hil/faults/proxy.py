@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,11 @@ class Faults:
 
     def __post_init__(self) -> None:
         for name in relay.CHANCES:
-            _check_range(name, getattr(self, name), 0, 1)
+            check_range(name, getattr(self, name), 0, 1)
         if self.baud is not None:
-            _check_range("baud", self.baud, SLOWEST, FASTEST)
-        _check_range("delay", self.delay, 0, LONGEST)
-        _check_range("lines", self.lines, 0, MOST_LINES)
+            check_range("baud", self.baud, SLOWEST, FASTEST)
+        check_range("delay", self.delay, 0, LONGEST)
+        check_range("lines", self.lines, 0, MOST_LINES)
         try:
             good = bool(self.text.format(n=1))
         except (LookupError, ValueError, AttributeError):
@@ -118,7 +118,7 @@ class FaultProxy(Closing):
 
     def stop(self, seconds: float) -> None:
         """Let nothing pass in either direction for `seconds`. Raises `ConfigurationError` for more than a day."""
-        _check_range("stop", seconds, 0, LONGEST)
+        check_range("stop", seconds, 0, LONGEST)
         self._ask(stop=seconds)
 
     def cut(self) -> None:
@@ -133,10 +133,8 @@ class FaultProxy(Closing):
         """End the proxy; harmless when repeated. Bytes written before are passed on if the board takes them."""
         if not self._filter.closed:
             self._filter.finish()
-            try:
+            with suppress(InfrastructureError):
                 self._hear()
-            except InfrastructureError:
-                pass
             self._filter.close()
 
     def _ask(self, **request: Any) -> Report:
@@ -151,7 +149,8 @@ class FaultProxy(Closing):
     def _hear(self) -> None:
         answer = self._filter.receive(ANSWER_LIMIT)
         if answer is not None:
-            self._last = _report(json.loads(answer))
+            facts = json.loads(answer)
+            self._last = Report(Counts(**facts["received"]), Counts(**facts["sent"]), facts["ended"])
         elif self._last is None or not self._last.ended:
             raise InfrastructureError(
                 f"the fault proxy, process {self.pid}, has died", hint="see its standard error, or who killed it"
@@ -186,7 +185,8 @@ class Tap(Closing):
             self._proxy.close()
 
 
-def _check_range(name: str, value: float, least: float, most: float) -> None:
+def check_range(name: str, value: float, least: float, most: float) -> None:
+    """Raise `ConfigurationError` if the number is out of range."""
     if not least <= value <= most:
         raise ConfigurationError(f"{name}={value} is out of range", hint=f"give {least:g} to {most:g}")
 
@@ -194,7 +194,3 @@ def _check_range(name: str, value: float, least: float, most: float) -> None:
 def _directions(received: Faults | None, sent: Faults | None) -> dict[str, Any]:
     given = {"received": received, "sent": sent}
     return {name: asdict(faults) for name, faults in given.items() if faults is not None}
-
-
-def _report(answer: Mapping[str, Any]) -> Report:
-    return Report(Counts(**answer["received"]), Counts(**answer["sent"]), answer["ended"])

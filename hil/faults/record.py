@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from hil.errors import ConfigurationError
 
 USABLE = ("at once", "by itself", "after a reset of the runner", "on a fresh board", "never")
 """When a board was usable again, best first."""
@@ -100,9 +96,6 @@ def to_json(record: FaultRecord) -> str:
     return json.dumps(asdict(record))
 
 
-def from_facts(facts: Mapping[str, Any]) -> FaultRecord:
-    """Return the record with these fields. Raises `ConfigurationError` for missing or unknown fields."""
-    try:
-        return FaultRecord(**{**facts, "tail": tuple(facts.get("tail", ()))})
-    except TypeError as error:
-        raise ConfigurationError(f"not the record of a fault: {error}", hint="use the version that wrote it") from error
+def from_json(text: str) -> FaultRecord:
+    facts = json.loads(text)
+    return FaultRecord(**facts | {"tail": tuple(facts["tail"])})

@@ -11,6 +11,7 @@ Each decision depends on the offset of the byte, never on its time or on the byt
 """
 
 import collections
+import contextlib
 import json
 import math
 import os
@@ -33,7 +34,7 @@ class Lane:
     """One direction: bytes read from `source` leave at `sink`, late, paced or broken. Times are in seconds."""
 
     def __init__(self, name: str, seed: int, source: int, sink: int, now: float) -> None:
-        self.source, self.sink = source, sink
+        self.name, self.source, self.sink = name, source, sink
         self.counts = dict.fromkeys(COUNTS, 0)
         self.ended = False  # the source has
         self.deaf = False  # nobody reads from the sink any more
@@ -295,31 +296,26 @@ class Relay:
         return line
 
     def _obey(self, request: dict[str, Any], now: float) -> None:
-        for name, faults in request.get("set", {}).items():
-            lane: Lane = getattr(self, name)
-            lane.set(faults, now)
-        if "stop" in request:
-            for lane in (self.received, self.sent):
+        for lane in (self.received, self.sent):
+            if lane.name in request.get("set", {}):
+                lane.set(request["set"][lane.name], now)
+            if "stop" in request:
                 lane.stop(now, request["stop"])
         self._cut = self._cut or "cut" in request
         self._report("cut" if self._cut else "")
 
     def _report(self, ended: str) -> None:
         report = {"received": self.received.counts, "sent": self.sent.counts, "ended": ended}
-        try:
+        with contextlib.suppress(OSError):
             os.write(self.control, json.dumps(report).encode() + b"\n")
-        except OSError:
-            pass
 
 
 def _watch(poll: select.poll, fd: int, mask: int) -> None:
     if mask:
         poll.register(fd, mask)
         return
-    try:  # an empty mask would still report a hang-up, again and again
-        poll.unregister(fd)
-    except KeyError:
-        pass
+    with contextlib.suppress(KeyError):
+        poll.unregister(fd)  # an empty mask would still report a hang-up, again and again
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +62,7 @@ class Robustness:
         """Take over the findings of a worker of xdist."""
         lines = getattr(node, "workeroutput", {}).get("hil_findings", [])
         if lines:
-            self._findings += map(slow.record.from_facts, map(json.loads, lines))
+            self._findings += map(slow.record.from_json, lines)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

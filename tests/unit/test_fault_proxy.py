@@ -370,7 +370,7 @@ def test_a_console_reads_through_it(tmp_path: Path) -> None:
         console.wait_for(b"n: ", timeout=QUICK)
         assert [line.text for line in console.lines()] == ["log[vm] noise", "in: "]
         proxy.cut()
-        with pytest.raises(LineClosed):
+        with pytest.raises(LineClosed, match="never"):
             console.wait_for(b"never", timeout=QUICK)
 
 

@@ -262,7 +262,7 @@ def test_one_file_is_compared_across_subjects_several_by_subject(tmp_path: Path)
 
 def test_nothing_to_draw_and_nowhere_to_put_it(tmp_path: Path) -> None:
     write(tmp_path / "a", series())
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="no series"):
         list(files.write(tmp_path, [], ["histogram"]))
     with pytest.raises(InfrastructureError, match=str(tmp_path)):
         list(files.write(tmp_path / "a", [load(tmp_path / "a")], ["histogram"]))

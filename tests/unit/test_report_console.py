@@ -252,15 +252,14 @@ def test_the_cast_is_of_the_test_alone(tmp_path) -> None:  # type: ignore[no-unt
 
 def test_a_player_is_closed_and_plays_what_it_is_given(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(player, "PLAYER", tmp_path)
-    player.player.cache_clear()
+    player._player.cache_clear()
     assert player.player_page("{}", "x") is None, "a run does without"
     (tmp_path / "asciinema-player.min.js").write_text("var AsciinemaPlayer = {};")
     (tmp_path / "asciinema-player.css").write_text("div.ap{color:red}")
-    player.player.cache_clear()
     transcript = recorded(tmp_path / "t", ("<", HOSTILE))
     cast = player.cast(whole(transcript), "</title><script>") or ""
     page = player.player_page(cast, "</title><script>") or ""
-    player.player.cache_clear()
+    player._player.cache_clear()
     scripts = Page(page).texts["script"]
     is_closed(page, *scripts)
     assert json.loads(scripts[0]) == cast

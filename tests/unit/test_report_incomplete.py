@@ -97,7 +97,9 @@ CHOICES = {"+lab=box": ""}
 
 def test_tests_on_a_place_keep_their_names(tmp_path: Path) -> None:
     """Which board a place has is known from the tests that had it."""
-    there = result("1", "s/test_x.py::test_a[stub-x]", _node=TESTS[0], _chosen="+lab=box", board="stub", epic="mine")
+    there = result(
+        "1", "s/test_x.py::test_a[stub-x]", _run="run", _node=TESTS[0], _chosen="+lab=box", board="stub", epic="mine"
+    )
     there["parameters"] = [{"name": name, "value": name} for name in ("board", "image", "clock")]
     part = Part(put(tmp_path / "r", there), "job-box", write(tmp_path / "j", {"collected": TESTS}, choices=CHOICES))
     merged, found = combined(tmp_path, part)
@@ -139,7 +141,7 @@ def test_results_that_were_not_written_are_made_of_the_journal(tmp_path: Path, e
 def test_a_run_that_goes_on_is_told_as_such(tmp_path: Path) -> None:
     head = Head.here()
     part = Part(tmp_path / "r", journal=write(tmp_path / "j", {"collected": ["a.py::a", "a.py::b"]}, **head))
-    put(tmp_path / "r", result("1", _node="a.py::a", start=5000))
+    put(tmp_path / "r", result("1", _run="run", _node="a.py::a", start=5000))
     merged, found = combined(tmp_path, part)
     assert ["1 of 2" in note for note in merged.notes] == [True]
     assert set(found) == {"1"}
