@@ -120,9 +120,13 @@ def percentile_axis(axes: Axes, n: int) -> None:
 def draw_bounds(
     axes: Axes, axis: Axis, values: Floats, checks: Checks, *, upright: bool = False, quantiles: bool = False
 ) -> None:
-    """Draw a line for each bound on a value; name a bound far from all samples without stretching the axis."""
+    """Draw a line for each bound on a value; an arrow at the edge for a bound far from all samples.
+
+    So it does not stretch the axis.
+    """
     low, high = float(values.min()), float(values.max())
     room = FAR * (high - low or abs(high))
+    arrows = 0
     for number, check in enumerate(map(CheckResult.of, checks)):
         found = ON_AXIS.fullmatch(check.figure)
         if not found or check.limit.unit != axis.unit:
@@ -130,9 +134,12 @@ def draw_bounds(
         place = (check.limit.value - axis.origin) / axis.factor
         near = low - room <= place <= high + room
         look: dict[str, Any] = {"color": OUTCOMES.get(check.outcome, OPEN)[0], "linestyle": DASHES[1 + number % 3]}
-        label = f"{check.figure} \N{LESS-THAN OR EQUAL TO} {axis.text(check.limit.value)}: {check.outcome}"
+        bound = f"{check.figure} \N{LESS-THAN OR EQUAL TO} {axis.text(check.limit.value)}"
+        label = f"{bound}: {check.outcome}"
         if not near:
             axes.plot([], [], label=f"{label} (beyond the axis)", **look)
+            _draw_arrow(axes, bound, look["color"], arrows, above=place > high, upright=upright)
+            arrows += 1
         elif upright:
             axes.axvline(place, label=label, **look)
         else:
@@ -141,3 +148,17 @@ def draw_bounds(
                 axes.plot([1 / (1 - float(found[1]) / 100)], [place], marker="D", color=look["color"])
     if not axis.origin and low >= 0 and (low < high / 2 or low == high):
         (axes.set_xlim if upright else axes.set_ylim)(0)
+
+
+def _draw_arrow(axes: Axes, bound: str, color: str, number: int, *, above: bool, upright: bool) -> None:
+    """Write a bound beyond the axis at the edge, with an arrow; `number` counts the arrows from 0."""
+    edge = 0.99 if above else 0.01
+    where: dict[str, Any]
+    if upright:
+        text = f"{bound} \N{RIGHTWARDS ARROW}" if above else f"\N{LEFTWARDS ARROW} {bound}"
+        where = {"x": edge, "y": 0.98 - 0.07 * number, "ha": "right" if above else "left", "va": "top"}
+    else:
+        text = f"\N{UPWARDS ARROW} {bound}" if above else f"\N{DOWNWARDS ARROW} {bound}"
+        where = {"x": 0.01 + 0.25 * number, "y": edge, "ha": "left", "va": "top" if above else "bottom"}
+    paper = {"facecolor": PAPER[0], "edgecolor": "none", "pad": 2}
+    axes.text(s=text, color=color, transform=axes.transAxes, bbox=paper, zorder=6, **where)

@@ -72,7 +72,7 @@ def suitable(size: float, unit: str) -> tuple[str, float]:
     return name, NAMES[name].value
 
 
-def finished(svg: str, mark: str, title: str, text: str, role: str = "img") -> str:
+def finished(svg: str, mark: str, title: str, text: str) -> str:
     """Return the bare SVG element with a title and description for screen readers and colours for dark pages."""
     pairs = (PAPER, INK, FAINT, *LINES, *OUTCOMES.values(), OPEN)
     rules = [
@@ -83,4 +83,4 @@ def finished(svg: str, mark: str, title: str, text: str, role: str = "img") -> s
         f"<style>@media (prefers-color-scheme:dark){{{''.join(rules)}}}</style>\n"
     )
     element, _, rest = svg[svg.index("<svg") :].partition(">")
-    return f'{element} role="{role}" aria-labelledby="t{mark} d{mark}">\n{inside}{rest.lstrip()}'
+    return f'{element} role="img" aria-labelledby="t{mark} d{mark}">\n{inside}{rest.lstrip()}'

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from hil.errors import ConfigurationError
 from hil.plots.picture import FAINT, FAR, INK, LINES, OPEN, OUTCOMES, PAPER, Axis, finished
 from hil.stats.change import Change
 
@@ -32,7 +31,7 @@ class TrendPoint:
     """The value of a figure in one night, in the unit of its series.
 
     `lower` and `upper` are its limits, `bound` the limit of its bound, `outcome` the outcome of that; None if missing.
-    `image` is the digest of the image, `href` the target of a link; empty if missing.
+    `image` is the digest of the image, empty if missing.
     """
 
     night: str
@@ -42,7 +41,6 @@ class TrendPoint:
     bound: float | None = None
     outcome: str | None = None
     image: str = ""
-    href: str = ""
 
 
 def trend(
@@ -56,32 +54,15 @@ def trend(
     unit: str = "s",
     clock: str = "",
 ) -> str:
-    """Return the picture of `points`, one a night, oldest first.
+    """Return the picture of `points`, at least one, one a night, oldest first; their numbers are finite.
 
     `changes` refer to the points by index. `notes` are pairs of a night and a text; those of other nights are left out.
-    Points with a `href` are links without a tab stop: put a table with the same links beside the picture. Raises
-    `ConfigurationError` for no points, a number that is not finite, and a change outside the points.
     """
-    if not points:
-        raise ConfigurationError(f"the trend of {quantity} has no nights")
-    for p in points:
-        if not all(math.isfinite(number) for number in (p.value, p.lower, p.upper, p.bound) if number is not None):
-            raise ConfigurationError(
-                f"the trend of {quantity}: a number of {p.night} is not finite",
-                hint="Leave out nights without a figure.",
-            )
-    if not all(0 <= change.at <= change.until < len(points) for change in changes):
-        raise ConfigurationError(f"the trend of {quantity} has a change outside its {len(points)} nights")
-    what = " of ".join(part for part in (figure, quantity, subject) if part)
-    nights = "1 night" if len(points) == 1 else f"{len(points)} nights"
-    title = "\n".join((what, ", ".join(part for part in (nights, clock) if part)))
-    return _Drawing(points, changes, _numbered(points, notes), unit, quantity).svg(title)
-
-
-def _numbered(points: Sequence[TrendPoint], notes: Sequence[tuple[str, str]]) -> list[tuple[int, str]]:
-    """Return the notes with the places of their nights."""
+    what = " of ".join(filter(None, (figure, quantity, subject)))
+    title = f"{what}\n" + ", ".join(filter(None, (f"{len(points)} nights", clock)))
     places = {p.night: place for place, p in reversed(list(enumerate(points)))}
-    return sorted((places[night], text) for night, text in notes if night in places)
+    numbered = sorted((places[night], text) for night, text in notes if night in places)
+    return _Drawing(points, changes, numbered, unit, quantity).svg(title)
 
 
 class _Drawing:
@@ -95,13 +76,14 @@ class _Drawing:
         unit: str,
         quantity: str,
     ) -> None:
-        self.points, self.changes, self.notes, self.unit, self.quantity = points, changes, notes, unit, quantity
+        self.points, self.changes, self.notes, self.quantity = points, changes, notes, quantity
         seen = [n for p in points for n in (p.value, p.lower, p.upper) if n is not None]
         low, high = min(seen), max(seen)
         room = FAR * (high - low or abs(high))
         self.near = [b for p in points if (b := p.bound) is not None and low - room <= b <= high + room]
         low, high = min([low, *self.near]), max([high, *self.near])
         self.axis = Axis.over(low, high, sorted(p.value for p in points)[len(points) // 2], unit)
+        self.value = self.axis.text
         self.low, self.high = self._range(self.axis.place(low), self.axis.place(high))
         self.labels = list(self._in_lanes())
         self.top = TOP + LANE * (1 + max((lane for *_, lane in self.labels), default=-1))
@@ -155,25 +137,21 @@ class _Drawing:
             + "\n".join(body)
             + "\n</g>\n</svg>\n"
         )
-        # screen readers ignore links within an image
-        return finished(made, mark, title, text, "group" if any(p.href for p in self.points) else "img")
+        return finished(made, mark, title, text)
 
     def _description(self) -> str:
         """Return the picture in words."""
         values = [p.value for p in self.points]
         first, last = self.points[0], self.points[-1]
-        counts = {name: sum(p.outcome == name for p in self.points) for name in _outcomes(self.points)}
+        counts = [f"{name} {sum(p.outcome == name for p in self.points)}" for name in _outcomes(self.points)]
         lines = [
             f"{first.night} to {last.night}: first {self.value(first.value)}, last {self.value(last.value)}, "
             f"least {self.value(min(values))}, most {self.value(max(values))}",
-            *([", ".join(f"{name} {count}" for name, count in counts.items())] if counts else []),
+            *([", ".join(counts)] if counts else []),
             *(f"{change}, {self._when(change)}" for change in self.changes),
             *(f"{self.points[place].night}: {text}" for place, text in self.notes),
         ]
         return "\n".join(lines)
-
-    def value(self, value: float) -> str:
-        return self.axis.text(value)
 
     def _when(self, change: Change) -> str:
         nights = [self.points[place].night for place in dict.fromkeys((change.at, change.until))]
@@ -266,51 +244,15 @@ class _Drawing:
                 note = f"M{place:.1f} {self.top:g}v5"
                 yield f'<path d="{note}" style="fill: none; stroke: {INK[0]}"/>'
 
-    def _outcomes(self) -> Iterator[str]:
-        """Yield the points by outcome, each with its numbers."""
-        for outcome in (None, *_outcomes(self.points)):
-            points = [(place, p) for place, p in enumerate(self.points) if p.outcome == outcome]
-            if points:
-                colour, shape = _shape(outcome)
-                drawn = "".join(self._point(place, p, shape) for place, p in points)
-                yield f'<g style="{colour}" stroke-width="1.8">{drawn}</g>'
-
-    def _point(self, place: int, p: TrendPoint, shape: Callable[[float, float], str]) -> str:
-        limits = [self.value(limit) if limit is not None else "?" for limit in (p.lower, p.upper)]
-        text = f"{p.night}: {self.value(p.value)}" + (f" ({' .. '.join(limits)})" if limits != ["?", "?"] else "")
-        text += f", bound {self.value(p.bound)}" if p.bound is not None else ""
-        text += f": {p.outcome}" if p.outcome else ""
-        inside = f"<title>{html.escape(text)}</title>{shape(self.x(place), self.y(p.value))}"
-        return f'<a href="{html.escape(p.href)}" tabindex="-1">{inside}</a>' if p.href else f"<g>{inside}</g>"
-
-    def _key(self, y: float) -> Iterator[str]:
-        """Yield the key of the signs, from left to right."""
-        x = 12.0
-        for outcome in _outcomes(self.points):
-            colour, shape = _shape(outcome)
-            yield f'<g style="{colour}" stroke-width="1.8">{shape(x, y - 3)}</g>'
-            yield _text(x + 7, y, outcome)
-            x += 22 + EACH * len(outcome)
-        bounds = [p.bound for p in self.points if p.bound is not None]
-        if bounds:
-            far = "" if bounds[-1] in self.near else " (beyond the axis)"
-            name = f"bound {self.value(bounds[-1])}{far}"
-            yield f'<path d="M{x - 4:.1f} {y - 3:.1f}h20" style="fill: none; stroke: {INK[0]}" stroke-dasharray="6 3"/>'
-            yield _text(x + 20, y, name)
-            x += 36 + EACH * len(name)
-        if any(p.lower is not None or p.upper is not None for p in self.points):
-            bar = f'style="fill: none; stroke: {LINES[0][0]}" stroke-width="3" stroke-opacity="0.35"'
-            yield f'<path d="M{x:.1f} {y - 8:.1f}v10" {bar}/>'
-            yield _text(x + 6, y, "limits")
-            x += 22 + EACH * 6
-        if self._marks():
-            yield f'<path d="M{x:.1f} {y - 7:.1f}l-3.5 7h7z" style="fill: {LINES[3][0]}"/>'
-            yield _text(x + 7, y, "another image")
+    def _outcomes(points: Sequence[TrendPoint]) -> list[str]:
+    names = sorted({p.outcome for p in points if p.outcome})
+    return sorted(names, key=lambda name: (*ORDER, name).index(name))
 
 
 def _outcomes(points: Sequence[TrendPoint]) -> list[str]:
-    known = {p.outcome: None for p in points if p.outcome}
-    return [name for name in ORDER if name in known] + sorted(name for name in known if name not in ORDER)
+    return sorted(
+        {p.outcome for p in points if p.outcome}, key=lambda name: (name in ORDER and ORDER.index(name), name)
+    )
 
 
 def _shape(outcome: str | None) -> tuple[str, Callable[[float, float], str]]:

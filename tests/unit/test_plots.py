@@ -131,6 +131,8 @@ def test_bounds_are_drawn_where_they_are_near_and_named_where_they_are_not(draw:
     far = draw(one, [CheckResult("p99", 3000 * ms, "pass", "")])
     assert "p99 \N{LESS-THAN OR EQUAL TO} 3 s: pass (beyond the axis)" in words(far)
     assert strokes(far, PASS) == 1, "the key"
+    arrow = [word for word in words(far) if "3 s" in word and set(word) & set("\N{RIGHTWARDS ARROW}\N{UPWARDS ARROW}")]
+    assert len(arrow) == 1, "at the edge"
 
 
 @pytest.mark.parametrize("draw", KINDS)
@@ -314,9 +316,9 @@ def test_a_drift_is_a_slope_from_its_begin_to_its_end() -> None:
     assert path == (*line[17], *line[29])
 
 
-def test_every_point_tells_its_numbers_and_leads_to_its_night() -> None:
+def test_every_point_tells_its_numbers() -> None:
     points = [
-        night(0, 1e-3, lower=0.9e-3, upper=1.1e-3, bound=2e-3, outcome="pass", href='a?b&c="d"'),
+        night(0, 1e-3, lower=0.9e-3, upper=1.1e-3, bound=2e-3, outcome="pass"),
         night(1, 3e-3, bound=2e-3, outcome="fail"),
         night(2, 2e-3, upper=2.5e-3),
     ]
@@ -326,10 +328,6 @@ def test_every_point_tells_its_numbers_and_leads_to_its_night() -> None:
         "2026-10-02: 3 ms, bound 2 ms: fail",
         "2026-10-03: 2 ms (? .. 2.5 ms)",
     ]
-    root = ET.fromstring(svg)
-    assert root.get("role") == "group", "an image has no links"
-    (link,) = root.iter("{http://www.w3.org/2000/svg}a")
-    assert (link.get("href"), link.get("tabindex")) == ('a?b&c="d"', "-1")
 
 
 def test_outcomes_of_a_trend_differ_in_shape_and_colour() -> None:
@@ -407,16 +405,3 @@ def test_a_trend_has_its_dark_partners() -> None:
     used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]+)", drawn))
     assert used <= set(re.findall(r": (#[0-9a-f]+)\"", style))
     assert not re.search(r"(?:fill|stroke)=", drawn), "a colour that is an attribute has no partner"
-
-
-@pytest.mark.parametrize(
-    ("values", "more", "error"),
-    [
-        ([], {}, "response time"),
-        ([1.0, float("nan")], {}, "2026-10-02"),
-        ([1.0] * 5, {"changes": changes(LEVELS, exact=True)}, "5 nights"),
-    ],
-)
-def test_a_trend_without_meaning_is_refused(values: list[float], more: dict[str, Any], error: str) -> None:
-    with pytest.raises(ConfigurationError, match=error):
-        trend(values, **more)
