@@ -32,6 +32,11 @@ HEAD = (
     b'<style>iframe[title="HTML attachment"]{min-height:min(720px,75vh)}</style>'
     # on a busy host the page's program runs before its data is read: with an empty table it waits
     b"<script>window.allureReportData = {}</script>"
+    # the generator's page scrolls to the first failed test: stay at the top until the reader acts
+    b'<script>(()=>{let acted=false;for(const kind of["pointerdown","keydown","wheel","touchstart"])'
+    b"addEventListener(kind,()=>{acted=true},true);"
+    b'addEventListener("scroll",event=>{if(!acted&&!location.hash)'
+    b"(event.target.scrollingElement||event.target).scrollTop=0},true)})()</script>"
 )
 SETTINGS = """\
 import {{ pathToFileURL }} from "node:url";

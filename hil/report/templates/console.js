@@ -44,5 +44,9 @@ if (event.key === "Escape") {find.value = ""; search(); find.blur();}
 else if (event.key === "N") go(at - 1);
 });
 const failed = get("fail");
-if (failed && !location.hash) failed.scrollIntoView({block: "center"});
+if (failed && !location.hash) {
+failed.scrollIntoView({block: "center"});
+scrollTo(0, 0);
+failed.scrollIntoView({block: "nearest"});
+}
 })();
