@@ -244,15 +244,50 @@ class _Drawing:
                 note = f"M{place:.1f} {self.top:g}v5"
                 yield f'<path d="{note}" style="fill: none; stroke: {INK[0]}"/>'
 
-    def _outcomes(points: Sequence[TrendPoint]) -> list[str]:
-    names = sorted({p.outcome for p in points if p.outcome})
-    return sorted(names, key=lambda name: (*ORDER, name).index(name))
+    def _outcomes(self) -> Iterator[str]:
+        """Yield the points by outcome, each with its numbers."""
+        for outcome in (None, *_outcomes(self.points)):
+            points = [(place, p) for place, p in enumerate(self.points) if p.outcome == outcome]
+            if points:
+                colour, shape = _shape(outcome)
+                drawn = "".join(self._point(place, p, shape) for place, p in points)
+                yield f'<g style="{colour}" stroke-width="1.8">{drawn}</g>'
+
+    def _point(self, place: int, p: TrendPoint, shape: Callable[[float, float], str]) -> str:
+        limits = [self.value(limit) if limit is not None else "?" for limit in (p.lower, p.upper)]
+        text = f"{p.night}: {self.value(p.value)}" + (f" ({' .. '.join(limits)})" if limits != ["?", "?"] else "")
+        text += f", bound {self.value(p.bound)}" if p.bound is not None else ""
+        text += f": {p.outcome}" if p.outcome else ""
+        return f"<g><title>{html.escape(text)}</title>{shape(self.x(place), self.y(p.value))}</g>"
+
+    def _key(self, y: float) -> Iterator[str]:
+        """Yield the key of the signs, from left to right."""
+        x = 12.0
+        for outcome in _outcomes(self.points):
+            colour, shape = _shape(outcome)
+            yield f'<g style="{colour}" stroke-width="1.8">{shape(x, y - 3)}</g>'
+            yield _text(x + 7, y, outcome)
+            x += 22 + EACH * len(outcome)
+        bounds = [p.bound for p in self.points if p.bound is not None]
+        if bounds:
+            far = "" if bounds[-1] in self.near else " (beyond the axis)"
+            name = f"bound {self.value(bounds[-1])}{far}"
+            yield f'<path d="M{x - 4:.1f} {y - 3:.1f}h20" style="fill: none; stroke: {INK[0]}" stroke-dasharray="6 3"/>'
+            yield _text(x + 20, y, name)
+            x += 36 + EACH * len(name)
+        if any(p.lower is not None or p.upper is not None for p in self.points):
+            bar = f'style="fill: none; stroke: {LINES[0][0]}" stroke-width="3" stroke-opacity="0.35"'
+            yield f'<path d="M{x:.1f} {y - 8:.1f}v10" {bar}/>'
+            yield _text(x + 6, y, "limits")
+            x += 22 + EACH * 6
+        if self._marks():
+            yield f'<path d="M{x:.1f} {y - 7:.1f}l-3.5 7h7z" style="fill: {LINES[3][0]}"/>'
+            yield _text(x + 7, y, "another image")
 
 
 def _outcomes(points: Sequence[TrendPoint]) -> list[str]:
-    return sorted(
-        {p.outcome for p in points if p.outcome}, key=lambda name: (name in ORDER and ORDER.index(name), name)
-    )
+    names = sorted({p.outcome for p in points if p.outcome})
+    return sorted(names, key=lambda name: (*ORDER, name).index(name))
 
 
 def _shape(outcome: str | None) -> tuple[str, Callable[[float, float], str]]:
