@@ -28,7 +28,7 @@ COLOURS = {
 }
 """Style classes of the outcomes of bounds and of comparisons."""
 STYLE = (
-    "td,th{padding:2px 14px 2px 0}.figures td:nth-child(-n+5){white-space:nowrap}pre{margin:4px 0;white-space:pre-wrap}"
+    "td,th{padding:2px 14px 2px 0}.figures td:nth-child(-n+6){white-space:nowrap}pre{margin:4px 0;white-space:pre-wrap}"
 )
 
 
