@@ -16,11 +16,11 @@ from labgrid.strategy import StrategyError
 
 from hil.board import boardfile, consoles
 from hil.board.machine import MachineDriver
+from hil.board.power_watch import Switch
 from hil.board.protocol import HilConsoleProtocol
 from hil.board.seam import described, guarded
 from hil.board.selection import find, name_of
 from hil.board.strategy import HilStrategy
-from hil.board.switch import Switch
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.image import manifest
 from hil.places import selector as selectors

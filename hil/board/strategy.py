@@ -16,10 +16,10 @@ from labgrid.strategy import Strategy, StrategyError
 from hil.board import tftp
 from hil.board.boot_report import CLOCK, BootReport
 from hil.board.images import built, manifest_of
+from hil.board.power_watch import in_time
 from hil.board.protocol import HilConsoleProtocol, board_name
 from hil.board.seam import guarded, step_on_bus
 from hil.board.stages import walk
-from hil.board.switch import in_time
 from hil.board.uboot import Loader
 from hil.errors import ConfigurationError
 from hil.image.manifest import Manifest

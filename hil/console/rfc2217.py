@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from hil.console import telnet
+from hil.console import rfc2217_process as telnet
 from hil.console.filter import Filter
 from hil.errors import InfrastructureError
 

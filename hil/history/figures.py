@@ -9,7 +9,7 @@ from typing import Any
 
 from hil.errors import ConfigurationError
 from hil.measure import units
-from hil.measure.figure import Figure
+from hil.measure.bound import Figure
 from hil.measure.figures import DEADLINE_FIGURES, FIGURES
 from hil.measure.results import SeriesRecord
 

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from hil.errors import ConfigurationError
 from hil.host import toml
 from hil.host.hints import did_you_mean
+from hil.measure.bound import Bound
 from hil.measure.clock import CLOCKS
-from hil.measure.figure import Bound
 from hil.measure.figures import DEADLINE_FIGURES, FIGURES
 from hil.measure.series_data import SeriesData
 from hil.measure.units import Amount, parse

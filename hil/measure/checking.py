@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil.errors import ORIGINS, ConfigurationError, HilError
+from hil.measure.bound import Bound
 from hil.measure.decision import Check, decide
-from hil.measure.figure import Bound
 from hil.measure.series_data import SeriesData
 from hil.measure.units import shown
 

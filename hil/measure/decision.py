@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from hil.measure.figure import CONFIDENCE, Bound, Estimate
+from hil.measure.bound import CONFIDENCE, Bound, Estimate
 from hil.measure.host import total
 from hil.measure.margins import bound_text
 from hil.measure.relief import relieved

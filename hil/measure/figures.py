@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hil.errors import ConfigurationError
-from hil.measure.figure import CONFIDENCE, Figure, Interval
+from hil.measure.bound import CONFIDENCE, Figure, Interval
 from hil.measure.series_data import SeriesData
 from hil.measure.units import Amount, amount
 from hil.stats.rates import lower_limit, upper_limit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hil.errors import ConfigurationError
-from hil.measure.figure import CONFIDENCE, Figure, Interval
+from hil.measure.bound import CONFIDENCE, Figure, Interval
 from hil.measure.series_data import SeriesData
 from hil.stats.trend import LEAST, Trend, trend
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hil.errors import ConfigurationError
+from hil.measure.bound import CONFIDENCE, Bound
 from hil.measure.decision import Outcome, decide
-from hil.measure.figure import CONFIDENCE, Bound
 from hil.measure.series_data import SeriesData
 
 MOST = 100_000  # samples, the default limit

@@ -15,11 +15,11 @@ from hil.errors import ConfigurationError, RunnerError
 from hil.guest import Guest
 from hil.measure import probe as guest_probe
 from hil.measure.board_clocks import BoardClocks
+from hil.measure.bound import Bound
 from hil.measure.bounds_file import Bounds
 from hil.measure.checking import Record, check, recorded
 from hil.measure.clock import CONSOLE, Clock
 from hil.measure.decision import Check
-from hil.measure.figure import Bound
 from hil.measure.host import HostWindow, total
 from hil.measure.interim import interim_counts, samples_needed
 from hil.measure.probe_record import Executions

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hil.measure.bound import Bound
 from hil.measure.checking import check
 from hil.measure.decision import Check
-from hil.measure.figure import Bound
 from hil.measure.series_data import SeriesData
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hil.errors import ORIGINS, RunnerError
+from hil.measure.bound import Bound
 from hil.measure.checking import BoundsNotKept
-from hil.measure.figure import Bound
 from hil.measure.growth import drift, growth
 from hil.measure.measure import Measure
 from hil.measure.memory import PAGE

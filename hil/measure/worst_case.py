@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hil.errors import ConfigurationError
-from hil.measure.figure import CONFIDENCE
+from hil.measure.bound import CONFIDENCE
 from hil.measure.series_data import SeriesData
 from hil.measure.units import shown
 from hil.stats import tails

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hil.compare.baseline import BaselineComparison
+from hil.measure.bound import Estimate, Figure
 from hil.measure.decision import Check
-from hil.measure.figure import Estimate, Figure
 from hil.measure.figures import FIGURES
 from hil.measure.margins import margin
 from hil.measure.series import Series

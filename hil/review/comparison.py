@@ -12,7 +12,7 @@ from hil.compare.shifts import BaselineOutcome, RepetitionChange, Shift, compare
 from hil.measure.figures import FIGURES
 from hil.measure.units import shown
 from hil.plots import series as plots
-from hil.review import pages
+from hil.review import rendering as pages
 from hil.review.comparison_sides import ComparisonSide, SeriesKey, read_side
 from hil.review.finding import percent
 

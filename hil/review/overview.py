@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hil.review import pages, trends
+from hil.review import rendering as pages
+from hil.review import trends
 from hil.review.board_findings import boards_up
 from hil.review.console_pages import NightPages, PageLink
 from hil.review.finding import Finding, FindingKind, short

@@ -10,7 +10,7 @@ from pathlib import Path
 from hil.history.rows import FigureKey
 from hil.measure.units import shown
 from hil.plots.trend import TrendPoint, trend
-from hil.review import pages
+from hil.review import rendering as pages
 from hil.review.review_window import ReviewWindow, group_by
 from hil.review.trend_series import PERSISTENCE, TrendSeries
 from hil.stats.change import nights_needed

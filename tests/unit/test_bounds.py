@@ -29,9 +29,9 @@ from hil import (
 )
 from hil.console import Transcript
 from hil.errors import ConfigurationError
+from hil.measure.bound import Bound
 from hil.measure.bounds_file import Bounds
 from hil.measure.decision import Outcome, decide
-from hil.measure.figure import Bound
 from hil.measure.interim import interim_counts, samples_needed
 from hil.plugin.origins import cause_of
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hil import Clock, Series, mean, miss_count, misses, ms, p50, p90, p99, p999, peak_to_peak, percent, rms, us
 from hil.errors import ConfigurationError
-from hil.measure.figure import Figure
+from hil.measure.bound import Figure
 from hil.measure.figures import FIGURES, quantile_ranks
 
 CLOCK = Clock("guest counter", 16e-9)

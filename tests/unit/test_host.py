@@ -29,9 +29,9 @@ from hil import (
     rms,
     s,
 )
+from hil.measure.bound import Bound
 from hil.measure.clock import VIRTUAL
 from hil.measure.decision import decide
-from hil.measure.figure import Bound
 from hil.measure.host import EMULATOR, OWN, READER, HostLoad, HostWindow, Watch, total
 from hil.plugin.origins import origin_of
 

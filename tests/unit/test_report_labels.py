@@ -197,7 +197,7 @@ def test_bound(measure):
     measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), maximum <= 1 * s)
 def test_marginal(measure):
     from hil import Clock, Series, maximum, s
-    from hil.measure.figure import Bound
+    from hil.measure.bound import Bound
     measure.check(Series("q", "s", (2.0,), Clock("c", 1e-9)), Bound(maximum, 3 * s, marginal=1 * s))
 """
 

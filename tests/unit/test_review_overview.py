@@ -19,7 +19,8 @@ from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.history.rows import Run, StoredFigure, Test
 from hil.nightly.state import Night, NightState
-from hil.review import pages, trends
+from hil.review import rendering as pages
+from hil.review import trends
 from hil.review.finding import FindingKind
 from hil.review.matrix import Cell, matrix
 from hil.review.matrix import cells as cells_of

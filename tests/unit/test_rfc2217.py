@@ -23,7 +23,7 @@ from hil.board import serial_driver
 from hil.board.serial_driver import HilSerialDriver
 from hil.console import LineClosed
 from hil.console.rfc2217 import Rfc2217
-from hil.console.telnet import BINARY, COM_PORT, DO, DONT, ECHO, IAC, SB, SE, SGA, WILL, WONT, Telnet
+from hil.console.rfc2217_process import BINARY, COM_PORT, DO, DONT, ECHO, IAC, SB, SE, SGA, WILL, WONT, Telnet
 from hil.errors import ConfigurationError, InfrastructureError
 
 ALL = bytes(range(256))

@@ -11,8 +11,8 @@ from hil import Clock, Series, misses, ms, p50, p99, percent
 from hil.cli import main
 from hil.errors import ConfigurationError
 from hil.measure import results
+from hil.measure.bound import Bound
 from hil.measure.bounds_file import Bounds
-from hil.measure.figure import Bound
 from hil.measure.unmatched import unmatched
 
 ROOT = Path(__file__).parents[2]

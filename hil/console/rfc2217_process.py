@@ -1,6 +1,6 @@
 """The process between an RFC 2217 serial server and the console: plain bytes on the console's side.
 
-A script of its own (`python -I -S telnet.py ...`) that imports only small parts of the standard library.
+A script of its own (`python -I -S rfc2217_process.py ...`) that imports only small parts of the standard library.
 
 Arguments: SERVER_FD LINE_FD CONTROL_FD SPEED
 - SERVER_FD: the connection to the serial server;

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from labgrid.step import step
 
-from hil.board import switch
-from hil.board.switch import Switch, in_time
+from hil.board import power_watch as switch
+from hil.board.power_watch import Switch, in_time
 from hil.errors import InfrastructureError
 
 
