@@ -28,7 +28,7 @@ Checks = Iterable[Check | CheckResult]
 DASHES = ("-", "--", "-.", ":")
 WIDTH, HEIGHT = 9.0, 4.8  # inches
 BINS = 160
-ON_AXIS = re.compile(r"p(\d+(?:\.\d+)?)|min|max|mean")  # figures in the unit of the samples' axis
+ON_AXIS = re.compile(r"p(\d+)|min|max|mean")  # figures in the unit of the samples' axis
 STYLE: dict[str, Any] = {
     "font.size": 10,
     "font.sans-serif": ["DejaVu Sans"],
@@ -145,7 +145,7 @@ def draw_bounds(
         else:
             axes.axhline(place, label=label, **look)
             if quantiles and found[1]:  # the curve must pass below it
-                axes.plot([1 / (1 - float(found[1]) / 100)], [place], marker="D", color=look["color"])
+                axes.plot([1 / (1 - float(f"0.{found[1]}"))], [place], marker="D", color=look["color"])
     if not axis.origin and low >= 0 and (low < high / 2 or low == high):
         (axes.set_xlim if upright else axes.set_ylim)(0)
 

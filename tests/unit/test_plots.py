@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.figure
 import numpy as np
 import pytest
 
 from hil import Clock, Series, maximum, misses, ms, p99, percent, us
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure.decision import decide
+from hil.measure.figures import FIGURES
 from hil.measure.results import CheckResult, load, write
-from hil.plots import files, picture
+from hil.plots import canvas, files, picture
 from hil.plots import series as plots
 from hil.plots import trend as trends
 from hil.stats.change import changes
@@ -40,6 +41,16 @@ def strokes(svg: str, colour: str) -> int:
 def words(svg: str) -> list[str]:
     """The texts that are drawn."""
     return ["".join(one.itertext()) for one in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.mark.parametrize(("name", "place"), [("p50", 2), ("p99", 100), ("p999", 1000)])
+def test_a_bound_on_a_quantile_is_marked_where_its_curve_must_pass(name: str, place: float) -> None:
+    one = series()
+    axes = matplotlib.figure.Figure().add_subplot()
+    axis = plots.axis_of([one])
+    canvas.draw_bounds(axes, axis, axis.place(one.ordered), [decide(FIGURES[name] <= 2 * ms, one)], quantiles=True)
+    (mark,) = (line for line in axes.lines if line.get_marker() == "D")
+    assert list(mark.get_xdata()) == [pytest.approx(place)]
 
 
 @pytest.mark.parametrize("draw", KINDS)
