@@ -33,94 +33,18 @@ if TYPE_CHECKING:
     from hil.wasm.samples import Samples
     from hil.wasm.verdict import exited, failed, faulted, no_agent, silent, stuck
 else:
-    __getattr__ = lazy_names(
-        __name__,
-        {
-            "hil.errors": "BootError ConfigurationError GuestError HilError InfrastructureError RunnerError",
-            "hil.console.console": "Console",
-            "hil.console.errors": "LineClosed LineTimeout",
-            "hil.board.board": "Board",
-            "hil.guest.guest": "Guest",
-            "hil.guest.load": "DISTRESS LOADS",
-            "hil.guest.shell": "CommandTimeout",
-            "hil.wasm.module": "Module",
-            "hil.wasm.runner": "Execution Runner",
-            "hil.wasm.catalogue": "sample_cases",
-            "hil.wasm.samples": "Samples",
-            "hil.wasm.verdict": "exited failed faulted no_agent silent stuck",
-            "hil.measure.boots": "boots",
-            "hil.measure.checking": "BoundsNotKept",
-            "hil.measure.clock": "Clock",
-            "hil.measure.figures": "maximum mean minimum miss_count misses p50 p90 p99 p999 peak_to_peak rms",
-            "hil.measure.jitter": "cycle_to_cycle_jitter interarrival_jitter period_jitter release_jitter",
-            "hil.measure.measure": "Measure",
-            "hil.measure.series": "Series",
-            "hil.measure.units": "B KiB MiB ms ns percent ratio s us",
-            "hil.measure.worst_case": "pwcet",
-            "hil.signals.captures": "read_vcd",
-        },
-    )
+    __getattr__ = lazy_names(__name__)
 
-__all__ = [
-    "DISTRESS",
-    "LOADS",
-    "B",
-    "Board",
-    "BootError",
-    "BoundsNotKept",
-    "Clock",
-    "CommandTimeout",
-    "ConfigurationError",
-    "Console",
-    "Execution",
-    "Guest",
-    "GuestError",
-    "HilError",
-    "InfrastructureError",
-    "KiB",
-    "LineClosed",
-    "LineTimeout",
-    "Measure",
-    "MiB",
-    "Module",
-    "Runner",
-    "RunnerError",
-    "Samples",
-    "Series",
-    "boots",
-    "cycle_to_cycle_jitter",
-    "exited",
-    "failed",
-    "faulted",
-    "interarrival_jitter",
-    "maximum",
-    "mean",
-    "minimum",
-    "miss_count",
-    "misses",
-    "ms",
-    "no_agent",
-    "ns",
-    "p50",
-    "p90",
-    "p99",
-    "p999",
-    "peak_to_peak",
-    "percent",
-    "period_jitter",
-    "pwcet",
-    "ratio",
-    "read_vcd",
-    "release_jitter",
-    "rms",
-    "s",
-    "sample_cases",
-    "silent",
-    "stuck",
-    "us",
-]
+__all__ = ["Board", "Console", "Execution", "Guest", "Module", "Runner", "Samples", "boots", "sample_cases"]
+__all__ += ["BootError", "ConfigurationError", "GuestError", "HilError", "InfrastructureError", "RunnerError"]
+__all__ += ["BoundsNotKept", "CommandTimeout", "LineClosed", "LineTimeout"]
+__all__ += ["exited", "failed", "faulted", "no_agent", "silent", "stuck"]
+__all__ += ["DISTRESS", "LOADS", "Clock", "Measure", "Series", "pwcet", "read_vcd"]
+__all__ += ["B", "KiB", "MiB", "ms", "ns", "percent", "ratio", "s", "us"]
+__all__ += ["maximum", "mean", "minimum", "miss_count", "misses", "p50", "p90", "p99", "p999", "peak_to_peak", "rms"]
+__all__ += ["cycle_to_cycle_jitter", "interarrival_jitter", "period_jitter", "release_jitter"]
 
 
 def __dir__() -> list[str]:
     """Return the public names."""
-    return __all__
+    return sorted(__all__)

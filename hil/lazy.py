@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import ast
+import functools
+import inspect
+import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 
-def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of `package`; `homes` maps modules to the names in them, split by spaces."""
-    home_of = {name: module for module, names in homes.items() for name in names.split()}
+def lazy_names(module: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of `module`, which imports the names in its block `if TYPE_CHECKING:`."""
+
+    @functools.cache
+    def homes() -> dict[str, tuple[str | None, str]]:
+        blocks = [node for node in ast.parse(inspect.getsource(sys.modules[module])).body if isinstance(node, ast.If)]
+        imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
+        return {name.asname or name.name: (node.module, name.name) for node in imports for name in node.names}
 
     def find(name: str) -> Any:
-        if name not in home_of:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = import_module(home_of[name])
+        if name.startswith("__") or name not in homes():
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        home, name = homes()[name]
+        assert home is not None
         try:
-            return getattr(home, name)
+            return getattr(import_module(home), name)
         except AttributeError:
-            return import_module(f"{home_of[name]}.{name}")
+            return import_module(f"{home}.{name}")
 
     return find

@@ -8,6 +8,6 @@ if TYPE_CHECKING:
     from hil.guest.guest import Guest
     from hil.guest.shell import CommandTimeout, Result
 else:
-    __getattr__ = lazy_names(__name__, {"hil.guest.guest": "Guest", "hil.guest.shell": "CommandTimeout Result"})
+    __getattr__ = lazy_names(__name__)
 
 __all__ = ["CommandTimeout", "Guest", "Result"]

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
     from hil.lab.directory import take_down
     from hil.lab.lab import Lab
 else:
-    __getattr__ = lazy_names(__name__, {"hil.lab.directory": "take_down", "hil.lab.lab": "Lab"})
+    __getattr__ = lazy_names(__name__)
 
 __all__ = ["Lab", "take_down"]

@@ -47,37 +47,4 @@ if TYPE_CHECKING:
     from hil.wasm import Samples as Samples
     from hil.wasm.health_check import check_health as check_health
 else:
-    __getattr__ = lazy_names(
-        __name__,
-        {
-            "hil.board": "boardfile",
-            "hil.board.board": "Board",
-            "hil.board.diagnosis": "is_fatal",
-            "hil.compare.baseline": "Baselines",
-            "hil.console": "Transcript",
-            "hil.faults": "record report",
-            "hil.faults.injector": "Injector",
-            "hil.guest": "Guest",
-            "hil.history.ingest": "add_run",
-            "hil.image": "manifest",
-            "hil.measure": "link results",
-            "hil.measure.bounds_file": "Bounds",
-            "hil.measure.checking": "recorded",
-            "hil.measure.decision": "decide",
-            "hil.measure.measure": "Measure",
-            "hil.measure.seeds": "pool",
-            "hil.measure.soak": "soak",
-            "hil.measure.unmatched": "unmatched",
-            "hil.places": "selector",
-            "hil.qemu": "lockstep",
-            "hil.report": "evidence labels",
-            "hil.report.console": "Mark Span stages_of",
-            "hil.report.kinds": "kind_of",
-            "hil.report.repeat": "Deployed Ran software",
-            "hil.report.writer": "replace_writer",
-            "hil.stats.rates": "rate",
-            "hil.wasm": "Runner Samples",
-            "hil.wasm.health_check": "check_health",
-            "labgrid": "Environment",
-        },
-    )
+    __getattr__ = lazy_names(__name__)

@@ -9,9 +9,6 @@ if TYPE_CHECKING:
     from hil.wasm.runner import Execution, Runner
     from hil.wasm.samples import Samples
 else:
-    __getattr__ = lazy_names(
-        __name__,
-        {"hil.wasm.module": "Module", "hil.wasm.runner": "Execution Runner", "hil.wasm.samples": "Samples"},
-    )
+    __getattr__ = lazy_names(__name__)
 
 __all__ = ["Execution", "Module", "Runner", "Samples"]
