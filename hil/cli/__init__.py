@@ -5,25 +5,21 @@ from __future__ import annotations
 import click
 from rich.markup import escape
 
-from hil.cli.boards import board
+from hil.cli.boards import board, link_
 from hil.cli.common import CommandGroup, as_json, json_option, out
 from hil.cli.faults import fault
 from hil.cli.figures import baseline, bounds, plot, results
 from hil.cli.history import history
 from hil.cli.images import image
 from hil.cli.lab import lab
-from hil.cli.link import link_
 from hil.cli.nightly import nightly
-from hil.cli.report import report
-from hil.cli.review import compare, review
-from hil.cli.runs import exit_status, run
+from hil.cli.review import compare, report, review
+from hil.cli.runs import run
 from hil.cli.snapshots import snapshot
 from hil.cli.transcripts import transcript
 
-__all__ = ["exit_status", "main"]
 
-
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="wasm-hil")
 def main() -> None:
     """Hardware-in-the-loop tests of WebAssembly on real-time partitioned systems."""

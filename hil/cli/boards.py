@@ -1,4 +1,4 @@
-"""`hil board`: boots and consoles of boards."""
+"""`hil board`, `hil link`: boots, consoles and serial lines of boards."""
 
 from __future__ import annotations
 
@@ -112,6 +112,27 @@ def _boot_repeatedly(board: Board, count: int, json_: bool) -> int:
         where = f"transcript: {failure['transcript']}"
         out.print(escape(f"boot {failure['boot']}, {failure['fault']}: {failure['cause']}; {where}"))
     return bool(series.errors)
+
+
+@click.command("link")
+@board_option
+@image_option
+@boot_option
+@json_option
+def link_(name: str, image: str | None, boot: bool, json_: bool) -> None:
+    """Bring a board up and measure the delays of the link to its shell."""
+    from hil.guest import Guest
+    from hil.measure import link
+
+    with powered(name, image, snapshots=not boot) as chosen:
+        brought_up(chosen, boot=boot)
+        found = link.of(Guest(chosen))
+        if found is None:
+            raise ConfigurationError(f"board {name} is a recording: its link cannot be measured")
+        if json_:
+            as_json({"board": chosen.name, **vars(found), "transport": vars(found.transport), "hints": found.hints})
+            return
+        show([{"what": name, "is": value} for name, value in found.facts.items()], False)
 
 
 @board.command("console")

@@ -28,6 +28,10 @@ INTERRUPTED = 130  # exit status after Ctrl-C, as of a shell
 USER_ERRORS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EINVAL)
 """Errors about names and permissions, which the user has to correct."""
 
+PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
 WAIT = "hil.place_wait"
 LG_ENV = "hil.lg_env"
 DEFAULT_BOARD = "qemu-reference"
@@ -107,7 +111,6 @@ def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--place-wait",
         type=click.FloatRange(min=0),
         default=600.0,
-        show_default=True,
         expose_value=False,
         callback=lambda context, _, value: context.meta.__setitem__(WAIT, value),
         metavar="SECONDS",
@@ -146,7 +149,7 @@ boot_option = click.option("--boot", is_flag=True, help="Boot from power-off eve
 history_option = click.option(
     "--history",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     callback=lambda context, _, value: value or default_history(),
     metavar="FILE",
     help="The history [reports/nights/history.sqlite].",
@@ -156,9 +159,9 @@ history_option = click.option(
 def default_history() -> Path:
     """Return the path of the history beside the nights."""
     from hil.history.store import NAME
-    from hil.nightly.state import DIRECTORY
+    from hil.nightly import state
 
-    return DIRECTORY / NAME
+    return state.DIRECTORY / NAME
 
 
 def terms() -> Terms:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, board_option, err, image_option, json_option, out, show, terms
+from hil.cli.common import PATH, as_json, board_option, err, image_option, json_option, out, show, terms
 from hil.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,16 +41,8 @@ def fault_list(name: str, image: str | None, json_: bool) -> None:
 @click.option("--all", "all_", is_flag=True, help="All faults that the board supports.")
 @board_option
 @image_option
-@click.option(
-    "--fault-seed",
-    "seed",
-    type=int,
-    default=1,
-    show_default=True,
-    metavar="K",
-    help="Seed of random instants and contents.",
-)
-@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Also write a report in Markdown.")
+@click.option("--fault-seed", "seed", type=int, default=1, metavar="K", help="Seed of random instants and contents.")
+@click.option("--report", type=PATH, metavar="FILE", help="Also write a report in Markdown.")
 @json_option
 def fault_inject(
     names: tuple[str, ...], all_: bool, name: str, image: str | None, seed: int, report: Path | None, json_: bool

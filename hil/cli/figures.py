@@ -9,7 +9,7 @@ import click
 from rich.markup import escape
 
 from hil.board.selection import bounds_file, find, is_place, name_of
-from hil.cli.common import DEFAULT_BOARD, as_json, echo, err, history_option, json_option, out, show
+from hil.cli.common import DEFAULT_BOARD, PATH, as_json, echo, err, history_option, json_option, out, show
 from hil.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -18,19 +18,14 @@ if TYPE_CHECKING:
 
 KINDS = ("histogram", "percentiles", "timeline", "comparison")
 
-results_argument = click.argument("path", metavar="RESULTS", type=click.Path(path_type=Path))
-several_argument = click.argument(
-    "paths", metavar="RESULTS...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+results_argument = click.argument("path", metavar="RESULTS", type=PATH)
+several_argument = click.argument("paths", metavar="RESULTS...", nargs=-1, required=True, type=PATH)
 board_argument = click.argument("board", default=DEFAULT_BOARD)
 bounds_file_option = click.option(
-    "--bounds", type=click.Path(path_type=Path), metavar="FILE", help="Bounds file [the one beside the board's file]."
+    "--bounds", type=PATH, metavar="FILE", help="Bounds file [the one beside the board's file]."
 )
 baselines_option = click.option(
-    "--baselines",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The directory of baselines [$XDG_DATA_HOME/hil/baselines].",
+    "--baselines", type=PATH, metavar="DIR", help="The directory of baselines [$XDG_DATA_HOME/hil/baselines]."
 )
 
 
@@ -69,14 +64,7 @@ def results_digest(paths: tuple[Path, ...]) -> None:
 
 @click.command()
 @several_argument
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path(),
-    metavar="DIR",
-    help="The output directory [this one].",
-)
+@click.option("-o", "--output", type=PATH, default=Path(), metavar="DIR", help="The output directory.")
 @click.option(
     "--kind",
     "kinds",
@@ -119,7 +107,6 @@ def baseline_record(path: Path, baselines: Path | None) -> None:
     "--min-effect",
     type=click.FloatRange(0, 1000),
     default=5.0,
-    show_default=True,
     metavar="PERCENT",
     help="The least change that counts, unless the clock is exact.",
 )
@@ -222,7 +209,6 @@ def bounds_list(board: str, bounds: Path | None, json_: bool) -> None:
     "--headroom",
     type=click.FloatRange(0, 10_000, min_open=True),
     default=50.0,
-    show_default=True,
     metavar="PERCENT",
     help="Distance of each limit from the measured figure.",
 )

@@ -42,10 +42,8 @@ def _python() -> Iterator[Requirement]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Requirement("Python", sys.version_info >= (3, 11), version, "use Python 3.11 or later")
     for package in ("pytest", "labgrid", "pexpect", "qemu.qmp", "allure-pytest"):
-        try:
-            yield Requirement(package, True, importlib.metadata.version(package))
-        except importlib.metadata.PackageNotFoundError:
-            yield Requirement(package, False, "not installed", SETUP)
+        found = _installed(package)
+        yield Requirement(package, True, found) if found else Requirement(package, False, "not installed", SETUP)
 
 
 def _tools() -> Iterator[Requirement]:
@@ -74,10 +72,7 @@ def _serial() -> Requirement:
 def _report() -> Iterator[Requirement]:
     from hil.report import build
 
-    def node() -> str:
-        return _output([str(build.node()), "--version"]).strip()
-
-    yield _try("Node.js", node)
+    yield _try("Node.js", lambda: _output([str(build.node()), "--version"]).strip())
     command = build.REPORTS_DIR / "node_modules" / "allure" / "cli.js"
     yield Requirement("allure", command.exists(), str(command) if command.exists() else "not installed", SETUP)
 
@@ -86,11 +81,7 @@ def _images() -> Iterator[Requirement]:
     from hil.image import manifest, store
 
     for name in manifest.available():
-
-        def state(name: str = name) -> str:
-            return store.state(manifest.find(name))
-
-        yield _try(f"image {name}", state)
+        yield _try(f"image {name}", lambda name=name: store.state(manifest.find(name)))
 
 
 def _priority() -> Requirement:

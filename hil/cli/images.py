@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, json_option, out, show
+from hil.cli.common import PATH, as_json, json_option, out, show
 from hil.errors import HilError
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def image_build(name: str, force: bool, mirror: str | None) -> None:
 
 
 @image.command("add")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", default=DEFAULT_ADDED, show_default=True, help="Its manifest in images/.")
+@click.argument("path", type=PATH)
+@click.option("--name", default=DEFAULT_ADDED, help="Its manifest in images/.")
 @click.option("--arguments", metavar="'...'", help="QEMU's arguments, instead of those in the build's `simulate`.")
 @click.option("--force", is_flag=True, help="Replace the image of this name.")
 def image_add(path: Path, name: str, arguments: str | None, force: bool) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, err, json_option, out, show
+from hil.cli.common import PATH, as_json, err, json_option, out, show
 
 directory_option = click.option(
     "--directory",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="The directory of its state, logs and TFTP files [in XDG_RUNTIME_DIR or ~/.cache].",
 )
@@ -24,51 +26,29 @@ def lab() -> None:
 
 @lab.command("up")
 @click.argument("count", metavar="N", type=click.IntRange(min=1))
-@click.option("--serial", type=click.Choice(["rfc2217", "raw"]), default="rfc2217", show_default=True)
+@click.option("--serial", type=click.Choice(["rfc2217", "raw"]), default="rfc2217")
 @click.option(
     "--baud",
     type=click.IntRange(min=300),
     metavar="RATE",
     help="Limit the speed of the serial lines, for example to 115200.",
 )
-@click.option("--image", default="reference", show_default=True, metavar="NAME", help="The image of the boards.")
+@click.option("--image", default="reference", metavar="NAME", help="The image of the boards.")
 @directory_option
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The coordinator's port [any free one].")
-@click.option(
-    "--listen", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="The address on which it listens."
-)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The coordinator's port; 0: any free one.")
+@click.option("--listen", default="127.0.0.1", metavar="ADDRESS", help="The address on which it listens.")
 @click.option("--insecure", is_flag=True, help="Permit an address that others reach; they can then control the lab.")
 @click.option(
     "--foreground", is_flag=True, help="Stay in the foreground; the lab ends with this command, also at Ctrl-C."
 )
-def lab_up(
-    count: int,
-    serial: str,
-    baud: int | None,
-    image: str,
-    directory: Path | None,
-    port: int,
-    listen: str,
-    insecure: bool,
-    foreground: bool,
-) -> None:
+def lab_up(count: int, directory: Path | None, foreground: bool, **options: Any) -> None:
     """Start a lab of N boards at the places box-1 to box-N, switched off.
 
     The standard output is for a shell: eval "$(hil lab up 3)".
     """
     from hil.lab import Lab
 
-    box = Lab.up(
-        count,
-        image=image,
-        serial=serial,
-        baud=baud,
-        directory=directory,
-        listen=listen,
-        port=port,
-        insecure=insecure,
-        stay=not foreground,
-    )
+    box = Lab.up(count, directory=directory, stay=not foreground, **options)
     out.print(f"export LG_COORDINATOR={box.coordinator}")
     where = "" if directory is None else f" --directory {directory}"
     for line in (
@@ -80,11 +60,8 @@ def lab_up(
     ):
         err.print(escape(line))
     if foreground:
-        with box:
-            try:
-                box.wait()
-            except KeyboardInterrupt:
-                pass
+        with box, suppress(KeyboardInterrupt):
+            box.wait()
 
 
 @lab.command("status")

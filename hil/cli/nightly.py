@@ -8,20 +8,18 @@ from typing import NoReturn
 
 import click
 
-from hil.cli.common import echo, print_error
+from hil.cli.common import PATH, echo, print_error
 
 
 @click.command()
-@click.argument("plan", type=click.Path(path_type=Path))
+@click.argument("plan", type=PATH)
 @click.option("--dry-run", is_flag=True, help="Print the commands and what is wrong with the plan; run nothing.")
 @click.option(
     "--resume/--new",
     default=None,
     help="Resume the plan's unfinished night, or begin a new one [resume where it began less than 12 hours ago].",
 )
-@click.option(
-    "--directory", type=click.Path(path_type=Path), metavar="DIR", help="The directory of nights [reports/nights]."
-)
+@click.option("--directory", type=PATH, metavar="DIR", help="The directory of nights [reports/nights].")
 def nightly(plan: Path, dry_run: bool, resume: bool | None, directory: Path | None) -> NoReturn:
     """Run the suites of PLAN, a TOML file, on its boards, and print a summary.
 

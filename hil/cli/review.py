@@ -1,33 +1,53 @@
-"""`hil review`, `hil compare`: the findings of a night, and comparisons of two nights, images or boards."""
+"""`hil report`, `hil review`, `hil compare`: pages on a run, on a night, and on two nights, images or boards."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, err, history_option, json_option, out, show
+from hil.cli.common import DIRECTORY, FILE, PATH, as_json, err, history_option, json_option, out, show
 
 if TYPE_CHECKING:
     from hil.review.overview import Review
 
 
 @click.command()
+@click.argument("results", type=PATH, required=False)
+@click.option("--output", "-o", type=PATH, help="The HTML file [reports/report.html].")
+@click.option("--title", default="Hardware-in-the-loop tests")
+@click.option(
+    "--history-file",
+    type=FILE,
+    help="Earlier reports, to mark failures as new or fixed [allure-history.jsonl beside the report].",
+)
+@click.option("--gate", is_flag=True, help="End with status 1 if the report fails its quality gate.")
+def report(results: Path | None, output: Path | None, title: str, history_file: Path | None, gate: bool) -> NoReturn:
+    """Write one HTML file from the Allure results in RESULTS [reports/results].
+
+    A killed run is shown as killed, from the journal beside its results.
+    """
+    from hil.report import build
+    from hil.report.merge import Part
+
+    path = output or build.REPORTS_DIR / "report.html"
+    made = build.build([Part(results or build.RESULTS_DIR)], path, title=title, history=history_file)
+    for note in made.notes:
+        err.print(f"[yellow]{escape(note)}[/]")
+    for rule in made.gate if gate else ():
+        err.print(f"[{'green' if rule.kept else 'bold red'}]gate: {escape(str(rule))}[/]")
+    out.print(escape(str(made.path)))
+    raise SystemExit(1 if gate and not made.gate_kept else 0)
+
+
+@click.command()
 @click.argument("night", required=False)
 @history_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="The output directory [that of the night].",
-)
-@click.option(
-    "--nights", type=click.IntRange(2), default=30, show_default=True, help="The number of nights to look back on."
-)
+@click.option("-o", "--output", type=DIRECTORY, metavar="DIR", help="The output directory [that of the night].")
+@click.option("--nights", type=click.IntRange(2), default=30, help="The number of nights to look back on.")
 @click.option(
     "--min-effect",
     type=click.FloatRange(min=0, min_open=True),
@@ -84,13 +104,7 @@ def _print(made: Review) -> None:
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @history_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Also write a page with pictures there.",
-)
+@click.option("-o", "--output", type=DIRECTORY, metavar="DIR", help="Also write a page with pictures there.")
 @json_option
 def compare(a: str, b: str, file: Path, output: Path | None, json_: bool) -> None:
     """Compare the figures of A with those of B.

@@ -59,9 +59,7 @@ class _Run(click.Command):
 @image_option
 @seed_option
 @boot_option
-@click.option(
-    "--limit", type=click.FloatRange(min=0.001), default=30.0, show_default=True, help="Time limit in seconds."
-)
+@click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, help="Time limit in seconds.")
 @click.option("--raw", is_flag=True, help="Do not escape control characters on a terminal.")
 @json_option
 def run(

@@ -41,9 +41,7 @@ def snapshot_list(json_: bool) -> None:
 
 
 @snapshot.command("clear")
-@click.option(
-    "--keep-mib", type=click.IntRange(min=0), default=0, metavar="N", help="Keep N MiB of those used last [0]."
-)
+@click.option("--keep-mib", type=click.IntRange(min=0), default=0, metavar="N", help="Keep N MiB of those used last.")
 def snapshot_clear(keep_mib: int) -> None:
     """Remove the snapshots. Running boards are not affected; the next ones are booted and saved again."""
     from hil.host.disk import MIB

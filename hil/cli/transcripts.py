@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 from rich.markup import escape
 
-from hil.cli.common import as_json, echo, json_option, out, print_error
+from hil.cli.common import PATH, as_json, echo, json_option, out, print_error
 from hil.errors import HilError
 
 
@@ -31,7 +31,7 @@ class TranscriptPosition(click.ParamType):  # type: ignore[type-arg]
         return place
 
 
-file_argument = click.argument("file", type=click.Path(path_type=Path))
+file_argument = click.argument("file", type=PATH)
 
 
 @transcript.command("show")
@@ -55,7 +55,7 @@ def transcript_show(file: Path, begin: float | None, end: float | None, sent: bo
 
 @transcript.command("grep")
 @click.argument("pattern")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("-i", "--ignore-case", is_flag=True, help="Ignore case.")
 @click.option(
     "-C", "--context", type=click.IntRange(0), default=0, metavar="N", help="Also print N lines before and after."
@@ -82,7 +82,7 @@ def transcript_grep(pattern: str, files: tuple[Path, ...], ignore_case: bool, co
 
 @transcript.command("export")
 @file_argument
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="The asciicast [NAME.cast in this directory].")
+@click.option("--output", "-o", type=PATH, help="The asciicast [NAME.cast in this directory].")
 @click.option("--title", help="The title [NAME].")
 @click.option(
     "--idle-limit",
@@ -108,9 +108,7 @@ def transcript_export(file: Path, output: Path | None, title: str | None, idle_l
 
 @transcript.command("replay")
 @file_argument
-@click.option(
-    "--speed", type=click.FloatRange(0), default=1.0, show_default=True, help="2 is twice as fast, 0 without pauses."
-)
+@click.option("--speed", type=click.FloatRange(0), default=1.0, help="2 is twice as fast, 0 without pauses.")
 def transcript_replay(file: Path, speed: float) -> None:
     """Play the received bytes of FILE on the terminal, at their original speed; Ctrl-C ends it."""
     from hil.console.recording import Recording

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.plugin import checks, journal, labels, markers, neighbours, options, slow, workers
+from hil.plugin import checks, journal, labels, neighbours, options, slow, workers
 from hil.plugin.faults import Robustness
 from hil.plugin.origins import FailureOrigins
 from hil.plugin.page import Pages
@@ -16,7 +16,7 @@ from hil.plugin.retries import Retries
 from hil.plugin.session import SESSION, Session
 from hil.text import printable_line
 
-pytest_plugins = ["hil.plugin.fixtures", "hil.plugin.reports"]
+pytest_plugins = ["hil.plugin.fixtures", "hil.plugin.markers", "hil.plugin.reports"]
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -35,7 +35,6 @@ def pytest_configure(config: pytest.Config) -> None:
         _remove_results(option.hil_results)
         if option.hil_seeds:
             workers.share_out_seeds(config)
-    markers.register(config)
     session = config.stash[SESSION] = Session(config)
     session.labels = session.measurements.labels = labels.register(config, session.facts, session.selections)
     register = config.pluginmanager.register
@@ -89,10 +88,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     run = session.config.stash[SESSION]
     run.facts.complete_report()
-    if session.config.option.hil_seeds and run.measurements.files:
-        run.measurements.check_pooled()
-        if session.exitstatus == pytest.ExitCode.OK and run.measurements.pooled_failed:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    pooled = session.config.option.hil_seeds and run.measurements.files
+    if pooled and not run.measurements.check_pooled() and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -102,9 +100,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("timing")
         for line in measurements.summary():
             terminalreporter.write_line(printable_line(line))
-    for line in facts.unwritten:
-        terminalreporter.write_line(printable_line(line), red=True)
-    for line in (*(f"place: {place}" for place in facts.places), *facts.links):
-        terminalreporter.write_line(printable_line(line))
+    for line in (*facts.unwritten, *(f"place: {place}" for place in facts.places), *facts.links):
+        terminalreporter.write_line(printable_line(line), red=line in facts.unwritten)
     if facts.directory.is_dir():
         terminalreporter.write_line(f"transcripts: {facts.shown(facts.directory)}")

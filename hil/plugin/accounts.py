@@ -38,13 +38,14 @@ class BootCounts:
         self._row: Counter[str] = Counter()  # failures in a row, by incarnation or board
         self._given_up: set[str] = set()
 
-    def good(self, board: str, kind: str = BOOT, *, incarnation: str = "") -> None:
-        self._row[incarnation or board] = 0
-        self._fresh.append(BootAttempt(board, kind))
-
-    def failed(self, board: str, error: HilError, kind: str = BOOT, *, incarnation: str = "") -> None:
-        self._row[incarnation or board] += kind == BOOT
-        self._fresh.append(BootAttempt(board, kind, error.origin, error.stage or "", error.brief))
+    def add(self, board: str, error: HilError | None = None, kind: str = BOOT, *, incarnation: str = "") -> None:
+        """Add an attempt, which failed with `error` if there is one."""
+        if error is None:
+            self._row[incarnation or board] = 0
+            self._fresh.append(BootAttempt(board, kind))
+        else:
+            self._row[incarnation or board] += kind == BOOT
+            self._fresh.append(BootAttempt(board, kind, error.origin, error.stage or "", error.brief))
 
     def give_up(self, board: str) -> None:
         """Note that the board cannot be used, or no longer."""
@@ -77,7 +78,8 @@ class BootCounts:
             if judged:
                 line = f"{kind}s: {len(judged)}, {len(bad) or 'none'} failed"
                 if bad or len(judged) >= ENOUGH:
-                    line += f" ({_interval(_rate(len(bad), len(judged)))})"
+                    value, interval = _percents(slow.rate(len(bad), len(judged)))
+                    line += f" ({value}, 95 % {interval})"
                 yield line + (f": {_causes(bad)}" if bad else "")
             if spoilt:
                 yield f"{kind}s that failed without the image's fault: {len(spoilt)}: {_causes(spoilt)}"
@@ -89,7 +91,7 @@ class BootCounts:
             found[kind] = {
                 "tries": len(judged),
                 "failed": len(bad),
-                **_interval_facts("failure_", _rate(len(bad), len(judged)) if judged else None),
+                **_facts(slow.rate(len(bad), len(judged)) if judged else None, "failure_"),
                 "failures": [asdict(attempt) for attempt in (*bad, *spoilt)],
                 "not_the_images_fault": len(spoilt),
             }
@@ -106,22 +108,16 @@ def _causes(failed: Sequence[BootAttempt]) -> str:
     return "; ".join(causes)
 
 
-def _rate(failed: int, total: int) -> Rate:
-
-    return slow.rate(failed, total)
-
-
-def _interval(rate: Rate) -> str:
-    return f"{_percent(rate.value)} %, 95 % {_percent(rate.lower)} to {_percent(rate.upper)} %"
+def _percents(rate: Rate) -> tuple[str, str]:
+    """Return the rate and its confidence interval."""
+    value, lower, upper = (f"{100 * share:.3g}" for share in (rate.value, rate.lower, rate.upper))
+    return f"{value} %", f"{lower} to {upper} %"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g}"
-
-
-def _interval_facts(prefix: str, rate: Rate | None) -> dict[str, float | None]:
-    names = [f"{prefix}{name}" for name in ("rate", "lower", "upper")]
-    return dict(zip(names, (rate.value, rate.lower, rate.upper) if rate else (None,) * 3, strict=True))
+def _facts(rate: Rate | None, prefix: str = "") -> dict[str, float | None]:
+    """Return the rate and its confidence interval as plain data."""
+    values = (rate.value, rate.lower, rate.upper) if rate else (None,) * 3
+    return dict(zip((f"{prefix}rate", f"{prefix}lower", f"{prefix}upper"), values, strict=True))
 
 
 @dataclass
@@ -179,41 +175,25 @@ class PassRate:
         return next((run for run in self.runs if run.counts and run.fault), None)
 
     @property
-    def interval(self) -> tuple[float, float, float] | None:
-        """The pass rate and its 95 % confidence interval, 0 to 1."""
-        if not self.total:
-            return None
-        rate = _rate(self.total - self.passed, self.total)
-        return 1 - rate.value, 1 - rate.upper, 1 - rate.lower
+    def rate(self) -> Rate | None:
+        """The share of passed runs with its 95 % confidence interval; None without a run that counts."""
+        return slow.rate(self.passed, self.total) if self.total else None
 
     @property
     def row(self) -> tuple[str, ...]:
-        interval = self.interval
-        rate, lower, upper = ("-",) * 3 if interval is None else map(_percent, interval)
-        failures = ", ".join(f"{count} {fault}" for fault, count in self.failures.items())
+        rates = _percents(self.rate) if self.rate else ("-", "-")
+        failures = ", ".join(f"{count} {fault}" for fault, count in self.failures.items()) or "-"
         first = f"{self.first.nodeid.rpartition('::')[2]}: {self.first.cause}" if self.first else "-"
-        tries = str(self.infrastructure or "-")
-        return (
-            self.test,
-            f"{self.passed}/{self.total}",
-            f"{rate} %" if interval else "-",
-            f"{lower} to {upper} %" if interval else "-",
-            failures or "-",
-            tries,
-            first,
-        )
+        return self.test, f"{self.passed}/{self.total}", *rates, failures, str(self.infrastructure or "-"), first
 
     @property
     def facts(self) -> dict[str, Any]:
         first = self.first
-        rate, lower, upper = self.interval or (None,) * 3
         return {
             "test": self.test,
             "runs": self.total,
             "passed": self.passed,
-            "rate": rate,
-            "lower": lower,
-            "upper": upper,
+            **_facts(self.rate),
             "failures": self.failures,
             "infrastructure_tries": self.infrastructure,
             "skipped": sum(not run.passed and not run.fault for run in self.runs),

@@ -55,8 +55,10 @@ def check(config: pytest.Config, selected: Selection) -> None:
         _check_boards(config, selected)
         if not config.option.collectonly:
             problems += _path_problems(config)
-            _check_image(config.option.image)
-            _check_bounds(config.option.hil_bounds)
+            if (image := config.option.image) is not None:
+                slow.manifest.load(Path(image)) if image.endswith(".toml") else slow.manifest.find(image)
+            if (bounds := config.option.hil_bounds) is not None:
+                slow.Bounds(bounds)
     except ConfigurationError as error:
         problems.append(str(error))
     if problems:
@@ -64,42 +66,18 @@ def check(config: pytest.Config, selected: Selection) -> None:
 
 
 def _check_boards(config: pytest.Config, selected: Selection) -> None:
-    paths = []
+    unused = selected.source.startswith("hil_board") or config.option.collectonly  # perhaps
     for name in absolute_boards(config, selected.names):
         if is_place(name):
             slow.selector.parse(name)
-        else:
-            paths.append(_found(name, selected.source))
-    if selected.source.startswith("hil_board") or config.option.collectonly:  # perhaps no test uses it
-        return
-
-    for path in paths:
-        slow.boardfile.environment(path)
-        slow.boardfile.forget_classes(path)  # labgrid's own plugin may read the file next
-
-
-def _found(name: str, source: str) -> Path:
-    try:
-        return find(name)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{error.message} (chosen by {source})", hint=error.hint) from None
-
-
-def _check_image(image: str | None) -> None:
-    if image is None:
-        return
-
-    if image.endswith(".toml"):
-        slow.manifest.load(Path(image))
-    else:
-        slow.manifest.find(image)
-
-
-def _check_bounds(path: Path | None) -> None:
-    if path is None:
-        return
-
-    slow.Bounds(path)
+            continue
+        try:
+            path = find(name)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error.message} (chosen by {selected.source})", hint=error.hint) from None
+        if not unused:
+            slow.boardfile.environment(path)
+            slow.boardfile.forget_classes(path)  # labgrid's own plugin may read the file next
 
 
 def check_labgrid_environment(config: pytest.Config, selected: Selection) -> None:
@@ -118,12 +96,10 @@ def check_labgrid_environment(config: pytest.Config, selected: Selection) -> Non
 
 
 def _path_problems(config: pytest.Config) -> Iterator[str]:
-    for name, option in FILES.items():
-        if path := of_others(config, name):
-            yield from _file_problems(option, Path(path))
-    for name, option in DIRECTORIES.items():
-        if path := of_others(config, name):
-            yield from _directory_problems(option, Path(path))
+    for options, problems in ((FILES, _file_problems), (DIRECTORIES, _directory_problems)):
+        for name, option in options.items():
+            if path := of_others(config, name):
+                yield from problems(option, Path(path))
     if (baselines := config.option.hil_baselines) is not None and not baselines.is_dir():
         yield f"--hil-baselines {baselines}: it is not a directory"
 

@@ -27,7 +27,6 @@ class Robustness:
     def __init__(self, facts: RunFacts) -> None:
         self._facts = facts
         self._findings: list[FaultRecord] = []
-        self._unwritten = ""
 
     def _add(self, finding: FaultRecord) -> None:
         self._findings.append(finding)
@@ -83,7 +82,7 @@ class Robustness:
             (directory / LINES).write_text("\n".join(lines) + "\n", "utf-8")
             (directory / REPORT).write_text(text, "utf-8")
         except OSError as error:  # the summary has yet to be printed
-            self._unwritten = f"report: not written: {error}"
+            self._facts.note_unwritten(error)
         if self._facts.allure:
             slow.evidence.attach_robustness(text, "\n".join(lines) + "\n")
 
@@ -96,4 +95,4 @@ class Robustness:
             terminalreporter.write_line(printable_line(line))
         terminalreporter.write_line(slow.report.summary(self._findings))
         path = Path(self._facts.shown(self._facts.directory / REPORT))
-        terminalreporter.write_line(self._unwritten or f"report: {path}, and {path.with_name(LINES)}")
+        terminalreporter.write_line(f"report: {path}, and {path.with_name(LINES)}")

@@ -1,4 +1,4 @@
-"""The fixtures, and the markers that select boards."""
+"""The fixtures."""
 
 from __future__ import annotations
 
@@ -24,20 +24,6 @@ if TYPE_CHECKING:  # at run time only where a board is used: collecting tests mu
     from hil.measure.measure import Measure
     from hil.measure.soak_result import Soak
     from hil.wasm import Module, Runner, Samples
-
-MARKERS = {
-    "board": "runs on the selected boards, see --board",
-    "hardware": "needs a real board; an error on an emulated one",
-    "emulator": "needs an emulated board; an error on a real one",
-    "timing": "judges times, in virtual time where the board can (see --clock); its figures are in the report",
-    "soak": "runs long",
-    "destructive": "may leave the board unusable; the next test gets a fresh one",
-}
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    for name, text in MARKERS.items():
-        config.addinivalue_line("markers", f"{name}: {text}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -101,13 +87,12 @@ def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> 
 
 def _check_markers(item: pytest.Item, board: Board) -> None:
     """Raise `ConfigurationError` for a marker that excludes the board."""
-    kind = "an emulated" if board.emulated else "a real"
-    for marker, excluded in (("hardware", board.emulated), ("emulator", not board.emulated)):
-        if excluded and item.get_closest_marker(marker):
-            raise ConfigurationError(
-                f"{board.name} is {kind} board, which the test's marker {marker} excludes",
-                hint="select another one with --board",
-            )
+    kind, excluding = ("an emulated", "hardware") if board.emulated else ("a real", "emulator")
+    if item.get_closest_marker(excluding):
+        raise ConfigurationError(
+            f"{board.name} is {kind} board, which the test's marker {excluding} excludes",
+            hint="select another one with --board",
+        )
 
 
 @pytest.fixture

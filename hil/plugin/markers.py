@@ -1,13 +1,19 @@
-"""The markers for the report, and the check of their arguments before the first test."""
+"""The markers, and the check of their arguments before the first test."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 MARKERS = {
+    "board": "runs on the selected boards, see --board",
+    "hardware": "needs a real board; an error on an emulated one",
+    "emulator": "needs an emulated board; an error on a real one",
+    "timing": "judges times, in virtual time where the board can (see --clock); its figures are in the report",
+    "soak": "runs long",
+    "destructive": "may leave the board unusable; the next test gets a fresh one",
     "requirement(name, ...)": "covers these requirements",
     "owner(name)": "the owner of its failures",
     "severity(level)": "blocker, critical, normal, minor or trivial",
@@ -17,28 +23,22 @@ MARKERS = {
 SEVERITIES = ("blocker", "critical", "normal", "minor", "trivial")
 
 
-def register(config: pytest.Config) -> None:
-    """Register the markers and the check of their arguments."""
+def pytest_configure(config: pytest.Config) -> None:
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
-    config.pluginmanager.register(Markers(), "hil-markers")
 
 
-class Markers:
-    """Checks the markers of all selected tests before the first one acquires a board."""
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        problems = [f"{item.nodeid}: {problem}" for item in items for problem in errors_in(item)]
-        if problems:
-            raise pytest.UsageError("\n".join(problems))
-
-
-def errors_in(item: pytest.Item) -> Iterator[str]:
-    """Yield the errors in the markers of `item`."""
-    for mark in item.iter_markers():
-        if (check := CHECKS.get(mark.name)) and (problem := check(mark)):
-            yield f"marker {mark.name}: {problem}"
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Check the markers of all selected tests before the first one acquires a board."""
+    problems = [
+        f"{item.nodeid}: marker {mark.name}: {problem}"
+        for item in items
+        for mark in item.iter_markers()
+        if (check := CHECKS.get(mark.name)) and (problem := check(mark))
+    ]
+    if problems:
+        raise pytest.UsageError("\n".join(problems))
 
 
 def _are_texts(values: Sequence[object]) -> bool:

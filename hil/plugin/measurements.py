@@ -69,8 +69,11 @@ class Measurements:
         self._pending, self._compared = [], []
         return pending, compared
 
-    def check_pooled(self) -> None:
-        """Check the series of all seeds together against the bounds, where the board has some for them."""
+    def check_pooled(self) -> bool:
+        """Check the series of all seeds together against the bounds of the board, and return whether all are kept.
+
+        Each seed may have kept a bound that all together do not. `inconclusive` is no failure.
+        """
         try:
             for series in slow.pool([series for path in self.files for series in slow.results.read(path)]):
                 path = self._bounds_file(series.provenance["board"])
@@ -78,11 +81,8 @@ class Measurements:
                 self.pooled.append((series, tuple(slow.decide(bound, series, series.confidence) for bound in bounds)))
         except HilError as error:
             self.not_pooled = str(error)
-
-    @property
-    def pooled_failed(self) -> bool:
-        """Whether a bound over all seeds failed, though each seed may have kept it; `inconclusive` is no failure."""
-        return bool(self.not_pooled) or any(check.outcome == "fail" for _, checks in self.pooled for check in checks)
+            return False
+        return not any(check.outcome == "fail" for _, checks in self.pooled for check in checks)
 
     def _bounds_file(self, board: str) -> Path:
         """Return the bounds file of the board of that name. Raises `ConfigurationError` where there is no board."""

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-SOAK_DEPLOYMENTS = 20  # the least number
+LEAST = {  # values of options
+    "hil_place_wait": 0,
+    "hil_seeds": 1,
+    "hil_soak_deployments": 20,
+    "hil_soak_boots": 1,
+    "hil_retries": 0,
+    "hil_repeat": 1,
+}
 
 
 def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -96,13 +103,7 @@ def _add_try_options(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--hil-repeat", type=int, metavar="N", help="run each test N times and show pass rates with 95 %% intervals"
     )
-    group.addoption(
-        "--hil-fault-seed",
-        type=int,
-        default=1,
-        metavar="N",
-        help="seed of injected faults (default: 1)",
-    )
+    group.addoption("--hil-fault-seed", type=int, default=1, metavar="N", help="seed of injected faults (default: 1)")
 
 
 def _add_file_options(group: pytest.OptionGroup) -> None:
@@ -144,25 +145,16 @@ def check_values(option: argparse.Namespace) -> None:
 
 
 def _problems(option: argparse.Namespace) -> Iterator[str]:
-    if not option.hil_place_wait >= 0:
-        yield f"--hil-place-wait {option.hil_place_wait:g}: give 0 or more"
+    for name, least in LEAST.items():
+        if (value := getattr(option, name)) is not None and not value >= least:
+            yield f"--{name.replace('_', '-')} {value:g}: give at least {least}"
+    if option.hil_soak_hours is not None and not option.hil_soak_hours > 0:
+        yield f"--hil-soak-hours {option.hil_soak_hours:g}: give more than 0"
     if option.hil_seeds is not None and option.clock != "virtual":
         yield "--hil-seeds is for tests in virtual time: add --clock virtual"
     if option.hil_seed != 1 and option.clock == "real":
         yield "--hil-seed is for tests in virtual time: leave --clock real out"
-    if option.hil_soak_deployments < SOAK_DEPLOYMENTS:
-        yield f"--hil-soak-deployments {option.hil_soak_deployments}: give at least {SOAK_DEPLOYMENTS}"
-    if option.hil_soak_hours is not None and not option.hil_soak_hours > 0:
-        yield f"--hil-soak-hours {option.hil_soak_hours:g}: give more than 0"
-    if option.hil_soak_boots < 1:
-        yield f"--hil-soak-boots {option.hil_soak_boots}: give at least 1"
-    if option.hil_seeds is not None and option.hil_seeds < 1:
-        yield f"--hil-seeds {option.hil_seeds}: give at least 1"
     if option.hil_seeds is not None and option.hil_seed != 1:
         yield "--hil-seeds runs the seeds from 1 on: leave --hil-seed out"
-    if option.hil_retries < 0:
-        yield f"--hil-retries {option.hil_retries}: give 0 or more"
-    if option.hil_repeat is not None and option.hil_repeat < 1:
-        yield f"--hil-repeat {option.hil_repeat}: give at least 1"
     if option.hil_repeat is not None and option.hil_seeds is not None:
         yield "--hil-repeat and --hil-seeds would pool the figures of a seed more than once: choose one"

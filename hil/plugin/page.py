@@ -67,23 +67,13 @@ class Pages:
         self, item: pytest.Item, call: pytest.CallInfo[None], selection: BoardSelection, failed: bool
     ) -> None:
         record = record_of(item)
-        if call.when == "call" and record.board is not None:
-            self._attach(item, call, selection, record, record.board, failed)
-        elif call.when == "setup" and failed:
+        board = record.board
+        if call.when == "setup" and failed:
             self._attach_setup(item, call, selection)
         elif call.when == "teardown":
             self._attach_figures()
-
-    def _attach(
-        self,
-        item: pytest.Item,
-        call: pytest.CallInfo[None],
-        selection: BoardSelection,
-        record: TestRecord,
-        board: Board,
-        failed: bool,
-    ) -> None:
-
+        if call.when != "call" or board is None:
+            return
         slow.evidence.attach_repeat(self._ran(item, selection, board, record.executions))
         parts = [_span(record, board, transcript, start) for transcript, start in record.spans()]
         if failed and call.excinfo is not None:
@@ -121,7 +111,6 @@ class Pages:
     def _ran(
         self, item: pytest.Item, selection: BoardSelection, board: Board | None, executions: Sequence[Execution]
     ) -> Ran:
-
         run = self._session.facts
         name = f"place:{board.place.name}" if board and board.place else selection.name
         again = BoardSelection(name if selection.place else _path(self._config, name), selection.seed)
@@ -171,7 +160,6 @@ def _path(config: pytest.Config, value: str) -> str:
 
 def _span(record: TestRecord, board: Board, transcript: Transcript, start: int) -> Span:
     """Return the part of `transcript` from `start` on, with marks for verdicts and the stages of a boot."""
-
     transcript.refresh()
     marks = [
         slow.Mark(run.end, "verdict", _outcome(run)) for run in record.executions if run.transcript == transcript.path
@@ -194,7 +182,6 @@ def _outcome(run: Execution) -> str:
 
 def _mark_failure(parts: list[Span], error: BaseException, executions: Sequence[Execution]) -> list[Span]:
     """Mark the failure at the position in its evidence, else behind the last bad deployment, else at the end."""
-
     known = hil_error(error)
     seen = known.evidence if known else None
     path, offset = (seen.transcript, seen.position) if seen else (None, None)
@@ -210,7 +197,6 @@ def _mark_failure(parts: list[Span], error: BaseException, executions: Sequence[
 
 def boot_span(seen: Evidence, board: Board, error: HilError) -> Span:
     """Return the console of a failed boot, with the stages that it reached. Raises `ConfigurationError`."""
-
     assert seen.transcript is not None
     transcript = slow.Transcript(seen.transcript)
     transcript.refresh()

@@ -117,7 +117,7 @@ class Repetitions:
             file.write_text(text, "utf-8")
             self._written = f"rates: {self._facts.shown(file)}"
         except OSError as error:  # the summary has yet to name the tests that failed
-            self._written = f"rates: not written: {error}"
+            self._facts.note_unwritten(error)
         if self._facts.allure:
             slow.evidence.attach_rates("\n".join([*table(rates), "", *self._flakes()]) + "\n", text)
 

@@ -63,15 +63,14 @@ class RunFacts:
     def note_board(self, board: Board, image: Image, guest: Guest) -> None:
         """Note that `board` has come up with `image`, here and in the report."""
         self.digests[board] = image.digest
+        reason = board.no_snapshot_reason
         self.facts |= {
             "board": board.name,
             "image": board.manifest.title,
             "image sha256": image.digest,
             "hypervisor": board.manifest.hypervisor,
+            "snapshots": f"none: {reason}" if reason else "restored from a snapshot",
         }
-        self.facts["snapshots"] = (
-            f"none: {board.no_snapshot_reason}" if board.no_snapshot_reason else "restored from a snapshot"
-        )
         self._clocks[board.incarnation] = board.clock
         self.facts["clock"] = "; ".join(dict.fromkeys(self._clocks.values()))
         if board.virtual is None:  # in virtual time no line delays; the facts of the link in real time stay
@@ -79,10 +78,7 @@ class RunFacts:
         if board.emulated:
             self.facts |= {"QEMU": board.qemu.version, "QEMU command": " ".join(board.qemu.command)}
         if self.allure:
-            try:
-                slow.evidence.add_environment(self.allure, self.facts, replaced="link")
-            except OSError as error:
-                self.note_unwritten(error)
+            self._add_environment(self.facts, replaced="link")
             assert board.report is not None
             slow.evidence.attach_boot(board.report)
 
@@ -101,7 +97,11 @@ class RunFacts:
         """Add the places and links of all workers to the report's environment."""
         for name, lines in (("places", self.places), ("links", self.links)):
             if lines and self.allure and self.allure.is_dir():
-                try:
-                    slow.evidence.add_environment(self.allure, {name: "; ".join(map(str.strip, lines))})
-                except OSError as error:
-                    self.note_unwritten(error)
+                self._add_environment({name: "; ".join(map(str.strip, lines))})
+
+    def _add_environment(self, facts: dict[str, str], **options: str) -> None:
+        assert self.allure is not None
+        try:
+            slow.evidence.add_environment(self.allure, facts, **options)
+        except OSError as error:
+            self.note_unwritten(error)

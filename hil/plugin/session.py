@@ -134,13 +134,6 @@ class Session:
             report=self._report,
             avoid=self._avoid,
         )
-
-        def account(kind: str, error: HilError | None) -> None:
-            if error:
-                self.boots.failed(board.where, error, kind, incarnation=board.incarnation)
-            else:
-                self.boots.good(board.where, kind, incarnation=board.incarnation)
-
         board = slow.Board(
             selection.name,
             image=option.image,
@@ -148,7 +141,7 @@ class Session:
             seed=selection.seed,
             snapshots=not option.hil_no_snapshots,
             health_check=self._check_health,
-            on_attempt=account,
+            on_attempt=lambda kind, error: self.boots.add(board.where, error, kind, incarnation=board.incarnation),
             terms=terms,
         )
         return board

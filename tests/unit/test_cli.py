@@ -18,8 +18,9 @@ from limits import HANG
 from support import QUICK, STUB, children, stub_board, until
 
 from hil import Clock, Series, maximum, ms
-from hil.cli import exit_status, host_check, main
+from hil.cli import host_check, main
 from hil.cli.host_check import Requirement
+from hil.cli.runs import exit_status
 from hil.errors import BootError, GuestError, HilError, InfrastructureError, RunnerError
 from hil.measure.decision import decide
 from hil.measure.results import write

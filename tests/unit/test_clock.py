@@ -93,8 +93,8 @@ def test_seeds_are_for_virtual_time(run, options, expected) -> None:  # type: ig
 def test_a_board_that_is_dead_in_one_clock_is_not_in_the_other() -> None:
     boots = BootCounts()
     for _ in range(2):
-        boots.failed("stub", InfrastructureError("x"), incarnation="stub, virtual time, seed 1")
-        boots.good("stub", incarnation="stub")
+        boots.add("stub", InfrastructureError("x"), incarnation="stub, virtual time, seed 1")
+        boots.add("stub", incarnation="stub")
     assert boots.dead("stub", incarnation="stub, virtual time, seed 1")
     assert not boots.dead("stub", incarnation="stub")
 

@@ -126,11 +126,11 @@ def handed(boots: BootCounts) -> BootCounts:
 def test_boots_are_a_rate_with_stage_and_cause() -> None:
     boots = BootCounts()
     for _ in range(48):
-        boots.good("b")
-    boots.failed("b", BootError("no", stage="guest kernel", cause="a flood: 'x'"))
-    boots.good("b", "restore")
-    boots.failed("b", InfrastructureError("no qemu"))
-    boots.failed("b", BootError("no", stage="guest kernel", cause="a flood: 'y'"))
+        boots.add("b")
+    boots.add("b", BootError("no", stage="guest kernel", cause="a flood: 'x'"))
+    boots.add("b", kind="restore")
+    boots.add("b", InfrastructureError("no qemu"))
+    boots.add("b", BootError("no", stage="guest kernel", cause="a flood: 'y'"))
     received = handed(boots)
     assert list(received.text()) == [
         "boots: 50, 2 failed (4 %, 95 % 0.488 to 13.7 %): stage guest kernel: a flood: 'x' (2 times at this stage)",
@@ -146,7 +146,7 @@ def test_boots_are_a_rate_with_stage_and_cause() -> None:
 def test_causes_without_a_stage_are_kept_apart() -> None:
     boots = BootCounts()
     for cause in ("no disk", "no qemu", "no qemu"):
-        boots.failed("b", InfrastructureError(cause))
+        boots.add("b", InfrastructureError(cause))
     assert list(handed(boots).text()) == [
         "boots that failed without the image's fault: 3: no qemu (2 times); no disk",
     ]
@@ -156,23 +156,23 @@ def test_without_failures_many_boots_still_say_how_sure_that_is() -> None:
     boots = BootCounts()
     assert list(boots.text()) == []
     for _ in range(10):
-        boots.good("b")
+        boots.add("b")
     assert list(handed(boots).text()) == ["boots: 10, none failed (0 %, 95 % 0 to 30.8 %)"]
 
 
 def test_a_board_is_dead_after_two_failed_boots_in_a_row() -> None:
     boots = BootCounts()
-    boots.failed("a", BootError("x"))
-    boots.failed("a", BootError("x"), "restore")
+    boots.add("a", BootError("x"))
+    boots.add("a", BootError("x"), "restore")
     assert not boots.dead("a")
-    boots.good("a")
-    boots.failed("a", BootError("x"))
-    boots.failed("b", BootError("x"))
+    boots.add("a")
+    boots.add("a", BootError("x"))
+    boots.add("b", BootError("x"))
     assert not boots.dead("a")
-    boots.failed("a", InfrastructureError("x"))
+    boots.add("a", InfrastructureError("x"))
     assert boots.dead("a")
     assert not boots.dead("b")
-    boots.good("a")
+    boots.add("a")
     assert not boots.dead("a")
 
 
@@ -190,7 +190,7 @@ def test_a_table_keeps_infrastructure_apart() -> None:
     assert tally.facts["first_failure"] == {"run": "t::x[4]", "fault": "image", "cause": "wrong"}
     assert tally.facts["retried"] == [{"run": "t::x[3]", "causes": ["no line"]}]
     none = PassRate("t::y", (runs[4],))
-    assert none.interval is None
+    assert none.rate is None
     assert none.row[1:4] == ("0/0", "-", "-")
     assert len(table([tally, none])) == 3
 
@@ -280,7 +280,7 @@ def test_what_became_of_the_tests_is_told_even_where_rates_cannot_be_written(run
     pytester.path.joinpath("reports").touch()
     result = run("def test_x(board): pass")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*InfrastructureError*transcript*", "rates: *Not a directory*"])
+    result.stdout.fnmatch_lines(["*InfrastructureError*transcript*", "not written: *Not a directory*"])
 
 
 def test_second_tries_have_a_limit(run) -> None:  # type: ignore[no-untyped-def]
@@ -303,7 +303,7 @@ def test_a_dead_board_is_not_tried_again(run) -> None:  # type: ignore[no-untype
         def test_x(board, request):
             error = InfrastructureError("no power")
             for _ in range(2):
-                request.config.stash[SESSION].boots.failed(board.name, error)
+                request.config.stash[SESSION].boots.add(board.name, error)
             raise error
     """
     result = run(code, "--hil-retries", "5")
@@ -386,9 +386,9 @@ def number(request):
     found = request.node.callspec.params["hil_repetition"]
     boots = request.config.stash[SESSION].boots
     if found == 3:
-        boots.failed("other", BootError("no", stage="kernel", cause="a flood"), "trial")
+        boots.add("other", BootError("no", stage="kernel", cause="a flood"), "trial")
     else:
-        boots.good("other", "trial")
+        boots.add("other", kind="trial")
     return found
 
 def test_flaky(board, number): assert number % 4
