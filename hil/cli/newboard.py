@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,11 +111,8 @@ def _of_place(name: str, coordinator: str | None) -> list[Resource]:
     from hil.places.coordinator import Coordinator
     from hil.places.selector import address
 
-    connection = Coordinator(address(coordinator))
-    try:
+    with closing(Coordinator(address(coordinator))) as connection:
         return of_place(connection, name)
-    finally:
-        connection.close()
 
 
 def _uboot(prompt: str | None, boot_command: str | None, load: Sequence[str]) -> Uboot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 from rich.markup import escape
@@ -18,17 +18,12 @@ def transcript() -> None:
     """The recorded consoles of boards; FILE is NAME.raw, NAME.tsv or NAME."""
 
 
-class TranscriptPosition(click.ParamType):  # type: ignore[type-arg]
-    """A position in a transcript: a line number, or seconds since the first byte."""
-
-    name = "LINE|SECONDSs"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
-        try:
-            place = float(value[:-1]) if value.endswith("s") else int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a line number (12) nor seconds (3.5s)", param, context)
-        return place
+def position(value: str) -> float:
+    """Return a position in a transcript: a line number as an integer, seconds since the first byte as a float."""
+    try:
+        return float(value[:-1]) if value.endswith("s") else int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a line number (12) nor seconds (3.5s)") from None
 
 
 file_argument = click.argument("file", type=PATH)
@@ -36,8 +31,8 @@ file_argument = click.argument("file", type=PATH)
 
 @transcript.command("show")
 @file_argument
-@click.option("--from", "begin", type=TranscriptPosition(), help="First line: its number, or seconds like 3.5s.")
-@click.option("--to", "end", type=TranscriptPosition(), help="Last line, in the same way.")
+@click.option("--from", "begin", type=position, metavar="LINE|SECONDSs", help="First line, or seconds like 3.5s.")
+@click.option("--to", "end", type=position, metavar="LINE|SECONDSs", help="Last line, in the same way.")
 @click.option("--sent", is_flag=True, help="Also show sent bytes, marked >.")
 @click.option("--times", is_flag=True, help="Also show the seconds since the line before.")
 @json_option

@@ -94,7 +94,7 @@ def _test(run: str, test: Tested, account: Account, names: Mapping[str, str]) ->
         "test": stable_test(test.nodeid, choice, name or choice, repetition_in(test.nodeid, head.repeat)),
         "suite": suite_of(test.nodeid, head.root),
         "board": test.board or head.board(name),
-        "clock": head.clock,
+        "clock": test.clock or ("" if head.clock == "auto" else head.clock),
     }
     return Test(**vars(test) | known)
 

@@ -30,7 +30,8 @@ class Head:
 
     `choices` maps each choice of a board, as it stands among a test's parameters, to the board's name as far as it is
     known before the board is acquired. `repeat` is how often each test runs. `results` is the results file. `software`
-    are the versions of framework and tests.
+    are the versions of framework and tests. `clock` is the choice for all tests; where that is `auto`, each test has
+    its own.
     """
 
     id: str = ""
@@ -90,6 +91,7 @@ class Tested:
     image: str = ""
     image_sha256: str = ""
     error: str = ""
+    clock: str = ""
 
     @property
     def blamed(self) -> bool:
@@ -189,7 +191,7 @@ def _test(nodeid: str, events: list[Mapping[str, Any]]) -> Tested:
     retried = tuple(report.get("cause", "") for report in reports if report["outcome"] == "rerun")
     final = [report for report in reports if report["outcome"] != "rerun"]
     common: Any = {
-        **{name: _first(name, reports) for name in ("board", "image", "image_sha256")},
+        **{name: _first(name, reports) for name in ("board", "clock", "image", "image_sha256")},
         "place": _first("place", reversed(reports)),
         "retried": retried,
         "seconds": sum(report["seconds"] for report in final),

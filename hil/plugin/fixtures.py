@@ -54,6 +54,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> 
     record = record_of(item)
     record.selection = hil_session_board
     selection = session.selections.in_clock(hil_session_board, item)
+    item.user_properties.append(("clock", "real time" if selection.seed is None else "virtual time"))
 
     def note(board: Board) -> None:
         record.where = board.where, board.incarnation

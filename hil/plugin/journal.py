@@ -27,12 +27,16 @@ from hil.text import printable_line, storable_data
 if TYPE_CHECKING:
     from hil.plugin.session import Session
 
-PROPERTIES = ("board", "place", "image", "image_sha256", "transcript")  # set by the fixtures
+PROPERTIES = ("board", "clock", "place", "image", "image_sha256", "transcript")  # set by the fixtures
 
 
 def register(config: pytest.Config, session: Session) -> None:
     """Register the journal where the options request one; a worker of xdist leaves it to the controller."""
-    path = path_of(config, session)
+    option, facts = config.option, session.facts
+    path: Path | None = option.hil_journal
+    if path is None and not option.collectonly:
+        directory = facts.allure or (facts.directory if option.hil_history is not None else None)
+        path = directory and directory / NAME
     if path is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Journal(config, session, path), "hil-journal")
 
@@ -45,18 +49,6 @@ def spare_others(config: pytest.Config) -> None:
         option.clean_alluredir = False
         text = f"{directory} is not cleaned: another run is still writing its results there"
         config.issue_config_time_warning(pytest.PytestWarning(text), stacklevel=2)
-
-
-def path_of(config: pytest.Config, session: Session) -> Path | None:
-    """Return the file of the journal, None without one."""
-    option = config.option
-    if option.hil_journal is not None:
-        return Path(option.hil_journal)
-    if option.collectonly:
-        return None
-    if session.facts.allure is not None:
-        return session.facts.allure / NAME
-    return session.facts.directory / NAME if option.hil_history is not None else None
 
 
 class Journal:

@@ -114,14 +114,13 @@ class FailureOrigins:
                 report.sections.append(("test bed", printable(trouble)))
             elif origin == "infrastructure" and board.place is not None and board.where not in cause:
                 cause += f" (place {board.where})"
+        worst = decisive(error, on_board=board is not None) if error is not None else None
         if origin not in record.origins:
             record.origins.append(origin)
             if self._labels is not None:
-                worst = error and decisive(error, on_board=board is not None)
                 self._labels.add_failure(origin, worst, record)
         report.user_properties += [("fault", origin), ("cause", cause), ("error", name)]
-        known = decisive(error, on_board=board is not None) if error is not None else None
-        evidence = known.evidence if isinstance(known, HilError) else None
+        evidence = worst.evidence if isinstance(worst, HilError) else None
         if evidence and evidence.transcript and "transcript" not in dict(report.user_properties):
             report.user_properties.append(("transcript", str(evidence.transcript)))
         # JUnit's file takes the properties of the last report of a test

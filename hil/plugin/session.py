@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.plugin import slow
+from hil.plugin import checks, slow
 from hil.plugin.accounts import BootCounts
 from hil.plugin.measurements import Measurements
 from hil.plugin.run_facts import RunFacts
@@ -49,7 +49,7 @@ class Session:
     @property
     def coordinator(self) -> str:
         """The address of labgrid's coordinator, for boards that do not name another."""
-        return slow.selector.address(getattr(self.config.option, "lg_coordinator", None))
+        return slow.selector.address(checks.of_others(self.config, "lg_coordinator"))
 
     # opened and closed
 
@@ -59,17 +59,16 @@ class Session:
         Raises any error from opening it, now and for each later test.
         """
         board = self._boards.get(selection)
-        if board is not None and board.place is not None and board.lost:
-            self._leave(selection, board.place.error())
-            board = None
-        elif board is not None and board.place is not None and board.cut_off and not board.place.borrowed:
-            # a new acquisition of the place starts a new serial server on the exporter
-            self._avoid_place(board.where, f"its serial line has ended in {board.name}")
-            self.close(selection)
-            board = None
+        if board is not None and board.place is not None:
+            if board.lost:
+                self._leave(selection, board.place.error())
+            elif board.cut_off and not board.place.borrowed:
+                # a new acquisition of the place starts a new serial server on the exporter
+                self._avoid_place(board.where, f"its serial line has ended in {board.name}")
+                self.close(selection)
         if selection in self._given_up and not self.config.option.hil_keep_going_on_dead_board:
             raise self._given_up[selection]
-        if board is None:
+        if selection not in self._boards:
             try:
                 with self._uncaptured():  # shows what the acquisition waits for
                     board = self._boards[selection] = self._open(selection)
@@ -79,7 +78,7 @@ class Session:
                 raise
             if board.place is not None:
                 self.facts.note_place(board.place)
-        return board
+        return self._boards[selection]
 
     def opened(self, selection: BoardSelection) -> Board | None:
         """Return the board of `selection` where it is open."""
@@ -130,11 +129,11 @@ class Session:
         option = self.config.option
         terms = slow.selector.Terms(
             wait=option.hil_place_wait,
-            coordinator=getattr(option, "lg_coordinator", None),
+            coordinator=checks.of_others(self.config, "lg_coordinator"),
             report=self._report,
             avoid=self._avoid,
         )
-        board = slow.Board(
+        board: Board = slow.Board(
             selection.name,
             image=option.image,
             transcripts=self.facts.directory,

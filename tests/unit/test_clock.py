@@ -18,6 +18,7 @@ import hil.report.evidence
 import hil.stats.rates
 import hil.wasm  # noqa: F401
 from hil.errors import InfrastructureError
+from hil.history import journal
 from hil.measure import results
 from hil.plugin.accounts import BootCounts
 
@@ -63,11 +64,14 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ig
 @pytest.mark.parametrize(
     ("options", "seed"), [((), 1), (("--hil-seed", "7"), 7), (("--clock", "real"), False)], ids=["auto", "seed", "real"]
 )
-def test_only_what_judges_time_runs_in_virtual_time(run, options, seed) -> None:  # type: ignore[no-untyped-def]
-    result = run(CLOCKS.replace("SEED = None", f"SEED = {seed}"), *options)
+def test_only_what_judges_time_runs_in_virtual_time(run, pytester, options, seed) -> None:  # type: ignore[no-untyped-def]
+    result = run(CLOCKS.replace("SEED = None", f"SEED = {seed}"), "--hil-journal", "j.jsonl", *options)
     result.assert_outcomes(passed=5)
     names = ["test_marked[[]stub]", "test_one_is_marked[[]stub-1]", "test_measures[[]stub]", "test_else[[]stub]"]
     result.stdout.fnmatch_lines_random([f"test_it.py::{name} PASSED*" for name in names])  # the same in each clock
+    clocks = {nodeid.rpartition("::")[2]: test.clock for nodeid, test in journal.read(Path("j.jsonl")).tests.items()}
+    assert clocks.pop("test_else[stub]") == clocks.pop("test_one_is_marked[stub-2]") == "real time"
+    assert set(clocks.values()) == {"virtual time" if seed else "real time"}
 
 
 def test_a_host_without_a_compiler_measures_in_real_time_and_says_so(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

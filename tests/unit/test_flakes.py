@@ -272,7 +272,7 @@ def test_only_the_infrastructure_s_failures_are_tried_again(run, pytester) -> No
         "test_teardown[stub]": ["infrastructure"],
     }
     told = {one.get("name"): one.get("value") for one in cases["test_once[stub]"].iter("property")}
-    assert list(told) == ["board", "image", "image_sha256", "transcript"]
+    assert list(told) == ["clock", "board", "image", "image_sha256", "transcript"]
     assert (told["board"], told["image"]) == ("stub", "stub")
 
 

@@ -340,6 +340,14 @@ def test_a_place_that_was_never_had_leaves_its_choice_in_the_names(tmp_path: Pat
     assert (run.board, test.board, test.test) == ("place:a", "", "t.py::x[place:a]")
 
 
+def test_a_test_has_its_own_clock_where_the_run_has_none(tmp_path: Path, history: History) -> None:
+    tests = [*whole("t.py::x", clock="virtual time"), *whole("t.py::y", clock="real time"), *whole("t.py::z")]
+    write(tmp_path / "r", head(clock="auto"), *tests)
+    add(history, [tmp_path / "r"])
+    _, found = only(history)
+    assert [test.clock for test in found] == ["virtual time", "real time", ""]
+
+
 def test_seeds_are_tests_of_their_own(tmp_path: Path, history: History) -> None:
     tests = [f"t.py::x[q-seed{number}]" for number in (1, 2)]
     choices = {f"q-seed{number}": f"q-seed{number}" for number in (1, 2)}
