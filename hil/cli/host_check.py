@@ -80,8 +80,11 @@ def _report() -> Iterator[Requirement]:
 def _images() -> Iterator[Requirement]:
     from hil.image import manifest, store
 
+    def state(name: str) -> str:
+        return store.state(manifest.find(name))
+
     for name in manifest.available():
-        yield _try(f"image {name}", lambda name=name: store.state(manifest.find(name)))
+        yield _try(f"image {name}", state, name)
 
 
 def _priority() -> Requirement:
@@ -95,9 +98,9 @@ def _priority() -> Requirement:
     return Requirement("real-time priority", True, "permitted")
 
 
-def _try(name: str, look: Callable[[], str]) -> Requirement:
+def _try(name: str, look: Callable[..., str], *arguments: str) -> Requirement:
     try:
-        return Requirement(name, True, look())
+        return Requirement(name, True, look(*arguments))
     except HilError as error:
         return Requirement(name, False, error.message, error.hint or SETUP)
 

@@ -104,7 +104,8 @@ def software(root: Path) -> Mapping[str, str]:
         version = metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         version = "not installed"
-    ours, theirs = commit(HERE), commit(root)
+    ours = commit(HERE) if (HERE / ".git").exists() else ""  # not installed into the environment of another project
+    theirs = commit(root)
     framework = {"framework": f"{version}, commit {ours}" if ours else version}
     return framework | ({"tests": f"commit {theirs}"} if theirs and theirs != ours else {})
 
