@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.board.selection import available, find
 from hil.cli.common import (
     as_json,
@@ -29,10 +29,6 @@ from hil.cli.common import (
 )
 from hil.cli.newboard import board_new
 from hil.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from hil.board.board import Board
-    from hil.board.boot_report import BootReport
 
 BY_HAND = b"stty sane;PS2='> '\n"  # after the health check's session, which needs no echo
 
@@ -86,15 +82,13 @@ def board_boot(name: str, image: str | None, seed: int | None, repeat: int | Non
     out.print(f"clock: {clock}\ntranscript: {escape(str(report.transcript))}")
 
 
-def _clock(board: Board, report: BootReport) -> str:
+def _clock(board: slow.Board, report: slow.BootReport) -> str:
     return report.clock if board.virtual is None else str(board.virtual)
 
 
-def _boot_repeatedly(board: Board, count: int, json_: bool) -> int:
+def _boot_repeatedly(board: slow.Board, count: int, json_: bool) -> int:
     """Boot `count` times, print rates and times, and return the exit status."""
-    from hil.board.boot_series import boot_repeatedly
-
-    series = boot_repeatedly(lambda: booted(board), count, print_error)
+    series = slow.boot_repeatedly(lambda: booted(board), count, print_error)
     clock = _clock(board, series.reports[-1]) if series.reports else None
     failure_rate, rows = series.failure_rate, series.stage_times
     if json_:
@@ -121,12 +115,9 @@ def _boot_repeatedly(board: Board, count: int, json_: bool) -> int:
 @json_option
 def link_(name: str, image: str | None, boot: bool, json_: bool) -> None:
     """Bring a board up and measure the delays of the link to its shell."""
-    from hil.guest import Guest
-    from hil.measure import link
-
     with powered(name, image, snapshots=not boot) as chosen:
         brought_up(chosen, boot=boot)
-        found = link.of(Guest(chosen))
+        found = slow.link.of(slow.Guest(chosen))
         if found is None:
             raise ConfigurationError(f"board {name} is a recording: its link cannot be measured")
         if json_:
@@ -141,8 +132,6 @@ def link_(name: str, image: str | None, boot: bool, json_: bool) -> None:
 @boot_option
 def board_console(name: str, image: str | None, boot: bool) -> None:
     """Bring a board up and connect the terminal to its console. Ctrl-] ends it and switches the board off."""
-    from hil.console.terminal import interact
-
     if not sys.stdin.isatty():
         raise ConfigurationError("the console needs a terminal", hint="in a script use `hil run` or pytest")
     with powered(name, image, snapshots=not boot) as chosen:
@@ -151,4 +140,4 @@ def board_console(name: str, image: str | None, boot: bool) -> None:
             chosen.console.write(BY_HAND)
             chosen.console.skip()
         err.print(f"[dim]{'booted' if report.restored is None else 'restored'}; Ctrl-] ends[/]")
-        interact(chosen.console)
+        slow.interact(chosen.console)

@@ -8,21 +8,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from rich.console import Console as Terminal
 from rich.markup import escape
 from rich.table import Table
 
+from hil import slow
 from hil.board.selection import Selection, ini_selection, select
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.text import printable
-
-if TYPE_CHECKING:
-    from hil.board.board import Board
-    from hil.board.boot_report import BootReport
-    from hil.places.selector import Terms
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as of a shell
 USER_ERRORS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EINVAL)
@@ -159,43 +155,37 @@ history_option = click.option(
 def default_history() -> Path:
     """Return the path of the history beside the nights."""
     from hil.history.store import NAME
-    from hil.nightly import state
 
-    return state.DIRECTORY / NAME
+    return slow.state.DIRECTORY / NAME
 
 
-def terms() -> Terms:
+def terms() -> slow.selector.Terms:
     """Return the time to wait for a place of a lab, and where to report the wait."""
-    from hil.places.selector import Terms
-
-    return Terms(wait=click.get_current_context().meta[WAIT], report=lambda text: err.print(f"hil: {escape(text)}"))
+    return slow.selector.Terms(
+        wait=click.get_current_context().meta[WAIT], report=lambda text: err.print(f"hil: {escape(text)}")
+    )
 
 
 @contextmanager
-def powered(name: str, image: str | None, seed: int | None = None, *, snapshots: bool = False) -> Iterator[Board]:
+def powered(name: str, image: str | None, seed: int | None = None, *, snapshots: bool = False) -> Iterator[slow.Board]:
     """Switch a board on for the block, its image built if necessary."""
-    from hil.board.board import Board
-
-    with Board(name, image=image, seed=seed, snapshots=snapshots, terms=terms()) as chosen:
+    with slow.Board(name, image=image, seed=seed, snapshots=snapshots, terms=terms()) as chosen:
         chosen.image()
         yield chosen
 
 
-def booted(chosen: Board) -> BootReport:
+def booted(chosen: slow.Board) -> slow.BootReport:
     """Boot the board from power-off, with a status line."""
     with _status(f"booting {chosen.manifest.title} on {chosen.name}"):
         return chosen.boot()
 
 
-def brought_up(chosen: Board, *, boot: bool) -> BootReport:
+def brought_up(chosen: slow.Board, *, boot: bool) -> slow.BootReport:
     """Restore the board, or boot it if it has no snapshot, and check its health; with `boot` only boot it."""
-    from hil.guest import Guest
-    from hil.wasm.health_check import check_health
-
     if boot:
         return booted(chosen)
-    guest = Guest(chosen)
-    chosen.health_check = lambda _: check_health(guest)
+    guest = slow.Guest(chosen)
+    chosen.health_check = lambda _: slow.check_health(guest)
     with _status(f"bringing up {chosen.manifest.title} on {chosen.name}"):
         report = chosen.fresh()
     if chosen.emulated and chosen.no_snapshot_reason:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.cli.common import PATH, as_json, board_option, err, image_option, json_option, out, show, terms
 from hil.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from hil.faults.catalogue import Fault
 
 
 @click.group()
@@ -28,11 +26,10 @@ def fault() -> None:
 @json_option
 def fault_list(name: str, image: str | None, json_: bool) -> None:
     """List the faults that a board supports: what each does and what it needs."""
-    from hil.board.board import Board
-    from hil.faults.catalogue import faults_for
-
-    with Board(name, image=image, terms=terms()) as board:
-        rows = [{"name": fault.name, "does": fault.about, "needs": fault.needs} for fault in faults_for(board.manifest)]
+    with slow.Board(name, image=image, terms=terms()) as board:
+        rows = [
+            {"name": fault.name, "does": fault.about, "needs": fault.needs} for fault in slow.faults_for(board.manifest)
+        ]
     show(rows, json_)
 
 
@@ -51,40 +48,35 @@ def fault_inject(
 
     The exit status is 0 if the image handled all of them well, else 1; 2 for an error in the input.
     """
-    from hil.board.board import Board
-    from hil.faults import injector
-    from hil.faults.record import HELD
-    from hil.faults.report import markdown, ordered, row, summary
-    from hil.guest import Guest
-    from hil.wasm.health_check import check_health
-
-    with Board(name, image=image, health_check=lambda board: check_health(Guest(board)), terms=terms()) as board:
+    with slow.Board(
+        name, image=image, health_check=lambda board: slow.check_health(slow.Guest(board)), terms=terms()
+    ) as board:
         if bool(names) == all_:
             raise ConfigurationError(
                 "no faults are selected, or both names and --all", hint="give names from `hil fault list`, or --all"
             )
-        selected = injector.select(board, names)
+        selected = slow.injector.select(board, names)
         if report is not None and not report.parent.is_dir():  # before the work, not after it
             raise ConfigurationError(f"cannot write {report}: the directory {report.parent} does not exist")
         board.image()
         with err.status("a fresh board") if err.is_terminal else nullcontext() as status:
 
-            def on_start(number: int, fault: Fault) -> None:
+            def on_start(number: int, fault: slow.Fault) -> None:
                 if status is not None:
                     status.update(escape(f"{number} of {len(selected)}: {fault.name}"))
 
-            records, ended = injector.inject(board, selected, seed=seed, on_start=on_start)
+            records, ended = slow.injector.inject(board, selected, seed=seed, on_start=on_start)
     facts = {"board": board.name, "image": board.manifest.title, "hypervisor": board.manifest.hypervisor}
     if json_:
         as_json([asdict(record) for record in records])
     else:
-        show([row(record) for record in ordered(records)], False)
-        out.print(f"[bold]{escape(summary(records))}[/]")
+        show([slow.fault_report.row(record) for record in slow.fault_report.ordered(records)], False)
+        out.print(f"[bold]{escape(slow.fault_report.summary(records))}[/]")
     if report is not None:
         try:
-            report.write_text(markdown(records, facts, report.parent), "utf-8")
+            report.write_text(slow.fault_report.markdown(records, facts, report.parent), "utf-8")
         except OSError as error:
             raise ConfigurationError(f"cannot write {report}: {error.strerror}") from error
     if ended is not None:
         raise ended
-    raise SystemExit(0 if all(record.grade == HELD for record in records) else 1)
+    raise SystemExit(0 if all(record.grade == slow.fault_record.HELD for record in records) else 1)

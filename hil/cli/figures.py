@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.board.selection import bounds_file, find, is_place, name_of
 from hil.cli.common import DEFAULT_BOARD, PATH, as_json, echo, err, history_option, json_option, out, show
 from hil.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from hil.measure.results import Results
-    from hil.measure.series import Series
 
 KINDS = ("histogram", "percentiles", "timeline", "comparison")
 
@@ -56,10 +53,8 @@ def results_digest(paths: tuple[Path, ...]) -> None:
 
     Two runs with the same digest have the same figures to the bit.
     """
-    from hil.measure.results import digest
-
     for path in paths:
-        echo(f"{digest(_load(path).series)}  {path}")
+        echo(f"{slow.results.digest(_load(path).series)}  {path}")
 
 
 @click.command()
@@ -78,9 +73,7 @@ def plot(paths: tuple[Path, ...], output: Path, kinds: tuple[str, ...]) -> None:
     A histogram, percentiles and a timeline of each series; a comparison of the series of each quantity, with several
     RESULTS of each quantity and subject.
     """
-    from hil.plots.files import write
-
-    for made in write(output, [_load(path) for path in paths], kinds or KINDS):
+    for made in slow.plot_files.write(output, [_load(path) for path in paths], kinds or KINDS):
         out.print(escape(str(made)))
 
 
@@ -94,9 +87,7 @@ def baseline() -> None:
 @baselines_option
 def baseline_record(path: Path, baselines: Path | None) -> None:
     """Store each series in RESULTS as the baseline of its kind, in place of an older one."""
-    from hil.compare.baseline import Baselines
-
-    for made in Baselines(baselines).record(_load(path).series):
+    for made in slow.Baselines(baselines).record(_load(path).series):
         out.print(escape(str(made)))
 
 
@@ -118,16 +109,14 @@ def baseline_compare(path: Path, baselines: Path | None, min_effect: float, json
     a least effect. The exit status is 0 if all are the same (or better), 1 if one differs, 2 for an error in the
     input, 3 if one is inconclusive, not comparable or has no baseline.
     """
-    from hil.compare.baseline import Baselines, exit_status, summary
-
-    comparisons = Baselines(baselines).compare(_load(path).series, min_effect=min_effect / 100)
+    comparisons = slow.Baselines(baselines).compare(_load(path).series, min_effect=min_effect / 100)
     if json_:
         as_json([comparison.facts for comparison in comparisons])
     else:
         for comparison in comparisons:
             out.print(escape(str(comparison)))
-        out.print(f"[bold]{escape(summary(comparisons))}[/]")
-    raise SystemExit(exit_status(comparisons))
+        out.print(f"[bold]{escape(slow.baseline.summary(comparisons))}[/]")
+    raise SystemExit(slow.baseline.exit_status(comparisons))
 
 
 @click.group()
@@ -154,17 +143,12 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
     the quantities and modules of this project; tests, arguments of modules, other quantities and modules are checked
     only with --measured. The exit status is 0 if all rows can match, 1 if one cannot, 2 for an error in the input.
     """
-    from hil.board import boardfile
-    from hil.measure.bounds_file import Bounds
-    from hil.measure.unmatched import unmatched
-    from hil.review.comparison_sides import read_side
-
     path = _board_file(board)
     name = name_of(path)
-    every: list[Series] = [each for given in measured for each in read_side(given, file).series.values()]
+    every: list[slow.Series] = [each for given in measured for each in slow.read_side(given, file).series.values()]
     series = [each for each in every if each.provenance.get("board", name) == name]
-    read = Bounds(bounds or bounds_file(path))
-    found = unmatched(read, series, whole=bool(measured), virtual=boardfile.emulated(path))
+    read = slow.Bounds(bounds or bounds_file(path))
+    found = slow.unmatched(read, series, whole=bool(measured), virtual=slow.boardfile.emulated(path))
     if json_:
         as_json([{"where": each.where, **each.row.model_dump(mode="json"), "why": each.why} for each in found])
     else:
@@ -180,14 +164,11 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
 @json_option
 def bounds_list(board: str, bounds: Path | None, json_: bool) -> None:
     """List the rows in the bounds file of BOARD, each with the quantity, subject and test of its series."""
-    from hil.host import toml
-    from hil.measure.bounds_file import Bounds
-
-    read = Bounds(bounds or bounds_file(_board_file(board)))
+    read = slow.Bounds(bounds or bounds_file(_board_file(board)))
     rows = []
     for number, row in enumerate(read.rows):
         bound = row.bound()
-        place = toml.place(read.path, ("bound", number)).removeprefix(f"{read.path}:").partition(":")[0]
+        place = slow.toml.place(read.path, ("bound", number)).removeprefix(f"{read.path}:").partition(":")[0]
         rows.append(
             {
                 "line": place,
@@ -219,13 +200,11 @@ def bounds_suggest(paths: tuple[Path, ...], headroom: float, all_: bool) -> None
     Each row bounds p99, or p90, p50 or max if the samples are too few for a higher percentile. Append them to
     boards/NAME.bounds.toml and replace each reason by your own.
     """
-    from hil.measure.suggestions import as_toml, suggest
-
     records = [record for path in paths for record in _load(path).records]
     chosen = [record.series for record in records if all_ or not record.checks]
     if records and not chosen:
         raise ConfigurationError(f"all {len(records)} series have bounds", hint="Pass --all for rows of all series.")
-    echo("\n".join(as_toml(row) for row in suggest(chosen, headroom / 100)), nl=False)
+    echo("\n".join(slow.suggestions.as_toml(row) for row in slow.suggestions.suggest(chosen, headroom / 100)), nl=False)
 
 
 def _board_file(board: str) -> Path:
@@ -235,10 +214,9 @@ def _board_file(board: str) -> Path:
     return find(board)
 
 
-def _load(path: Path) -> Results:
-    from hil.measure.results import load
+def _load(path: Path) -> slow.results.Results:
 
-    loaded = load(path)
+    loaded = slow.results.load(path)
     if loaded.torn:
         err.print(f"[yellow]{escape(loaded.torn)}[/]")
     return loaded

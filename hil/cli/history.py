@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.cli.common import err, history_option, json_option, out, show
 from hil.text import counted
-
-if TYPE_CHECKING:
-    from hil.history.rows import Run
-    from hil.history.store import History
 
 directory = click.Path(path_type=Path, file_okay=False, exists=True)
 
@@ -34,10 +31,8 @@ def add(directories: tuple[Path, ...], ended: bool, file: Path) -> NoReturn:
 
     The exit status is 1 where something could not be read.
     """
-    from hil.history import ingest
-
     with _store(file, write=True) as store:
-        added = ingest.add(store, directories, ended=ended)
+        added = slow.ingest.add(store, directories, ended=ended)
     out.print(escape(str(added)))
     for note in added.notes:
         err.print(f"hil: {escape(note)}")
@@ -94,16 +89,14 @@ def prune(keep_nights: int, keep_samples: int | None, dry_run: bool, file: Path)
         err.print(f"hil: the space is free for new runs, but not returned to the disk: {escape(pruned.not_freed)}")
 
 
-def _store(file: Path, *, write: bool = False, create: bool = True) -> History:
+def _store(file: Path, *, write: bool = False, create: bool = True) -> slow.History:
     """Open the history. Raises `ConfigurationError` where it is missing and not to be created."""
-    from hil.history.store import History
-
     if write and not create:
-        History(file).close()
-    return History(file, write=write)
+        slow.History(file).close()
+    return slow.History(file, write=write)
 
 
-def _row(run: Run, counts: Counter[str]) -> dict[str, str]:
+def _row(run: slow.Run, counts: Counter[str]) -> dict[str, str]:
     return {
         "night": run.night or "-",
         "run": run.name,

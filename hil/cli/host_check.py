@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from hil import slow
 from hil.errors import HilError
 from hil.host import tools
 
@@ -70,20 +71,18 @@ def _serial() -> Requirement:
 
 
 def _report() -> Iterator[Requirement]:
-    from hil.report import build
 
-    yield _try("Node.js", lambda: _output([str(build.node()), "--version"]).strip())
-    command = build.REPORTS_DIR / "node_modules" / "allure" / "cli.js"
+    yield _try("Node.js", lambda: _output([str(slow.report_build.node()), "--version"]).strip())
+    command = slow.report_build.REPORTS_DIR / "node_modules" / "allure" / "cli.js"
     yield Requirement("allure", command.exists(), str(command) if command.exists() else "not installed", SETUP)
 
 
 def _images() -> Iterator[Requirement]:
-    from hil.image import manifest, store
 
     def state(name: str) -> str:
-        return store.state(manifest.find(name))
+        return slow.image_store.state(slow.manifest.find(name))
 
-    for name in manifest.available():
+    for name in slow.manifest.available():
         yield _try(f"image {name}", state, name)
 
 

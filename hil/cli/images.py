@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.cli.common import PATH, as_json, json_option, out, show
 from hil.errors import HilError
-
-if TYPE_CHECKING:
-    from hil.image.store import Image
 
 DEFAULT_ADDED = "wasmedge-sel4"
 
@@ -27,17 +24,14 @@ def image() -> None:
 @json_option
 def image_list(json_: bool) -> None:
     """List the images and their states."""
-    from hil.image import manifest as manifests
-    from hil.image import store
-
     rows = []
-    for name in manifests.available():
+    for name in slow.manifest.available():
         row = {"name": name, "title": "", "hypervisor": "", "state": ""}
         rows.append(row)
         try:
-            manifest = manifests.find(name)
+            manifest = slow.manifest.find(name)
             row |= {"title": manifest.title, "hypervisor": manifest.hypervisor}
-            row["state"] = store.state(manifest)
+            row["state"] = slow.image_store.state(manifest)
         except HilError as error:
             row["state"] = error.message
     show(rows, json_)
@@ -49,11 +43,8 @@ def image_list(json_: bool) -> None:
 @click.option("--mirror", metavar="URL", help="Package mirror instead of the default.")
 def image_build(name: str, force: bool, mirror: str | None) -> None:
     """Build the image NAME, unless it exists."""
-    from hil.host.progress import shown
-    from hil.image import build, manifest
-
-    with shown(sys.stderr) as progress:
-        built = build.build(manifest.find(name), mirror=mirror, progress=progress, force=force)
+    with slow.progress.shown(sys.stderr) as progress:
+        built = slow.image_build.build(slow.manifest.find(name), mirror=mirror, progress=progress, force=force)
     out.print(f"{escape(built.manifest.title)}: {built.digest}\n{escape(str(built.directory))}")
 
 
@@ -68,13 +59,9 @@ def image_add(path: Path, name: str, arguments: str | None, force: bool) -> None
     PATH is a build directory with `simulate` and `images/`, the directory above it, or an archive of it, such as the
     upstream release. None of its programs is run.
     """
-    from hil.host.progress import shown
-    from hil.image import manifest
-    from hil.image.add import add
-
-    described = manifest.find(name)
-    with shown(sys.stderr) as progress:
-        added = add(path, described, arguments=arguments, force=force, progress=progress)
+    described = slow.manifest.find(name)
+    with slow.progress.shown(sys.stderr) as progress:
+        added = slow.add_image(path, described, arguments=arguments, force=force, progress=progress)
     out.print(f"{escape(added.manifest.title)}: {added.digest}\n{escape(str(added.directory))}")
 
 
@@ -102,19 +89,15 @@ def image_info(name: str, json_: bool) -> None:
 @click.argument("name")
 def image_verify(name: str) -> None:
     """Verify the digests of all files of the image NAME."""
-    from hil.image import store
-
     found = stored(name)
-    store.verify(found)
+    slow.image_store.verify(found)
     out.print(f"{len(found.files)} files of {escape(name)} are as recorded, digest {found.digest}")
 
 
-def stored(name: str) -> Image:
+def stored(name: str) -> slow.Image:
     """Return the image NAME. Raises `ConfigurationError` if it is not built."""
-    from hil.image import manifest, store
-
-    described = manifest.find(name)
-    found = store.open(described)
+    described = slow.manifest.find(name)
+    found = slow.image_store.open(described)
     if found is None:
-        raise store.absent(described)
+        raise slow.image_store.absent(described)
     return found

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.cli.common import PATH, as_json, err, json_option, out, show
 
 directory_option = click.option(
@@ -46,9 +47,7 @@ def lab_up(count: int, directory: Path | None, foreground: bool, **options: Any)
 
     The standard output is for a shell: eval "$(hil lab up 3)".
     """
-    from hil.lab import Lab
-
-    box = Lab.up(count, directory=directory, stay=not foreground, **options)
+    box = slow.Lab.up(count, directory=directory, stay=not foreground, **options)
     out.print(f"export LG_COORDINATOR={box.coordinator}")
     where = "" if directory is None else f" --directory {directory}"
     for line in (
@@ -69,9 +68,7 @@ def lab_up(count: int, directory: Path | None, foreground: bool, **options: Any)
 @json_option
 def lab_status(directory: Path | None, json_: bool) -> None:
     """Print the lab's parts and boards. The exit status is 1 if one of its parts has died."""
-    from hil.lab import Lab
-
-    status = Lab.find(directory).status()
+    status = slow.Lab.find(directory).status()
     parts = [
         {"part": name, "pid": process.pid, "state": "runs" if process.alive else "dead"}
         for name, process in status.parts.items()
@@ -91,7 +88,5 @@ def lab_status(directory: Path | None, json_: bool) -> None:
 @directory_option
 def lab_down(directory: Path | None) -> None:
     """Stop the lab and all its processes, also if its supervisor is dead. The logs stay."""
-    from hil.lab import take_down
-
-    count = take_down(directory)
+    count = slow.take_down(directory)
     out.print(f"{count} processes ended" if count else "no lab was running")

@@ -8,18 +8,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.board.selection import BOARDS_DIR
 from hil.cli.common import out
 from hil.errors import ConfigurationError
 from hil.host import files
-
-if TYPE_CHECKING:
-    from hil.board.draft import Resource, Uboot
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 POWER_OFF_DELAY = 3.0  # seconds without power, enough for the capacitors of most boards
@@ -53,9 +50,6 @@ def board_new(
     force: bool,
 ) -> None:
     """Write boards/NAME.yaml, or the file NAME if it ends in .yaml. On a terminal, ask for missing options."""
-    from hil.board.draft import draft, power_switch, serial_port, tftp_server
-    from hil.image import manifest
-
     path = Path(name) if name.endswith(".yaml") else BOARDS_DIR / f"{name}.yaml"
     if not NAME.fullmatch(path.stem):
         raise ConfigurationError(f"{path.stem!r} is not a board's name", hint=f"choose one that matches {NAME.pattern}")
@@ -71,17 +65,21 @@ def board_new(
             out.print(f"[dim]{escape(f'{place} has {resource.cls} {resource.name}')}[/]")
     else:
         resources = [
-            power_switch(power or _ask("--power", "Power switch (MODEL:HOST:INDEX)")),
-            serial_port(serial or _ask("--serial", "Serial port (/dev/..., HOST:PORT or raw:HOST:PORT)")),
+            slow.draft.power_switch(power or _ask("--power", "Power switch (MODEL:HOST:INDEX)")),
+            slow.draft.serial_port(
+                serial or _ask("--serial", "Serial port (/dev/..., HOST:PORT or raw:HOST:PORT)")
+            ),
         ]
-        resources += [tftp_server(tftp)] if tftp is not None else []
-    chosen = manifest.find(image or _ask("--image", f"Image ({', '.join(manifest.available())})", "reference"))
+        resources += [slow.draft.tftp_server(tftp)] if tftp is not None else []
+    chosen = slow.manifest.find(
+        image or _ask("--image", f"Image ({', '.join(slow.manifest.available())})", "reference")
+    )
     if uboot is None:
         given = bool(prompt or boot_command or load)
         uboot = given or _ask("--uboot or --no-uboot", "Does U-Boot start it? (y/n)", "n").lower().startswith("y")
     by_uboot = _uboot(prompt, boot_command, load) if uboot else None
     assert chosen.path is not None, "it was found in a file"
-    text = draft(
+    text = slow.draft.draft(
         os.path.relpath(chosen.path, path.parent.resolve()),
         resources,
         place=place,
@@ -106,22 +104,18 @@ def _ask(flag: str, question: str, default: str | None = None) -> str:
     return default
 
 
-def _of_place(name: str, coordinator: str | None) -> list[Resource]:
-    from hil.board.draft import of_place
-    from hil.places.coordinator import Coordinator
-    from hil.places.selector import address
+def _of_place(name: str, coordinator: str | None) -> list[slow.draft.Resource]:
 
-    with closing(Coordinator(address(coordinator))) as connection:
-        return of_place(connection, name)
+    with closing(slow.coordinator.Coordinator(slow.selector.address(coordinator))) as connection:
+        return slow.draft.of_place(connection, name)
 
 
-def _uboot(prompt: str | None, boot_command: str | None, load: Sequence[str]) -> Uboot:
-    from hil.board.draft import Uboot, boot_files
+def _uboot(prompt: str | None, boot_command: str | None, load: Sequence[str]) -> slow.draft.Uboot:
 
     if not load and (prompt is None or boot_command is None):
         load = _ask("--load", "Files to load (FILE=ADDRESS, more after a space; empty: none)", "").split()
-    files = boot_files(load)  # before further questions
-    return Uboot(
+    files = slow.draft.boot_files(load)  # before further questions
+    return slow.draft.Uboot(
         prompt or _ask("--prompt", "U-Boot's prompt (a regular expression)", "=> "),
         boot_command or _ask("--boot-command", "U-Boot's command that boots", "run bootcmd"),
         files,
@@ -130,11 +124,9 @@ def _uboot(prompt: str | None, boot_command: str | None, load: Sequence[str]) ->
 
 def _write(path: Path, text: str) -> None:
     """Check that the text is a valid board file, and write it atomically."""
-    from hil.board import boardfile
-
     try:
         with files.replacing(path) as new:
             new.write_text(text, "utf-8")
-            boardfile.environment(new)
+            slow.boardfile.environment(new)
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}", hint="choose another place") from error

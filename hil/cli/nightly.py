@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from hil import slow
 from hil.cli.common import PATH, echo, print_error
 
 
@@ -27,24 +28,21 @@ def nightly(plan: Path, dry_run: bool, resume: bool | None, directory: Path | No
     wrong, else 3 if the test bed failed or something was not run; 4 if another night is running; 130 or 143 if a
     signal ended it.
     """
-    from hil.nightly import night, state
-
-    root = directory or state.DIRECTORY
+    root = directory or slow.state.DIRECTORY
     if dry_run:
         _show(plan, root)
-    result = night.run_night(plan, root, resume=resume, log=echo)
+    result = slow.night.run_night(plan, root, resume=resume, log=echo)
     if result.error:
         print_error(result.error)
     echo(f"\n{result.text}", nl=False)
     if result.path:
-        echo(f"\nsummary: {result.path / state.SUMMARY}")
+        echo(f"\nsummary: {result.path / slow.state.SUMMARY}")
     raise SystemExit(result.status)
 
 
 def _show(path: Path, root: Path) -> NoReturn:
-    from hil.nightly import plan
 
-    loaded = plan.load(path)
+    loaded = slow.plan.load(path)
     for run in loaded.runs:
         echo(f"{run.name}: {shlex.join(run.command(root.absolute() / 'NIGHT' / run.name / 'try-1'))}")
         for problem in run.problems:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.cli.common import DIRECTORY, FILE, PATH, as_json, err, history_option, json_option, out, show
-
-if TYPE_CHECKING:
-    from hil.review.overview import Review
 
 
 @click.command()
@@ -30,11 +28,10 @@ def report(results: Path | None, output: Path | None, title: str, history_file: 
 
     A killed run is shown as killed, from the journal beside its results.
     """
-    from hil.report import build
-    from hil.report.merge import Part
-
-    path = output or build.REPORTS_DIR / "report.html"
-    made = build.build([Part(results or build.RESULTS_DIR)], path, title=title, history=history_file)
+    path = output or slow.report_build.REPORTS_DIR / "report.html"
+    made = slow.report_build.build(
+        [slow.merge.Part(results or slow.report_build.RESULTS_DIR)], path, title=title, history=history_file
+    )
     for note in made.notes:
         err.print(f"[yellow]{escape(note)}[/]")
     for rule in made.gate if gate else ():
@@ -63,20 +60,16 @@ def review(
     The pages need no server. `hil nightly` writes them at the end of each night.
     """
     from hil.compare.shifts import MIN_EFFECT
-    from hil.history.store import History
-    from hil.nightly import state
-    from hil.review.overview import review as make
-    from hil.review.review_window import ReviewWindow
 
-    with History(file) as history:
+    with slow.History(file) as history:
         wanted = [night] if night else history.nights()[-1:]
-        own = next((own for own in state.nights(file.parent) if own.name in wanted), None)
+        own = next((own for own in slow.state.nights(file.parent) if own.name in wanted), None)
         least = min_effect or (own.state.min_effect if own else 100 * MIN_EFFECT)
-        window = ReviewWindow.of(history, night, nights, least / 100)
+        window = slow.ReviewWindow.of(history, night, nights, least / 100)
         for why in history.left_out:
             err.print(f"hil: {escape(why)}")
     window = replace(window, idle=own.idle if own else {})
-    made = make(window, output or _directory(file, window.night.name))
+    made = slow.overview.review(window, output or _directory(file, window.night.name))
     if json_:
         as_json(made.facts)
     else:
@@ -89,7 +82,7 @@ def _directory(history: Path, night: str) -> Path:
     return own if own.is_dir() else own.parent / "review" / night
 
 
-def _print(made: Review) -> None:
+def _print(made: slow.overview.Review) -> None:
     out.print(f"[bold]night {escape(made.window.night.name)}: {escape(made.verdict)}[/]")
     for finding in made.findings:
         style = "red" if finding.bad and finding.new else "yellow" if finding.bad else "green"
@@ -113,10 +106,8 @@ def compare(a: str, b: str, file: Path, output: Path | None, json_: bool) -> Non
     the newest figures in the history. Series are paired by quantity, subject and test. The exit status is 0 unless the
     input is wrong.
     """
-    from hil.review import comparison
-
-    made = comparison.compare(a, b, file)
-    page = comparison.write(made, output) if output else None
+    made = slow.comparison.compare(a, b, file)
+    page = slow.comparison.write(made, output) if output else None
     if json_:
         as_json(made.facts | ({"page": str(page)} if page else {}))
         return

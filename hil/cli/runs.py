@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.cli.common import (
     as_json,
     board_option,
@@ -24,9 +25,6 @@ from hil.cli.common import (
 )
 from hil.errors import HilError
 from hil.text import printable
-
-if TYPE_CHECKING:
-    from hil.wasm.verdict import Verdict
 
 STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
 GARBLED = 70  # exited with 0, but the output was garbled on the line
@@ -96,21 +94,16 @@ def run(
     A module may exit with one of these, too: the last line on standard error, and `verdict` with --json, distinguish
     them.
     """
-    from hil.guest import Guest
-    from hil.guest.typed import text_of
-    from hil.host.progress import shown
-    from hil.wasm import Runner, oci
-
-    loaded = oci.load(module)  # before a board is acquired
+    loaded = slow.oci.load(module)  # before a board is acquired
     if loaded.path is None and loaded.source != module:  # the digest behind a tag
         err.print(f"[dim]{escape(loaded.source)}[/]")
     with powered(name, image, seed, snapshots=not boot) as chosen:
-        Runner(Guest(chosen)).check_size(loaded)  # before the boot
+        slow.Runner(slow.Guest(chosen)).check_size(loaded)  # before the boot
         brought_up(chosen, boot=boot)
-        with shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
-            runner = Runner(Guest(chosen, progress=progress))
+        with slow.progress.shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
+            runner = slow.Runner(slow.Guest(chosen, progress=progress))
             runner.place(loaded)
-        words = (text_of(os.fsencode(word)) for word in arguments)  # unchanged bytes, in any locale
+        words = (slow.text_of(os.fsencode(word)) for word in arguments)  # unchanged bytes, in any locale
         done = runner.run(loaded, *words, limit=limit)
     if json_:
         as_json(
@@ -142,7 +135,7 @@ def _write(output: bytes, *, raw: bool) -> None:
     sys.stdout.buffer.flush()
 
 
-def exit_status(verdict: Verdict) -> int:
+def exit_status(verdict: slow.Verdict) -> int:
     """Return the exit status for a verdict: a module's own code, 255 for codes beyond a byte."""
     code = getattr(verdict, "code", None)
     if verdict.name == "exited" and code is not None:

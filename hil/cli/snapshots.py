@@ -7,7 +7,9 @@ import time
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.cli.common import json_option, out, show
+from hil.host.disk import MIB
 
 
 @click.group()
@@ -22,9 +24,6 @@ def snapshot_list(json_: bool) -> None:
 
     `size` is that on the disk: in MiB, with --json in bytes.
     """
-    from hil.host.disk import MIB
-    from hil.qemu import snapshot_store as snapshots
-
     rows = [
         {
             "board": facts.get("board", "damaged"),
@@ -35,7 +34,7 @@ def snapshot_list(json_: bool) -> None:
             "size": size if json_ else f"{size / MIB:.0f} MiB",
             "place": str(directory),
         }
-        for directory, size, facts in snapshots.stored()
+        for directory, size, facts in slow.snapshot_store.stored()
     ]
     show(rows, json_)
 
@@ -44,13 +43,10 @@ def snapshot_list(json_: bool) -> None:
 @click.option("--keep-mib", type=click.IntRange(min=0), default=0, metavar="N", help="Keep N MiB of those used last.")
 def snapshot_clear(keep_mib: int) -> None:
     """Remove the snapshots. Running boards are not affected; the next ones are booted and saved again."""
-    from hil.host.disk import MIB
-    from hil.qemu import snapshot_store as snapshots
-
-    before = snapshots.stored()
-    snapshots.trim(most=keep_mib * MIB)
-    after = snapshots.stored()
+    before = slow.snapshot_store.stored()
+    slow.snapshot_store.trim(most=keep_mib * MIB)
+    after = slow.snapshot_store.stored()
     freed = sum(size for _, size, _ in before) - sum(size for _, size, _ in after)
     out.print(f"{len(before) - len(after)} removed, {freed / MIB:.0f} MiB; {len(after)} left")
     if after:
-        out.print(escape(f"in {snapshots.root()}"))
+        out.print(escape(f"in {slow.snapshot_store.root()}"))

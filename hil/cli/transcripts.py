@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 from rich.markup import escape
 
+from hil import slow
 from hil.cli.common import PATH, as_json, echo, json_option, out, print_error
 from hil.errors import HilError
 
@@ -38,13 +39,11 @@ file_argument = click.argument("file", type=PATH)
 @json_option
 def transcript_show(file: Path, begin: float | None, end: float | None, sent: bool, times: bool, json_: bool) -> None:
     """Print the lines of FILE: number, seconds since the first byte, text without control characters."""
-    from hil.console import listing
-
-    rows = listing.rows(file, begin=begin, end=end, sent=sent)
+    rows = slow.listing.rows(file, begin=begin, end=end, sent=sent)
     if json_:
         as_json([row.facts for row in rows])
         return
-    for line in listing.table(rows, gaps=times):
+    for line in slow.listing.table(rows, gaps=times):
         echo(line)
 
 
@@ -60,13 +59,11 @@ def transcript_grep(pattern: str, files: tuple[Path, ...], ignore_case: bool, co
 
     The exit status is grep's: 0 found, 1 not found, 2 for an error.
     """
-    from hil.console import listing
-
     found = failed = False
-    expression = listing.expression(pattern, ignore_case=ignore_case)
+    expression = slow.listing.expression(pattern, ignore_case=ignore_case)
     for file in files:
         try:
-            for line in listing.grep(file, expression, context=context):
+            for line in slow.listing.grep(file, expression, context=context):
                 echo(line)
                 found = True
         except HilError as error:  # continue with the other files, as grep does
@@ -87,17 +84,14 @@ def transcript_grep(pattern: str, files: tuple[Path, ...], ignore_case: bool, co
 )
 def transcript_export(file: Path, output: Path | None, title: str | None, idle_limit: float | None) -> None:
     """Write FILE as an asciicast (version 2) for terminal players; `-o -` is standard output."""
-    from hil.console import asciicast
-    from hil.console.recording import Recording
-
-    recording = Recording(file)
-    lines = asciicast.lines(recording, title=title, idle_limit=idle_limit)
+    recording = slow.Recording(file)
+    lines = slow.asciicast.lines(recording, title=title, idle_limit=idle_limit)
     if output == Path("-"):
         for line in lines:
             click.echo(line)
         return
     made = output or Path(recording.path.with_suffix(".cast").name)
-    asciicast.write(made, lines)
+    slow.asciicast.write(made, lines)
     out.print(escape(str(made)))
 
 
@@ -106,11 +100,8 @@ def transcript_export(file: Path, output: Path | None, title: str | None, idle_l
 @click.option("--speed", type=click.FloatRange(0), default=1.0, help="2 is twice as fast, 0 without pauses.")
 def transcript_replay(file: Path, speed: float) -> None:
     """Play the received bytes of FILE on the terminal, at their original speed; Ctrl-C ends it."""
-    from hil.console.recording import Recording
-    from hil.console.replay import paced
-
     try:
-        for data in paced(Recording(file), speed):
+        for data in slow.paced(slow.Recording(file), speed):
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
     except KeyboardInterrupt:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.plugin import checks, journal, labels, neighbours, options, slow, workers
+from hil import slow
+from hil.plugin import checks, journal, labels, neighbours, options, workers
 from hil.plugin.faults import Robustness
 from hil.plugin.origins import FailureOrigins
 from hil.plugin.page import Pages

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hil import slow
 from hil.errors import ORIGINS, HilError
-from hil.plugin import slow
-
-if TYPE_CHECKING:  # numpy and scipy cost each start a second
-    from hil.stats.rates import Rate
 
 BOOT = "boot"
 DEAD_AFTER = 2  # failed boots in a row
@@ -108,13 +105,13 @@ def _causes(failed: Sequence[BootAttempt]) -> str:
     return "; ".join(causes)
 
 
-def _percents(rate: Rate) -> tuple[str, str]:
+def _percents(rate: slow.Rate) -> tuple[str, str]:
     """Return the rate and its confidence interval."""
     value, lower, upper = (f"{100 * share:.3g}" for share in (rate.value, rate.lower, rate.upper))
     return f"{value} %", f"{lower} to {upper} %"
 
 
-def _facts(rate: Rate | None, prefix: str = "") -> dict[str, float | None]:
+def _facts(rate: slow.Rate | None, prefix: str = "") -> dict[str, float | None]:
     """Return the rate and its confidence interval as plain data."""
     values = (rate.value, rate.lower, rate.upper) if rate else (None,) * 3
     return dict(zip((f"{prefix}rate", f"{prefix}lower", f"{prefix}upper"), values, strict=True))
@@ -175,7 +172,7 @@ class PassRate:
         return next((run for run in self.runs if run.counts and run.fault), None)
 
     @property
-    def rate(self) -> Rate | None:
+    def rate(self) -> slow.Rate | None:
         """The share of passed runs with its 95 % confidence interval; None without a run that counts."""
         return slow.rate(self.passed, self.total) if self.total else None
 

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil.plugin import slow
+from hil import slow
 from hil.plugin.record import record_of
 from hil.text import printable, printable_line
 
 if TYPE_CHECKING:  # at run time only where a fault is injected: collecting tests must stay quick
-    from hil.faults.injector import Injector
-    from hil.faults.record import FaultRecord
     from hil.plugin.run_facts import RunFacts
-    from hil.wasm import Runner
 
 LINES, REPORT = "robustness.jsonl", "robustness.md"
 
@@ -26,22 +23,22 @@ class Robustness:
 
     def __init__(self, facts: RunFacts) -> None:
         self._facts = facts
-        self._findings: list[FaultRecord] = []
+        self._findings: list[slow.FaultRecord] = []
 
-    def _add(self, finding: FaultRecord) -> None:
+    def _add(self, finding: slow.FaultRecord) -> None:
         self._findings.append(finding)
         directory = self._facts.directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with (directory / LINES).open("a", encoding="utf-8") as file:
-                file.write(slow.record.to_json(finding) + "\n")
+                file.write(slow.fault_record.to_json(finding) + "\n")
         except OSError as error:  # the finding is still in the report at the end
             self._facts.note_unwritten(error)
         if self._facts.allure:
             slow.evidence.attach_finding(finding.fault, str(finding))
 
     @pytest.fixture
-    def faults(self, request: pytest.FixtureRequest, hil_runner: Runner) -> Iterator[Injector]:
+    def faults(self, request: pytest.FixtureRequest, hil_runner: slow.Runner) -> Iterator[slow.Injector]:
         """Injects faults: `faults.freeze(2.0)` injects one, `faults.attempt("freeze")` also judges what follows."""
         node: Any = request.node
         options = {"seed": request.config.option.hil_fault_seed, "test": node.nodeid}
@@ -61,14 +58,14 @@ class Robustness:
         """Take over the findings of a worker of xdist."""
         lines = getattr(node, "workeroutput", {}).get("hil_findings", [])
         if lines:
-            self._findings += map(slow.record.from_json, lines)
+            self._findings += map(slow.fault_record.from_json, lines)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not self._findings:
             return
 
-        lines = [slow.record.to_json(finding) for finding in self._findings]
+        lines = [slow.fault_record.to_json(finding) for finding in self._findings]
         output: Any = getattr(session.config, "workeroutput", None)
         if output is not None:
             output["hil_findings"] = lines
@@ -76,7 +73,7 @@ class Robustness:
         directory = self._facts.directory
         seeds = sorted({finding.seed for finding in self._findings})
         facts = {**self._facts.facts, "fault seed": ", ".join(map(str, seeds))}
-        text = slow.report.markdown(self._findings, facts, directory)
+        text = slow.fault_report.markdown(self._findings, facts, directory)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             (directory / LINES).write_text("\n".join(lines) + "\n", "utf-8")
@@ -91,8 +88,8 @@ class Robustness:
             return
 
         terminalreporter.section("robustness")
-        for line in slow.report.table(slow.report.ordered(self._findings)):
+        for line in slow.fault_report.table(slow.fault_report.ordered(self._findings)):
             terminalreporter.write_line(printable_line(line))
-        terminalreporter.write_line(slow.report.summary(self._findings))
+        terminalreporter.write_line(slow.fault_report.summary(self._findings))
         path = Path(self._facts.shown(self._facts.directory / REPORT))
         terminalreporter.write_line(f"report: {path}, and {path.with_name(LINES)}")

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from hil import slow
 from hil.errors import ConfigurationError, HilError
 from hil.history.identity import stable_test
-from hil.plugin import slow
 from hil.plugin.origins import refuse
 from hil.plugin.record import record_of
 from hil.plugin.repetitions import repetition_of
 from hil.plugin.selection import BoardSelection
 from hil.plugin.session import SESSION, Session
-
-if TYPE_CHECKING:  # at run time only where a board is used: collecting tests must stay quick
-    from hil.board.board import Board
-    from hil.board.boot_report import BootReport
-    from hil.console import Console
-    from hil.guest import Guest
-    from hil.measure.measure import Measure
-    from hil.measure.soak_result import Soak
-    from hil.wasm import Module, Runner, Samples
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -46,9 +37,8 @@ def hil_session_board(request: pytest.FixtureRequest) -> Iterator[BoardSelection
 
 
 @pytest.fixture
-def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> Iterator[Board]:
+def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> Iterator[slow.Board]:
     """The board, booted to a shell and as fresh as --fresh requests."""
-
     session: Session = request.config.stash[SESSION]
     item: Any = request.node
     record = record_of(item)
@@ -56,7 +46,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> 
     selection = session.selections.in_clock(hil_session_board, item)
     item.user_properties.append(("clock", "real time" if selection.seed is None else "virtual time"))
 
-    def note(board: Board) -> None:
+    def note(board: slow.Board) -> None:
         record.where = board.where, board.incarnation
         if session.labels is not None:
             session.labels.set_board(item, selection, board)
@@ -86,7 +76,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> 
         board.dirty = f"{item.name} is destructive"
 
 
-def _check_markers(item: pytest.Item, board: Board) -> None:
+def _check_markers(item: pytest.Item, board: slow.Board) -> None:
     """Raise `ConfigurationError` for a marker that excludes the board."""
     kind, excluding = ("an emulated", "hardware") if board.emulated else ("a real", "emulator")
     if item.get_closest_marker(excluding):
@@ -97,40 +87,39 @@ def _check_markers(item: pytest.Item, board: Board) -> None:
 
 
 @pytest.fixture
-def boot(board: Board) -> BootReport:
+def boot(board: slow.Board) -> slow.BootReport:
     """The report of the board's last boot, with the time of each stage."""
     assert board.report is not None, "the fixture `board` boots"
     return board.report
 
 
 @pytest.fixture
-def console(board: Board) -> Console:
+def console(board: slow.Board) -> slow.Console:
     """The serial line: bytes with time stamps."""
     return board.console
 
 
 @pytest.fixture
-def power(board: Board) -> Iterator[Any]:
+def power(board: slow.Board) -> Iterator[Any]:
     """labgrid's power driver of the board; the next test gets a fresh board."""
     yield board.power
     board.dirty = "a test has used its power"
 
 
 @pytest.fixture
-def guest(request: pytest.FixtureRequest, board: Board) -> Guest:
+def guest(request: pytest.FixtureRequest, board: slow.Board) -> slow.Guest:
     """The guest Linux: its shell and its files."""
     return request.config.stash[SESSION].guest(board)
 
 
 @pytest.fixture
-def hil_runner(request: pytest.FixtureRequest, guest: Guest) -> Runner:
+def hil_runner(request: pytest.FixtureRequest, guest: slow.Guest) -> slow.Runner:
     """The runner, also of an image that has no agent for it; tests use `runner`."""
-
     return slow.Runner(guest, record=record_of(request.node).executions.append)
 
 
 @pytest.fixture
-def runner(hil_runner: Runner) -> Runner:
+def runner(hil_runner: slow.Runner) -> slow.Runner:
     """The runner in the partition: `runner.run(module, *arguments)`."""
     try:
         _ = hil_runner.facts
@@ -140,16 +129,14 @@ def runner(hil_runner: Runner) -> Runner:
 
 
 @pytest.fixture(scope="session")
-def sample() -> Samples:
+def sample() -> slow.Samples:
     """The sample modules: `sample("hello.wasm")`."""
-
     return slow.Samples()
 
 
 @pytest.fixture
-def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
+def measure(request: pytest.FixtureRequest, board: slow.Board) -> Iterator[slow.Measure]:
     """Measures series and checks them against the board's bounds."""
-
     session: Session = request.config.stash[SESSION]
     node: Any = request.node
     measure = session.measure(board)
@@ -161,11 +148,11 @@ def measure(request: pytest.FixtureRequest, board: Board) -> Iterator[Measure]:
 
 
 @pytest.fixture
-def soak(request: pytest.FixtureRequest, guest: Guest, measure: Measure) -> Callable[..., Soak]:
+def soak(request: pytest.FixtureRequest, guest: slow.Guest, measure: slow.Measure) -> Callable[..., slow.Soak]:
     """Deploys a module repeatedly on one boot, for --hil-soak-deployments or --hil-soak-hours."""
     option, executions = request.config.option, record_of(request.node).executions
 
-    def deploy(module: Module, *arguments: str, **options: Any) -> Soak:
+    def deploy(module: slow.Module, *arguments: str, **options: Any) -> slow.Soak:
         # good ones are in the series; thousands of records would hide the rest
         runner = slow.Runner(guest, record=lambda run: None if run.good else executions.append(run))
         if not {"deployments", "hours"} & set(options):

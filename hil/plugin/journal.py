@@ -21,7 +21,7 @@ import pytest
 from hil.errors import HilError
 from hil.history.journal import NAME, VERSION, Head
 from hil.host.locks import try_lock
-from hil.plugin import slow
+from hil import slow
 from hil.text import printable_line, storable_data
 
 if TYPE_CHECKING:

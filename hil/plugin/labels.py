@@ -11,21 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hil import slow
 from hil.board.selection import name_of
 from hil.errors import BootError, HilError
 from hil.history.identity import stable_test, suite_of
-from hil.plugin import slow
 from hil.plugin.record import TestRecord, record_of
 from hil.plugin.repetitions import repetition_of
 from hil.plugin.selection import BoardSelection
 
 if TYPE_CHECKING:  # at run time only with a report
-    from hil.board.board import Board
-    from hil.measure.decision import Check
     from hil.plugin.run_facts import RunFacts
     from hil.plugin.selections import BoardSelections
-    from hil.report.labels import Known, TestLabels
-    from hil.report.writer import Writer
 
 
 def register(config: pytest.Config, facts: RunFacts, selections: BoardSelections) -> AllureLabels | None:
@@ -50,10 +46,10 @@ class AllureLabels:
         self._results = slow.labels.ResultLabels(run)
         self._results.__enter__()
         config.add_cleanup(self._results.__exit__)
-        self._writer: Writer | None = None
+        self._writer: slow.Writer | None = None
 
     @property
-    def current(self) -> TestLabels | None:
+    def current(self) -> slow.labels.TestLabels | None:
         return self._results.labels
 
     @pytest.hookimpl(tryfirst=True)
@@ -77,7 +73,7 @@ class AllureLabels:
         self._results.labels = self._begin(item)
         return (yield)
 
-    def _begin(self, item: pytest.Item) -> TestLabels:
+    def _begin(self, item: pytest.Item) -> slow.labels.TestLabels:
         callspec = getattr(item, "callspec", None)
         path, *names = item.nodeid.split("::")
         classes = "::".join(names).partition("[")[0].split("::")[:-1]
@@ -110,7 +106,7 @@ class AllureLabels:
         labels.test = _stable_name(item, selection, labels.board)
         return labels
 
-    def set_board(self, item: pytest.Item, selection: BoardSelection, board: Board) -> None:
+    def set_board(self, item: pytest.Item, selection: BoardSelection, board: slow.Board) -> None:
         """Set the labels of the test's board, which may not be up yet, and of the test's executions."""
         if self.current is not None:
             self.current.board, self.current.image = board.name, board.manifest.name
@@ -118,7 +114,7 @@ class AllureLabels:
             self.current.test = _stable_name(item, selection, board.name)
             self.current.executions = record_of(item).executions
 
-    def add_checks(self, checks: Sequence[Check]) -> None:
+    def add_checks(self, checks: Sequence[slow.Check]) -> None:
         """Add the outcomes of bounds in the running test."""
         if self.current is not None:
             self.current.outcomes += tuple(str(check.outcome) for check in checks)
@@ -143,7 +139,7 @@ def _stable_name(item: pytest.Item, selection: BoardSelection | None, board: str
     return stable_test(item.nodeid, str(selection), named, repetition_of(item))
 
 
-def _fatal(board: Board, start: int) -> bool:
+def _fatal(board: slow.Board, start: int) -> bool:
     """Return whether the console has a fatal message, such as a panic, since the offset `start`."""
     manifest = board.manifest
     with suppress(HilError, OSError, ValueError):  # the line is gone
@@ -156,7 +152,7 @@ def _closest(item: pytest.Item, name: str) -> str:
     return str(mark.args[0]) if mark else ""
 
 
-def _known(item: pytest.Item) -> Known | None:
+def _known(item: pytest.Item) -> slow.labels.Known | None:
 
     mark = item.get_closest_marker("known_issue")
     if mark is None:
@@ -175,6 +171,5 @@ def _title(item: pytest.Item, file: Path) -> str:
 
 def _story(item: Any) -> str:
     """Return the name of a test with parameters beside its board, in words: it groups the test's variants."""
-
     own = set(item.callspec.params) - {slow.labels.BOARD_PARAMETER} if hasattr(item, "callspec") else ()
     return getattr(item, "originalname", item.name).removeprefix("test_").replace("_", " ") if own else ""

@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hil import slow
 from hil.board.selection import bounds_file, find, name_of
 from hil.errors import HilError
-from hil.plugin import slow
 from hil.plugin.run_facts import RunFacts
 
 if TYPE_CHECKING:
-    from hil.board.board import Board
-    from hil.measure.decision import Check
-    from hil.measure.measure import Measure
-    from hil.measure.series import Series
     from hil.plugin.labels import AllureLabels
 
-    Checked = tuple[Series, tuple[Check, ...]]
+    Checked = tuple[slow.Series, tuple[slow.Check, ...]]
 
 
 class Measurements:
@@ -39,13 +35,13 @@ class Measurements:
         self.pooled: list[Checked] = []
         self.not_pooled = ""
         self._pending: list[Checked] = []  # for the report's page of the running test
-        self._compared: list[Sequence[Series]] = []  # the same, to be plotted side by side
+        self._compared: list[Sequence[slow.Series]] = []  # the same, to be plotted side by side
 
-    def measure(self, board: Board) -> Measure:
+    def measure(self, board: slow.Board) -> slow.Measure:
         """Return a new `Measure` for `board`, which records here."""
         return slow.Measure(self._option.hil_bounds or bounds_file(board.path), self.record, self._compare)
 
-    def record(self, series: Series, checks: tuple[Check, ...]) -> None:
+    def record(self, series: slow.Series, checks: tuple[slow.Check, ...]) -> None:
         """Write a series and its checks to the results file, and keep them for the report."""
         facts = self._facts
         slow.results.write(facts.results_file, series, checks, facts={"run": facts.run, **facts.facts})
@@ -55,7 +51,7 @@ class Measurements:
         if self.labels is not None:
             self.labels.add_checks(checks)
 
-    def _compare(self, several: Sequence[Series]) -> None:
+    def _compare(self, several: Sequence[slow.Series]) -> None:
         if self._facts.allure:
             self._compared.append(several)
 
@@ -63,7 +59,7 @@ class Measurements:
         """Add results files; with --hil-results all workers of xdist write the same one."""
         self.files = list(dict.fromkeys([*self.files, *files]))
 
-    def take_pending(self) -> tuple[list[Checked], list[Sequence[Series]]]:
+    def take_pending(self) -> tuple[list[Checked], list[Sequence[slow.Series]]]:
         """Return the series recorded since the last call, and those to be plotted side by side."""
         pending, compared = self._pending, self._compared
         self._pending, self._compared = [], []
@@ -91,7 +87,7 @@ class Measurements:
         named = {name_of(name): name for name in self._boards}
         return bounds_file(find(named.get(board, board)))
 
-    def _unmatched(self, measured: Sequence[Series]) -> Iterator[str]:
+    def _unmatched(self, measured: Sequence[slow.Series]) -> Iterator[str]:
         """Yield the rows of bounds files that look as if they were for a measured series, but match none."""
         for board in sorted({series.provenance.get("board", "") for series in measured} - {""}):
             try:

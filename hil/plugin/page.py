@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from hil import slow
 from hil.errors import Evidence, HilError
 from hil.history.identity import stable_test
-from hil.plugin import checks, slow
+from hil.plugin import checks
 from hil.plugin.origins import cause_of, hil_error
 from hil.plugin.record import TestRecord, record_of
 from hil.plugin.repetitions import repetition_of
 from hil.plugin.selection import BoardSelection
 from hil.plugin.session import Session
-
-if TYPE_CHECKING:  # at run time only where a board is used: collecting tests must stay quick
-    from hil.board.board import Board
-    from hil.console import Transcript
-    from hil.report.console import Span
-    from hil.report.repeat import Ran
-    from hil.wasm import Execution
 
 OPTIONS = {  # those that change a test, by their name in pytest's configuration: the option, its default
     "image": ("--image", None),
@@ -109,8 +102,12 @@ class Pages:
             slow.evidence.attach_comparison(several)
 
     def _ran(
-        self, item: pytest.Item, selection: BoardSelection, board: Board | None, executions: Sequence[Execution]
-    ) -> Ran:
+        self,
+        item: pytest.Item,
+        selection: BoardSelection,
+        board: slow.Board | None,
+        executions: Sequence[slow.Execution],
+    ) -> slow.Ran:
         run = self._session.facts
         name = f"place:{board.place.name}" if board and board.place else selection.name
         again = BoardSelection(name if selection.place else _path(self._config, name), selection.seed)
@@ -158,7 +155,7 @@ def _path(config: pytest.Config, value: str) -> str:
     return str(path.relative_to(config.rootpath)) if path.is_relative_to(config.rootpath) else str(path)
 
 
-def _span(record: TestRecord, board: Board, transcript: Transcript, start: int) -> Span:
+def _span(record: TestRecord, board: slow.Board, transcript: slow.Transcript, start: int) -> slow.Span:
     """Return the part of `transcript` from `start` on, with marks for verdicts and the stages of a boot."""
     transcript.refresh()
     marks = [
@@ -175,12 +172,14 @@ def _span(record: TestRecord, board: Board, transcript: Transcript, start: int) 
     return slow.Span(transcript, start, transcript.size, record.began_ns, power_on, tuple(marks))
 
 
-def _outcome(run: Execution) -> str:
+def _outcome(run: slow.Execution) -> str:
     state = {True: "output proven", None: "output not provable", False: "output GARBLED"}[run.intact]
     return f"{run.call}: {run.verdict}, {len(run.output)} bytes, {state}"
 
 
-def _mark_failure(parts: list[Span], error: BaseException, executions: Sequence[Execution]) -> list[Span]:
+def _mark_failure(
+    parts: list[slow.Span], error: BaseException, executions: Sequence[slow.Execution]
+) -> list[slow.Span]:
     """Mark the failure at the position in its evidence, else behind the last bad deployment, else at the end."""
     known = hil_error(error)
     seen = known.evidence if known else None
@@ -195,7 +194,7 @@ def _mark_failure(parts: list[Span], error: BaseException, executions: Sequence[
     return [replace(part, marks=(*part.marks, mark)) if number == place else part for number, part in enumerate(parts)]
 
 
-def boot_span(seen: Evidence, board: Board, error: HilError) -> Span:
+def boot_span(seen: Evidence, board: slow.Board, error: HilError) -> slow.Span:
     """Return the console of a failed boot, with the stages that it reached. Raises `ConfigurationError`."""
     assert seen.transcript is not None
     transcript = slow.Transcript(seen.transcript)

@@ -5,18 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from hil import slow
 from hil.plugin.selection import BoardSelection
-
-if TYPE_CHECKING:
-    from hil.board.board import Board
-    from hil.console import Console, Transcript
-    from hil.faults.record import Injection
-    from hil.measure.measure import Measure
-    from hil.wasm import Execution
 
 RECORD = pytest.StashKey["TestRecord"]()
 
@@ -37,13 +31,13 @@ class TestRecord:
     selection: BoardSelection | None = None
     where: tuple[str, str] = ("", "")
 
-    board: Board | None = None
-    console: Console | None = None
+    board: slow.Board | None = None
+    console: slow.Console | None = None
     start: int = 0
     began_ns: int = 0
-    executions: list[Execution] = field(default_factory=list)
-    measure: Measure | None = None
-    injections: list[Injection] = field(default_factory=list)
+    executions: list[slow.Execution] = field(default_factory=list)
+    measure: slow.Measure | None = None
+    injections: list[slow.Injection] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
 
     def begin_try(self) -> None:
@@ -51,12 +45,12 @@ class TestRecord:
         self.board, self.console, self.start, self.began_ns = None, None, 0, 0
         self.executions, self.measure, self.injections, self.origins = [], None, [], []
 
-    def begin_on(self, board: Board) -> None:
+    def begin_on(self, board: slow.Board) -> None:
         """Note that `board` is up for the test; its console is the test's own from here on."""
         self.board, self.console = board, board.console
         self.start, self.began_ns = board.console.position, time.monotonic_ns()
 
-    def spans(self) -> Iterator[tuple[Transcript, int]]:
+    def spans(self) -> Iterator[tuple[slow.Transcript, int]]:
         """Yield the transcripts of the test, each with the offset where its part of it begins."""
         if self.board is None or self.console is None:
             return

@@ -13,7 +13,7 @@ import pytest
 
 from hil.errors import ORIGINS
 from hil.history.identity import unnumbered
-from hil.plugin import slow
+from hil import slow
 from hil.plugin.accounts import BootCounts, PassRate, TestRun, table
 from hil.plugin.retries import RETRIED
 from hil.text import printable_line

@@ -5,17 +5,11 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
-from hil.plugin import slow
-
-if TYPE_CHECKING:
-    from hil.board.board import Board
-    from hil.guest import Guest
-    from hil.image.store import Image
+from hil import slow
 
 
 class RunFacts:
@@ -40,7 +34,7 @@ class RunFacts:
         allure = getattr(option, "allure_report_dir", None)
         self.allure = Path(allure) if allure else None
         self.facts: dict[str, str] = {}
-        self.digests: dict[Board, str] = {}
+        self.digests: dict[slow.Board, str] = {}
         self.links: list[str] = []
         self.places: list[str] = []
         self.unwritten: list[str] = []
@@ -60,7 +54,7 @@ class RunFacts:
         if text not in self.unwritten:
             self.unwritten.append(text)
 
-    def note_board(self, board: Board, image: Image, guest: Guest) -> None:
+    def note_board(self, board: slow.Board, image: slow.Image, guest: slow.Guest) -> None:
         """Note that `board` has come up with `image`, here and in the report."""
         self.digests[board] = image.digest
         reason = board.no_snapshot_reason
@@ -82,7 +76,7 @@ class RunFacts:
             assert board.report is not None
             slow.evidence.attach_boot(board.report)
 
-    def _note_link(self, board: Board, guest: Guest) -> None:
+    def _note_link(self, board: slow.Board, guest: slow.Guest) -> None:
         """Measure the link to a board whose health check has opened a shell: once for each line."""
         found = slow.link.of(guest) if guest.open and board.line.tap is None else None
         self.facts = {name: fact for name, fact in self.facts.items() if not name.startswith("link")}

@@ -8,7 +8,8 @@ import pytest
 
 from hil.board.selection import find
 from hil.errors import ConfigurationError, HilError
-from hil.plugin import checks, slow
+from hil import slow
+from hil.plugin import checks
 from hil.plugin.record import record_of
 from hil.plugin.selection import BoardSelection
 

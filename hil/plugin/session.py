@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hil import slow
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.plugin import checks, slow
+from hil.plugin import checks
 from hil.plugin.accounts import BootCounts
 from hil.plugin.measurements import Measurements
 from hil.plugin.run_facts import RunFacts
@@ -20,9 +21,6 @@ from hil.plugin.selections import BoardSelections
 from hil.text import printable_line
 
 if TYPE_CHECKING:  # at run time only where a board is used: collecting tests must stay quick
-    from hil.board.board import Board
-    from hil.guest import Guest
-    from hil.measure.measure import Measure
     from hil.plugin.labels import AllureLabels
 
 SESSION = pytest.StashKey["Session"]()
@@ -38,13 +36,13 @@ class Session:
         self.facts = RunFacts(config)
         self.measurements = Measurements(config, self.facts, self.selections.names)
         self.labels: AllureLabels | None = None
-        self._boards: dict[BoardSelection, Board] = {}
+        self._boards: dict[BoardSelection, slow.Board] = {}
         self._given_up: dict[BoardSelection, HilError] = {}
         self._avoid: dict[str, str] = {}  # the reasons to avoid a place, by its name, the latest failure last
-        self._guests: dict[Board, Guest] = {}
-        self._measures: dict[Board, Measure] = {}
+        self._guests: dict[slow.Board, slow.Guest] = {}
+        self._measures: dict[slow.Board, slow.Measure] = {}
         self._dead: dict[str, HilError] = {}  # by `Board.incarnation`
-        self._module: dict[Board, object] = {}
+        self._module: dict[slow.Board, object] = {}
 
     @property
     def coordinator(self) -> str:
@@ -53,7 +51,7 @@ class Session:
 
     # opened and closed
 
-    def board(self, selection: BoardSelection) -> Board:
+    def board(self, selection: BoardSelection) -> slow.Board:
         """Return the open board of `selection`: opened on first use, and at another place after it lost its own.
 
         Raises any error from opening it, now and for each later test.
@@ -80,7 +78,7 @@ class Session:
                 self.facts.note_place(board.place)
         return self._boards[selection]
 
-    def opened(self, selection: BoardSelection) -> Board | None:
+    def opened(self, selection: BoardSelection) -> slow.Board | None:
         """Return the board of `selection` where it is open."""
         return self._boards.get(selection)
 
@@ -109,7 +107,7 @@ class Session:
             self.boots.give_up(board.where)
         self.close(selection)
 
-    def _open(self, selection: BoardSelection) -> Board:
+    def _open(self, selection: BoardSelection) -> slow.Board:
         """Open the board of `selection`; where any place will do, at the first one with usable resources."""
         failed: dict[str, InfrastructureError] = {}
         while True:
@@ -123,7 +121,7 @@ class Session:
                 failed[error.place] = error
                 self._avoid_place(error.place, error.message)
 
-    def _open_board(self, selection: BoardSelection) -> Board:
+    def _open_board(self, selection: BoardSelection) -> slow.Board:
         if not selection.name:
             raise ConfigurationError("no board is selected", hint="pass --board NAME; `hil board list` lists the names")
         option = self.config.option
@@ -133,7 +131,7 @@ class Session:
             report=self._report,
             avoid=self._avoid,
         )
-        board: Board = slow.Board(
+        board: slow.Board = slow.Board(
             selection.name,
             image=option.image,
             transcripts=self.facts.directory,
@@ -157,7 +155,7 @@ class Session:
 
     # brought up
 
-    def make_ready(self, selection: BoardSelection, item: pytest.Item) -> Board:
+    def make_ready(self, selection: BoardSelection, item: pytest.Item) -> slow.Board:
         """Bring the board of `selection` up as fresh as --fresh requests, and check its health.
 
         A place that fails by the infrastructure is left where any other will do, until all have failed; the error
@@ -189,10 +187,10 @@ class Session:
             if other != selection and board is not None and self._fresh(board) == "test" and board.report is not None:
                 board.off()
 
-    def _fresh(self, board: Board) -> str:
+    def _fresh(self, board: slow.Board) -> str:
         return self.config.option.fresh or ("session" if board.no_snapshot_reason else "test")
 
-    def _is_ready(self, board: Board, item: pytest.Item) -> bool:
+    def _is_ready(self, board: slow.Board, item: pytest.Item) -> bool:
         """Return whether the board is up, as fresh as --fresh requests, and healthy."""
         fresh = self._fresh(board)
         module = item.getparent(pytest.Module)
@@ -200,14 +198,14 @@ class Session:
         self._module[board] = module
         return board.up and not stale and self._healthy(board)
 
-    def _healthy(self, board: Board) -> bool:
+    def _healthy(self, board: slow.Board) -> bool:
         try:
             board.check_health()
         except HilError as error:
             board.dirty = f"it does not answer as it should: {error.message}"
         return board.up
 
-    def _bring_up(self, board: Board, item: pytest.Item) -> None:
+    def _bring_up(self, board: slow.Board, item: pytest.Item) -> None:
         self._refuse_dead(board)
         reason = board.no_snapshot_reason
         try:
@@ -224,7 +222,7 @@ class Session:
             )
         self.facts.note_board(board, image, self.guest(board))
 
-    def _refuse_dead(self, board: Board) -> None:
+    def _refuse_dead(self, board: slow.Board) -> None:
         """Raise the error of the last boot again where too many have failed in a row."""
         dead = self._dead.get(board.incarnation)
         if dead is None or self.config.option.hil_keep_going_on_dead_board:
@@ -238,18 +236,18 @@ class Session:
                 cause=dead.cause,
             )
 
-    def _check_health(self, board: Board) -> None:
+    def _check_health(self, board: slow.Board) -> None:
         slow.check_health(self.guest(board))
 
     # shared by all tests of a board
 
-    def guest(self, board: Board) -> Guest:
+    def guest(self, board: slow.Board) -> slow.Guest:
         """Return the guest of `board`: one for all tests, so that each boot opens one shell."""
         if board not in self._guests:
             self._guests[board] = slow.Guest(board)
         return self._guests[board]
 
-    def measure(self, board: Board) -> Measure:
+    def measure(self, board: slow.Board) -> slow.Measure:
         """Return the `Measure` of `board`: one for all tests, so that each boot prepares clocks and probe once."""
         if board not in self._measures:
             self._measures[board] = self.measurements.measure(board)
