@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from hil import slow
 from hil.board.selection import Selection, find, from_ini, is_path, is_place, select
 from hil.errors import ConfigurationError
-from hil import slow
 
 # name in pytest's configuration: the option
 FILES = {"hil_results": "--hil-results", "hil_journal": "--hil-journal", "hil_history": "--hil-history"}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from hil import slow
 from hil.plugin.record import record_of
+from hil.plugin.run_facts import RunFacts
 from hil.text import printable, printable_line
-
-if TYPE_CHECKING:  # at run time only where a fault is injected: collecting tests must stay quick
-    from hil.plugin.run_facts import RunFacts
 
 LINES, REPORT = "robustness.jsonl", "robustness.md"
 

@@ -14,18 +14,16 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from hil import slow
 from hil.errors import HilError
 from hil.history.journal import NAME, VERSION, Head
 from hil.host.locks import try_lock
-from hil import slow
+from hil.plugin.session import Session
 from hil.text import printable_line, storable_data
-
-if TYPE_CHECKING:
-    from hil.plugin.session import Session
 
 PROPERTIES = ("board", "clock", "place", "image", "image_sha256", "transcript")  # set by the fixtures
 

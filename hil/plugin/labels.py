@@ -7,7 +7,7 @@ import os
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,11 +17,9 @@ from hil.errors import BootError, HilError
 from hil.history.identity import stable_test, suite_of
 from hil.plugin.record import TestRecord, record_of
 from hil.plugin.repetitions import repetition_of
+from hil.plugin.run_facts import RunFacts
 from hil.plugin.selection import BoardSelection
-
-if TYPE_CHECKING:  # at run time only with a report
-    from hil.plugin.run_facts import RunFacts
-    from hil.plugin.selections import BoardSelections
+from hil.plugin.selections import BoardSelections
 
 
 def register(config: pytest.Config, facts: RunFacts, selections: BoardSelections) -> AllureLabels | None:

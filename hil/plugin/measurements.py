@@ -11,11 +11,10 @@ import pytest
 from hil import slow
 from hil.board.selection import bounds_file, find, name_of
 from hil.errors import HilError
+from hil.plugin.labels import AllureLabels
 from hil.plugin.run_facts import RunFacts
 
 if TYPE_CHECKING:
-    from hil.plugin.labels import AllureLabels
-
     Checked = tuple[slow.Series, tuple[slow.Check, ...]]
 
 

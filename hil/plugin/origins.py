@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import pytest
 from _pytest.outcomes import Failed
 
 from hil.errors import ORIGINS, HilError
+from hil.plugin.labels import AllureLabels
 from hil.plugin.record import TestRecord, record_of
 from hil.text import printable
-
-if TYPE_CHECKING:
-    from hil.plugin.labels import AllureLabels
 
 
 class Refused(Failed):

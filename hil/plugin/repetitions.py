@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from hil import slow
 from hil.errors import ORIGINS
 from hil.history.identity import unnumbered
-from hil import slow
 from hil.plugin.accounts import BootCounts, PassRate, TestRun, table
 from hil.plugin.retries import RETRIED
+from hil.plugin.run_facts import RunFacts
 from hil.text import printable_line
-
-if TYPE_CHECKING:
-    from hil.plugin.run_facts import RunFacts
 
 PARAMETER = "hil_repetition"
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from hil import slow
 from hil.board.selection import find
 from hil.errors import ConfigurationError, HilError
-from hil import slow
 from hil.plugin import checks
 from hil.plugin.record import record_of
 from hil.plugin.selection import BoardSelection

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,14 +14,12 @@ from hil import slow
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.plugin import checks
 from hil.plugin.accounts import BootCounts
+from hil.plugin.labels import AllureLabels
 from hil.plugin.measurements import Measurements
 from hil.plugin.run_facts import RunFacts
 from hil.plugin.selection import BoardSelection
 from hil.plugin.selections import BoardSelections
 from hil.text import printable_line
-
-if TYPE_CHECKING:  # at run time only where a board is used: collecting tests must stay quick
-    from hil.plugin.labels import AllureLabels
 
 SESSION = pytest.StashKey["Session"]()
 
