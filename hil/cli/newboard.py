@@ -66,9 +66,7 @@ def board_new(
     else:
         resources = [
             slow.draft.power_switch(power or _ask("--power", "Power switch (MODEL:HOST:INDEX)")),
-            slow.draft.serial_port(
-                serial or _ask("--serial", "Serial port (/dev/..., HOST:PORT or raw:HOST:PORT)")
-            ),
+            slow.draft.serial_port(serial or _ask("--serial", "Serial port (/dev/..., HOST:PORT or raw:HOST:PORT)")),
         ]
         resources += [slow.draft.tftp_server(tftp)] if tftp is not None else []
     chosen = slow.manifest.find(
