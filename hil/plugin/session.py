@@ -226,13 +226,11 @@ class Session:
         if dead is None or self.config.option.hil_keep_going_on_dead_board:
             return
         if self.boots.dead(board.where, incarnation=board.incarnation):
-            raise type(dead)(
-                f"board {board.where} is dead since an earlier test: {dead.message}",
-                hint=dead.hint or "see that test; --hil-keep-going-on-dead-board tries again for each",
-                stage=dead.stage,
-                evidence=dead.evidence,
-                cause=dead.cause,
-            )
+            error = type(dead).__new__(type(dead))  # the classes differ in the arguments of `__init__`
+            message = f"board {board.where} is dead since an earlier test: {dead.message}"
+            hint = dead.hint or "see that test; --hil-keep-going-on-dead-board tries again for each"
+            vars(error).update(vars(dead) | {"message": message, "hint": hint})
+            raise error
 
     def _check_health(self, board: slow.Board) -> None:
         slow.check_health(self.guest(board))
