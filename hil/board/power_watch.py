@@ -24,7 +24,9 @@ SWITCHING = ("on", "off", "cycle", "reset", "get")
 class Switch:
     """The observer of labgrid's driver `power`, whoever uses it.
 
-    Until `close`, the driver's methods have a time limit and raise our errors, see `in_time`.
+    The driver's `on`, `off` and `cycle` must be steps of labgrid (`@step()`): by them it is seen who switches. `get`
+    returns whether there is power or raises `NotImplementedError`; without it lost power is not detected. Until
+    `close`, these methods have a time limit and raise our errors, see `in_time`.
     """
 
     def __init__(self, power: Any) -> None:
