@@ -32,7 +32,8 @@ class HilError(Exception):
     """The base of the framework's errors.
 
     `origin` is the failure origin, one of `ORIGINS`. `cause` is the part of `message` that tables show,
-    by default all of it: failures with the same cause are grouped.
+    by default all of it: failures with the same cause are grouped. `dead_board` is the board or place that did not come
+    up by this error.
     """
 
     origin: ClassVar[str] = "infrastructure"
@@ -52,6 +53,7 @@ class HilError(Exception):
         self.hint = hint
         self.stage = stage
         self.evidence = evidence
+        self.dead_board = ""
 
     @property
     def brief(self) -> str:

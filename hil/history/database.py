@@ -18,7 +18,7 @@ from hil.text import storable
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 APPLICATION = 0x48494C48  # identifies a history in SQLite's header
-VERSION = 3
+VERSION = 4
 LONGEST_NAME = 255 - len("-journal")  # bytes of the file's name: SQLite derives others from it
 PATIENCE = 60.0  # seconds that a writer waits for another one, which may write a whole run
 REBUILD = "rebuild it from the runs' directories with `hil history add DIR`"

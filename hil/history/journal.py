@@ -75,8 +75,8 @@ class Head:
 class Tested:
     """The result of a test; `outcome` is passed, failed, skipped or not run.
 
-    `fault` is the failure origin, `error` the class of the exception that `cause` describes. `retried` are the causes
-    of the tries before the last.
+    `fault` is the failure origin, `error` the class of the exception that `cause` describes, `dead_board` the board or
+    place that did not come up. `retried` are the causes of the tries before the last.
     """
 
     nodeid: str
@@ -91,6 +91,7 @@ class Tested:
     image: str = ""
     image_sha256: str = ""
     error: str = ""
+    dead_board: str = ""
     clock: str = ""
 
     @property
@@ -199,7 +200,8 @@ def _test(nodeid: str, events: list[Mapping[str, Any]]) -> Tested:
     failed = [report for report in final if report["outcome"] == "failed"]
     if failed:
         worst = min(failed, key=lambda report: ORIGINS.index(report["fault"]))
-        common |= {"transcript": _first("transcript", (worst, *failed)), "error": worst.get("error", "")}
+        common |= {name: worst.get(name, "") for name in ("error", "dead_board")}
+        common["transcript"] = _first("transcript", (worst, *failed))
         return Tested(nodeid, "failed", worst["fault"], worst["cause"], **common)
     common["transcript"] = _first("transcript", final)
     if not any(report["when"] == "teardown" for report in final):

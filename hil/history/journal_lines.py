@@ -77,7 +77,7 @@ def _passes(check: Callable[[Any], object]) -> Callable[[Any], bool]:
 
 TEXTS = (
     *("id", "host", "boot", "root", "clock", "results", "transcripts", "board", "place", "image", "image_sha256"),
-    *("transcript", "cause", "error", "problem", "died", "begin", "test", "when"),
+    *("transcript", "cause", "error", "dead_board", "problem", "died", "begin", "test", "when"),
 )
 CHECKS: tuple[tuple[str, tuple[str, ...], Callable[[Any], bool]], ...] = (
     ("a text", TEXTS, _is_text),

@@ -11,7 +11,7 @@ CREATE TABLE tests (
     number INTEGER NOT NULL, test TEXT NOT NULL, nodeid TEXT NOT NULL,
     suite TEXT NOT NULL, board TEXT NOT NULL, place TEXT NOT NULL, image TEXT NOT NULL, image_sha256 TEXT NOT NULL,
     clock TEXT NOT NULL, outcome TEXT NOT NULL CHECK (outcome IN ('passed', 'failed', 'skipped', 'not run')),
-    fault TEXT NOT NULL, cause TEXT NOT NULL, error TEXT NOT NULL, seconds REAL NOT NULL, retried TEXT NOT NULL,
+    fault TEXT NOT NULL, cause TEXT NOT NULL, error TEXT NOT NULL, dead_board TEXT NOT NULL, seconds REAL NOT NULL, retried TEXT NOT NULL,
     transcript TEXT NOT NULL,
     PRIMARY KEY (run, number)
 ) STRICT, WITHOUT ROWID;

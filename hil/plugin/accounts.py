@@ -36,12 +36,13 @@ class BootCounts:
         self._given_up: set[str] = set()
 
     def add(self, board: str, error: HilError | None = None, kind: str = BOOT, *, incarnation: str = "") -> None:
-        """Add an attempt, which failed with `error` if there is one."""
+        """Add an attempt; `error`, if it failed, then names the board."""
         if error is None:
             self._row[incarnation or board] = 0
             self._fresh.append(BootAttempt(board, kind))
         else:
             self._row[incarnation or board] += kind == BOOT
+            error.dead_board = board
             self._fresh.append(BootAttempt(board, kind, error.origin, error.stage or "", error.brief))
 
     def give_up(self, board: str) -> None:

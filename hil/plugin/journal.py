@@ -122,7 +122,7 @@ class Journal:
         facts: dict[str, Any] = {name: given.get(name) for name in PROPERTIES} | {"boots": boots}
         if report.failed or str(report.outcome) == "rerun":  # of a try that another one follows
             facts |= {"fault": given.get("fault", "test"), "cause": given.get("cause", "")}
-            facts["error"] = given.get("error")
+            facts |= {name: given.get(name) for name in ("error", "dead_board")}
         facts = {name: value for name, value in facts.items() if value}
         self._write(test=report.nodeid, when=report.when, outcome=report.outcome, seconds=report.duration, **facts)
 

@@ -102,10 +102,11 @@ class FailureOrigins:
         board, error = record.board, call.excinfo and call.excinfo.value
         if error is not None:
             origin, cause = origin_of(error, on_board=board is not None), cause_of(error)
-            name = type(hil_error(error) or error).__name__
+            ours = hil_error(error)
+            name, dead_board = type(ours or error).__name__, ours.dead_board if ours else ""
         else:  # it passed against expectation, or subtests failed, which have added theirs
             origin = record.origins[-1] if record.origins else "test"
-            cause, name = report.longreprtext.strip().partition("\n")[0], ""
+            cause, name, dead_board = report.longreprtext.strip().partition("\n")[0], "", ""
         if board is not None:
             if trouble := board.trouble():  # a failed test bed explains every other failure
                 origin, cause, name = "infrastructure", trouble, ""
@@ -117,7 +118,7 @@ class FailureOrigins:
             record.origins.append(origin)
             if self._labels is not None:
                 self._labels.add_failure(origin, worst, record)
-        report.user_properties += [("fault", origin), ("cause", cause), ("error", name)]
+        report.user_properties += [("fault", origin), ("cause", cause), ("error", name), ("dead_board", dead_board)]
         evidence = worst.evidence if isinstance(worst, HilError) else None
         if evidence and evidence.transcript and "transcript" not in dict(report.user_properties):
             report.user_properties.append(("transcript", str(evidence.transcript)))

@@ -83,7 +83,7 @@ def flaky_boots(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Finding]
             continue
         nights = [index for index, of_night in enumerate(flaky) if any(boot.fault for boot in of_night)]
         stages = {boot.stage or boot.cause: boot for boot in failed}
-        tests = [test for test in night.tests if night.down(test) == board]
+        tests = [test for test in night.tests if test.dead_board == board]
         yield _finding(
             FindingKind.FLAKY,
             f"{board}: of its {kind}s the image failed {rate(len(failed), len(counted))},"

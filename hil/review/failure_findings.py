@@ -77,7 +77,7 @@ def test_bed_failures(window: ReviewWindow, dead: frozenset[str]) -> Iterator[Fi
     bad = [
         test
         for test in night.tests
-        if test.outcome == "failed" and not test.blamed and not {night.board(test), test.place, night.down(test)} & dead
+        if test.outcome == "failed" and not test.blamed and not {night.board(test), test.place, test.dead_board} & dead
     ]
     groups = group_by(bad, lambda test: (test.fault, test.cause))
     for (fault, cause), tests in sorted(groups.items(), key=lambda group: ORIGINS.index(group[0][0] or "test")):

@@ -45,12 +45,6 @@ class ReviewedNight:
     def by_id(self) -> Mapping[str, Run]:
         return {run.id: run for run in self.runs}
 
-    @functools.cached_property
-    def _causes(self) -> Mapping[str, Sequence[tuple[str, str]]]:
-        """The cause and the board of each failed boot, by run."""
-        failed = group_by((boot for boot in self.boots if boot.fault and boot.cause), lambda boot: boot.run)
-        return {run: [(boot.cause, boot.board) for boot in boots] for run, boots in failed.items()}
-
     def tests_of(self, run: Run) -> list[Test]:
         return [test for test in self.tests if test.run == run.id]
 
@@ -73,18 +67,11 @@ class ReviewedNight:
         what = (series.quantity, series.subject, series.unit, series.clock.name, seed)
         return run.name, test, board or board_of(run), *what
 
-    def down(self, test: Test) -> str:
-        """Return the board or place whose failed boot made the test fail; empty for any other reason."""
-        if test.outcome != "failed":
-            return ""
-        boards = [board for cause, board in self._causes.get(test.run, ()) if cause in test.cause]
-        return next((board for board in boards if board in (test.board, test.place)), boards[0] if boards else "")
-
     def verdict(self, test: Test) -> bool | None:
         """Return whether the test passed; None without a verdict: its board was not up, or it was not run."""
         if test.outcome == "passed":
             return True
-        return False if test.blamed and not self.down(test) else None
+        return False if test.blamed and not test.dead_board else None
 
     @functools.cached_property
     def verdicts(self) -> Mapping[tuple[str, str], bool]:

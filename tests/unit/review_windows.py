@@ -34,7 +34,8 @@ def failing(which: str, nights: Sequence[int], fault: str = "image", cause: str 
     def test(night: int, one: Test) -> Test:
         if which not in one.test or night not in nights:
             return one
-        return replace(one, outcome="failed", fault=fault, cause=cause or "AssertionError: moon")
+        dead = one.board if BOOT in cause else ""
+        return replace(one, outcome="failed", fault=fault, cause=cause or "AssertionError: moon", dead_board=dead)
 
     return test
 
@@ -66,9 +67,15 @@ def planted(number: int) -> Plan:
 
     def test(night: int, one: Test) -> Test:
         if one.board == "four" and night >= 27:
-            return replace(one, outcome="failed", fault="infrastructure", cause=f"InfrastructureError: {BOOT}")
+            return replace(
+                one,
+                outcome="failed",
+                fault="infrastructure",
+                cause=f"InfrastructureError: {BOOT}",
+                dead_board=one.board,
+            )
         if one.board == "three" and night in (10, 22):
-            return replace(one, outcome="failed", fault="image", cause=f"BootError: {BOOT}")
+            return replace(one, outcome="failed", fault="image", cause=f"BootError: {BOOT}", dead_board=one.board)
         return one
 
     return Plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -186,11 +187,13 @@ def test_a_dead_board_is_told_once_and_then_in_short(run, stub, pytester) -> Non
     manifest = pytester.path / "stub.toml"
     manifest.write_text(manifest.read_text().replace('marker = "# "\nlimit = 20', 'marker = "never"\nlimit = 0.2'))
     code = "def test_1(board): pass\ndef test_2(board): pass\ndef test_3(board): pass"
-    result = run(code, "--board", stub)
+    result = run(code, "--board", stub, "--hil-journal", "journal.jsonl")
     result.assert_outcomes(errors=3)
     failed = "*BootError (image): *'shell'*"
     result.stdout.fnmatch_lines([failed, failed, "*BootError (image): *board stub is dead*"])
     assert len(list((pytester.path / "reports").rglob("*.raw"))) == 2, "an image's failure is not retried"
+    lines = map(json.loads, (pytester.path / "journal.jsonl").read_text().splitlines())
+    assert [line["dead_board"] for line in lines if line.get("outcome") == "failed"] == ["stub"] * 3
     run(code, "--board", stub, "--hil-keep-going-on-dead-board").assert_outcomes(errors=3)
     assert len(list((pytester.path / "reports").rglob("*.raw"))) == 5
 

@@ -228,7 +228,7 @@ def test_a_dead_place_of_a_lab_tells_the_failures_of_whatever_was_to_be_run_on_i
         if night < 2 or "::test_2" in one.test:
             return replace(one, place="box-1")
         cause = "InfrastructureError: no power (place box-7)"
-        return replace(one, outcome="failed", fault="infrastructure", cause=cause)
+        return replace(one, outcome="failed", fault="infrastructure", cause=cause, dead_board="box-7")
 
     (one,) = found(tmp_path, Plan(boards=("kind",), measured=(), nights=3, boots=boots, test=test))
     assert (one.kind, one.board, one.details) == (FindingKind.DEAD, "box-7", ("no power",))
