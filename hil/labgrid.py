@@ -1,3 +1,3 @@
 """The module for a labgrid environment to import (`imports: [hil.labgrid]`): it registers our drivers."""
 
-from hil.board import analyser, qemu_driver, replay, serial_driver, strategy  # noqa: F401
+from hil.board import boardfile  # noqa: F401  registers them

@@ -25,9 +25,7 @@ def lazy_names(module: str) -> Callable[[str], Any]:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         home, name = homes()[name]
         assert home is not None
-        try:
-            return getattr(import_module(home), name)
-        except AttributeError:
-            return import_module(f"{home}.{name}")
+        package = import_module(home)  # an error in it is its own, not a missing name
+        return getattr(package, name) if hasattr(package, name) else import_module(f"{home}.{name}")
 
     return find

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from hil.console import rfc2217_process as telnet
+from hil.console import rfc2217_process
 from hil.console.filter import Filter
 from hil.errors import InfrastructureError
 
@@ -28,11 +28,11 @@ class Rfc2217(Filter):
     def __init__(self, connection: socket.socket, speed: int, *, timeout: float = 10.0) -> None:
         host, port = connection.getpeername()[:2]
         self._end: str | None = None
-        super().__init__(connection.detach(), Path(telnet.__file__), str(speed))
+        super().__init__(connection.detach(), Path(rfc2217_process.__file__), str(speed))
         try:
             answer = self.receive(timeout)
         except InfrastructureError:
-            answer = telnet.ENDED + b"it does not answer"
+            answer = rfc2217_process.ENDED + b"it does not answer"
         if answer == b"ready":
             return
         self.close()
@@ -40,7 +40,7 @@ class Rfc2217(Filter):
         if text := _unread(self.port):
             reason += f"; it sent {text!r}"
         os.close(self.port)
-        kind = InfrastructureError if answer and answer.startswith(telnet.REFUSED) else ServerNotReady
+        kind = InfrastructureError if answer and answer.startswith(rfc2217_process.REFUSED) else ServerNotReady
         raise kind(
             f"the serial server {host}:{port} did not set up the port: {reason}",
             hint="Check that it serves RFC 2217 there, as labgrid's exporter does. Set `protocol: raw` for raw TCP.",

@@ -111,7 +111,7 @@ def start_script(
         start_new_session=True,
     )
     if priority:
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):  # not permitted, or not on this system
             os.sched_setscheduler(process.pid, os.SCHED_FIFO, os.sched_param(priority))
     return process
 

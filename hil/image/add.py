@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hil.errors import ConfigurationError
+from hil.errors import ConfigurationError, InfrastructureError
 from hil.host.directories import data_root
 from hil.host.disk import disk
 from hil.host.progress import Progress
@@ -69,7 +69,8 @@ def add(
             (result / store.ADDED).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             workshop.publish(result, target, staging)
         image = store.open(manifest)
-    assert image is not None
+    if image is None:
+        raise InfrastructureError(f"the new image cannot be read in {target}", hint="check the disk and add it again")
     return image
 
 

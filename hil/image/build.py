@@ -76,7 +76,10 @@ def build(manifest: Manifest, *, mirror: str | None = None, progress: Progress, 
                 workshop.publish(result, target, staging)
         _forget_old(manifest, target)
         image = store.read(manifest, target)
-    assert image is not None
+    if image is None:
+        raise InfrastructureError(
+            f"the new image cannot be read in {target}", hint="check the disk, and build it again"
+        )
     return image
 
 

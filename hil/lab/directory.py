@@ -56,7 +56,9 @@ def clear(directory: Path, *more: str) -> None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[int]:
-    """Create `directory` and yield the descriptor of its lock. The lock is held while any process has it open.
+    """Create `directory`, lock it and yield the descriptor of the lock, which other processes may inherit.
+
+    The directory stays locked until each of them has closed the descriptor.
 
     Raises `ConfigurationError` if a lab is up there, or the directory contains anything else.
     """

@@ -12,7 +12,7 @@ from hil.compare.shifts import BaselineOutcome, RepetitionChange, Shift, compare
 from hil.measure.figures import FIGURES
 from hil.measure.units import shown
 from hil.plots import series as plots
-from hil.review import rendering as pages
+from hil.review import rendering
 from hil.review.comparison_sides import ComparisonSide, SeriesKey, read_side
 from hil.review.finding import percent
 
@@ -223,4 +223,4 @@ def write(made: Comparison, directory: Path) -> Path:
         (number, pair, plots.compare([pair.a, pair.b]) if pair.drawable else "")
         for number, pair in enumerate(made.pairs, 1)
     ]
-    return pages.write(directory / PAGE, "compare.html", made=made, drawn=drawn)
+    return rendering.write(directory / PAGE, "compare.html", made=made, drawn=drawn)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hil.review import rendering as pages
-from hil.review import trends
+from hil.review import rendering, trends
 from hil.review.board_findings import boards_up
 from hil.review.console_pages import NightPages, PageLink
 from hil.review.finding import Finding, FindingKind, short
@@ -69,7 +68,7 @@ def _write(made: Review, drawn: dict[tuple[str, ...], list[TrendSeries]]) -> Non
     seconds = dict.fromkeys(table, 0.0)
     for test in night.tests:
         seconds[night.board(test)] += test.seconds
-    pages.write(
+    rendering.write(
         made.overview,
         "overview.html",
         window=window,

@@ -10,7 +10,7 @@ from pathlib import Path
 from hil.history.rows import FigureKey
 from hil.measure.units import shown
 from hil.plots.trend import TrendPoint, trend
-from hil.review import rendering as pages
+from hil.review import rendering
 from hil.review.review_window import ReviewWindow, group_by
 from hil.review.trend_series import PERSISTENCE, TrendSeries
 from hil.stats.change import nights_needed
@@ -52,12 +52,12 @@ class TrendPage:
 
 
 def anchor(key: FigureKey) -> str:
-    return pages.name_of(*key.series)
+    return rendering.name_of(*key.series)
 
 
 def file_of(quantity: str) -> str:
     """Return the file name of a quantity's page."""
-    name = pages.name_of(quantity)
+    name = rendering.name_of(quantity)
     return f"{f'quantity-{name}' if name == 'index' else name}.html"
 
 
@@ -68,9 +68,9 @@ def write(directory: Path, window: ReviewWindow, drawn: dict[tuple[str, ...], li
         TrendPage(quantity, file_of(quantity), tuple(_sections(window, sorted(several, key=_order))))
         for quantity, several in sorted(quantities.items())
     ]
-    pages.write(directory / "index.html", "trends.html", window=window, pages=made)
+    rendering.write(directory / "index.html", "trends.html", window=window, pages=made)
     for page in made:
-        pages.write(directory / page.name, "trend.html", window=window, page=page)
+        rendering.write(directory / page.name, "trend.html", window=window, page=page)
 
 
 def _order(figures: Sequence[TrendSeries]) -> tuple[str, ...]:

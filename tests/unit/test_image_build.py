@@ -151,6 +151,15 @@ def test_full_disk_in_our_own_write(cache: Path, monkeypatch: pytest.MonkeyPatch
     assert left(cache) == set()
 
 
+def test_an_image_that_is_gone_again_is_the_disk_s_failure(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Packages(cache / "packages", {}, {})
+    monkeypatch.setattr(packages, "fetch", lambda *_: parts)
+    monkeypatch.setattr(builder, "_make", lambda *_: None)
+    monkeypatch.setattr(workshop, "publish", lambda *_: None)
+    with pytest.raises(InfrastructureError, match="cannot be read in .*reference-"):
+        build()
+
+
 def test_interrupt_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

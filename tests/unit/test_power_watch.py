@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from labgrid.step import step
 
-from hil.board import power_watch as switch
+from hil.board import power_watch
 from hil.board.power_watch import Switch, in_time
 from hil.errors import InfrastructureError
 
@@ -82,7 +82,7 @@ def test_a_switch_that_is_dead_is_told_and_one_that_cannot_tell_is_not(power: Po
 def test_a_switch_that_does_not_answer_is_not_waited_for(
     power: Power, known: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switch, "READ_LIMIT", 0.1)
+    monkeypatch.setattr(power_watch, "READ_LIMIT", 0.1)
     monkeypatch.setattr(power, "get", lambda: os.read(os.pipe()[0], 1))
     power.on()
     assert known.trouble() == "its power switch did not answer in 0.1 s"

@@ -19,8 +19,7 @@ from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.history.rows import Run, StoredFigure, Test
 from hil.nightly.state import Night, NightState
-from hil.review import rendering as pages
-from hil.review import trends
+from hil.review import rendering, trends
 from hil.review.finding import FindingKind
 from hil.review.matrix import Cell, matrix
 from hil.review.matrix import cells as cells_of
@@ -197,12 +196,12 @@ def test_names_of_any_kind_make_safe_pages(tmp_path: Path) -> None:
 
 
 def test_names_of_files_are_safe_and_differ() -> None:
-    assert pages.name_of("response time") == "response-time"
+    assert rendering.name_of("response time") == "response-time"
     given = ["response time", "response-time", "Response time", "response  time", "", "..", "/", *NASTY]
-    names = [pages.name_of(one) for one in given]
+    names = [rendering.name_of(one) for one in given]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9-]{1,70}", name) for name in names)
-    assert pages.name_of("a b") != pages.name_of("a", "b")
+    assert rendering.name_of("a b") != rendering.name_of("a", "b")
     assert trends.file_of("index") != "index.html"
 
 
