@@ -13,6 +13,7 @@ from typing import Any
 # a run within this process forgets what it imported itself, but labgrid remembers our drivers, and numpy is there once
 import pytest
 import scipy.special  # noqa: F401
+from executions import execution
 from support import UNCHECKED, Wire, arrived, stub_board
 
 from hil import Clock, Series, maximum, ms, s
@@ -33,7 +34,6 @@ from hil.plugin.labels import _fatal
 from hil.report import kinds, repeat
 from hil.report.build import REPORTS_DIR
 from hil.report.kinds import KINDS, kind_of
-from hil.wasm import Module
 from hil.wasm.runner import Execution
 from hil.wasm.verdict import Exited, Failed, Faulted, NoAgent, Silent, Stuck, Verdict
 
@@ -270,23 +270,6 @@ def test_an_image_that_died_is_seen_on_its_console(wire: Wire) -> None:
 
 
 # kinds
-
-
-def execution(verdict: Verdict, intact: bool | None = True) -> Execution:
-    module = Module.raw("x.wasm", b"\0asm")
-    return Execution(
-        verdict=verdict,
-        output=b"",
-        intact=intact,
-        module=module,
-        arguments=(),
-        agent_status=0,
-        request_ns=0,
-        answer_ns=1,
-        transcript=Path("/t"),
-        start=0,
-        end=1,
-    )
 
 
 CLOCK = Clock("c", 1e-9)

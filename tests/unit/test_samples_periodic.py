@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from pathlib import Path
 
 import pytest
+from executions import execution
 
 from hil.errors import ConfigurationError, HilError, RunnerError
-from hil.wasm import Execution, Module
+from hil.wasm import Execution
 from hil.wasm.periodic import TICK, releases
 from hil.wasm.samples import SAMPLES_DIR
 from hil.wasm.verdict import Verdict, exited, failed
@@ -26,20 +26,7 @@ GOOD = sealed(HEADER + LATE)
 
 
 def run(output: bytes, verdict: Verdict | None = None, intact: bool | None = None) -> Execution:
-    made = Module.raw("periodic.wasm", b"")
-    return Execution(
-        verdict=verdict or exited(0),
-        output=output,
-        intact=intact,
-        module=made,
-        arguments=("1000", "3"),
-        agent_status=0,
-        request_ns=0,
-        answer_ns=1,
-        transcript=Path("/t"),
-        start=0,
-        end=1,
-    )
+    return execution(verdict, output, intact, name="periodic.wasm", arguments=("1000", "3"))
 
 
 def test_releases_are_instants_of_the_monotonic_clock() -> None:

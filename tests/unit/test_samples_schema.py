@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from executions import execution
 
 from hil.errors import ConfigurationError
 from hil.image import manifest
 from hil.image.store import Image
-from hil.wasm import Execution, Module, Samples
+from hil.wasm import Samples
 from hil.wasm.samples import SAMPLES_DIR, Case
 from hil.wasm.verdict import exited, failed, faulted
 
@@ -108,23 +109,6 @@ def test_a_native_sample_comes_from_the_image(tmp_path: Path) -> None:
         Samples().aot("hello", image(tmp_path))
 
 
-def run(output: bytes, verdict: Any, intact: bool | None = True) -> Execution:
-    made = Module.raw("m", b"")
-    return Execution(
-        verdict=verdict,
-        output=output,
-        intact=intact,
-        module=made,
-        arguments=(),
-        agent_status=0,
-        request_ns=0,
-        answer_ns=1,
-        transcript=Path("/t"),
-        start=0,
-        end=1,
-    )
-
-
 def case(**facts: Any) -> Case:
     return Case.model_validate({"name": "c", "verdict": "exited"} | facts)
 
@@ -155,15 +139,15 @@ def case(**facts: Any) -> Case:
 def test_a_run_is_held_against_its_case(
     facts: dict[str, Any], output: bytes, verdict: Any, problem: str | None
 ) -> None:
-    found = case(**facts).problems(run(output, verdict))
+    found = case(**facts).problems(execution(verdict, output))
     assert len(found) == (problem is not None)
     assert problem is None or problem in found[0]
 
 
 def test_a_garbled_run_is_never_as_expected() -> None:
-    assert case().problems(run(b"", exited(0), intact=False)) == ["the output was garbled on the line"]
-    assert not run(b"", exited(0), intact=False).good
-    assert run(b"", exited(0), intact=None).good
+    assert case().problems(execution(intact=False)) == ["the output was garbled on the line"]
+    assert not execution(intact=False).good
+    assert execution(intact=None).good
 
 
 def test_limits() -> None:
