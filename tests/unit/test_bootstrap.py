@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from limits import HANG
+from support import gone, until
 
 BOOTSTRAP = Path(__file__).parents[2] / "bootstrap"
 # all that the script itself calls; what a test leaves out is not there for it
@@ -167,6 +168,34 @@ exit $1
 """
 
 
+def checks_alone(bin_dir: Path, directory: Path) -> Path:
+    """Make a script of the test command without the set-up."""
+    for name, found in {"mktemp": shutil.which("mktemp"), "python": sys.executable}.items():
+        (bin_dir / name).symlink_to(str(found))
+    (directory / "temporary").mkdir()
+    text = BOOTSTRAP.read_text()
+    parts = [text[: text.index("\n# ---- steps")], text[text.index("\ncheck() ") : text.index("\nshell() ")]]
+    traps = re.findall(r"^trap .*$", text, re.M)
+    script = directory / "checks"
+    script.write_text("\n".join([*parts, *traps, 'checks "$@"\n']))
+    return script
+
+
+def test_what_runs_beside_the_tests_ends_with_them(bin_dir: Path, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    for name in ("ruff", "lint-imports", "hil"):
+        add_tool(bin_dir, name, "true")
+    sleep = shutil.which("sleep")
+    add_tool(bin_dir, "mypy", f"echo $$ >{note}; exec {sleep} 60")
+    add_tool(bin_dir, "pytest", f"while ! test -s {note}; do {sleep} 0.05; done; kill -TERM $PPID")
+    script, temporary = checks_alone(bin_dir, tmp_path), tmp_path / "temporary"
+    environment = {"PATH": str(bin_dir), "TMPDIR": str(temporary)}
+    done = subprocess.run(["bash", script], env=environment, stdin=subprocess.DEVNULL, timeout=HANG)
+    assert done.returncode == 143
+    until(lambda: gone(int(note.read_text())))
+    assert not list(temporary.iterdir())
+
+
 @pytest.mark.parametrize(
     ("unit", "integration", "failed"),
     [
@@ -190,16 +219,9 @@ def test_the_parts_of_the_tests_are_judged_together(
     for name in ("ruff", "mypy", "lint-imports", "hil"):
         add_tool(bin_dir, name, "false" if name == failed else "true")
     add_tool(bin_dir, "pytest", PYTEST)
-    for name, found in {"mktemp": shutil.which("mktemp"), "python": sys.executable}.items():
-        (bin_dir / name).symlink_to(str(found))
-    text = BOOTSTRAP.read_text()
-    script = tmp_path / "checks"
-    script.write_text(text[: text.index("\n# ---- steps")] + text[text.index("\ncheck() ") : text.index("\nshell() ")])
-    with script.open("a") as file:
-        file.write('\ntrap finish EXIT\nchecks "$@"\n')
+    script = checks_alone(bin_dir, tmp_path)
     environment = {"PATH": str(bin_dir), "TOLD": str(tmp_path), "UNIT": unit, "INTEGRATION": integration}
     environment["TMPDIR"] = str(tmp_path / "temporary")
-    (tmp_path / "temporary").mkdir()
     done = subprocess.run(
         ["bash", script, "-k", "some words"], env=environment, capture_output=True, text=True, timeout=HANG
     )

@@ -90,6 +90,13 @@ def test_a_script_has_its_descriptors_and_a_session_of_its_own(tmp_path: Path) -
     assert output.read_text() == "on\n"
 
 
+def test_a_script_starts_where_there_are_no_priorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_setscheduler")
+    script = tmp_path / "script.py"
+    script.write_text("")
+    assert processes.start_script(script, fds=[], priority=40).wait(10) == 0
+
+
 @pytest.mark.parametrize(("trap", "grace", "status"), [("", 10.0, -15), ("trap '' TERM;", 0.1, -9), ("", 0.0, -9)])
 def test_a_group_ends_with_its_children(trap: str, grace: float, status: int) -> None:
     command = f"{trap} sleep 60 & echo $!; while :; do sleep 0.05; done"
