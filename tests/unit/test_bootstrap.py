@@ -186,7 +186,7 @@ def test_what_runs_beside_the_tests_ends_with_them(bin_dir: Path, tmp_path: Path
     for name in ("ruff", "lint-imports", "hil"):
         add_tool(bin_dir, name, "true")
     sleep = shutil.which("sleep")
-    add_tool(bin_dir, "mypy", f"echo $$ >{note}; exec {sleep} 60")
+    add_tool(bin_dir, "mypy", f"echo $$ >{note}; exec {sleep} 600")
     add_tool(bin_dir, "pytest", f"while ! test -s {note}; do {sleep} 0.05; done; kill -TERM $PPID")
     script, temporary = checks_alone(bin_dir, tmp_path), tmp_path / "temporary"
     environment = {"PATH": str(bin_dir), "TMPDIR": str(temporary)}
