@@ -15,14 +15,20 @@ from hil.image.store import Image
 
 
 def manifest_of(driver: Driver) -> Manifest:
-    """Return the manifest that the driver's `image` names in the environment. Raises `ConfigurationError`."""
+    """Return the manifest that the driver's `image` names in the environment: an image's name, or a manifest's path.
+
+    Raises `ConfigurationError`.
+    """
     config = driver.target.env.config
     try:
+        name = str(config.data.get("images", {})[driver.image])
+        if "/" not in name and not name.endswith(".toml"):
+            return manifest.find(name)
         return manifest.load(Path(config.get_image_path(driver.image)))
     except KeyError:
         raise ConfigurationError(
             f"{config.filename} names no image {driver.image!r}",
-            hint=f"add `images: {{{driver.image}: ../images/NAME.toml}}` to it, or pass --image NAME",
+            hint=f"add `images: {{{driver.image}: NAME}}` to it, or pass --image NAME",
         ) from None
 
 

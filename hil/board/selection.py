@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import configparser
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import ConfigurationError
+from hil.host import project
 from hil.host.hints import did_you_mean
+from hil.host.project import FILE, TABLE, Project
 
-BOARDS_DIR = Path(__file__).resolve().parents[2] / "boards"
 SUFFIXES = (".yaml", ".yml")
 PLACES = ("place:", "+")  # prefixes of selectors of a lab's places
-INI_KEY = "hil_board"
-INI_SECTIONS = {  # by file name, in pytest's order
-    "pytest.toml": ("pytest",),
-    ".pytest.toml": ("pytest",),
-    "pytest.ini": ("pytest",),
-    ".pytest.ini": ("pytest",),
-    "pyproject.toml": ("tool", "pytest"),
-    "tox.ini": ("pytest",),
-    "setup.cfg": ("tool:pytest",),
-}
-ALWAYS_PYTEST = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")  # with or without a section
 
 
 @dataclass(frozen=True)
@@ -49,53 +37,10 @@ def select(boards: Sequence[str], lg_env: str | None, environ: Mapping[str, str]
     return Selection()
 
 
-def from_ini(name: str, file: Path | None) -> Selection:
-    """Return the selection by `hil_board = name` in pytest's configuration `file`; empty for an empty name.
-
-    A path is relative to that file.
-    """
-    if not name:
-        return Selection()
-    if file is None:
-        return Selection((name,), INI_KEY)
-    return Selection((str(file.parent / name) if is_path(name) else name,), f"{INI_KEY} in {file.name}")
-
-
-def ini_selection(directory: Path) -> Selection:
-    """Return the selection by the pytest configuration of `directory` or its nearest parent with one.
-
-    Raises `ConfigurationError` for a file that cannot be read.
-    """
-    for parent in (directory, *directory.parents):
-        for name in INI_SECTIONS:
-            found = _ini_value(parent / name)
-            if found is not None:
-                return from_ini(found, parent / name)
-    return Selection()
-
-
-def _ini_value(path: Path) -> str | None:
-    """Return `hil_board` in `path`, empty if not set; None for a file without a section of pytest."""
-    if not path.is_file():
-        return None
-    sections = INI_SECTIONS[path.name]
-    try:
-        if path.suffix == ".toml":
-            table = tomllib.loads(path.read_text("utf-8"))
-            for section in sections:
-                table = table.get(section, {})
-            found = table.get("ini_options", table) or None
-        else:
-            ini = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
-            ini.read_string(path.read_text("utf-8"))
-            found = dict(ini[sections[0]]) if sections[0] in ini else None
-    except (OSError, ValueError, AttributeError, configparser.Error) as error:
-        raise ConfigurationError(
-            f"cannot read pytest's configuration {path}: {error}", hint="correct it, or pass --board NAME"
-        ) from error
-    if found is None:
-        return "" if path.name in ALWAYS_PYTEST else None
-    return str(found.get(INI_KEY, ""))
+def of_project(of: Project) -> Selection:
+    """Return the selection by the project's setting `board`; empty without it. A path is relative to its file."""
+    name = str(of.root / of.board) if is_path(of.board) else of.board
+    return Selection((name,), f"{TABLE} in {FILE}") if name else Selection()
 
 
 def name_of(board: str | Path) -> str:
@@ -124,22 +69,22 @@ def bounds_file(board: Path) -> Path:
     return board.with_name(f"{name_of(board)}.bounds.toml")
 
 
-def available(root: Path = BOARDS_DIR) -> list[str]:
-    """Return the names of all boards in `root`, sorted."""
-    return sorted(name_of(path) for path in root.glob("*.yaml"))
+def available() -> list[str]:
+    """Return the names of all boards of the project and the package, sorted."""
+    return list(project.current().names("boards", ".yaml"))
 
 
-def find(name: str, root: Path = BOARDS_DIR) -> Path:
+def find(name: str) -> Path:
     """Return the file of the board `name`, or `name` itself if it is a path. Raises `ConfigurationError`."""
-    names = available(root)
+    known = project.current().names("boards", ".yaml")
     if is_path(name):
         if os.path.isfile(name):  # noqa: PTH113  Path.is_file() raises for a name that is too long
             return Path(name)
-        hint = f"check the path, or give a board's name; the boards are: {', '.join(names) or 'none'}"
+        hint = f"check the path, or give a board's name; the boards are: {', '.join(known) or 'none'}"
         raise ConfigurationError(f"there is no board file {name}", hint=hint)
-    if name not in names:
+    if name not in known:
         raise ConfigurationError(
-            f"there is no board {name!r} in {root}",
-            hint=f"{did_you_mean(name, names)}the boards are: {', '.join(names) or 'none'}; see `hil board list`",
+            f"there is no board {name!r} in {project.current().shown('boards')}",
+            hint=f"{did_you_mean(name, known)}the boards are: {', '.join(known) or 'none'}; see `hil board list`",
         )
-    return root / f"{name}.yaml"
+    return known[name]

@@ -20,6 +20,7 @@ from hil.cli.common import (
     err,
     image_option,
     json_option,
+    origin,
     out,
     powered,
     print_error,
@@ -44,9 +45,13 @@ board.add_command(board_new)
 @board.command("list")
 @json_option
 def board_list(json_: bool) -> None:
-    """List the boards, with what was proven on each according to its file, and the one used without --board."""
+    """List the boards, with what was proven on each according to its file, and the one used without --board.
+
+    A board of the project hides one of the package that has the same name.
+    """
     files = [find(name) for name in available()]
-    show([{"name": path.stem, "proven": _proven(path), "file": str(path)} for path in files], json_)
+    rows = [{"name": path.stem, **origin("boards", path), "proven": _proven(path), "file": str(path)} for path in files]
+    show(rows, json_)
     if not json_ and (selection := selected()).names:
         out.print(escape(f"without --board: {', '.join(selection.names)} (by {selection.source})"))
 

@@ -16,8 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from hil import slow
-from hil.board.selection import Selection, ini_selection, select
+from hil.board.selection import Selection, of_project, select
 from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.host import project
+from hil.host.project import TABLE
 from hil.text import printable
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as of a shell
@@ -51,10 +53,15 @@ def echo(text: str, **options: Any) -> None:
 
 
 class CommandGroup(click.Group):
-    """The group of all commands: it prints errors without a traceback and converts them to exit statuses."""
+    """The group of all commands: it prints errors without a traceback and converts them to exit statuses.
+
+    The project is that of the working directory.
+    """
 
     def invoke(self, context: click.Context) -> Any:
+        before = project.use(None)
         try:
+            project.use(project.current())
             return super().invoke(context)
         except HilError as error:
             print_error(error)
@@ -72,6 +79,8 @@ class CommandGroup(click.Group):
             kind = ConfigurationError if error.errno in USER_ERRORS else InfrastructureError
             print_error(kind(f"{error.filename or context.info_name}: {error.strerror or error}"))
             raise SystemExit(2 if kind is ConfigurationError else 1) from None
+        finally:
+            project.use(before)
 
 
 def print_error(error: HilError) -> None:
@@ -93,7 +102,7 @@ def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
         callback=_selected,
         metavar="NAME",
         help="A name in boards/, a path, place:NAME of a lab, or any place with +TAG=VALUE "
-        f"[--lg-env, LG_ENV, hil_board of pytest's configuration, {DEFAULT_BOARD}].",
+        f"[--lg-env, LG_ENV, board in the project's {TABLE}, {DEFAULT_BOARD}].",
     )
     lg_env = click.option(
         "--lg-env",
@@ -116,10 +125,10 @@ def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def selected(boards: Sequence[str] = (), lg_env: str | None = None) -> Selection:
-    """Return the selected board: by `boards`, else by labgrid's environment, else by pytest's configuration."""
+    """Return the selected board: by `boards`, else by labgrid's environment, else by the project's setting."""
     found = select(boards, lg_env)
     if not found.names:
-        found = ini_selection(Path.cwd())
+        found = of_project(project.current())
     return found if found.names else Selection((DEFAULT_BOARD,), "default")
 
 
@@ -148,15 +157,15 @@ history_option = click.option(
     type=FILE,
     callback=lambda context, _, value: value or default_history(),
     metavar="FILE",
-    help="The history [reports/nights/history.sqlite].",
+    help=f"The history [history in the project's {TABLE}, else reports/nights/history.sqlite].",
 )
 
 
 def default_history() -> Path:
-    """Return the path of the history beside the nights."""
+    """Return the path of the project's history, by default beside the nights."""
     from hil.history.store import NAME
 
-    return slow.state.DIRECTORY / NAME
+    return project.current().path("history") or project.current().nights / NAME
 
 
 def terms() -> slow.selector.Terms:
@@ -197,6 +206,13 @@ def brought_up(chosen: slow.Board, *, boot: bool) -> slow.BootReport:
 
 def _status(text: str) -> AbstractContextManager[object]:
     return err.status(escape(text)) if err.is_terminal else nullcontext()
+
+
+def origin(kind: str, path: Path) -> dict[str, str]:
+    """Return the column with where a file of `kind` comes from, and the files that it hides."""
+    here = project.current()
+    hidden = [here.origin(kind, other) for other in here.hidden(kind, path)]
+    return {"from": here.origin(kind, path) + (f" (hides that of the {', '.join(hidden)})" if hidden else "")}
 
 
 def show(rows: list[dict[str, Any]], json_: bool) -> None:

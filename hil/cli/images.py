@@ -9,8 +9,9 @@ import click
 from rich.markup import escape
 
 from hil import slow
-from hil.cli.common import PATH, as_json, json_option, out, show
+from hil.cli.common import PATH, as_json, json_option, origin, out, show
 from hil.errors import HilError
+from hil.host import project
 
 DEFAULT_ADDED = "wasmedge-sel4"
 
@@ -23,10 +24,10 @@ def image() -> None:
 @image.command("list")
 @json_option
 def image_list(json_: bool) -> None:
-    """List the images and their states."""
+    """List the images and their states. An image of the project hides one of the package that has the same name."""
     rows = []
-    for name in slow.manifest.available():
-        row = {"name": name, "title": "", "hypervisor": "", "state": ""}
+    for name, path in project.current().names("images", ".toml").items():
+        row = {"name": name, **origin("images", path), "title": "", "hypervisor": "", "state": ""}
         rows.append(row)
         try:
             manifest = slow.manifest.find(name)

@@ -13,10 +13,9 @@ import click
 from rich.markup import escape
 
 from hil import slow
-from hil.board.selection import BOARDS_DIR
 from hil.cli.common import out
 from hil.errors import ConfigurationError
-from hil.host import files
+from hil.host import files, project
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 POWER_OFF_DELAY = 3.0  # seconds without power, enough for the capacitors of most boards
@@ -50,7 +49,7 @@ def board_new(
     force: bool,
 ) -> None:
     """Write boards/NAME.yaml, or the file NAME if it ends in .yaml. On a terminal, ask for missing options."""
-    path = Path(name) if name.endswith(".yaml") else BOARDS_DIR / f"{name}.yaml"
+    path = Path(name) if name.endswith(".yaml") else project.current().own("boards")[0] / f"{name}.yaml"
     if not NAME.fullmatch(path.stem):
         raise ConfigurationError(f"{path.stem!r} is not a board's name", hint=f"choose one that matches {NAME.pattern}")
     if path.exists() and not force:

@@ -10,10 +10,11 @@ import click
 
 from hil import slow
 from hil.cli.common import PATH, echo, print_error
+from hil.host import project
 
 
 @click.command()
-@click.argument("plan", type=PATH)
+@click.argument("plan")
 @click.option("--dry-run", is_flag=True, help="Print the commands and what is wrong with the plan; run nothing.")
 @click.option(
     "--resume/--new",
@@ -21,17 +22,21 @@ from hil.cli.common import PATH, echo, print_error
     help="Resume the plan's unfinished night, or begin a new one [resume where it began less than 12 hours ago].",
 )
 @click.option("--directory", type=PATH, metavar="DIR", help="The directory of nights [reports/nights].")
-def nightly(plan: Path, dry_run: bool, resume: bool | None, directory: Path | None) -> NoReturn:
-    """Run the suites of PLAN, a TOML file, on its boards, and print a summary.
+def nightly(plan: str, dry_run: bool, resume: bool | None, directory: Path | None) -> NoReturn:
+    """Run the suites of PLAN, a TOML file or a name in plans/, on its boards, and print a summary.
+
+    The project is that of the plan's directory, else that of the working directory.
 
     The exit status is 0 if all is good, 1 if image or tests failed, else 2 if the plan or a board's configuration is
     wrong, else 3 if the test bed failed or something was not run; 4 if another night is running; 130 or 143 if a
     signal ended it.
     """
-    root = directory or slow.state.DIRECTORY
+    path = slow.plan.find(plan)
+    project.use(project.of(path.resolve().parent, Path.cwd()))
+    root = directory or project.current().nights
     if dry_run:
-        _show(plan, root)
-    result = slow.night.run_night(plan, root, resume=resume, log=echo)
+        _show(path, root)
+    result = slow.night.run_night(path, root, resume=resume, log=echo)
     if result.error:
         print_error(result.error)
     echo(f"\n{result.text}", nl=False)

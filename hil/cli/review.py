@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from hil import slow
 from hil.cli.common import DIRECTORY, FILE, PATH, as_json, err, history_option, json_option, out, show
+from hil.host import project
 
 
 @click.command()
@@ -28,9 +29,9 @@ def report(results: Path | None, output: Path | None, title: str, history_file: 
 
     A killed run is shown as killed, from the journal beside its results.
     """
-    path = output or slow.report_build.REPORTS_DIR / "report.html"
+    path = output or project.current().reports / "report.html"
     made = slow.report_build.build(
-        [slow.merge.Part(results or slow.report_build.RESULTS_DIR)], path, title=title, history=history_file
+        [slow.merge.Part(results or project.current().reports / "results")], path, title=title, history=history_file
     )
     for note in made.notes:
         err.print(f"[yellow]{escape(note)}[/]")
@@ -78,8 +79,9 @@ def review(
 
 def _directory(history: Path, night: str) -> Path:
     """Return the directory of a night's pages: the night's own, or if that is removed one beside the nights."""
-    own = history.absolute().parent / night
-    return own if own.is_dir() else own.parent / "review" / night
+    beside = history.absolute().parent
+    own = [directory / night for directory in (beside, project.current().nights)]
+    return next((path for path in own if path.is_dir()), beside / "review" / night)
 
 
 def _print(made: slow.overview.Review) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from hil.compare.key import BaselineKey, keyed
 from hil.compare.shifts import MIN_EFFECT, BaselineOutcome, RepetitionChange, Shift, compare_series
 from hil.errors import ConfigurationError
-from hil.host import files
+from hil.host import files, project
 from hil.host.directories import data_root
 from hil.host.disk import disk_errors
 from hil.measure import results
@@ -69,10 +69,13 @@ class BaselineComparison:
 
 
 class Baselines:
-    """The baselines in `directory`, one file each; by default in the data directory of the user."""
+    """The baselines in `directory`, one file each.
+
+    The default is the project's setting `baselines`, else a directory among the user's data.
+    """
 
     def __init__(self, directory: Path | None = None) -> None:
-        self.directory = directory or data_root() / "baselines"
+        self.directory = directory or project.current().path("baselines") or data_root() / "baselines"
 
     def record(self, series: Sequence[Series]) -> list[Path]:
         """Write each of `series` as the baseline of its key, replace an older one, and return the files.

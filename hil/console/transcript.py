@@ -26,6 +26,7 @@ from pathlib import Path
 
 from hil.console.lines import RECEIVED, Line, LineEvent, lines, texts
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host import project
 from hil.host.directories import xdg
 
 STAMPS_IN_MEMORY = 200_000  # two 8-byte numbers each; older ones are looked up in the index file
@@ -226,7 +227,10 @@ def _close(opened: list[int]) -> None:
 
 
 def default_directory() -> Path:
-    """Return the default directory of transcripts: `$HIL_TRANSCRIPTS`, else `hil/transcripts` in the XDG state."""
+    """Return the directory of transcripts of commands.
+
+    It is `$HIL_TRANSCRIPTS`, else the project's setting `transcripts`, else `hil/transcripts` in the XDG state.
+    """
     if chosen := os.environ.get("HIL_TRANSCRIPTS"):
         return Path(chosen)
-    return xdg("XDG_STATE_HOME", ".local/state") / "transcripts"
+    return project.current().path("transcripts") or xdg("XDG_STATE_HOME", ".local/state") / "transcripts"

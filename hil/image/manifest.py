@@ -12,12 +12,9 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from hil.errors import ConfigurationError
-from hil.host import toml
+from hil.host import project, toml
 from hil.host.hints import did_you_mean
 from hil.image.fields import Address, Model, Name, Regex, Sha256, has, placeholders, takes
-
-IMAGES_DIR = Path(__file__).resolve().parents[2] / "images"
-"""The directory of the project's own manifests."""
 
 
 class FileSpec(Model):
@@ -233,20 +230,20 @@ def load(path: Path) -> Manifest:
     return manifest
 
 
-def find(name: str, root: Path = IMAGES_DIR) -> Manifest:
-    """Return the manifest of the image `name` in `root`. Raises `ConfigurationError` for an unknown name."""
-    names = available(root)
-    if name not in names:
+def find(name: str) -> Manifest:
+    """Return the manifest of the image `name`. Raises `ConfigurationError` for an unknown name."""
+    known = project.current().names("images", ".toml")
+    if name not in known:
         raise ConfigurationError(
-            f"there is no image {name!r} in {root}",
-            hint=f"{did_you_mean(name, names)}the images are: {', '.join(names) or 'none'}",
+            f"there is no image {name!r} in {project.current().shown('images')}",
+            hint=f"{did_you_mean(name, known)}the images are: {', '.join(known) or 'none'}",
         )
-    manifest = load(root / f"{name}.toml")
+    manifest = load(known[name])
     if manifest.name != name:
         raise ConfigurationError(f"{manifest.path}: name is {manifest.name!r}, but the file is named {name!r}")
     return manifest
 
 
-def available(root: Path = IMAGES_DIR) -> list[str]:
-    """Return the names of all images in `root`, sorted."""
-    return sorted(path.stem for path in root.glob("*.toml"))
+def available() -> list[str]:
+    """Return the names of all images of the project and the package, sorted."""
+    return list(project.current().names("images", ".toml"))

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from hil.errors import ConfigurationError
-from hil.host import toml, tools
+from hil.host import project, toml, tools
 from hil.host.hints import did_you_mean
 from hil.image import packages
 from hil.image.fields import Model, Name
-from hil.image.manifest import IMAGES_DIR, Manifest
+from hil.image.manifest import Manifest
 
 RECIPE = "recipe.toml"
-SOURCES = IMAGES_DIR / "reference"  # agent and runner, of all images
-SAMPLES = IMAGES_DIR.parent / "wasm_samples"
+SOURCES = project.packaged("images") / "reference"  # agent and runner, of all images
+SAMPLES = project.packaged("wasm_samples")
 TOOLS = ("aarch64-linux-gnu-gcc", "dtc", "lz4")
 
 _CODE = ("build.py", "cpio.py", "packages.py", "recipe.py")
@@ -53,20 +53,22 @@ class Recipe:
     samples: tuple[Path, ...]
 
 
-def recipes(root: Path = IMAGES_DIR) -> list[str]:
-    """Return the names of all recipes in `root`, sorted."""
-    return sorted(path.parent.name for path in root.glob(f"*/{RECIPE}"))
+def recipes() -> dict[str, Path]:
+    """Return the directories of all recipes of the project and the package by name, sorted."""
+    roots = reversed(project.current().directories("images"))
+    return dict(sorted((path.parent.name, path.parent) for root in roots for path in root.glob(f"*/{RECIPE}")))
 
 
-def recipe(manifest: Manifest, root: Path = IMAGES_DIR) -> Recipe:
+def recipe(manifest: Manifest) -> Recipe:
     """Return the recipe of the image. Raises `ConfigurationError` if it is missing or wrong."""
-    known = recipes(root)
+    known = recipes()
     if manifest.build not in known:
         raise ConfigurationError(
-            f"{manifest.path or manifest.name}: build: there is no recipe {manifest.build!r} in {root}",
+            f"{manifest.path or manifest.name}: build: there is no recipe {manifest.build!r}"
+            f" in {project.current().shown('images')}",
             hint=f"{did_you_mean(manifest.build or '', known)}the recipes are: {', '.join(known) or 'none'}",
         )
-    directory = root / manifest.build
+    directory = known[manifest.build]
     plan = toml.load(directory / RECIPE, ImagePlan, "image recipe")
     for name, filesystem in plan.initramfs.items():
         for place, source in filesystem.files.items():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hil.errors import HilError
 from hil.history.ingest import add, journals
 from hil.history.store import NAME, History
+from hil.host import project
 from hil.measure.units import shown
 from hil.nightly.state import REPORT, Night
 from hil.report.build import HISTORY, build
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 
 
 class HistoryImport:
-    """The history beside the nights in `root`. `notes` lists what could not be added, for the summary."""
+    """The project's history, by default beside the nights in `root`.
+
+    `notes` lists what could not be added, for the summary.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.store = root / NAME
+        self.store = project.current().path("history") or root / NAME
         self.notes: list[str] = []
 
     def add(self, directory: Path, *, ended: bool = False) -> None:

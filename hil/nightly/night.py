@@ -34,7 +34,7 @@ class NightResult:
     error: HilError | None = None
 
 
-def run_night(path: Path, root: Path = state.DIRECTORY, *, resume: bool | None = None, log: Log = print) -> NightResult:
+def run_night(path: Path, root: Path, *, resume: bool | None = None, log: Log = print) -> NightResult:
     """Run the plan in `path` and store the results in a directory of the night in `root`.
 
     An unfinished night of the last 12 hours is resumed; with `resume` one of any age, with False none. `log` is

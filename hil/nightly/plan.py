@@ -13,13 +13,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from hil.board.selection import find, is_place, name_of
+from hil.board import selection
+from hil.board.selection import is_place, name_of
 from hil.errors import ConfigurationError
-from hil.host import toml
+from hil.host import project, toml
 from hil.host.hints import did_you_mean
 
-ROOT = Path(__file__).resolve().parents[2]
-SUITES_DIR = ROOT / "suites"
 NAME_LENGTH = 100  # characters of a job's name, and of a board's, in the name of a run's directory
 RESERVED = {  # pytest's options that a night sets itself, with the plan's key for each
     "--board": "boards",
@@ -128,8 +127,8 @@ class PlannedRun:
     arguments: tuple[str, ...]
     retries: int
     limit: float | None
-    problems: tuple[str, ...] = ()
-    start: Path = ROOT
+    problems: tuple[str, ...]
+    start: Path
 
     def command(self, directory: Path) -> list[str]:
         """Return the command line; the results go to `directory`."""
@@ -153,6 +152,19 @@ class LoadedPlan:
     @property
     def name(self) -> str:
         return self.path.stem
+
+
+def find(name: str) -> Path:
+    """Return the file of the plan `name`, or `name` itself if it is a path. Raises `ConfigurationError`."""
+    if "/" in name or name.endswith(".toml"):
+        return Path(name)
+    known = project.current().names("plans", ".toml")
+    if name not in known:
+        raise ConfigurationError(
+            f"there is no plan {name!r} in {project.current().shown('plans')}",
+            hint=f"{did_you_mean(name, known)}the plans are: {', '.join(known) or 'none'}; or give a path, NAME.toml",
+        )
+    return known[name]
 
 
 def load(path: Path) -> LoadedPlan:
@@ -197,7 +209,7 @@ def _run(base: Path, plan: NightPlan, job: Job, board: str, taken: collections.C
 def _start(suites: list[str]) -> tuple[Path, list[str]]:
     """Return where to start pytest, and the suites relative to it: a [ in a path would begin a parameter."""
     if not any("[" in suite.partition("::")[0] for suite in suites):
-        return ROOT, suites
+        return project.current().root, suites
     paths = [suite.partition("::") for suite in suites]
     start = Path(os.path.commonpath([Path(path).absolute().parent for path, _, _ in paths]))
     return start, [os.path.relpath(path, start) + separator + node for path, separator, node in paths]
@@ -206,7 +218,8 @@ def _start(suites: list[str]) -> tuple[Path, list[str]]:
 def _root(suites: list[str]) -> list[str]:
     """Return --rootdir for suites outside the project; otherwise node ids would depend on where pytest starts."""
     paths = [Path(suite.partition("::")[0]) for suite in suites]
-    if not paths or any(path.resolve().is_relative_to(ROOT) for path in paths):
+    root = project.current().root.resolve()
+    if not paths or any(path.resolve().is_relative_to(root) for path in paths):
         return []
     return [f"--rootdir={os.path.commonpath([path if path.is_dir() else path.parent for path in paths])}"]
 
@@ -216,16 +229,18 @@ def _line(error: ConfigurationError) -> str:
 
 
 def find_suite(suite: str, base: Path) -> Path:
-    """Return the suite of that name in suites/, else the path relative to `base` or the project; `::` is allowed.
+    """Return the suite of that name, else the path relative to `base` or the project; `::` is allowed.
 
     Raises `ConfigurationError` with similar names.
     """
     path, separator, node = suite.partition("::")
-    places = (SUITES_DIR / path, base / path, ROOT / path)
+    project_ = project.current()
+    suites = project_.directories("suites")
+    places = (*(directory / path for directory in suites), base / path, project_.root / path)
     for place in places:
         if os.path.exists(place):  # noqa: PTH110  a name may be too long
             return Path(f"{place}{separator}{node}")
-    known = sorted(entry.name for entry in SUITES_DIR.iterdir() if any(entry.glob("test_*.py")))
+    known = sorted({file.parent.name for directory in suites for file in directory.glob("*/test_*.py")})
     hint = f"{did_you_mean(path, known)}the suites are: {', '.join(known)}; a path counts from {base}"
     raise ConfigurationError(f"there is no suite {suite!r}", hint=hint)
 
@@ -241,6 +256,6 @@ def _check(board: str, image: str | None) -> None:
     from hil.image import manifest
 
     if not is_place(board):  # only the coordinator has the list of places
-        find(board)
+        selection.find(board)
     if image is not None:
         manifest.find(image)

@@ -19,10 +19,9 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import files, foreign
 from hil.host.disk import disk_errors
 from hil.host.locks import try_lock
-from hil.nightly.plan import ROOT, LoadedPlan
+from hil.nightly.plan import LoadedPlan
 from hil.text import storable
 
-DIRECTORY = ROOT / "reports" / "nights"
 STATE, SUMMARY, REPORT, LATEST = "state.json", "summary.md", "report.html", "latest"
 RESUMABLE = 12 * 3600.0  # seconds after its begin in which a night is resumed without --resume
 NAME = re.compile(r"(\d{4}-\d\d-\d\d)(?:-(\d+))?")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from hil import slow
+from hil.errors import ConfigurationError
+from hil.host import project
 from hil.plugin import checks, journal, labels, neighbours, options, workers
 from hil.plugin.faults import Robustness
 from hil.plugin.origins import FailureOrigins
@@ -17,6 +19,7 @@ from hil.plugin.retries import Retries
 from hil.plugin.session import SESSION, Session
 from hil.text import printable_line
 
+BEFORE = pytest.StashKey[project.Project | None]()  # the project in use before this run
 pytest_plugins = ["hil.plugin.fixtures", "hil.plugin.markers", "hil.plugin.reports"]
 
 
@@ -27,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 @pytest.hookimpl(tryfirst=True)  # before other plugins read the options and make the directories
 def pytest_configure(config: pytest.Config) -> None:
     option = config.option
+    config.stash[BEFORE] = project.use(_project(config))
     checks.make_paths_absolute(config)
     options.check_values(option)
     if not hasattr(config, "workerinput"):  # the controller of xdist has checked for its workers
@@ -48,6 +52,20 @@ def pytest_configure(config: pytest.Config) -> None:
     neighbours.resolve(config)
     if session.facts.allure:
         register(Pages(config, session), "hil-pages")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if BEFORE in config.stash:
+        project.use(config.stash[BEFORE])
+
+
+def _project(config: pytest.Config) -> project.Project:
+    """Return the project of pytest's rootdir, else of the directory in which it was started. Raises `UsageError`."""
+    root, start = config.rootpath, config.invocation_params.dir
+    try:  # the package's own suites are no place for results
+        return project.of(root, start, otherwise=start if root.is_relative_to(project.packaged("suites")) else root)
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _remove_results(path: Path | None) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from hil import slow
-from hil.board.selection import Selection, find, from_ini, is_path, is_place, select
+from hil.board.selection import Selection, find, is_path, is_place, of_project, select
 from hil.errors import ConfigurationError
+from hil.host import project
 
 # name in pytest's configuration: the option
 FILES = {"hil_results": "--hil-results", "hil_journal": "--hil-journal", "hil_history": "--hil-history"}
@@ -25,14 +26,18 @@ def of_others(config: pytest.Config, name: str) -> Any:
 
 
 def selection(config: pytest.Config) -> Selection:
-    """Return the selected boards: by --board, else --lg-env, else LG_ENV, else `hil_board` of the ini file."""
+    """Return the selected boards: by --board, else --lg-env, else LG_ENV, else by the project's setting `board`."""
     found = select(config.option.board or (), of_others(config, "lg_env"))
-    return found if found.names else from_ini(config.getini("hil_board"), config.inipath)
+    return found if found.names else of_project(project.current())
 
 
 def make_paths_absolute(config: pytest.Config) -> None:
-    """Make the paths among the options absolute, so that a test may change the current directory."""
+    """Make the paths among the options absolute, so that a test may change the current directory.
+
+    Without --hil-history the project's setting counts.
+    """
     option, start = config.option, config.invocation_params.dir
+    option.hil_history = option.hil_history or project.current().path("history")
     for name in (*FILES, *DIRECTORIES, *READ):
         if given := of_others(config, name):
             setattr(option, name, type(given)(start / given))
@@ -48,7 +53,7 @@ def absolute_boards(config: pytest.Config, names: tuple[str, ...]) -> list[str]:
 def check(config: pytest.Config, selected: Selection) -> None:
     """Check boards, image, bounds and the paths that the run writes to. Raises `UsageError`.
 
-    Reads the files that an option or LG_ENV names; a board of the ini file is read when a test needs it.
+    Reads the files that an option or LG_ENV names; a board of the project's setting is read when a test needs it.
     """
     problems: list[str] = []
     try:
@@ -66,7 +71,7 @@ def check(config: pytest.Config, selected: Selection) -> None:
 
 
 def _check_boards(config: pytest.Config, selected: Selection) -> None:
-    unused = selected.source.startswith("hil_board") or config.option.collectonly  # perhaps
+    unused = selected == of_project(project.current()) or config.option.collectonly  # perhaps
     for name in absolute_boards(config, selected.names):
         if is_place(name):
             slow.selector.parse(name)

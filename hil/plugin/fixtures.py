@@ -10,6 +10,7 @@ import pytest
 from hil import slow
 from hil.errors import ConfigurationError, HilError
 from hil.history.identity import stable_test
+from hil.host import project
 from hil.plugin.origins import refuse
 from hil.plugin.record import record_of
 from hil.plugin.repetitions import repetition_of
@@ -130,8 +131,8 @@ def runner(hil_runner: slow.Runner) -> slow.Runner:
 
 @pytest.fixture(scope="session")
 def sample() -> slow.Samples:
-    """The sample modules: `sample("hello.wasm")`."""
-    return slow.Samples()
+    """The modules of the project and the package: `sample("hello.wasm")`."""
+    return slow.Samples(own=project.current().own("samples"))
 
 
 @pytest.fixture

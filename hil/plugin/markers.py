@@ -17,7 +17,7 @@ MARKERS = {
     "requirement(name, ...)": "covers these requirements",
     "owner(name)": "the owner of its failures",
     "severity(level)": "blocker, critical, normal, minor or trivial",
-    "issue(number, ...)": "is related to these issues; the ini option hil_tracker has their URL",
+    "issue(number, ...)": "is related to these issues; the setting `tracker` of [tool.hil] has their URL",
     "known_issue(number, text, until='YYYY-MM-DD')": "its failures are known, and do not count in the report's gate",
 }
 SEVERITIES = ("blocker", "critical", "normal", "minor", "trivial")

@@ -11,6 +11,7 @@ import pytest
 from hil import slow
 from hil.board.selection import bounds_file, find, name_of
 from hil.errors import HilError
+from hil.host import project
 from hil.plugin.labels import AllureLabels
 from hil.plugin.run_facts import RunFacts
 
@@ -38,7 +39,12 @@ class Measurements:
 
     def measure(self, board: slow.Board) -> slow.Measure:
         """Return a new `Measure` for `board`, which records here."""
-        return slow.Measure(self._option.hil_bounds or bounds_file(board.path), self.record, self._compare)
+        return slow.Measure(self._given_bounds or bounds_file(board.path), self.record, self._compare)
+
+    @property
+    def _given_bounds(self) -> Path | None:
+        """The bounds file for all boards, if one is given."""
+        return self._option.hil_bounds or project.current().path("bounds")
 
     def record(self, series: slow.Series, checks: tuple[slow.Check, ...]) -> None:
         """Write a series and its checks to the results file, and keep them for the report."""
@@ -81,8 +87,8 @@ class Measurements:
 
     def _bounds_file(self, board: str) -> Path:
         """Return the bounds file of the board of that name. Raises `ConfigurationError` where there is no board."""
-        if given := self._option.hil_bounds:
-            return Path(given)
+        if given := self._given_bounds:
+            return given
         named = {name_of(name): name for name in self._boards}
         return bounds_file(find(named.get(board, board)))
 

@@ -27,10 +27,6 @@ def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
     _add_file_options(group)
     _add_time_options(group)
     _add_try_options(group)
-    parser.addini("hil_board", "the board to test on without --board", default="")
-    parser.addini(
-        "hil_tracker", "URL of an issue, with {} for its number: https://tracker.example/issues/{}", default=""
-    )
 
 
 def _add_board_options(group: pytest.OptionGroup) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from hil import slow
+from hil.host import project
 
 
 class RunFacts:
@@ -27,7 +28,7 @@ class RunFacts:
         self._start = config.invocation_params.dir
         worker = os.environ.get("PYTEST_XDIST_WORKER", "")
         own = time.strftime(f"%Y%m%d-%H%M%S{worker}-{os.getpid()}")  # other runs may have begun in the same second
-        self.directory: Path = (option.hil_transcripts or config.rootpath / "reports" / "transcripts") / own
+        self.directory: Path = (option.hil_transcripts or project.current().transcripts) / own
         self.results_file: Path = option.hil_results or Path(
             given.get("hil_results") or self.directory / "results.jsonl"
         )

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host.project import packaged
 from hil.report.allure_history import AllureHistory
 from hil.report.merge import EXECUTOR, Issue, Merged, Part, merge
 from hil.text import storable
 
-REPORTS_DIR = Path(__file__).resolve().parents[2] / "reports"
-RESULTS_DIR = REPORTS_DIR / "results"
+REPORTS_DIR = packaged("reports")
 HISTORY = "allure-history.jsonl"
 LIMIT = 300.0  # seconds
 # the generator's page reports each opening to an analytics server

@@ -13,12 +13,12 @@ from importlib import metadata
 from pathlib import Path
 
 from hil.guest.typed import bytes_of
+from hil.host.project import checkout
 from hil.text import printable_line
 
 DISTRIBUTION = "wasm-hil"
 MODULES = 20  # listed
 GIT_LIMIT = 5.0  # seconds
-HERE = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def software(root: Path) -> Mapping[str, str]:
         version = metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         version = "not installed"
-    ours = commit(HERE) if (HERE / ".git").exists() else ""  # not installed into the environment of another project
+    ours = commit(here) if (here := checkout()) is not None and (here / ".git").exists() else ""
     theirs = commit(root)
     framework = {"framework": f"{version}, commit {ours}" if ours else version}
     return framework | ({"tests": f"commit {theirs}"} if theirs and theirs != ours else {})

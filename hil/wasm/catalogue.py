@@ -6,8 +6,9 @@ import tomllib
 from pathlib import Path
 
 from hil.errors import ConfigurationError
+from hil.host.project import packaged
 
-SAMPLES_DIR = Path(__file__).resolve().parents[2] / "wasm_samples"
+SAMPLES_DIR = packaged("wasm_samples")
 
 
 def sample_cases(directory: Path = SAMPLES_DIR) -> list[tuple[str, str]]:

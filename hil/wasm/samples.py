@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,10 +101,14 @@ class _File(_Model):
 
 
 class Samples:
-    """The samples of a directory; calling it with a file name returns the module, verified by its digest."""
+    """The samples of a directory; calling it with a file name returns the module, verified by its digest.
 
-    def __init__(self, directory: Path = SAMPLES_DIR) -> None:
+    A module in one of the directories `own` hides the sample of the same name.
+    """
+
+    def __init__(self, directory: Path = SAMPLES_DIR, own: Sequence[Path] = ()) -> None:
         self.directory = directory
+        self._own = tuple(path for path in own if path != directory)
         path = directory / "samples.toml"
         try:
             self._samples = _File.model_validate(tomllib.loads(path.read_text("utf-8-sig"))).sample
@@ -120,6 +125,9 @@ class Samples:
         """
         if "/" in file or file.startswith(f"{oci.LAYOUT}:"):
             return oci.load(file)
+        for directory in self._own:
+            if (directory / file).is_file():
+                return Module.load(directory / file)
         sample = self[file]
         module = Module.load(self.directory / sample.file)
         if module.sha256 != sample.sha256:
@@ -149,7 +157,8 @@ class Samples:
         for sample in self._samples:
             if file in (sample.file, sample.name):
                 return sample
-        names = [sample.file for sample in self._samples]
+        names = [path.name for directory in self._own for path in sorted(directory.glob("*.wasm"))]
+        names += [sample.file for sample in self._samples]
         raise ConfigurationError(
             f"there is no sample {file!r}",
             hint=f"{did_you_mean(file, names)}the samples are: {', '.join(names)}; "

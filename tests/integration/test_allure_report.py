@@ -78,7 +78,7 @@ def night(directory: Path, number: int, *options: str) -> Built:
     checkout = directory / f"checkout {number}"
     (checkout / "suites" / "smoke").mkdir(parents=True)
     (checkout / "suites" / "smoke" / "test_x.py").write_text(SUITE)
-    (checkout / "pytest.ini").write_text("[pytest]\nhil_tracker = https://tracker.example/{}\n")
+    (checkout / "pyproject.toml").write_text("[tool.hil]\ntracker = 'https://tracker.example/{}'\n")
     command = [sys.executable, "-m", "pytest", *LOAD, "suites", "-p", "no:cacheprovider", "--alluredir", "results"]
     environment = {**os.environ, "NIGHT": str(number)}
     done = subprocess.run(

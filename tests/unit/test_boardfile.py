@@ -199,11 +199,6 @@ def test_an_unknown_board_is_told_with_near_names(name: str, told: str) -> None:
     assert told in str(caught.value)
 
 
-def test_no_boards_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="none"):
-        selection.find("any", tmp_path)
-
-
 SERIAL = """\
 imports: [hil.labgrid]
 images:

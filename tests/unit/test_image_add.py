@@ -32,6 +32,7 @@ from hil.cli import main
 from hil.errors import BootError, ConfigurationError, HilError, InfrastructureError
 from hil.host.directories import data_root
 from hil.host.progress import Progress
+from hil.host.project import packaged
 from hil.image import elf, ensure, machine_options, manifest, simulate, store, upstream
 from hil.image.add import add
 from hil.image.manifest import Manifest
@@ -773,7 +774,7 @@ def test_the_manifest_holds_facts_and_nothing_else(sel4: Manifest) -> None:
     ],
 )
 def test_a_manifest_says_one_way_how_its_image_comes(tmp_path: Path, before: str, after: str, told: str) -> None:
-    text = (manifest.IMAGES_DIR / "wasmedge-sel4.toml").read_text()
+    text = (packaged("images") / "wasmedge-sel4.toml").read_text()
     assert before in text
     (tmp_path / "x.toml").write_text(text.replace(before, after, 1))
     with pytest.raises(ConfigurationError) as caught:

@@ -21,6 +21,7 @@ from support import until
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import tools
 from hil.host.progress import Lines, Progress, shown
+from hil.host.project import packaged
 from hil.image import build as builder
 from hil.image import ensure, manifest, packages, recipe, store, workshop
 from hil.image.cpio import Tree
@@ -178,7 +179,7 @@ def test_ctrl_c_ends_the_tools(cache: Path, tmp_path: Path) -> None:
         "from hil.image import build, manifest; from hil.host.progress import Progress\n"
         "build.build(manifest.find('reference'), progress=Progress())\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(manifest.IMAGES_DIR.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(packaged("images").parent)}
     with subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 30
         while not note.exists() and time.monotonic() < deadline:
@@ -414,7 +415,7 @@ def test_bar_on_a_terminal(tmp_path: Path) -> None:
         ["script", "-qec", command, "/dev/null"],
         capture_output=True,
         timeout=HANG,
-        env={**os.environ, "PYTHONPATH": str(manifest.IMAGES_DIR.parent), "TERM": "xterm", "COLUMNS": "80"},
+        env={**os.environ, "PYTHONPATH": str(packaged("images").parent), "TERM": "xterm", "COLUMNS": "80"},
     )
     assert done.returncode == 0
     assert all(text in done.stdout for text in (b"one", b"two", b"\x1b["))

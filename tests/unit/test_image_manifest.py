@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hil.errors import ConfigurationError
+from hil.host import project
+from hil.host.project import Project
 from hil.image import fields, manifest
 
 GOOD = """\
@@ -132,19 +135,26 @@ def test_two_files_at_one_address(tmp_path: Path) -> None:
         manifest.load(path)
 
 
-def test_find_suggests(tmp_path: Path) -> None:
-    write(tmp_path, GOOD)
-    assert manifest.find("mini", tmp_path).name == "mini"
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[Path]:
+    """The directory of images of a project."""
+    with project.used(Project(tmp_path, searched={"images": (tmp_path,)})):
+        yield tmp_path
+
+
+def test_find_suggests(images: Path) -> None:
+    write(images, GOOD)
+    assert manifest.find("mini").name == "mini"
     with pytest.raises(ConfigurationError) as caught:
-        manifest.find("mimi", tmp_path)
+        manifest.find("mimi")
     assert "'mimi'" in caught.value.message
     assert "'mini'" in (caught.value.hint or "")
 
 
-def test_name_is_the_files(tmp_path: Path) -> None:
-    write(tmp_path, GOOD, "other")
+def test_name_is_the_files(images: Path) -> None:
+    write(images, GOOD, "other")
     with pytest.raises(ConfigurationError, match="'mini'"):
-        manifest.find("other", tmp_path)
+        manifest.find("other")
 
 
 def test_placeholders() -> None:

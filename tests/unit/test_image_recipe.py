@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hil.errors import ConfigurationError
-from hil.host import tools
+from hil.host import project, tools
+from hil.host.project import Project
 from hil.image import build as builder
 from hil.image import manifest, recipe
 from hil.image.packages import Packages
@@ -23,8 +25,8 @@ files = { "init" = "init", "etc" = "etc", "etc/hostname" = "name" }
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of images with the recipe `mine`, and no need for a compiler."""
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project's directory of images with the recipe `mine`, and no need for a compiler."""
     monkeypatch.setattr(tools, "version", lambda tool: f"{tool} 1")
     directory = tmp_path / "images" / "mine"
     (directory / "etc").mkdir(parents=True)
@@ -32,11 +34,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (directory / name).write_text(name)
     (directory / "init").chmod(0o755)
     (directory / recipe.RECIPE).write_text(GOOD)
-    return tmp_path / "images"
+    with project.used(Project(tmp_path)):
+        yield tmp_path / "images"
 
 
-def made(root: Path, build: str = "mine") -> recipe.Recipe:
-    return recipe.recipe(manifest.find("plain-linux").model_copy(update={"build": build}), root)
+def made(build: str = "mine") -> recipe.Recipe:
+    return recipe.recipe(manifest.find("plain-linux").model_copy(update={"build": build}))
 
 
 def test_the_projects_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +55,7 @@ def test_the_projects_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unknown_recipe_is_told_with_those_there_are(root: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        made(root, "mien")
+        made("mien")
     assert "plain-linux.toml: build: " in caught.value.message
     assert "'mien'" in caught.value.message
     assert "'mine'" in (caught.value.hint or "")
@@ -73,22 +76,22 @@ def test_a_wrong_recipe_is_told(root: Path, before: str, after: str, told: str) 
     assert before in GOOD
     path.write_text(GOOD.replace(before, after))
     with pytest.raises(ConfigurationError) as caught:
-        made(root)
+        made()
     assert told in caught.value.message
     assert str(path) in caught.value.message
 
 
 def test_the_key_follows_what_the_image_is_made_of(root: Path) -> None:
-    keys = [made(root).key]
-    assert made(root).key == keys[0]
+    keys = [made().key]
+    assert made().key == keys[0]
     (root / "mine" / "etc/passwd").write_text("other")
-    keys.append(made(root).key)
+    keys.append(made().key)
     (root / "mine" / "name").chmod(0o755)
-    keys.append(made(root).key)
+    keys.append(made().key)
     (root / "mine" / recipe.RECIPE).write_text(GOOD.replace(', "samples"', ""))
-    keys.append(made(root).key)
+    keys.append(made().key)
     shutil.copytree(root / "mine", root / "other")
-    keys.append(made(root).key)
+    keys.append(made().key)
     assert len(set(keys)) == 4
     assert keys[4] == keys[3], "another recipe is nothing to this one"
 
@@ -101,7 +104,7 @@ def test_a_file_tree_holds_what_its_recipe_says(root: Path, tmp_path: Path) -> N
     (parts / "lib/libwasmedge.so").symlink_to("libwasmedge.so.0")
     for name in ("agent", "runner", "own.wasm"):
         (tmp_path / name).write_text(name)
-    one = made(root)
+    one = made()
     tree = builder._filled(
         one.plan.initramfs["linux"], one.directory, Packages(parts, {}, {}), tmp_path, [tmp_path / "own.wasm"]
     )

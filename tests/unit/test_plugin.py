@@ -89,7 +89,6 @@ def test_without_a_board_a_test_fails_with_what_to_do(run) -> None:  # type: ign
         (("--board", "nowhere.yaml"), "*nowhere.yaml*--board*"),
         (("--board", "bad.yaml"), "*bad.yaml:3: *'divers'*'drivers'*"),
         (("--board", "+NOTHING"), "*+NOTHING*"),
-        (("-o", "hil_board=qemu-refrence"), "*'qemu-refrence'*hil_board*"),
         (("--board", "qemu-reference", "--image", "refrence"), "*'refrence'*"),
         (("--board", "qemu-reference", "--image", "nowhere.toml"), "*nowhere.toml*"),
         (("--hil-bounds", "nowhere.toml"), "*nowhere.toml*"),

@@ -15,6 +15,7 @@ from support import until
 
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host import project
 from hil.report import build
 from hil.report.allure_history import LIMIT, AllureHistory
 from hil.report.merge import Part
@@ -163,7 +164,7 @@ def test_the_command_tells_and_ends_as_the_gate_does(tmp_path: Path, monkeypatch
     assert (done.exit_code, "gate" in done.stderr) == (0, False)
     assert asked == [
         ([Part(tmp_path)], Path(page), "Hardware-in-the-loop tests", None),
-        ([Part(build.RESULTS_DIR)], Path(page), "T", tmp_path / "h"),
+        ([Part(project.current().reports / "results")], Path(page), "T", tmp_path / "h"),
     ]
 
 

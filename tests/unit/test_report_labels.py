@@ -96,7 +96,7 @@ class TestClass:
 
 
 def test_markers_become_labels_and_links(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nhil_tracker = https://tracker.example/{}/show\n")
+    pytester.makepyprojecttoml("[tool.hil]\ntracker = 'https://tracker.example/{}/show'\n")
     pytester.mkdir("smoke").joinpath("test_x.py").write_text(MARKED)
     found = run(pytester)
     marked = found["test_marked"]
@@ -167,7 +167,7 @@ def test_wrong_markers_are_refused_with_their_place(pytester: pytest.Pytester, m
 
 @pytest.mark.parametrize("tracker", ["tracker.example/{}", "https://tracker.example/", "https://{}.example/{}"])
 def test_a_tracker_without_a_place_for_the_number_is_refused(pytester: pytest.Pytester, tracker: str) -> None:
-    pytester.makeini(f"[pytest]\nhil_tracker = {tracker}\n")
+    pytester.makepyprojecttoml(f"[tool.hil]\ntracker = '{tracker}'\n")
     done = pytester.runpytest_inprocess(*LOAD)
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     assert "give a URL of http or https with one {} for the number" in done.stderr.str()

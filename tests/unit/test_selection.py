@@ -9,19 +9,20 @@ from click.testing import CliRunner
 from pytest_runs import LOAD, PytestProcess
 from support import stub_board
 
-from hil.board.selection import Selection, bounds_file, find, from_ini, ini_selection, name_of, select
+from hil.board.selection import Selection, bounds_file, find, name_of, of_project, select
 from hil.cli import main
 from hil.errors import ConfigurationError
+from hil.host import project
 from hil.plugin.selection import BoardSelection
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Path:
-    """A directory with the board files `a.yaml`, `qemu-v1.2.yaml` and `c.yaml`, and an ini file that names the last."""
+    """A directory with the board files `a.yaml`, `qemu-v1.2.yaml` and `c.yaml`, and a project that names the last."""
     stub = stub_board(tmp_path)
     for name in ("a.yaml", "qemu-v1.2.yaml", "c.yaml"):
         (tmp_path / name).write_text(stub.read_text())
-    (tmp_path / "pytest.ini").write_text("[pytest]\nhil_board = c.yaml\n")
+    (tmp_path / "pyproject.toml").write_text("[tool.hil]\nboard = 'c.yaml'\n")
     (tmp_path / "test_x.py").write_text("def test_x(hil_session_board): print('on', hil_session_board)\n")
     return tmp_path
 
@@ -31,7 +32,7 @@ RULE = [
     (("--board", "a.yaml", "--lg-env", "qemu-v1.2.yaml"), "c.yaml", "a", "--board"),
     (("--lg-env", "qemu-v1.2.yaml"), "a.yaml", "qemu-v1.2", "--lg-env"),
     ((), "qemu-v1.2.yaml", "qemu-v1.2", "LG_ENV"),
-    ((), "", "c", "hil_board in pytest.ini"),
+    ((), "", "c", "[tool.hil] in pyproject.toml"),
 ]
 
 
@@ -64,34 +65,6 @@ def test_nothing_selects_no_board_and_an_empty_variable_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"pytest.ini": "[pytest]\nhil_board = one\n"}, "one"),
-        ({"pytest.ini": "", "pyproject.toml": "[tool.pytest.ini_options]\nhil_board = 'two'\n"}, ""),
-        ({"pyproject.toml": "[tool.pytest.ini_options]\nhil_board = 'two'\n"}, "two"),
-        ({"pyproject.toml": "[tool.other]\n", "tox.ini": "[pytest]\nhil_board=three\n"}, "three"),
-        ({"setup.cfg": "[tool:pytest]\naddopts = -q %(x)s\nhil_board = qemu-v1.2\n"}, "qemu-v1.2"),
-        ({"../pytest.ini": "[pytest]\nhil_board = above\n", "setup.cfg": "[metadata]\nname = x\n"}, "above"),
-    ],
-)
-def test_hil_reads_the_ini_file_that_pytest_reads(tmp_path: Path, files: dict[str, str], expected: str) -> None:
-    inner = tmp_path / "inner"
-    inner.mkdir()
-    for name, text in files.items():
-        (inner / name).write_text(text)
-    assert ini_selection(inner).names == ((expected,) if expected else ())
-
-
-@pytest.mark.parametrize(
-    ("name", "content"), [("pyproject.toml", b"[tool"), ("tox.ini", b"\xff\xfe"), ("pytest.ini", b"x")]
-)
-def test_an_ini_file_that_cannot_be_read_is_a_configuration_error(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ConfigurationError, match=name):
-        ini_selection(tmp_path)
-
-
-@pytest.mark.parametrize(
     ("board", "name"),
     [
         ("qemu-v1.2", "qemu-v1.2"),
@@ -108,14 +81,16 @@ def test_the_name_of_a_board_keeps_its_dots(board: str, name: str) -> None:
 
 @pytest.mark.parametrize("place", ["+board=bench/tx2.yaml", "place:lab/tx2"])
 def test_a_place_with_a_slash_is_no_path(tmp_path: Path, place: str) -> None:
-    assert from_ini(place, tmp_path / "pytest.ini").names == (place,)
+    (tmp_path / "pyproject.toml").write_text(f"[tool.hil]\nboard = {place!r}\n")
+    assert of_project(project.of(tmp_path)).names == (place,)
 
 
 def test_files_of_boards_with_dots(bench: Path) -> None:
-    assert find("qemu-v1.2", bench) == bench / "qemu-v1.2.yaml"
     assert bounds_file(bench / "qemu-v1.2.yaml").name == "qemu-v1.2.bounds.toml"
-    with pytest.raises(ConfigurationError, match="'qemu-v1'"):
-        find("qemu-v1", bench)
+    with project.used(project.Project(bench, searched={"boards": (bench,)})):
+        assert find("qemu-v1.2") == bench / "qemu-v1.2.yaml"
+        with pytest.raises(ConfigurationError, match="'qemu-v1'"):
+            find("qemu-v1")
 
 
 @pytest.mark.parametrize(
@@ -169,4 +144,4 @@ def test_the_list_of_boards_names_the_one_used_without_an_option(bench: Path, mo
     listed = CliRunner().invoke(main, ["board", "list"])
     assert listed.exit_code == 0
     assert "qemu-reference" in listed.output
-    assert "c.yaml (by hil_board in pytest.ini)" in listed.output.replace("\n", "")
+    assert "c.yaml (by [tool.hil] in pyproject.toml)" in listed.output.replace("\n", "")
