@@ -63,13 +63,13 @@ class BoardSelections:
         return replace(selection, seed=option.hil_seed)
 
     def _can_be_virtual(self, selection: BoardSelection, item: pytest.Item) -> bool:
-        """Return whether the board can run in virtual time: it is emulated, and this host has a C compiler."""
+        """Return whether the board can run in virtual time: it is emulated, and this host has the preload library."""
         if selection.name not in self._virtual:
             try:
                 emulated = not selection.place and slow.boardfile.emulated(find(selection.name))
             except HilError:  # the first test on the board raises it
                 emulated = False
-            self._virtual[selection.name] = emulated and slow.lockstep.compiler() is not None
+            self._virtual[selection.name] = emulated and slow.lockstep.available()
             if emulated and not self._virtual[selection.name]:
                 text = f"tests that judge time run in real time on {selection}: there is no C compiler"
                 item.warn(pytest.PytestWarning(f"{text} (apt-get install gcc libc6-dev)"))

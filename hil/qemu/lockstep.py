@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -64,17 +65,19 @@ class LockstepConfig:
     history: str = ""
 
 
-def compiler() -> str | None:
-    """Return the path of the C compiler; None if there is none."""
-    return shutil.which(COMPILER)
+def available() -> bool:
+    """Return whether this host has the preload library, or a C compiler to make it."""
+    return _shipped().exists() or shutil.which(COMPILER) is not None
 
 
 def library() -> Path:
-    """Return the path of the preload library, compiled on first use.
+    """Return the path of the preload library: that of the wheel, else compiled on first use.
 
     Raises `ConfigurationError` without a compiler, `InfrastructureError` if compiling fails.
     """
-    if compiler() is None:
+    if _shipped().exists():
+        return _shipped()
+    if not available():
         raise ConfigurationError(
             "virtual time needs a C compiler", hint="apt-get install gcc libc6-dev, or run ./bootstrap setup"
         )
@@ -85,6 +88,11 @@ def library() -> Path:
         with disk(made.parent, MIB), files.replacing(made) as new:
             tools.run([COMPILER, *FLAGS, "-o", str(new), SOURCE.name], limit=60, directory=SOURCE.parent)
     return made
+
+
+def _shipped() -> Path:
+    """Return the path of the library that a wheel for this machine has."""
+    return SOURCE.with_name(f"lockstep-{platform.machine()}.so")
 
 
 def refusal(emulator: str, preload: Path) -> str:
