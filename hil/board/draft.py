@@ -114,7 +114,7 @@ def draft(
     uboot: Uboot | None = None,
     power_off_delay: float = 0,
 ) -> str:
-    """Return the text of a board file; `image` is the path of the manifest relative to it.
+    """Return the text of a board file; `image` is the image's name.
 
     `power_off_delay` is in seconds. Raises `ConfigurationError` without power or serial port.
     """

@@ -11,6 +11,7 @@ from hil.cli.faults import fault
 from hil.cli.figures import baseline, bounds, plot, results
 from hil.cli.history import history
 from hil.cli.images import image
+from hil.cli.init import init
 from hil.cli.lab import lab
 from hil.cli.nightly import nightly
 from hil.cli.review import compare, report, review
@@ -44,6 +45,7 @@ def doctor(json_: bool) -> None:
 
 
 for command in (
+    init,
     image,
     board,
     snapshot,

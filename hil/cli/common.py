@@ -23,7 +23,16 @@ from hil.host.project import TABLE
 from hil.text import printable
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as of a shell
-USER_ERRORS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EINVAL)
+USER_ERRORS = (
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EINVAL,
+)
 """Errors about names and permissions, which the user has to correct."""
 
 PATH = click.Path(path_type=Path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.markup import escape
@@ -21,21 +21,54 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 POWER_OFF_DELAY = 3.0  # seconds without power, enough for the capacitors of most boards
 
 
+OPTIONS = (
+    click.option("--place", help="A place of the coordinator; its resources are the board's."),
+    click.option("--coordinator", metavar="HOST[:PORT]", help="The coordinator's address [LG_COORDINATOR]."),
+    click.option("--power", metavar="MODEL:HOST:INDEX", help="Without a place: a power switch that labgrid supports."),
+    click.option("--serial", metavar="PORT", help="Without a place: /dev/..., HOST:PORT (RFC 2217) or raw:HOST:PORT."),
+    click.option("--tftp", metavar="DIRECTORY", help="Without a place: the directory of this host's TFTP server."),
+    click.option("--image", metavar="NAME", help="The image that it boots."),
+    click.option("--uboot/--no-uboot", "uboot", default=None, help="Whether U-Boot starts it."),
+    click.option("--prompt", help="U-Boot's prompt, a regular expression."),
+    click.option("--boot-command", help="U-Boot's command that boots the loaded image."),
+    click.option("--load", metavar="FILE=ADDRESS", multiple=True, help="A file of the image that U-Boot loads."),
+)
+"""The options of a new board, which `drafted` takes."""
+
+
+def board_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a new board."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command("new")
 @click.argument("name")
-@click.option("--place", help="A place of the coordinator; its resources are the board's.")
-@click.option("--coordinator", metavar="HOST[:PORT]", help="The coordinator's address [LG_COORDINATOR].")
-@click.option("--power", metavar="MODEL:HOST:INDEX", help="Without a place: a power switch that labgrid supports.")
-@click.option("--serial", metavar="PORT", help="Without a place: /dev/..., HOST:PORT (RFC 2217) or raw:HOST:PORT.")
-@click.option("--tftp", metavar="DIRECTORY", help="Without a place: the directory of this host's TFTP server.")
-@click.option("--image", metavar="NAME", help="The image that it boots.")
-@click.option("--uboot/--no-uboot", "uboot", default=None, help="Whether U-Boot starts it.")
-@click.option("--prompt", help="U-Boot's prompt, a regular expression.")
-@click.option("--boot-command", help="U-Boot's command that boots the loaded image.")
-@click.option("--load", metavar="FILE=ADDRESS", multiple=True, help="A file of the image that U-Boot loads.")
+@board_options
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
-def board_new(
-    name: str,
+def board_new(name: str, force: bool, **options: Any) -> None:
+    """Write boards/NAME.yaml, or the file NAME if it ends in .yaml. On a terminal, ask for missing options."""
+    path = Path(name) if name.endswith(".yaml") else project.current().own("boards")[0] / f"{name}.yaml"
+    check_name(path.stem)
+    if path.exists() and not force:
+        raise ConfigurationError(f"{path} exists", hint="give --force to overwrite it, or choose another name")
+    write(path, drafted(**options))
+    board = name if name.endswith(".yaml") else path.stem
+    out.print(
+        f"{escape(str(path))} is written. Check it, then boot the board:\n  hil board boot --board {escape(board)}\n"
+        "See docs/adding-a-board.md. Once it works, write into its first line what was proven."
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise `ConfigurationError` for a text that is no board's name."""
+    if not NAME.fullmatch(name):
+        raise ConfigurationError(f"{name!r} is not a board's name", hint=f"choose one that matches {NAME.pattern}")
+
+
+def drafted(
+    *,
     place: str | None,
     coordinator: str | None,
     power: str | None,
@@ -46,14 +79,8 @@ def board_new(
     prompt: str | None,
     boot_command: str | None,
     load: Sequence[str],
-    force: bool,
-) -> None:
-    """Write boards/NAME.yaml, or the file NAME if it ends in .yaml. On a terminal, ask for missing options."""
-    path = Path(name) if name.endswith(".yaml") else project.current().own("boards")[0] / f"{name}.yaml"
-    if not NAME.fullmatch(path.stem):
-        raise ConfigurationError(f"{path.stem!r} is not a board's name", hint=f"choose one that matches {NAME.pattern}")
-    if path.exists() and not force:
-        raise ConfigurationError(f"{path} exists", hint="give --force to overwrite it, or choose another name")
+) -> str:
+    """Return the text of a board file by the options; on a terminal, ask for missing ones."""
     if place is None and not (power or serial):
         place = _ask("--place", "Place in the lab (empty: none)", "") or None
     if place is not None:
@@ -75,20 +102,7 @@ def board_new(
         given = bool(prompt or boot_command or load)
         uboot = given or _ask("--uboot or --no-uboot", "Does U-Boot start it? (y/n)", "n").lower().startswith("y")
     by_uboot = _uboot(prompt, boot_command, load) if uboot else None
-    assert chosen.path is not None, "it was found in a file"
-    text = slow.draft.draft(
-        os.path.relpath(chosen.path, path.parent.resolve()),
-        resources,
-        place=place,
-        uboot=by_uboot,
-        power_off_delay=POWER_OFF_DELAY,
-    )
-    _write(path, text)
-    board = name if name.endswith(".yaml") else path.stem
-    out.print(
-        f"{escape(str(path))} is written. Check it, then boot the board:\n  hil board boot --board {escape(board)}\n"
-        "See docs/adding-a-board.md. Once it works, write into its first line what was proven."
-    )
+    return slow.draft.draft(chosen.name, resources, place=place, uboot=by_uboot, power_off_delay=POWER_OFF_DELAY)
 
 
 def _ask(flag: str, question: str, default: str | None = None) -> str:
@@ -119,9 +133,10 @@ def _uboot(prompt: str | None, boot_command: str | None, load: Sequence[str]) ->
     )
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Check that the text is a valid board file, and write it atomically."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as new:
             new.write_text(text, "utf-8")
             slow.boardfile.environment(new)

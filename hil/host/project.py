@@ -30,8 +30,8 @@ PACKAGED = {"plans": "suites"}  # where the package keeps a kind, if not in the 
 class Project:
     """A project: its directory `root`, the file with its settings (None without settings), and the settings.
 
-    `board` is the board to test on without --board, as written, `tracker` the URL of an issue with {} for its number. `paths` and
-    `searched` are absolute, by the setting's name.
+    `board` is the board to test on without --board, as written, `tracker` the URL of an issue with {} for its number.
+    `paths` and `searched` are absolute, by the setting's name.
     """
 
     root: Path

@@ -62,8 +62,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def _project(config: pytest.Config) -> project.Project:
     """Return the project of pytest's rootdir, else of the directory in which it was started. Raises `UsageError`."""
     root, start = config.rootpath, config.invocation_params.dir
-    try:  # the package's own suites are no place for results
-        return project.of(root, start, otherwise=start if root.is_relative_to(project.packaged("suites")) else root)
+    if root.is_relative_to(project.packaged("suites")):  # no place for results
+        root = start
+    try:
+        return project.of(root, start, otherwise=root)
     except ConfigurationError as error:
         raise pytest.UsageError(str(error)) from error
 

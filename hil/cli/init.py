@@ -1,0 +1,126 @@
+"""`hil init`: what a repository needs to test with the framework."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from hil.cli.common import out
+from hil.cli.newboard import board_options, check_name, drafted, write
+from hil.errors import ConfigurationError
+from hil.host import files, project
+from hil.host.project import FILE, TABLE
+
+CI = {"github": (".github/workflows/hil.yml", "github.yml"), "gitlab": (".gitlab-ci.yml", "gitlab-ci.yml")}
+IGNORED = ("/reports/", ".pytest_cache/", "__pycache__/", ".venv/")
+PYTEST = """\
+[tool.pytest.ini_options]
+addopts = "-ra --strict-markers"
+testpaths = ["suites"]
+
+"""
+PACKAGES = (  # of Debian and Ubuntu, to build the reference image and to emulate a board
+    *("qemu-system-arm", "qemu-utils", "ipxe-qemu", "mmdebstrap", "debian-archive-keyring", "device-tree-compiler"),
+    *("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "lz4", "qemu-user"),
+)
+
+
+@click.command()
+@click.argument("board", required=False)
+@click.option("--emulated", is_flag=True, help="A board under QEMU with the reference image; asks nothing.")
+@click.option(
+    "--ci",
+    type=click.Choice((*CI, "both", "none")),
+    default="both",
+    help="The CI jobs to write: .github/workflows/hil.yml, .gitlab-ci.yml.",
+)
+@board_options
+def init(board: str | None, emulated: bool, ci: str, **options: Any) -> None:
+    """Make the working directory a project: settings, the board BOARD, an example suite, bounds, a CI job, a plan.
+
+    Existing files stay as they are: .gitignore and pyproject.toml are extended, any other is an error. On a terminal,
+    ask for missing options of the board, as `hil board new` does.
+    """
+    root = Path.cwd()
+    if emulated and any(value not in (None, ()) for value in options.values()):
+        raise ConfigurationError("--emulated cannot be combined with options of a real board")
+    if board is None and not emulated:
+        raise ConfigurationError("no board is named", hint="hil init BOARD, or hil init --emulated")
+    board = board or "emulated"
+    check_name(board)
+    settings = _settings(root, board)
+    jobs = [] if ci == "none" else [CI[name] for name in CI if ci in (name, "both")]
+    new = {
+        f"boards/{board}.yaml": "board.yaml",
+        f"boards/{board}.bounds.toml": "bounds.toml",
+        "suites/example/test_example.py": "test_example.py.in",
+        "plans/nightly.toml": "nightly.toml",
+        **dict(jobs),
+    }
+    if there := [name for name in new if (root / name).exists()]:
+        raise ConfigurationError(
+            f"{root} has {', '.join(there)}",
+            hint="move them away, name another board, or leave the CI jobs out with --ci none",
+        )
+    texts = {name: _render(template, board=board, emulated=emulated) for name, template in new.items()}
+    if not emulated:
+        texts[f"boards/{board}.yaml"] = drafted(**options)
+    _write(root, texts, settings)
+    for name in (*texts, ".gitignore", FILE):
+        out.print(f"written: {escape(name)}")
+    out.print("\nNext:" + ("\n  hil doctor emulate build" if emulated else "") + "\n  pytest\n  hil nightly nightly")
+
+
+def _settings(root: Path, board: str) -> str:
+    """Return the new text of the project's file. Raises `ConfigurationError` if it has our settings already."""
+    path = root / FILE
+    if path.exists() and project.of(root).file == path:
+        raise ConfigurationError(f"{path} has a table {TABLE}: this is a project already", hint="see `hil board new`")
+    table = f'{TABLE}\nboard = "{board}"\n'
+    before = path.read_text("utf-8") if path.exists() else ""
+    return f"{before.rstrip()}\n\n{table}" if before.strip() else PYTEST + table
+
+
+def _render(template: str, **facts: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("hil.cli"),
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(template).render(packages=" ".join(PACKAGES), **facts)
+
+
+def _write(root: Path, texts: dict[str, str], settings: str) -> None:
+    """Write all files, the settings last; after an error none of the new files stays."""
+    ignore = root / ".gitignore"
+    ignored = ignore.read_text("utf-8") if ignore.exists() else ""
+    more = [line for line in IGNORED if line not in ignored.split()]
+    written: list[Path] = []
+    try:
+        for name, text in texts.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            written.append(path)
+            if name.startswith("boards/") and name.endswith(".yaml"):
+                write(path, text)  # checked as labgrid's environment
+            else:
+                files.write(path, text)
+        files.write(root / FILE, settings)
+        if more:
+            start = ignored if ignored.endswith("\n") or not ignored else f"{ignored}\n"
+            files.write(ignore, start + "\n".join(more) + "\n")
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
