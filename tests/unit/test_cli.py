@@ -131,19 +131,24 @@ def test_lists_for_people_and_machines() -> None:
     boards = json.loads(hil("board", "list", "--json").stdout)
     assert {"name", "file"} <= set(boards[0])
     images = json.loads(hil("image", "list", "--json").stdout)
-    assert {"name", "title", "hypervisor", "state"} == set(images[0])
+    assert {"name", "from", "title", "hypervisor", "state"} == set(images[0])
     assert "reference" in {image["name"] for image in images}
     assert "\x1b" not in hil("image", "list").stdout, "no colours in a pipe"
+
+
+def images_in(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `directory` the project, with its images in it."""
+    (directory / "pyproject.toml").write_text("[tool.hil]\nimages = '.'\n")
+    monkeypatch.chdir(directory)
 
 
 def test_one_broken_manifest_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stub_board(tmp_path)
     (tmp_path / "bad.toml").write_text("nmae = 1")
-    monkeypatch.setattr("hil.image.manifest.find.__defaults__", (tmp_path,))
-    monkeypatch.setattr("hil.image.manifest.available.__defaults__", (tmp_path,))
-    bad, stub = json.loads(hil("image", "list", "--json").stdout)
-    assert "nmae" in bad["state"]
-    assert stub["state"].startswith("ready, ")
+    images_in(tmp_path, monkeypatch)
+    images = {row["name"]: row for row in json.loads(hil("image", "list", "--json").stdout)}
+    assert "nmae" in images["bad"]["state"]
+    assert images["stub"]["state"].startswith("ready, ")
 
 
 @pytest.mark.parametrize("good", [True, False])
@@ -214,7 +219,7 @@ def test_a_boot_that_fails_is_not_the_user_s_fault(tmp_path: Path, monkeypatch: 
 
 def test_a_brought_image_is_shown_and_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stub_board(tmp_path)
-    monkeypatch.setattr("hil.image.manifest.find.__defaults__", (tmp_path,))
+    images_in(tmp_path, monkeypatch)
     assert json.loads(hil("image", "info", "stub", "--json").stdout)["files"]["kernel"]["size"] == len(STUB)
     assert hil("image", "verify", "stub").exit_code == 0
     (tmp_path / "stub.bin").write_bytes(STUB[:-1] + b"!")
