@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 import shutil
 import struct
 import subprocess
@@ -18,10 +19,11 @@ from support import QUICK, until
 
 from hil.errors import ConfigurationError, Evidence, GuestError, InfrastructureError, RunnerError
 from hil.guest import CommandTimeout
+from hil.host.project import packaged
 from hil.image.manifest import AgentFacts
 from hil.measure import probe as module
 from hil.measure.probe import Probe, build
-from hil.measure.probe_record import Counter, Cycles, Executions, parse, seconds
+from hil.measure.probe_record import VERDICTS, Counter, Cycles, Executions, parse, seconds
 from hil.measure.units import ms, percent
 
 HZ = 62_500_000
@@ -370,3 +372,12 @@ def test_bad_use_ends_with_1(program, tmp_path, arguments):
     assert ended.returncode == 1
     assert ended.stderr.startswith("probe: ")
     assert not file.exists()
+
+
+def test_the_verdicts_of_a_record_are_numbered_as_the_runner_does() -> None:
+    header = (packaged("images") / "reference" / "link.h").read_text()
+    block = re.search(r"enum link_verdict \{(.*?)\};", header, re.S)
+    assert block
+    assert "LINK_EXITED = 1," in block[1]
+    names = re.findall(r"LINK_(\w+)", block[1])
+    assert [name.replace("LIMIT", "LIMIT_EXCEEDED").replace("_", " ").lower() for name in names] == list(VERDICTS[1:])
