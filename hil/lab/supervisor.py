@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from hil.errors import HilError
+from hil.errors import HilError, InfrastructureError
 from hil.host import tools
 from hil.host.processes import Process
 from hil.lab.children import Child
@@ -90,6 +90,11 @@ class Box:
         """Start all parts; the boards stay off. Raises `InfrastructureError` for a part that does not come up."""
         _tool("setpriv")  # without it, parts could outlive the supervisor
         self._ser2net = _tool("ser2net")
+        if not os.access(SHIM / "ser2net", os.X_OK):
+            raise InfrastructureError(
+                f"{SHIM / 'ser2net'} cannot be run; without it, serial ports would be open on all addresses",
+                hint="install the package wasm-hil again with pip",
+            )
         for name, command in self._plan.commands.items():
             wire = Wire(Path(f"{name}.line"), self._plan.baud)
             self._stack.callback(wire.close)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from click.testing import CliRunner
 
 from hil.cli import main
-from hil.errors import ConfigurationError
-from hil.lab import Lab
+from hil.errors import ConfigurationError, InfrastructureError
+from hil.lab import Lab, supervisor
+from hil.lab.plan import LabPlan
 
 
 @pytest.mark.parametrize(
@@ -41,3 +44,13 @@ def test_without_a_lab_there_is_no_status_and_nothing_to_take_down(tmp_path):
     done = runner.invoke(main, ["lab", "down", "--directory", str(tmp_path)])
     assert done.exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_without_its_own_ser2net_no_lab_opens_a_port(tmp_path, monkeypatch):
+    """The exporter would take the system's, which listens on all addresses."""
+    monkeypatch.setattr(supervisor, "SHIM", tmp_path)
+    monkeypatch.setattr(supervisor, "_tool", lambda name: f"/usr/sbin/{name}")
+    box = supervisor.Box(LabPlan(commands={}))
+    (tmp_path / "ser2net").write_text("not executable")
+    with pytest.raises(InfrastructureError, match="all addresses"):
+        asyncio.run(box.open())
