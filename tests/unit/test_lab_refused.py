@@ -50,7 +50,7 @@ def test_without_its_own_ser2net_no_lab_opens_a_port(tmp_path, monkeypatch):
     """The exporter would take the system's, which listens on all addresses."""
     monkeypatch.setattr(supervisor, "SHIM", tmp_path)
     monkeypatch.setattr(supervisor, "_tool", lambda name: f"/usr/sbin/{name}")
-    box = supervisor.Box(LabPlan(commands={}))
+    box = supervisor.Box(LabPlan("127.0.0.1", 0, "rfc2217", None, "reference", {}))
     (tmp_path / "ser2net").write_text("not executable")
     with pytest.raises(InfrastructureError, match="all addresses"):
         asyncio.run(box.open())
