@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from hil.image import manifest
     from hil.image import store as image_store
     from hil.image.add import add as add_image
+    from hil.image.pull import pull as pull_image
+    from hil.image.push import push as push_image
     from hil.image.store import Image
     from hil.lab import Lab, take_down
     from hil.measure import link, results, suggestions

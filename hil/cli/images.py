@@ -9,7 +9,7 @@ import click
 from rich.markup import escape
 
 from hil import slow
-from hil.cli.common import PATH, as_json, json_option, origin, out, show
+from hil.cli.common import PATH, as_json, echo, json_option, origin, out, show
 from hil.errors import HilError
 from hil.host import project
 
@@ -46,7 +46,7 @@ def image_build(name: str, force: bool, mirror: str | None) -> None:
     """Build the image NAME, unless it exists."""
     with slow.progress.shown(sys.stderr) as progress:
         built = slow.image_build.build(slow.manifest.find(name), mirror=mirror, progress=progress, force=force)
-    out.print(f"{escape(built.manifest.title)}: {built.digest}\n{escape(str(built.directory))}")
+    _summarize(built)
 
 
 @image.command("add")
@@ -63,7 +63,35 @@ def image_add(path: Path, name: str, arguments: str | None, force: bool) -> None
     described = slow.manifest.find(name)
     with slow.progress.shown(sys.stderr) as progress:
         added = slow.add_image(path, described, arguments=arguments, force=force, progress=progress)
-    out.print(f"{escape(added.manifest.title)}: {added.digest}\n{escape(str(added.directory))}")
+    _summarize(added)
+
+
+@image.command("push")
+@click.argument("name")
+@click.argument("reference")
+def image_push(name: str, reference: str) -> None:
+    """Push the built or added image NAME to REFERENCE, a tag in a registry, and print the reference with its digest.
+
+    REFERENCE is REGISTRY/REPOSITORY[:TAG]. The credentials are those of `docker login` and `oras login`.
+    """
+    described = slow.manifest.find(name)
+    with slow.progress.shown(sys.stderr) as progress:
+        pushed = slow.push_image(described, reference, progress=progress)
+    echo(pushed)
+
+
+@image.command("pull")
+@click.argument("reference")
+@click.option("--force", is_flag=True, help="Replace an image that was added from a build.")
+def image_pull(reference: str, force: bool) -> None:
+    """Pull an image that was pushed with `hil image push`, instead of building or adding it here.
+
+    REFERENCE is REGISTRY/REPOSITORY[:TAG][@DIGEST], or oci-layout:PATH[:TAG][@DIGEST]. With a digest nothing else is
+    accepted.
+    """
+    with slow.progress.shown(sys.stderr) as progress:
+        pulled = slow.pull_image(reference, force=force, progress=progress)
+    _summarize(pulled)
 
 
 @image.command("info")
@@ -79,6 +107,7 @@ def image_info(name: str, json_: bool) -> None:
         )
         return
     out.print(f"{escape(found.manifest.title)} ({found.manifest.hypervisor})\ndigest {found.digest}\n{found.directory}")
+    out.print(escape(found.provenance))
     show([{"file": file, **facts} for file, facts in sorted(found.record["files"].items())], False)
     if origin := found.record.get("origin"):
         show([{"origin": key, "is": value} for key, value in origin.items() if value], False)
@@ -93,6 +122,12 @@ def image_verify(name: str) -> None:
     found = stored(name)
     slow.image_store.verify(found)
     out.print(f"{len(found.files)} files of {escape(name)} are as recorded, digest {found.digest}")
+
+
+def _summarize(found: slow.Image) -> None:
+    out.print(
+        f"{escape(found.manifest.title)}: {found.digest}\n{escape(str(found.directory))}\n{escape(found.provenance)}"
+    )
 
 
 def stored(name: str) -> slow.Image:

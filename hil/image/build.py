@@ -28,9 +28,6 @@ from hil.image.recipe import SOURCES, Filesystem, Recipe, executable, recipe
 NEEDED = 500 * MIB
 """Temporary space in bytes of a build, in addition to the packages."""
 
-KEPT = 3
-"""The number of built images of one name that stay in the cache, those used last."""
-
 NATIVE = ("hello.wasm", "nbody-c.wasm")
 """The samples that the image also contains as native code: `hello.aot.wasm` beside `hello.wasm`."""
 
@@ -59,7 +56,7 @@ def build(manifest: Manifest, *, mirror: str | None = None, progress: Progress, 
     target = store.directory_of(manifest, planned.key)
     root = cache_root()
     with disk(root, 0), workshop.alone(root, progress):
-        if not force and (image := store.read(manifest, target)):
+        if not force and (image := store.built(manifest, planned)):
             return image
         with workshop.staging(root) as staging:
             fetched = staging / "packages"
@@ -74,7 +71,8 @@ def build(manifest: Manifest, *, mirror: str | None = None, progress: Progress, 
                 if recipe(manifest).key != planned.key:
                     raise InfrastructureError("the image's sources changed during the build", hint="build it again")
                 workshop.publish(result, target, staging)
-        _forget_old(manifest, target)
+                store.forget_pulled(manifest, planned, staging)
+        workshop.forget_old(manifest.name, target)
         image = store.read(manifest, target)
     if image is None:
         raise InfrastructureError(
@@ -113,6 +111,7 @@ def _make(
     record: dict[str, Any] = {
         "name": manifest.name,
         "key": planned.key,
+        "recipe": planned.inputs,
         "digest": store.digest_of(digests),
         "files": {name: {"sha256": digests[name], "size": sizes[name]} for name in files},
         "suite": packages.SUITE,
@@ -216,10 +215,3 @@ def _numbers(name: str, address: int, size: int | None) -> dict[str, str]:
     key = "".join(c if c.isalnum() else "_" for c in name).upper()
     numbers = {f"{key}_ADDRESS": f"{address:#x}", f"{key}_UNIT": f"{address:x}"}
     return numbers if size is None else {**numbers, f"{key}_SIZE": f"{size:#x}"}
-
-
-def _forget_old(manifest: Manifest, target: Path) -> None:
-    others = [path for path in target.parent.glob(f"{manifest.name}-" + "[0-9a-f]" * 16) if path != target]
-    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in others[KEPT - 1 :]:
-        shutil.rmtree(path, ignore_errors=True)

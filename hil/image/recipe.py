@@ -6,10 +6,11 @@ import hashlib
 import json
 import stat
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from hil.errors import ConfigurationError
+from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import project, toml, tools
 from hil.host.hints import did_you_mean
 from hil.image import packages
@@ -41,16 +42,35 @@ class ImagePlan(Model):
 
 @dataclass(frozen=True)
 class Recipe:
-    """The `plan` in `directory`. `key` is the digest (hexadecimal SHA-256) of all that decides the image's bytes.
+    """The `plan` in `directory`. `inputs` are the digests (hexadecimal SHA-256) of all it is made from, by name.
 
-    It excludes the versions of the Debian packages, which are known only after a build: see its record.
+    They are the same wherever the framework is installed. They exclude the versions of the Debian packages, which are
+    known only after a build: see its record.
     """
 
-    key: str
+    inputs: dict[str, str]
     directory: Path
     plan: ImagePlan
-    toolchain: dict[str, str]
     samples: tuple[Path, ...]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the inputs."""
+        return _sha256(json.dumps(self.inputs, sort_keys=True).encode())
+
+    @cached_property
+    def toolchain(self) -> dict[str, str]:
+        """The versions of the tools on this machine. Raises `InfrastructureError` if one is missing."""
+        try:
+            return {tool: tools.version(tool) for tool in TOOLS}
+        except InfrastructureError as error:
+            hint = f"{error.hint or 'check it'}; or pull an image that is built: hil image pull REF"
+            raise InfrastructureError(error.message, hint=hint) from error
+
+    @property
+    def key(self) -> str:
+        """The digest of inputs and toolchain: of all that decides the bytes of an image that is built here."""
+        return _sha256(json.dumps([self.digest, self.toolchain], sort_keys=True).encode())
 
 
 def recipes() -> dict[str, Path]:
@@ -77,17 +97,27 @@ def recipe(manifest: Manifest) -> Recipe:
                     f"{directory / RECIPE}: initramfs.{name}.files: {place} needs {source}, which does not exist",
                     hint=f"paths are relative to {directory}",
                 )
-    toolchain = {tool: tools.version(tool) for tool in TOOLS}
     samples = tuple(sorted(SAMPLES.glob("*.wasm")))
-    sources = sorted({path for place in (SOURCES, directory) for path in place.rglob("*") if path.is_file()})
-    digest = hashlib.sha256()
-    facts = [manifest.machine.model_dump(mode="json"), toolchain, packages.SUITE, packages.PACKAGES]
-    digest.update(json.dumps(facts, sort_keys=True).encode())
+    facts = {
+        "machine": manifest.machine.model_dump(mode="json"),
+        "packages": [packages.SUITE, packages.PACKAGES],
+    }
+    inputs = {name: _sha256(json.dumps(fact, sort_keys=True).encode()) for name, fact in facts.items()}
     here = Path(__file__).parent
-    for path in (*(here / name for name in _CODE), *sources, *samples):
-        content, program = hashlib.sha256(path.read_bytes()).hexdigest(), executable(path)
-        digest.update(f"{content} {program:d} {path.name}\n".encode())
-    return Recipe(digest.hexdigest(), directory, plan, toolchain, samples)
+    inputs |= {f"builder/{name}": _digest(here / name) for name in _CODE}
+    for part, place in (("sources", SOURCES), ("recipe", directory)):
+        files = [path for path in place.rglob("*") if path.is_file()]
+        inputs |= {f"{part}/{path.relative_to(place).as_posix()}": _digest(path) for path in files}
+    inputs |= {f"samples/{path.name}": _digest(path) for path in samples}
+    return Recipe(inputs, directory, plan, samples)
+
+
+def _digest(path: Path) -> str:
+    return _sha256(f"{executable(path):d} ".encode() + path.read_bytes())
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def executable(path: Path) -> bool:

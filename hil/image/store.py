@@ -1,7 +1,8 @@
 """Images on the disk: built, added or brought, with their digests.
 
-A built image is a directory `images/NAME-KEY/` in the cache; KEY is the digest of everything it is made from. An added
-image is a directory `images/NAME/` among the user's data. Both appear by one rename, complete or not at all.
+A built image is a directory `images/NAME-KEY/` in the cache; KEY is the digest of everything it is made from. One that
+was built elsewhere and pulled is `images/NAME-RECIPE/`; RECIPE is the same without the toolchain. An added image is a
+directory `images/NAME/` among the user's data. Each appears by one rename, complete or not at all.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from hil.host.directories import cache_root, data_root
 from hil.image import machine_options, options
 from hil.image.fields import Name, Sha256
 from hil.image.manifest import Manifest, check_overlaps
-from hil.image.recipe import recipe
+from hil.image.recipe import Recipe, recipe
 
 RECORD = "build.json"
 """The file in the directory of a built image with its parts and tools."""
 
 ADDED = "added.json"
 """The file in the directory of an added image with its origin."""
+
+PULLED = "pulled"
+"""The key of the reference, with digest, in the origin of an image that comes from a registry."""
 
 
 class _RecordedFile(BaseModel):
@@ -49,8 +53,8 @@ class _Record(BaseModel):
 
     @property
     def checked(self) -> bool:
-        """Whether the arguments come from a script in the build, not from the user."""
-        return bool(self.origin.get("simulate"))
+        """Whether the arguments come from a script in the build or from a registry, not from the user."""
+        return bool(self.origin.get("simulate") or self.origin.get(PULLED))
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,20 @@ class Image:
     files: dict[str, Path]
     digest: str
     record: dict[str, Any]
+
+    @property
+    def pulled(self) -> str:
+        """The reference, with digest, from which the image was pulled; empty for any other image."""
+        return str(self.record.get("origin", {}).get(PULLED, ""))
+
+    @property
+    def provenance(self) -> str:
+        """Where the image comes from, in a few words."""
+        if self.pulled:
+            return f"pulled from {self.pulled}"
+        if self.manifest.add:
+            return f"added from {self.record.get('origin', {}).get('path', 'a build')}"
+        return "brought" if self.manifest.files else "built here"
 
     def command(self) -> list[str]:
         """Return the emulator and its arguments, without serial line, monitor and drives."""
@@ -88,16 +106,33 @@ def open(manifest: Manifest) -> Image | None:
         return _brought(manifest)
     if manifest.add:
         return read(manifest, added_directory(manifest))
-    return read(manifest, directory_of(manifest, recipe(manifest).key))
+    return built(manifest, recipe(manifest))
+
+
+def built(manifest: Manifest, planned: Recipe) -> Image | None:
+    """Return the image of a recipe: the pulled one, else the one built here; None without both."""
+    pulled = read(manifest, pulled_directory(manifest, planned))
+    return pulled or read(manifest, directory_of(manifest, planned.key))
+
+
+def forget_pulled(manifest: Manifest, planned: Recipe, staging: Path) -> None:
+    """Remove the pulled image of a recipe, which one built here is to replace."""
+    pulled = pulled_directory(manifest, planned)
+    if pulled.exists():
+        pulled.rename(staging / "pulled")
 
 
 def remedy(manifest: Manifest) -> str:
     """Return the action that provides the image."""
     if manifest.files:
         return f"bring the files that {manifest.path} names"
-    if manifest.add:
-        return f"hil image add PATH --name {manifest.name} (PATH: its build directory or release archive)"
-    return f"hil image build {manifest.name}"
+    where = " (PATH: its build directory or release archive)" if manifest.add else ""
+    return f"{command_for(manifest)}{where}, or hil image pull REF if a registry has it"
+
+
+def command_for(manifest: Manifest) -> str:
+    """Return the command that adds or builds the image on this machine."""
+    return f"hil image add PATH --name {manifest.name}" if manifest.add else f"hil image build {manifest.name}"
 
 
 def absent(manifest: Manifest) -> ConfigurationError:
@@ -111,7 +146,7 @@ def state(manifest: Manifest) -> str:
     found = open(manifest)
     if found is None:
         return "not added yet" if manifest.add else "not built yet; it is built on first use"
-    return f"ready, {found.digest[:16]}"
+    return f"ready, {found.digest[:16]}, {found.provenance}"
 
 
 def verify(image: Image) -> None:
@@ -149,16 +184,22 @@ def _compare(image: Image, digest: Callable[[Path], str]) -> None:
                 f"{path}: its SHA-256 is {actual}, but {image.manifest.path} requires {expected} for {name!r}",
                 hint="provide the right file, or correct its digest in the manifest",
             )
-        made = "added" if image.manifest.add else "built"
+        made = "pulled" if image.pulled else "added" if image.manifest.add else "built"
+        again = f"hil image pull {image.pulled}" if image.pulled else f"{command_for(image.manifest)} --force"
         raise InfrastructureError(
             f"{path} has changed since it was {made}: its SHA-256 is {actual}, was {expected}",
-            hint=f"repeat this with --force: {remedy(image.manifest)}",
+            hint=f"replace it: {again}",
         )
 
 
 def directory_of(manifest: Manifest, key: str) -> Path:
     """Return the directory in the cache of the image built with recipe `key`."""
     return cache_root() / "images" / f"{manifest.name}-{key[:16]}"
+
+
+def pulled_directory(manifest: Manifest, planned: Recipe) -> Path:
+    """Return the directory in the cache of the pulled image of a recipe."""
+    return directory_of(manifest, planned.digest)
 
 
 def added_directory(manifest: Manifest) -> Path:
@@ -181,7 +222,7 @@ def read(manifest: Manifest, directory: Path) -> Image | None:
         return None
     if manifest.add:
         if record.checked:
-            machine_options.check(record.arguments, str(directory / ADDED), remedy(manifest) + " --force")
+            machine_options.check(record.arguments, str(directory / ADDED), f"repeat {command_for(manifest)} --force")
         machine = manifest.machine.model_copy(update={"arguments": record.arguments})
         manifest = manifest.model_copy(update={"machine": machine})
     check_complete(manifest, files)

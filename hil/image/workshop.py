@@ -11,6 +11,7 @@ from pathlib import Path
 from hil.host.locks import lock_within
 from hil.host.progress import Progress
 
+KEPT = 3  # built and pulled images of one name that stay in the cache, those used last
 WAIT = 1800.0  # seconds for another process to end its work
 
 
@@ -44,6 +45,14 @@ def publish(result: Path, target: Path, staging: Path) -> None:
     if target.exists():
         target.rename(staging / "old")
     result.rename(target)
+
+
+def forget_old(name: str, target: Path) -> None:
+    """Remove the images of this name beside `target` that were used least recently, all but `KEPT`."""
+    others = [path for path in target.parent.glob(f"{name}-" + "[0-9a-f]" * 16) if path != target]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in others[KEPT - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove(directory: Path) -> None:

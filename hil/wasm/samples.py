@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hil.errors import ConfigurationError
 from hil.host.hints import did_you_mean
-from hil.image.store import Image, remedy
+from hil.image.store import Image, command_for
 from hil.wasm import oci
 from hil.wasm.catalogue import SAMPLES_DIR
 from hil.wasm.module import Module
@@ -150,7 +150,7 @@ class Samples:
             )
         module = Module.load(image.files[name])
         if module.kind != "aot":
-            raise ConfigurationError(f"{module.path} has no native code", hint=f"{remedy(image.manifest)} --force")
+            raise ConfigurationError(f"{module.path} has no native code", hint=f"{command_for(image.manifest)} --force")
         return module
 
     def __getitem__(self, file: str) -> Sample:

@@ -75,7 +75,7 @@ def registry(path: Path, **more: str) -> Iterator[Registry]:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("hil.wasm.oci.cache.cache_root", lambda: tmp_path / "cache")
+    monkeypatch.setattr("hil.oci.cache.cache_root", lambda: tmp_path / "cache")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     return tmp_path
 

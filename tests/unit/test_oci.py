@@ -14,11 +14,8 @@ import stat
 import subprocess
 import sys
 import tarfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -28,14 +25,17 @@ from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 from limits import HANG
+from registries import say, served
 
 from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host.archives import Budget
+from hil.oci import connection
+from hil.oci.cache import Cache
+from hil.oci.manifests import REF_NAME, TITLE
+from hil.oci.reference import digest_of
 from hil.wasm import Samples, oci
-from hil.wasm.oci import Reference, artifact, registry
-from hil.wasm.oci.cache import Cache
-from hil.wasm.oci.manifests import REF_NAME, TITLE
+from hil.wasm.oci import Reference, artifact
 from hil.wasm.samples import SAMPLES_DIR
 
 WASM = b"\0asm\1\0\0\0"
@@ -584,7 +584,7 @@ def test_a_tar_that_is_none(made, tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match=re.escape(str(path))):
         oci.load(path)
     path.write_bytes(whole)
-    monkeypatch.setattr("hil.wasm.oci.layout.MEMBERS", 3)
+    monkeypatch.setattr("hil.oci.layout.MEMBERS", 3)
     with pytest.raises(ConfigurationError, match="3 files"):
         oci.load(path)
     path.unlink()
@@ -613,7 +613,7 @@ def test_a_layout_of_another_version(made):
 
 def test_the_cache_gives_what_was_put_proven(tmp_path):
     cache = Cache(tmp_path / "c")
-    digest = artifact.digest_of(b"data")
+    digest = digest_of(b"data")
     assert cache.get(digest, 10) is None
     cache.put(digest, b"data")
     assert cache.get(digest, 4) == b"data"
@@ -627,7 +627,7 @@ def test_the_cache_gives_what_was_put_proven(tmp_path):
 def test_the_cache_lets_go_of_what_was_used_least_recently(tmp_path):
     cache = Cache(tmp_path / "c", limit=250)
     blobs = [bytes([n]) * 100 for n in range(3)]
-    digests = [artifact.digest_of(blob) for blob in blobs]
+    digests = [digest_of(blob) for blob in blobs]
     for number in (0, 1):
         cache.put(digests[number], blobs[number])
         os.utime(cache.directory / digests[number].replace(":", "-"), ns=(number, number))
@@ -644,50 +644,6 @@ def test_a_cache_that_cannot_be_written_is_none(tmp_path):
 
 
 # ---- registries: what a bad one does; good ones are in the integration tests ----
-
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-def say(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:
-    handler.send_response(status)
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-@contextmanager
-def served(answer: Answer) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
-    """A registry's HOST:PORT and what it was asked: paths and credentials."""
-    asked: list[tuple[str, str | None]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append((self.path, self.headers.get("Authorization")))
-            try:
-                answer(self)
-            except OSError:  # the client has enough
-                self.close_connection = True
-
-        def do_POST(self) -> None:
-            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            asked.append((f"POST {self.path} {form}", self.headers.get("Authorization")))
-            answer(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_a_registry_that_is_not_there():
@@ -744,8 +700,8 @@ def be_silent(handler: BaseHTTPRequestHandler) -> None:
 def test_a_registry_that_does_not_come_to_an_end(answer, read, total, monkeypatch):
     if answer is not be_silent and total > read:
         total = 0.6
-    monkeypatch.setattr(registry, "READ", read)
-    monkeypatch.setattr(registry, "TOTAL", total)
+    monkeypatch.setattr(connection, "READ", read)
+    monkeypatch.setattr(connection, "TOTAL", total)
     began = time.monotonic()
     with (
         served(answer) as (host, _),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hil.oci.reference import LAYOUT, Reference
 from hil.wasm.module import Module
-from hil.wasm.oci.reference import LAYOUT, Reference
 
 __all__ = ["LAYOUT", "Reference", "load"]
 
@@ -17,11 +17,11 @@ def load(where: str | Path) -> Module:
     `source` is the reference with the digest that was found: it always returns the same bytes.
 
     Raises `ConfigurationError` if nothing is there, or it may not be read or is not a module, `InfrastructureError` if
-    a registry does not respond correctly within `registry.TOTAL` seconds.
+    a registry does not respond correctly within `hil.oci.connection.TOTAL` seconds.
     """
     reference = Reference.parse(where) if isinstance(where, str) else None
     if reference is None and (path := Path(where)).exists():
-        from hil.wasm.oci import layout
+        from hil.oci import layout
 
         reference = Reference(LAYOUT, str(path)) if layout.is_layout(path) else None
     if reference is None:

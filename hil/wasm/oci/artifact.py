@@ -1,4 +1,4 @@
-"""From a reference to a module: manifests, the choice among them, the layer; digest and size verify each."""
+"""From a reference to a module: the choice among manifests, the layer, the module in a root file system."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import gzip
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Protocol
 
 from pydantic import ValidationError
 
-from hil.errors import ConfigurationError, HilError
+from hil.errors import ConfigurationError
 from hil.host import archives as archive
 from hil.host.archives import Bounded, Budget, Timed
+from hil.oci.fetch import Fetch, opened
+from hil.oci.manifests import LISTED, MANIFEST_LIMIT, MIB, Descriptor, Document, Platform, Wanted
+from hil.oci.reference import Reference
 from hil.text import printable_line
 from hil.wasm.module import Module
-from hil.wasm.oci.cache import Cache
-from hil.wasm.oci.manifests import LISTED, MANIFEST_LIMIT, MIB, Descriptor, Document, Platform, choose, parse
-from hil.wasm.oci.reference import LAYOUT, Reference, digest_of
 
 MODULE_LIMIT = 64 * MIB  # bytes of a module or of a layer with one
-DEPTH = 3  # nested indexes
 LAYERS = 127  # of an image, as in container engines
 ALL_LAYERS_LIMIT = 256 * MIB  # bytes of all layers of an image, packed or unpacked
 MEMBERS = 10_000  # files of all layers of an image
@@ -36,81 +33,56 @@ ROOTFS = re.compile(r"application/vnd\.(oci\.image\.layer(\.nondistributable)?|d
 VARIANT = "module.wasm.image/variant"  # "compat": an image with the module in its root file system
 
 
-class Store(Protocol):
-    """A registry's repository or a layout. `blame` is the error for bytes that do not match their digest."""
+def _runs_wasm(platform: Platform | None) -> bool:
+    return platform is not None and platform.architecture in ("wasm", "wasm32") and platform.os in ("wasi", "wasip1")
 
-    blame: type[HilError]
 
-    def resolve(self, tag: str | None) -> tuple[str, int]:
-        """Return digest and size of the manifest or index named `tag`, or with None of the only one."""
-
-    def blob(self, digest: str, limit: int, *, manifest: bool) -> bytes:
-        """Return the blob with `digest`; of a blob longer than `limit` bytes, at least one byte more than `limit`."""
+WANTED = Wanted("module", "wasi/wasm", lambda descriptor: _runs_wasm(descriptor.platform))
 
 
 def load(reference: Reference) -> Module:
     """Return the module of `reference`. Raises as `hil.wasm.oci.load`."""
-    if reference.scheme == LAYOUT:
-        from hil.wasm.oci.layout import Layout
-
-        with Layout(reference) as layout:
-            return _Pull(reference, layout, None).module()
-    from hil.wasm.oci.registry import Registry
-
-    return _Pull(reference, Registry(reference), Cache()).module()
+    with opened(reference, WANTED) as fetch:
+        return _Pull(fetch).module()
 
 
 class _Pull:
-    """The pull of one module from a store."""
+    """The pull of one module."""
 
-    def __init__(self, reference: Reference, store: Store, cache: Cache | None) -> None:
-        self.reference, self.store, self.cache = reference, store, cache
+    def __init__(self, fetch: Fetch) -> None:
+        self.fetch = fetch
         self._members, self._room = 0, ALL_LAYERS_LIMIT  # of the layers unpacked so far, and bytes left for others
 
     def module(self) -> Module:
-        top, size = self.reference.digest, None
-        if top is None:
-            top, size = self.store.resolve(self.reference.tag)
-        pinned = replace(self.reference, digest=top)
-        data = self._blob(top, size, MANIFEST_LIMIT, manifest=True)
-        document = parse(data, str(pinned))
-        for _ in range(DEPTH):
-            if document.manifests is None:
-                break
-            chosen = choose(document.manifests, str(pinned))
-            data = self._blob(chosen.digest, chosen.size, MANIFEST_LIMIT, manifest=True)
-            document = parse(data, f"{pinned}: {chosen.digest}")
-        if document.layers is None:
-            raise ConfigurationError(f"{pinned}: indexes are nested more than {DEPTH} deep")
-        name, wasm = self._wasm(document, document.layers)
-        return Module.of(_file_name(name), wasm, str(pinned))
+        document = self.fetch.document()
+        name, wasm = self._wasm(document, document.layers or ())
+        return Module.of(_file_name(name), wasm, str(self.fetch.pinned))
 
     def _wasm(self, document: Document, layers: Sequence[Descriptor]) -> tuple[str, bytes]:
         found = [layer for layer in layers if layer.media_type in WASM]
         if len(found) == 1:
-            name = found[0].name or PurePosixPath(self.reference.repository or self.reference.store).stem
-            return name, self._blob(found[0].digest, found[0].size, MODULE_LIMIT)
+            name = found[0].name or PurePosixPath(self.fetch.reference.repository or self.fetch.reference.store).stem
+            return name, self.fetch.blob(found[0].digest, found[0].size, MODULE_LIMIT)
         if len(found) > 1:
             listed = ", ".join(map(str, found[:LISTED]))
-            raise self._wrong(f"it has {len(found)} wasm layers: {listed}", "Push one layer per manifest.")
+            raise self.fetch.wrong(f"it has {len(found)} wasm layers: {listed}", "Push one layer per manifest.")
         if not self._is_compat(document) or not all(ROOTFS.fullmatch(layer.media_type) for layer in layers):
             held = ", ".join(map(str, layers[:LISTED])) or "no layers"
-            raise self._wrong(f"it holds no wasm layer, but {held}", f"Push the module as {WASM[0]}.")
+            raise self.fetch.wrong(f"it holds no wasm layer, but {held}", f"Push the module as {WASM[0]}.")
         if len(layers) > LAYERS:
-            raise self._wrong(
+            raise self.fetch.wrong(
                 f"it has {len(layers)} layers, {LAYERS} at most", "Check that this is an image with one module."
             )
         if sum(layer.size for layer in layers) > ALL_LAYERS_LIMIT:
-            raise self._too_long("all its layers together", ALL_LAYERS_LIMIT)
+            raise self.fetch.too_long("all its layers together", ALL_LAYERS_LIMIT)
         files: dict[str, bytes] = {}
-        budget = Budget(
-            lambda: self._wrong("its layers are endless or too large", "Check that this is an image with one module.")
-        )
+        hint = "Check that this is an image with one module."
+        budget = Budget(lambda: self.fetch.wrong("its layers are endless or too large", hint))
         for layer in layers:
             self._unpack(layer, files, budget)
         if len(files) != 1:
             listed = ", ".join(map(printable_line, sorted(files)[:LISTED])) or "none"
-            raise self._wrong(
+            raise self.fetch.wrong(
                 f"its root file system holds {len(files)} files *.wasm: {listed}", "Push an image with one module."
             )
         return next(iter(files.items()))
@@ -120,20 +92,20 @@ class _Pull:
             return True
         if document.config is None or "image" not in document.config.media_type:
             return False
-        config = self._blob(document.config.digest, document.config.size, MANIFEST_LIMIT)
+        config = self.fetch.blob(document.config.digest, document.config.size, MANIFEST_LIMIT)
         try:
-            return Platform.model_validate_json(config).runs_wasm
+            return _runs_wasm(Platform.model_validate_json(config))
         except ValidationError:
             return False
 
     def _unpack(self, layer: Descriptor, files: dict[str, bytes], budget: Budget) -> None:
         """Apply a layer to the modules of the layers below."""
-        data = self._blob(layer.digest, layer.size, MODULE_LIMIT)
+        data = self.fetch.blob(layer.digest, layer.size, MODULE_LIMIT)
         room = MODULE_LIMIT - sum(map(len, files.values()))
 
         def wrong(error: BaseException) -> ConfigurationError:
             why = printable_line(f"{error}")
-            return self._wrong(f"layer {layer} cannot be unpacked: {why}", "Pack layers as tar or tar+gzip.")
+            return self.fetch.wrong(f"layer {layer} cannot be unpacked: {why}", "Pack layers as tar or tar+gzip.")
 
         with archive.failures(wrong):
             data = self._plain(data, layer, budget)
@@ -150,7 +122,7 @@ class _Pull:
                         room -= member.size  # may exceed the size in the tar: sparse files
                         if room < 0:
                             what = f"{printable_line(str(path))}, with the other modules of layer {layer.digest},"
-                            raise self._too_long(what, MODULE_LIMIT)
+                            raise self.fetch.too_long(what, MODULE_LIMIT)
                         with stream.contents(MODULE_LIMIT):
                             files[str(path)] = content.read()
 
@@ -160,47 +132,11 @@ class _Pull:
             with gzip.GzipFile(fileobj=Timed(io.BytesIO(data), budget)) as packed:
                 data = packed.read(MODULE_LIMIT + 1)
         if len(data) > MODULE_LIMIT:
-            raise self._too_long(f"unpacked, layer {layer.digest}", MODULE_LIMIT)
+            raise self.fetch.too_long(f"unpacked, layer {layer.digest}", MODULE_LIMIT)
         self._room -= len(data)
         if self._room < 0:
-            raise self._too_long("unpacked, all its layers together", ALL_LAYERS_LIMIT)
+            raise self.fetch.too_long("unpacked, all its layers together", ALL_LAYERS_LIMIT)
         return data
-
-    def _blob(self, digest: str, size: int | None, limit: int, *, manifest: bool = False) -> bytes:
-        """Return the verified blob with `digest` and, if known, `size`, from the cache or the store."""
-        if size is not None and size > limit:
-            raise self._too_long(digest, limit, f"{size} bytes")
-        if self.cache and (cached := self.cache.get(digest, limit)) is not None:
-            self._check_size(cached, digest, size)
-            return cached
-        data = self.store.blob(digest, limit if size is None else size, manifest=manifest)
-        if size is None and len(data) > limit:
-            raise self._too_long(digest, limit)
-        self._check_size(data, digest, size)
-        if (actual := digest_of(data, digest.partition(":")[0])) != digest:
-            raise self.store.blame(
-                f"{self.reference}: the bytes stored as {digest} have the digest {actual}",
-                hint="Push it again: it was changed or damaged since it was pushed.",
-            )
-        if self.cache:
-            self.cache.put(digest, data)
-        return data
-
-    def _check_size(self, data: bytes, digest: str, size: int | None) -> None:
-        if size is not None and len(data) != size:
-            length = "more" if len(data) > size else f"only {len(data)}"
-            raise self.store.blame(
-                f"{self.reference}: {digest} should have {size} bytes, but has {length}",
-                hint="Push it again: it was changed or damaged since it was pushed.",
-            )
-
-    def _too_long(self, what: str, limit: int, length: str = "longer") -> ConfigurationError:
-        return self._wrong(
-            f"{what} is too long: {length}, {limit // MIB} MiB at most", "Check the reference: no module is that large."
-        )
-
-    def _wrong(self, why: str, hint: str) -> ConfigurationError:
-        return ConfigurationError(f"{self.reference}: {why}", hint=hint)
 
 
 def _file_name(title: str) -> str:

@@ -7,19 +7,22 @@ import os
 import re
 import stat
 import tarfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 from hil.errors import ConfigurationError, HilError
 from hil.host import archives as archive
 from hil.host.archives import Bounded, Budget
+from hil.oci.manifests import LISTED, MANIFEST_LIMIT, Wanted, choose, parse
+from hil.oci.reference import Reference
 from hil.text import printable_line
-from hil.wasm.oci.manifests import LISTED, MANIFEST_LIMIT, choose, parse
-from hil.wasm.oci.reference import Reference
 
 MARK = "oci-layout"
 INDEX = "index.json"
 MEMBERS = 10_000  # of a tar
+PIECE = 1 << 18  # bytes of a blob that are in memory at once
 LONGEST = 1 << 40  # bytes of a tar, of which only the requested files are read
 
 
@@ -33,8 +36,8 @@ class Layout:
 
     blame: type[HilError] = ConfigurationError
 
-    def __init__(self, reference: Reference) -> None:
-        self.reference = reference
+    def __init__(self, reference: Reference, wanted: Wanted) -> None:
+        self.reference, self.wanted = reference, wanted
         self.path = Path(reference.store)
         self._tar: tarfile.TarFile | None = None
         self._stream: Bounded | None = None
@@ -59,7 +62,7 @@ class Layout:
         self._open.close()
 
     def resolve(self, tag: str | None) -> tuple[str, int]:
-        """Return digest and size of the manifest named `tag` in the index, or of the only one for WebAssembly."""
+        """Return digest and size of the manifest named `tag` in the index, or of the only one that is wanted."""
         index = self._read(INDEX, MANIFEST_LIMIT)
         if len(index) > MANIFEST_LIMIT:
             raise self._wrong(f"its {INDEX} is longer than {MANIFEST_LIMIT} bytes")
@@ -71,13 +74,13 @@ class Layout:
                 tags = ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED) if names else "none"
                 raise self._wrong(f"it has no tag {tag!r}", f"Use one of its tags: {tags}.")
             manifests = named
-        chosen = manifests[0] if len(manifests) == 1 else choose(manifests, str(self.reference))
+        chosen = manifests[0] if len(manifests) == 1 else choose(manifests, self.wanted, str(self.reference))
         return chosen.digest, chosen.size
 
-    def blob(self, digest: str, limit: int, *, manifest: bool) -> bytes:
-        """Return at most one byte more than `limit` of the blob with `digest`."""
+    def pieces(self, digest: str, limit: int, *, manifest: bool = False) -> Iterator[bytes]:
+        """Yield at most one byte more than `limit` of the blob with `digest`."""
         algorithm, _, value = digest.partition(":")
-        return self._read(f"blobs/{algorithm}/{value}", limit)
+        return self._pieces(f"blobs/{algorithm}/{value}", limit)
 
     def _open_tar(self) -> None:
         budget = Budget(lambda: self._wrong(f"it has more than {MEMBERS} files, or invalid headers"))
@@ -94,18 +97,17 @@ class Layout:
                 self._members[member.name.removeprefix("./")] = member
 
     def _read(self, name: str, limit: int) -> bytes:
-        """Return at most one byte more than `limit` of a file. `name` never comes from an archive or an index."""
+        """Return at most one byte more than `limit` of a file."""
+        return b"".join(self._pieces(name, limit))
+
+    def _pieces(self, name: str, limit: int) -> Iterator[bytes]:
+        """Yield at most one byte more than `limit` of a file. `name` never comes from an archive or an index."""
         try:
-            if self._tar is None or self._stream is None:
-                return self._read_file(name, limit)
-            member = self._members.get(name)
-            if member is None:
-                raise FileNotFoundError
-            content = self._tar.extractfile(member) if member.isreg() else None
-            if content is None:
-                raise self._wrong(f"{name} is not a regular file in it")
-            with self._stream.contents(limit + io.DEFAULT_BUFFER_SIZE):
-                return content.read(limit + 1)
+            with self._file(name) as file:
+                left = limit + 1
+                while piece := self._part(file, min(left, PIECE)):
+                    left -= len(piece)
+                    yield piece
         except FileNotFoundError:
             raise self._wrong(f"there is no {name} in it", "Check that the whole layout was copied.") from None
         except HilError:
@@ -113,15 +115,33 @@ class Layout:
         except Exception as error:  # of tarfile: any
             raise self._wrong(f"{name} in it cannot be read: {printable_line(str(error))}") from error
 
-    def _read_file(self, name: str, limit: int) -> bytes:
+    def _file(self, name: str) -> IO[bytes]:
+        if self._tar is None:
+            return self._open_file(name)
+        member = self._members.get(name)
+        if member is None:
+            raise FileNotFoundError
+        content = self._tar.extractfile(member) if member.isreg() else None
+        if content is None:
+            raise self._wrong(f"{name} is not a regular file in it")
+        return content
+
+    def _part(self, file: IO[bytes], size: int) -> bytes:
+        if self._stream is None:
+            return file.read(size)
+        with self._stream.contents(PIECE + io.DEFAULT_BUFFER_SIZE):
+            return file.read(size)
+
+    def _open_file(self, name: str) -> IO[bytes]:
         # follows links, which some build tools create: the digest verifies the target; a pipe would block
         descriptor = os.open(self.path / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise self._wrong(f"{name} is not a regular file in it")
-            return file.read(limit + 1)
+        file = os.fdopen(descriptor, "rb")
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            file.close()
+            raise self._wrong(f"{name} is not a regular file in it")
+        return file
 
     def _wrong(
         self, why: str, hint: str = "Give an OCI image layout, for example from `oras copy --to-oci-layout`."
     ) -> HilError:
-        return ConfigurationError(f"{self.path} is not a layout with this module: {why}", hint=hint)
+        return ConfigurationError(f"{self.path} is not a layout with this {self.wanted.noun}: {why}", hint=hint)

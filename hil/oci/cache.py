@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hil.host import files
 from hil.host.directories import cache_root
-from hil.wasm.oci.reference import digest_of
+from hil.oci.reference import digest_of
 
 LIMIT = 512 << 20  # bytes of all blobs together; the least recently used are removed first
 
@@ -17,7 +17,7 @@ class Cache:
     """Blobs in a directory. A full or read-only disk never makes it fail: it then keeps nothing."""
 
     def __init__(self, directory: Path | None = None, limit: int = LIMIT) -> None:
-        self.directory = directory or cache_root() / "modules"
+        self.directory = directory or cache_root() / "oci"
         self.limit = limit
 
     def get(self, digest: str, limit: int) -> bytes | None:

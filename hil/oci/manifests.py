@@ -1,15 +1,16 @@
-"""Manifests and indexes of OCI artifacts: their models, and the choice of the manifest for WebAssembly."""
+"""Manifests and indexes of OCI artifacts: their models, and the choice among several manifests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hil.errors import ConfigurationError
+from hil.oci.reference import DIGEST
 from hil.text import printable_line
-from hil.wasm.oci.reference import DIGEST
 
 MIB = 1 << 20
 MANIFEST_LIMIT = 4 * MIB  # bytes; the distribution spec requires registries to accept as many
@@ -29,10 +30,6 @@ class Platform(_Model):
     os: str = ""
     architecture: str = ""
 
-    @property
-    def runs_wasm(self) -> bool:
-        return self.architecture in ("wasm", "wasm32") and self.os in ("wasi", "wasip1")
-
     def __str__(self) -> str:
         return f"{self.os}/{self.architecture}"
 
@@ -44,6 +41,7 @@ class Descriptor(_Model):
     digest: str = Field(pattern=f"^(?:{DIGEST.pattern})$")
     size: int = Field(ge=0)
     annotations: dict[str, str] | None = None
+    artifact_type: str | None = Field(default=None, alias="artifactType")
     platform: Platform | None = None
 
     @property
@@ -60,6 +58,7 @@ class Document(_Model):
     """A manifest or an index."""
 
     schema_version: Literal[2] = Field(alias="schemaVersion")
+    artifact_type: str | None = Field(default=None, alias="artifactType")
     config: Descriptor | None = None
     layers: tuple[Descriptor, ...] | None = Field(default=None, strict=False)
     manifests: tuple[Descriptor, ...] | None = Field(default=None, strict=False)
@@ -79,9 +78,21 @@ def parse(data: bytes, what: str) -> Document:
     return document
 
 
-def choose(manifests: Sequence[Descriptor], what: str) -> Descriptor:
-    """Return the only manifest of an index for WebAssembly. Raises `ConfigurationError` with a list."""
-    fitting = [each for each in manifests if each.platform and each.platform.runs_wasm]
+@dataclass(frozen=True)
+class Wanted:
+    """The kind of artifact that is looked for: its name in errors, and the manifests of an index that fit.
+
+    `target` is what a manifest is chosen for, in the words of an error.
+    """
+
+    noun: str
+    target: str
+    fits: Callable[[Descriptor], bool]
+
+
+def choose(manifests: Sequence[Descriptor], wanted: Wanted, what: str) -> Descriptor:
+    """Return the only manifest of an index that fits. Raises `ConfigurationError` with a list."""
+    fitting = [each for each in manifests if wanted.fits(each)]
     if not fitting and len(manifests) == 1 and manifests[0].platform is None:
         fitting = list(manifests)
     if len(fitting) == 1:
@@ -89,6 +100,6 @@ def choose(manifests: Sequence[Descriptor], what: str) -> Descriptor:
     listed = "".join(f"\n  {each}" for each in manifests[:LISTED]) or " nothing"
     count = "none" if not fitting else str(len(fitting))
     raise ConfigurationError(
-        f"{what}: of its {len(manifests)} manifests {count} can be taken for wasi/wasm; it holds:{listed}",
+        f"{what}: of its {len(manifests)} manifests {count} can be taken for {wanted.target}; it holds:{listed}",
         hint="Name one by its tag, or by @ and its digest.",
     )
