@@ -105,9 +105,9 @@ def recipe(manifest: Manifest) -> Recipe:
     inputs = {name: _sha256(json.dumps(fact, sort_keys=True).encode()) for name, fact in facts.items()}
     here = Path(__file__).parent
     inputs |= {f"builder/{name}": _digest(here / name) for name in _CODE}
-    for part, place in (("sources", SOURCES), ("recipe", directory)):
-        files = [path for path in place.rglob("*") if path.is_file()]
-        inputs |= {f"{part}/{path.relative_to(place).as_posix()}": _digest(path) for path in files}
+    for part, tree in (("sources", SOURCES), ("recipe", directory)):
+        files = [path for path in tree.rglob("*") if path.is_file()]
+        inputs |= {f"{part}/{path.relative_to(tree).as_posix()}": _digest(path) for path in files}
     inputs |= {f"samples/{path.name}": _digest(path) for path in samples}
     return Recipe(inputs, directory, plan, samples)
 

@@ -1,4 +1,4 @@
-"""Modules from a real registry, pushed as teams push them."""
+"""Modules from a real registry, pushed as teams push them; images pushed to one and pulled from it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from pathlib import Path
 
 import oras.provider
 import pytest
-from limits import HANG
+from limits import HANG, processor_time
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host.processes import tied
+from hil.host.progress import Progress
+from hil.image import ensure, manifest, store
+from hil.image.pull import pull
+from hil.image.push import push as push_image
 from hil.wasm import Samples, oci
 
 ROOT = Path(__file__).parents[2]
@@ -184,6 +188,39 @@ def test_tls_is_verified(home, monkeypatch):
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
         with pytest.raises(ConfigurationError, match="registry"):
             oci.load(f"oci+https://{host}/m:v1")
+
+
+def test_the_reference_image_goes_to_a_registry_and_to_another_machine(served, home, monkeypatch):
+    image = ensure(manifest.find("reference"), Progress())
+    host = served.address()
+    with processor_time() as spent:
+        pinned = push_image(image.manifest, f"{host}/team/reference:v1", progress=Progress())
+        assert push_image(image.manifest, f"{host}/team/reference:v2", progress=Progress()) == pinned
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home / "there"))
+        monkeypatch.setenv("PATH", "/nowhere")  # no compiler
+        pulled = ensure_pulled(f"{host}/team/reference:v1")
+        assert spent() < 15
+    assert pulled.directory.is_relative_to(home / "there")
+    assert (pulled.digest, pulled.pulled, pulled.manifest) == (image.digest, pinned, image.manifest)
+    store.verify(pulled)
+    served.stop()
+    assert pull(pinned, progress=Progress()) == pulled
+
+
+def ensure_pulled(where: str) -> store.Image:
+    """Pull the image; return what a test gets then."""
+    pull(where, progress=Progress())
+    return ensure(manifest.find("reference"), Progress())
+
+
+def test_oras_pulls_an_image_as_files(served, home):
+    image = ensure(manifest.find("reference"), Progress())
+    host = served.address()
+    pinned = push_image(image.manifest, f"{host}/team/reference:v1", progress=Progress())
+    oras.provider.Registry(insecure=True).pull(pinned, outdir=str(home / "out"))
+    assert {path.name: store.sha256(path) for path in (home / "out").iterdir()} == {
+        name: file["sha256"] for name, file in image.record["files"].items()
+    }
 
 
 def test_what_was_deployed_is_in_the_report(served, home):

@@ -240,13 +240,12 @@ def test_waiting_ends(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_old_images_are_forgotten(cache: Path) -> None:
-    described = manifest.find("reference")
     images = cache / "images"
     for number in range(5):
         path = images / f"reference-{number:016x}"
         path.mkdir(parents=True)
         os.utime(path, (number, number))
-    builder._forget_old(described, images / f"reference-{0:016x}")
+    workshop.forget_old("reference", images / f"reference-{0:016x}")
     assert [path.name[-1] for path in sorted(images.iterdir())] == ["0", "3", "4"]
 
 
