@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from click.testing import CliRunner, Result
 from registries import Memory, say, served
 
@@ -497,23 +498,44 @@ def test_a_registry_that_takes_nothing(status, error, expected):
     assert expected in str(caught.value)
 
 
-def test_credentials_do_not_follow_an_upload_to_another_host(tmp_path):
+def test_credentials_do_not_follow_an_upload_to_another_host(tmp_path, monkeypatch):
+    sent: list[Any] = []
+    request = requests.Session.request
+
+    def watched(self: requests.Session, method: str, url: str, **options: Any) -> requests.Response:
+        if "other.example" not in url:
+            return request(self, method, url, **options)
+        sent.append(options["auth"])
+        raise requests.exceptions.ConnectionError("enough")
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if not handler.headers.get("Authorization"):
+            say(handler, 401, WWW_Authenticate='Basic realm="x"')
+        elif handler.command == "POST":
+            say(handler, 202, Location="https://other.example/upload")
+        else:
+            say(handler, 404)
+
+    monkeypatch.setattr(requests.Session, "request", watched)
+    with served(answer) as (host, _):
+        (tmp_path / "docker").mkdir()
+        (tmp_path / "docker/config.json").write_text(json.dumps({"auths": {host: {"auth": "bWU6d29yZA=="}}}))
+        with pytest.raises(InfrastructureError, match="enough"):
+            push(built().manifest, f"{host}/image:v1", progress=QUIET)
+    assert sent == [None]
+
+
+def test_an_upload_does_not_leave_tls(at):
     with served(Memory()) as (other, seen):
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
-            if not handler.headers.get("Authorization"):
-                say(handler, 401, WWW_Authenticate='Basic realm="x"')
-            elif handler.command == "POST":
+            if handler.command == "POST":
                 say(handler, 202, Location=f"http://{other}/upload")
             else:
                 say(handler, 404)
 
-        image = built()
-        with served(answer) as (host, _):
-            (tmp_path / "docker").mkdir()
-            (tmp_path / "docker/config.json").write_text(json.dumps({"auths": {host: {"auth": "bWU6d29yZA=="}}}))
-            with pytest.raises(InfrastructureError, match="TLS"):
-                push(image.manifest, f"{host}/image:v1", progress=QUIET)
+        with served(answer) as (host, _), pytest.raises(InfrastructureError, match="TLS"):
+            push(built().manifest, f"{host}/image:v1", progress=QUIET)
     assert seen == []
 
 
