@@ -314,7 +314,7 @@ def sized(size: int) -> Change:
         (sized(-1), "layers.0.size"),
         (lambda document, config: document["layers"].pop(), "layers are not the files"),
         (lambda document, config: document["layers"].append(document["layers"][0]), "layers are not the files"),
-        (lambda document, config: document["layers"].extend(document["layers"] * 40), "127"),
+        (lambda document, config: document["layers"].extend(document["layers"] * 40), "files, 127 at most"),
         (lambda document, config: document["layers"][0].update(mediaType="text/plain"), "layers are not the files"),
         (lambda document, config: document["config"].update(mediaType="text/plain"), "not an image to boot"),
         (lambda document, config: config.update(digest="0" * 64), "digest"),
