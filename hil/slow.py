@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from hil.plots import files as plot_files
     from hil.qemu import lockstep, snapshot_store
     from hil.report import build as report_build
-    from hil.report import evidence, labels, merge
+    from hil.report import evidence, generator, labels, merge
     from hil.report.console import Mark, Span, stages_of
     from hil.report.kinds import kind_of
     from hil.report.repeat import Deployed, Ran, software

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.markup import escape
 
 from hil.cli.boards import board, link_
-from hil.cli.common import CommandGroup, as_json, json_option, out
+from hil.cli.common import CommandGroup
 from hil.cli.faults import fault
 from hil.cli.figures import baseline, bounds, plot, results
 from hil.cli.history import history
@@ -16,6 +15,7 @@ from hil.cli.lab import lab
 from hil.cli.nightly import nightly
 from hil.cli.review import compare, report, review
 from hil.cli.runs import run
+from hil.cli.setup import doctor, setup
 from hil.cli.snapshots import snapshot
 from hil.cli.transcripts import transcript
 
@@ -26,26 +26,10 @@ def main() -> None:
     """Hardware-in-the-loop tests of WebAssembly on real-time partitioned systems."""
 
 
-@main.command()
-@json_option
-def doctor(json_: bool) -> None:
-    """Check this machine: print what is missing and how to install it."""
-    from hil.cli import host_check
-
-    findings = host_check.run()
-    if json_:
-        as_json([vars(finding) for finding in findings])
-    else:
-        for finding in findings:
-            mark = "[green]ok     [/]" if finding.good else "[bold red]missing[/]"
-            out.print(f"{mark} {escape(finding.name)}: {escape(finding.found)}")
-            if not finding.good:
-                out.print(f"        what to do: {escape(finding.remedy)}")
-    raise SystemExit(0 if all(finding.good for finding in findings) else 1)
-
-
 for command in (
     init,
+    doctor,
+    setup,
     image,
     board,
     snapshot,

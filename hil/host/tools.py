@@ -1,4 +1,4 @@
-"""Programs that are installed beside the framework: where they are, the Debian packages they come in, bounded runs."""
+"""Programs that are installed beside the framework: where they are, how to install them, bounded runs."""
 
 from __future__ import annotations
 
@@ -14,26 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hil.errors import InfrastructureError
-from hil.host import processes
-
-DEBIAN_PACKAGES = {
-    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
-    "aarch64-linux-gnu-readelf": "binutils-aarch64-linux-gnu",
-    "cc": "gcc",
-    "dtc": "device-tree-compiler",
-    "lz4": "lz4",
-    "mmdebstrap": "mmdebstrap",
-    "qemu-aarch64": "qemu-user",
-    "qemu-system-aarch64": "qemu-system-arm",
-    "ser2net": "ser2net",
-    "setpriv": "util-linux",
-    "sigrok-cli": "sigrok-cli",
-}
-"""Tools and the Debian packages that contain them."""
+from hil.host import packages, processes
 
 _TAIL = 15  # lines of output in an error
 _GRACE = 10.0  # seconds between SIGTERM and SIGKILL
-_LIBRARY = "libc6-dev-arm64-cross"  # the cross compiler only recommends it
 
 
 def find(tool: str) -> str | None:
@@ -42,8 +26,10 @@ def find(tool: str) -> str | None:
 
 
 def install_hint(tool: str) -> str:
-    """Return the command that installs `tool` on Debian."""
-    return f"on Debian: apt-get install {DEBIAN_PACKAGES.get(tool, tool)}"
+    """Return the command that installs `tool`, a name in the table of `hil.host.packages`, on this machine."""
+    system, known = packages.distribution(), packages.tool(tool)
+    package = system.package(known) if known else tool
+    return system.install([package]) if package else f"{system.name} has no package of {tool} that is known to work"
 
 
 def missing(tool: str) -> InfrastructureError:
@@ -114,9 +100,8 @@ def run(
         if re.search(r"No space left on device|Disk quota exceeded|enough free space", text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), tool)
         no_library = re.search(r"\.h: No such file|cannot find (-lc\b|crt1\.o)", text)
-        raise InfrastructureError(
-            f"{tool} failed with status {status}{_last(lines)}", hint=install_hint(_LIBRARY) if no_library else None
-        )
+        hint = install_hint(packages.LIBRARY) if no_library else None
+        raise InfrastructureError(f"{tool} failed with status {status}{_last(lines)}", hint=hint)
     return "\n".join(lines)
 
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host import packages, tools
 from hil.image.options import quoted
 from hil.image.store import Image
 
 EMULATOR = "qemu-system-aarch64"
-UBOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
-"""From Debian's package u-boot-qemu."""
+UBOOT = packages.located("U-Boot for QEMU")
 
 _LOADED = {"-kernel", "-dtb", "-initrd", "-append", "-bios"}  # U-Boot does this instead
 
@@ -31,7 +31,7 @@ def command(image: Image, *, tftp: Path, serial: Path) -> list[str]:
             hint="choose another image",
         )
     if not UBOOT.is_file():
-        raise InfrastructureError(f"there is no U-Boot in {UBOOT}", hint="on Debian: apt-get install u-boot-qemu")
+        raise InfrastructureError(f"there is no U-Boot in {UBOOT}", hint=tools.install_hint("U-Boot for QEMU"))
     bare = replace(
         image,
         manifest=image.manifest.model_copy(

@@ -7,7 +7,6 @@ samples; docs/statistics.md explains the consequences.
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from hil.errors import ConfigurationError
 from hil.measure.bound import CONFIDENCE, Figure, Interval
 from hil.measure.series_data import SeriesData
 from hil.measure.units import Amount, amount
+from hil.stats.distributions import binomial_quantile, normal_quantile, student_quantile
 from hil.stats.rates import lower_limit, upper_limit
 
 if TYPE_CHECKING:
@@ -30,14 +30,9 @@ def quantile_ranks(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[in
     The upper rank is the smallest r with P(Bin(n, q) < r) >= `confidence`, the lower rank the largest r with
     P(Bin(n, q) >= r) >= `confidence`; None where no rank satisfies it.
     """
-    from scipy.special import bdtr
-
-    def enough(share: float) -> int:
-        """Return the smallest k with P(Bin(n, share) <= k) >= confidence, n if only that is certain."""
-        return bisect.bisect_left(range(n), confidence, key=lambda k: float(bdtr(k, n, share)))
-
     # at least r of n lie below exactly when at most n - r lie above
-    return (n - enough(1 - q) or None), (above if (above := enough(q) + 1) <= n else None)
+    lower, upper = n - binomial_quantile(n, 1 - q, confidence), binomial_quantile(n, q, confidence) + 1
+    return lower or None, upper if upper <= n else None
 
 
 def _quantile(permille: int) -> Figure:
@@ -69,10 +64,8 @@ def _moment(
 
 def _mean_interval(samples: Floats, confidence: float) -> Interval:
     """Return Student's interval: nearly right for skewed samples, too low an upper limit for heavy tails."""
-    from scipy.special import stdtrit
-
     centre = float(samples.mean())
-    half = float(stdtrit(len(samples) - 1, confidence) * samples.std(ddof=1) / math.sqrt(len(samples)))
+    half = float(student_quantile(len(samples) - 1, confidence) * samples.std(ddof=1) / math.sqrt(len(samples)))
     return centre - half, centre + half
 
 
@@ -81,15 +74,13 @@ def _rms_interval(samples: Floats, confidence: float) -> Interval:
 
     The variance of ln s^2 is about (kurtosis - (n - 3) / (n - 1)) / n (Bonett 2006, without his adjustments).
     """
-    from scipy.special import ndtri
-
     deviations = samples - samples.mean()
     rms = math.sqrt(float((deviations**2).mean()))
     if not rms:
         return 0.0, 0.0
     n = len(samples)
     kurtosis = float(((deviations / rms) ** 4).mean())
-    half = float(ndtri(confidence)) * math.sqrt(max(kurtosis - (n - 3) / (n - 1), 0.0) / n) / 2
+    half = normal_quantile(confidence) * math.sqrt(max(kurtosis - (n - 3) / (n - 1), 0.0) / n) / 2
     return rms * math.exp(-half), rms * math.exp(half)
 
 

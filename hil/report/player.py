@@ -14,14 +14,15 @@ import time
 
 from hil.console import asciicast
 from hil.console.recording import span
-from hil.report.build import REPORTS_DIR
+from hil.errors import ConfigurationError
+from hil.report import generator
 from hil.report.console import Span
 from hil.report.templates import digest, render
 
 CAST_BYTES = 1 << 18  # at the end of a console that a cast holds
 IDLE = 2.0  # seconds: longer pauses are shortened in the player
 STYLE = "#player{max-width:1000px;height:calc(100vh - 60px)}"
-PLAYER = REPORTS_DIR / "node_modules" / "asciinema-player" / "dist" / "bundle"
+NO_PLAYER = f"The player of consoles is not installed; what to do: {generator.SETUP}.\n"
 
 
 def cast(part: Span, title: str) -> str | None:
@@ -44,19 +45,20 @@ def cast(part: Span, title: str) -> str | None:
 @functools.cache
 def _player() -> tuple[str, str, str]:
     """Return the player's script, packed, its digest for a security policy, and its style."""
-    script = (PLAYER / "asciinema-player.min.js").read_text("utf-8")
+    player = generator.modules() / "asciinema-player" / "dist" / "bundle"
+    script = (player / "asciinema-player.min.js").read_text("utf-8")
     packed = base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
-    return packed, digest(script), (PLAYER / "asciinema-player.css").read_text("utf-8")
+    return packed, digest(script), (player / "asciinema-player.css").read_text("utf-8")
 
 
 def player_page(cast: str, title: str) -> str | None:
-    """Return a page that plays `cast`; None where `./bootstrap` has not installed the player.
+    """Return a page that plays `cast`; None where the player is not installed.
 
     It needs scripts, which Allure blocks.
     """
     try:
         packed, allowed, style = _player()
-    except OSError:
+    except (OSError, ConfigurationError):
         return None
     return render(
         "player.html",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil.compare.shifts import BaselineOutcome, RepetitionChange, Shift, compare_series
+from hil.host.extras import MissingExtraError
 from hil.measure.figures import FIGURES
 from hil.measure.units import shown
 from hil.plots import series as plots
@@ -218,9 +220,14 @@ def _pair(key: SeriesKey, a: Series, b: Series) -> Pair:
 
 
 def write(made: Comparison, directory: Path) -> Path:
-    """Write the page of a comparison, with pictures. Raises `InfrastructureError` for disk errors."""
-    drawn = [
-        (number, pair, plots.compare([pair.a, pair.b]) if pair.drawable else "")
-        for number, pair in enumerate(made.pairs, 1)
-    ]
-    return rendering.write(directory / PAGE, "compare.html", made=made, drawn=drawn)
+    """Write the page of a comparison, with pictures, or a note where they need a package that is not installed.
+
+    Raises `InfrastructureError` for disk errors.
+    """
+    pictures, note = [""] * len(made.pairs), ""
+    try:
+        pictures = [plots.compare([pair.a, pair.b]) if pair.drawable else "" for pair in made.pairs]
+    except MissingExtraError as error:
+        note = f"{error.message}. Install it: {error.hint}"
+    drawn = list(zip(itertools.count(1), made.pairs, pictures, strict=False))
+    return rendering.write(directory / PAGE, "compare.html", made=made, drawn=drawn, note=note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hil.errors import ConfigurationError
+from hil.stats.distributions import beta_quantile
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,9 @@ def rate(failed: int, total: int) -> Rate:
 
 def lower_limit(failed: int, total: int, confidence: float) -> float:
     """Return the one-sided lower limit of a rate, a quantile of a beta distribution."""
-    from scipy.special import betaincinv
-
-    return float(betaincinv(failed, total - failed + 1, 1 - confidence)) if failed else 0.0
+    return beta_quantile(failed, total - failed + 1, 1 - confidence) if failed else 0.0
 
 
 def upper_limit(failed: int, total: int, confidence: float) -> float:
     """Return the one-sided upper limit of a rate, a quantile of a beta distribution."""
-    from scipy.special import betaincinv
-
-    return float(betaincinv(failed + 1, total - failed, confidence)) if failed < total else 1.0
+    return beta_quantile(failed + 1, total - failed, confidence) if failed < total else 1.0

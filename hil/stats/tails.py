@@ -7,10 +7,12 @@ distance of the fit, come from a parametric bootstrap: tables for a known distri
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hil.stats.arrays import Floats
+from hil.stats.distributions import chi_square_tail, kolmogorov_tail, normal_tail
 
 LAGS = 20
 
@@ -26,29 +28,22 @@ class Fit:
 
     def quantile(self, exceedance: float) -> float:
         """Return the value that a sample exceeds with probability `exceedance`, which is at most `share`."""
-        from scipy.special import boxcox
-
-        return float(self.threshold + self.scale * boxcox(self.share / exceedance, self.shape))
+        return float(self.threshold + self.scale * _excess(exceedance / self.share, self.shape))
 
 
 def ljung_box(samples: Floats, lags: int = LAGS) -> float:
     """Return the p value of no correlation up to `lags` (Ljung and Box 1978), of ranks because of heavy tails."""
-    from scipy.special import chdtrc
-    from scipy.stats import rankdata
-
     n = len(samples)
     lags = min(lags, n // 5)
-    ranks = rankdata(samples) - (n + 1) / 2
+    ranks = _ranks(samples) - (n + 1) / 2
     if not lags or not ranks.any():
         return 0.0  # a constant proves no independence
     correlations = np.array([ranks[lag:] @ ranks[:-lag] for lag in range(1, lags + 1)]) / (ranks @ ranks)
-    return float(chdtrc(lags, n * (n + 2) * (correlations**2 / (n - np.arange(1, lags + 1))).sum()))
+    return chi_square_tail(lags, n * (n + 2) * float((correlations**2 / (n - np.arange(1, lags + 1))).sum()))
 
 
 def runs(samples: Floats) -> float:
     """Return the p value of the number of runs above and below the median (Wald and Wolfowitz 1940)."""
-    from scipy.special import ndtr
-
     median = np.median(samples)
     above = samples[samples != median] > median
     high = int(above.sum())
@@ -57,15 +52,16 @@ def runs(samples: Floats) -> float:
         return 0.0
     expected = 1 + 2 * high * low / n
     variance = (expected - 1) * (expected - 2) / (n - 1)
-    return float(2 * ndtr(-abs(1 + np.count_nonzero(np.diff(above)) - expected) / variance**0.5))
+    return 2 * normal_tail(abs(1 + np.count_nonzero(np.diff(above)) - expected) / variance**0.5)
 
 
 def halves(samples: Floats) -> float:
     """Return the p value of one distribution for both halves (Kolmogorov and Smirnov)."""
-    from scipy.stats import ks_2samp
-
     middle = len(samples) // 2
-    return float(ks_2samp(samples[:middle], samples[middle:], method="asymp").pvalue)
+    first, second = np.sort(samples[:middle]), np.sort(samples[middle:])
+    shares = [np.searchsorted(part, samples, side="right") / len(part) for part in (first, second)]
+    distance = float(np.abs(shares[0] - shares[1]).max())
+    return kolmogorov_tail(len(first) * len(second) / len(samples), distance)
 
 
 def fitted(excesses: Floats) -> tuple[Floats, Floats]:
@@ -80,19 +76,28 @@ def fitted(excesses: Floats) -> tuple[Floats, Floats]:
 
 def drawn(random: np.random.Generator, shape: float, scale: float, size: tuple[int, int]) -> Floats:
     """Return random excesses in an array of `size`."""
-    from scipy.special import boxcox
-
-    return np.asarray(scale * boxcox(1 / (1 - random.random(size)), shape))
+    return np.asarray(scale * _excess(1 - random.random(size), shape))
 
 
 def distances(excesses: Floats, shapes: Floats, scales: Floats) -> Floats:
     """Return the Kolmogorov-Smirnov distance of each row from its distribution."""
-    from scipy.special import inv_boxcox
-
     ordered = np.sort(excesses, axis=1)
     k = ordered.shape[1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        survival = np.nan_to_num(1 / inv_boxcox(ordered / scales[:, np.newaxis], shapes[:, np.newaxis]), nan=0.0)
+        bent = np.where(shapes, shapes, 1e-12)[:, np.newaxis]  # the limit of shape 0, without its own formula
+        survival = np.nan_to_num(np.exp(-np.log1p(bent * ordered / scales[:, np.newaxis]) / bent), nan=0.0)
     below = 1 - survival
     steps = np.arange(k + 1) / k
     return np.asarray(np.maximum(steps[1:] - below, below - steps[:-1]).max(axis=1))
+
+
+def _excess(survival: Any, shape: float) -> Any:
+    """Return the excess, in units of the scale, that is exceeded with probability `survival`."""
+    logs = -np.log(survival)
+    return np.expm1(shape * logs) / shape if shape else logs
+
+
+def _ranks(samples: Floats) -> Floats:
+    """Return the rank of each sample, from 1; equal samples have the mean of their ranks."""
+    _, places, counts = np.unique(samples, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[places])

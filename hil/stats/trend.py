@@ -28,6 +28,7 @@ import numpy as np
 
 from hil.errors import ConfigurationError
 from hil.stats.arrays import Floats
+from hil.stats.distributions import normal_quantile
 from hil.stats.ramp import pair_slopes, slope_limits
 
 CONFIDENCE = 0.95  # one-sided
@@ -63,8 +64,6 @@ def trend(
     Raises `ConfigurationError` for fewer than two samples, `every` below 1, a negative `quantum`, and a confidence
     outside 0.5 to 1.
     """
-    from scipy.special import ndtri
-
     if every < 1 or quantum < 0 or not 0.5 <= confidence < 1:
         raise ConfigurationError(
             f"no trend of samples each {every} deployments in steps of {quantum:g} at confidence {confidence}",
@@ -85,7 +84,7 @@ def trend(
         return Trend(slope, None, None, count, start)
     correlation = _correlation(means - slope / scale * np.arange(count))
     inflation = (1 + correlation) / (1 - correlation)
-    lower, upper = slope_limits(slopes, count, float(ndtri(confidence)), inflation)
+    lower, upper = slope_limits(slopes, count, normal_quantile(confidence), inflation)
     hidden = quantum * scale / (count - 1)
     return Trend(slope, lower - hidden, upper + hidden, count, start)
 

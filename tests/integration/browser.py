@@ -11,10 +11,10 @@ from typing import Literal
 
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from hil.report.build import REPORTS_DIR
+from hil.report import generator
 
 CHROMIUM = Path("/usr/bin/chromium")
-AXE = REPORTS_DIR / "node_modules" / "axe-core" / "axe.min.js"
+AXE = generator.directory() / "node_modules" / "axe-core" / "axe.min.js"
 LIMIT = 60_000.0  # milliseconds for whatever is waited for
 LOCAL = ("file:", "data:", "blob:", "about:")
 LOUD = ("serious", "critical")  # impacts that keep somebody from reading a page

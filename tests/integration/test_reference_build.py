@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from limits import processor_time
 
-from hil.host import tools
+from hil.host import packages
 from hil.host.progress import Progress
 from hil.image import build, ensure, manifest, store
 
-missing = [package for tool, package in tools.DEBIAN_PACKAGES.items() if shutil.which(tool) is None]
+needed = [
+    tool for tool in packages.TOOLS if "build" in tool.purposes and not tool.files and tool.name != packages.LIBRARY
+]
+missing = [tool.debian for tool in needed if shutil.which(tool.name) is None]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing), reason=f"needs the Debian packages {' '.join(missing)}"),
