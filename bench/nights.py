@@ -79,7 +79,6 @@ def main(count: int, directory: Path) -> int:
     project = directory / "project"
     if not project.exists():
         subprocess.run(["git", "clone", "-q", str(ROOT), str(project)], check=True)
-        (project / "reports" / "node_modules").symlink_to(ROOT / "reports" / "node_modules")
     original = (ROOT / RUNNER).read_text()
     plan = directory / "bench.toml"
     plan.write_text(PLAN)

@@ -103,7 +103,7 @@ def chi_square_tail(freedom: int, x: float) -> float:
 def kolmogorov_tail(n: float, distance: float) -> float:
     """Return the probability that the distance of `n` values from their distribution exceeds `distance`.
 
-    Kolmogorov's series with the correction of Vrbik (Pioneer J. Theor. Appl. Stat. 15, 2018), within 1e-4 for n >= 100.
+    Kolmogorov's series with the correction of Vrbik (Pioneer J. Theor. Appl. Stat. 15, 2018), within 2e-4 for n >= 100.
     """
     root = math.sqrt(n)
     d = root * distance

@@ -28,7 +28,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unused = shutil.ignore_patterns("__pycache__", "node_modules", "results", "transcripts", "nights")
     for name in ("bench", "boards", "docs", "hil", "images", "reports", "suites", "wasm_samples"):
         shutil.copytree(ROOT / name, copy / name, ignore=unused)
-    (copy / "reports" / "node_modules").symlink_to(ROOT / "reports" / "node_modules")
     for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / name, copy)
     (copy / "PLAN.toml").write_text(

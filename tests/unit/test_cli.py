@@ -18,8 +18,7 @@ from limits import HANG
 from support import QUICK, STUB, children, stub_board, until
 
 from hil import Clock, Series, maximum, ms
-from hil.cli import host_check, main
-from hil.cli.host_check import Requirement
+from hil.cli import main
 from hil.cli.runs import exit_status
 from hil.errors import BootError, GuestError, HilError, InfrastructureError, RunnerError
 from hil.measure.decision import decide
@@ -149,23 +148,6 @@ def test_one_broken_manifest_does_not_hide_the_others(tmp_path: Path, monkeypatc
     images = {row["name"]: row for row in json.loads(hil("image", "list", "--json").stdout)}
     assert "nmae" in images["bad"]["state"]
     assert images["stub"]["state"].startswith("ready, ")
-
-
-@pytest.mark.parametrize("good", [True, False])
-def test_the_doctor_s_status_is_its_finding(monkeypatch: pytest.MonkeyPatch, good: bool) -> None:
-    findings = [Requirement("Python", True, "3.11"), Requirement("dtc", good, "not [in] PATH", "apt-get install it")]
-    monkeypatch.setattr(host_check, "run", lambda: findings)
-    result = hil("doctor")
-    assert result.exit_code == (0 if good else 1)
-    assert ("apt-get install it" in result.stdout) is not good
-    assert "not [in] PATH" in result.stdout
-    facts = json.loads(hil("doctor", "--json").stdout)
-    assert [finding["good"] for finding in facts] == [True, good]
-
-
-def test_the_real_doctor_never_raises() -> None:
-    assert hil("doctor", "--json").exit_code in (0, 1)
-    assert all(finding.good or finding.remedy for finding in host_check.run())
 
 
 @pytest.mark.parametrize(

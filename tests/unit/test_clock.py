@@ -7,7 +7,6 @@ from pathlib import Path
 
 # a run within this process forgets what it imported itself, but labgrid remembers our drivers, and numpy is there once
 import pytest
-import scipy.special  # noqa: F401
 from support import stub_board
 
 import hil.board.board

@@ -128,16 +128,6 @@ def test_a_missing_tool_names_its_package() -> None:
     assert tools.find("no-such-tool") is None
 
 
-def test_bootstrap_installs_the_packages_of_all_tools() -> None:
-    listed = {
-        line.split()[0]
-        for line in (ROOT / "bootstrap").read_text().partition("<<'LIST'\n")[2].splitlines()[:40]
-        if line
-    }
-    # binutils come with the compiler, util-linux with every Debian
-    assert set(tools.DEBIAN_PACKAGES.values()) - listed == {"binutils-aarch64-linux-gnu", "util-linux"}
-
-
 def test_a_slow_tool_ends_in_time() -> None:
     begun = time.monotonic()
     with pytest.raises(InfrastructureError, match=r"0\.2 s"):

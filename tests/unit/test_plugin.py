@@ -13,7 +13,6 @@ from pathlib import Path
 import matplotlib.figure  # noqa: F401
 import numpy  # noqa: F401
 import pytest
-import scipy.special  # noqa: F401
 from limits import HANG
 from support import children, stub_board, until
 

@@ -211,7 +211,7 @@ def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, InfrastructureError("an error")])
 def test_ctrl_c_has_a_status_of_its_own(monkeypatch: pytest.MonkeyPatch, interrupt: BaseException) -> None:
-    def ended() -> None:
+    def ended(_: object) -> None:
         raise interrupt
 
     monkeypatch.setattr("hil.cli.host_check.run", ended)

@@ -175,7 +175,7 @@ def test_no_results_and_no_generator_are_told(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "file").write_text("")
     with pytest.raises(InfrastructureError, match=re.escape(str(tmp_path / "file" / "page.html"))):
         build.build([Part(tmp_path)], tmp_path / "file" / "page.html", title="T")
-    monkeypatch.setattr(build, "REPORTS_DIR", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ConfigurationError, match="not installed"):
         build.build([Part(tmp_path)], tmp_path / "page.html", title="T")
 
@@ -185,7 +185,7 @@ def test_a_generator_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     tool = tmp_path / "node"
     tool.write_text(f"#!/bin/sh\necho said >&2\n{code}\n")
     tool.chmod(0o755)
-    monkeypatch.setattr(build, "node", lambda: tool)
+    monkeypatch.setattr("hil.report.generator.node", lambda: tool)
     monkeypatch.setattr(build, "LIMIT", 0.5)
     with pytest.raises(InfrastructureError, match=told):
         build.build([Part(put(tmp_path / "r", result("1")))], tmp_path / "page.html", title="T")

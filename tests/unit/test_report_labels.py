@@ -12,7 +12,6 @@ from typing import Any
 
 # a run within this process forgets what it imported itself, but labgrid remembers our drivers, and numpy is there once
 import pytest
-import scipy.special  # noqa: F401
 from executions import execution
 from support import UNCHECKED, Wire, arrived, stub_board
 

@@ -8,7 +8,6 @@ import shlex
 # a run within this process forgets what it imported itself, but labgrid remembers our drivers, and numpy is there once
 import matplotlib.figure  # noqa: F401
 import pytest
-import scipy.special  # noqa: F401
 from report_pages import Page, is_closed
 from support import UNUSED_BOARD, stub_board
 

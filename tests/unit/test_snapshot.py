@@ -21,7 +21,6 @@ from typing import Any
 import matplotlib.figure  # noqa: F401
 import numpy  # noqa: F401
 import pytest
-import scipy.special  # noqa: F401
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
