@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hil.history.ingest import add_run
     from hil.history.rows import Run
     from hil.history.store import History
-    from hil.host import progress, toml
+    from hil.host import extras, progress, toml
     from hil.image import build as image_build
     from hil.image import manifest
     from hil.image import store as image_store

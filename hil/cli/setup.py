@@ -12,7 +12,6 @@ from rich.markup import escape
 
 from hil import slow
 from hil.cli.common import as_json, json_option, out
-from hil.host import extras
 from hil.host.packages import PURPOSES
 
 if TYPE_CHECKING:
@@ -46,9 +45,9 @@ def setup(purposes: tuple[str, ...]) -> NoReturn:
 
     with slow.progress.shown(sys.stderr) as progress:
         for name in purposes or PURPOSES:
-            if name in extras.EXTRAS and extras.missing(name):
-                progress.step(f"pip: {', '.join(extras.missing(name))}")
-                extras.install(name, on_line=lambda _: progress.advance(0))
+            if name in slow.extras.EXTRAS and slow.extras.missing(name):
+                progress.step(f"pip: {', '.join(slow.extras.missing(name))}")
+                slow.extras.install(name, on_line=lambda _: progress.advance(0))
             if name == "report":
                 slow.generator.install(progress)
     checked = host_check.run(purposes)

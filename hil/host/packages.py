@@ -88,6 +88,12 @@ _COMMANDS = {
     "arch": "pacman -S --needed",
     "macos": "brew install",
 }
+# on Debian for aarch64 the native compiler has the cross compiler's name
+_NATIVE = {
+    "gcc-aarch64-linux-gnu": "gcc",
+    "binutils-aarch64-linux-gnu": "binutils",
+    "libc6-dev-arm64-cross": "libc6-dev",
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,8 @@ class Distribution:
     def package(self, tool: Tool) -> str:
         """Return the package that contains `tool`; empty if there is none. An unknown system has Debian's names."""
         package: str = getattr(tool, self.family or "debian")
+        if self.family == "debian" and platform.machine() == "aarch64":
+            package = _NATIVE.get(package, package)
         return package.format(version=self.version)
 
     def install(self, packages: Iterable[str]) -> str:

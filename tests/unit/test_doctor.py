@@ -49,6 +49,14 @@ def test_a_package_can_be_of_a_release(tmp_path: Path) -> None:
     assert system(tmp_path, "ID=fedora\nVERSION_ID=43\n").package(library) == "sysroot-aarch64-fc43-glibc"
 
 
+def test_on_aarch64_the_native_compiler_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    compiler = packages.tool("aarch64-linux-gnu-gcc")
+    assert compiler is not None
+    assert system(tmp_path, "ID=debian\n").package(compiler) == "gcc"
+    assert system(tmp_path, "ID=arch\n").package(compiler) == "aarch64-linux-gnu-gcc"
+
+
 def test_a_system_without_the_file_is_unknown(tmp_path: Path) -> None:
     assert packages.distribution(tmp_path / "none") == Distribution("", "this system")
 
