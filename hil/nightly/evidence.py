@@ -96,4 +96,6 @@ def _exact_changes(all_series: Sequence[TrendSeries]) -> Iterator[str]:
 
 def _text(error: Exception) -> str:
     """Return the error's message; for an error of another library with its class."""
-    return error.message if isinstance(error, HilError) else f"{type(error).__name__}: {error}"
+    if not isinstance(error, HilError):
+        return f"{type(error).__name__}: {error}"
+    return f"{error.message}; what to do: {error.hint}" if error.hint else error.message

@@ -507,7 +507,7 @@ def test_a_failure_before_a_crash_stands(tmp_path: Path) -> None:
 
 def test_a_good_night(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Path:
-        raise ConfigurationError("Node.js is not installed")
+        raise ConfigurationError("Node.js is not installed", hint="pip install it")
 
     monkeypatch.setattr(evidence, "build", fail)
     monkeypatch.setenv("LG_COORDINATOR", "lab:1234")
@@ -518,7 +518,7 @@ def test_a_good_night(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     one = bench.newest()
     assert result.path == one.path
     assert result.text.startswith(f"# Night {one.name}: 1 passed (status 0: good)\n")
-    assert "- no report: Node.js is not installed" in result.text
+    assert "- no report: Node.js is not installed; what to do: pip install it\n" in result.text
     assert (one.path / "summary.md").read_text() == result.text
     assert (bench.nights / "latest").resolve() == one.path
     assert (one.state.state, one.state.status, one.state.runs[0].state) == ("done", 0, "done")
