@@ -70,6 +70,11 @@ def available() -> bool:
     return _shipped().exists() or shutil.which(COMPILER) is not None
 
 
+def needs_compiler() -> bool:
+    """Return whether this installation lacks the compiled preload library, so that virtual time needs a C compiler."""
+    return not _shipped().exists()
+
+
 def library() -> Path:
     """Return the path of the preload library: that of the wheel, else compiled on first use.
 

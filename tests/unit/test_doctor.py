@@ -113,6 +113,13 @@ def test_what_a_system_has_no_package_of_is_named(monkeypatch: pytest.MonkeyPatc
     assert not any(" mmdebstrap" in remedy for remedy in build.remedies if "pacman" in remedy)
 
 
+def test_a_wheel_with_the_preload_library_needs_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hil.qemu.lockstep.needs_compiler", lambda: False)
+    names = {requirement.name for requirement in host_check.run(["lab"])[1].requirements}
+    assert not names & set(host_check.COMPILING)
+    assert "qemu-img" in names
+
+
 def test_an_old_version_is_no_good(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "find", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(host_check, "_output", lambda command: "QEMU emulator version 6.2.0 (Debian)")
