@@ -18,7 +18,6 @@ from hil.host import extras, packages, tools
 from hil.host.packages import PURPOSES, Distribution, Tool
 
 LIMIT = 20.0  # seconds, of one probe
-COMPILING = ("cc", "C headers")  # a wheel has what they make
 PACKAGES = ("pytest", "labgrid", "pexpect", "qemu.qmp", "allure-pytest", "numpy", "pydantic")
 
 
@@ -87,7 +86,7 @@ def _python() -> Iterator[Requirement]:
 
 def _system(system: Distribution, purpose: str) -> Iterator[Requirement]:
     for tool in packages.TOOLS:
-        if purpose not in tool.purposes or (tool.name in COMPILING and not slow.lockstep.needs_compiler()):
+        if purpose not in tool.purposes or (tool.name in packages.COMPILING and not slow.lockstep.needs_compiler()):
             continue
         package = system.package(tool)
         remedy = "" if package else f"{tool.name}: {system.name} has no package of it that is known to work"

@@ -12,6 +12,7 @@ from hil.cli.common import out
 from hil.cli.newboard import board_options, check_name, drafted, write
 from hil.errors import ConfigurationError
 from hil.host import files, project
+from hil.host.packages import debian_packages
 from hil.host.project import FILE, TABLE
 
 CI = {"github": (".github/workflows/hil.yml", "github.yml"), "gitlab": (".gitlab-ci.yml", "gitlab-ci.yml")}
@@ -22,10 +23,6 @@ addopts = "-ra --strict-markers"
 testpaths = ["suites"]
 
 """
-PACKAGES = (  # of Debian and Ubuntu, to build the reference image and to emulate a board
-    *("qemu-system-arm", "qemu-utils", "ipxe-qemu", "mmdebstrap", "debian-archive-keyring", "device-tree-compiler"),
-    *("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "lz4", "qemu-user"),
-)
 
 
 @click.command()
@@ -98,7 +95,7 @@ def _render(template: str, **facts: Any) -> str:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    return environment.get_template(template).render(packages=" ".join(PACKAGES), **facts)
+    return environment.get_template(template).render(packages=" ".join(debian_packages("emulate", "build")), **facts)
 
 
 def _write(root: Path, texts: dict[str, str], settings: str) -> None:

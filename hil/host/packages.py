@@ -19,6 +19,8 @@ PURPOSES = {
 }
 OS_RELEASE = Path("/etc/os-release")
 LIBRARY = "static C library for aarch64"
+COMPILING = ("cc", "C headers")
+"""Tools that a wheel with the preload library of virtual time does not need."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,12 @@ def distribution(os_release: Path | None = None) -> Distribution:
     kinds = [facts.get("ID", ""), *facts.get("ID_LIKE", "").split()]
     family = next((kind for kind in kinds if kind in _COMMANDS), "")
     return Distribution(family, facts.get("PRETTY_NAME") or "this system", facts.get("VERSION_ID", ""))
+
+
+def debian_packages(*purposes: str) -> list[str]:
+    """Return Debian's packages for `purposes` of an installation from a wheel."""
+    tools = [tool for tool in TOOLS if tool.name not in COMPILING]
+    return [tool.debian for tool in tools if not set(purposes).isdisjoint(tool.purposes)]
 
 
 def tool(name: str) -> Tool | None:
