@@ -5,6 +5,7 @@ The snapshot is made by a checked boot, restored for each fresh board, and repla
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from contextlib import suppress
@@ -14,11 +15,14 @@ from hil.board.boot_report import BootReport
 from hil.board.bootable import BootableBoard
 from hil.console import LineTimeout
 from hil.errors import ConfigurationError, HilError, InfrastructureError
+from hil.host import progress
 from hil.host.closing import Closing
 from hil.qemu.determinism import typing_digest
 from hil.qemu.process import StateRefused
 from hil.qemu.snapshot import Snapshot
 from hil.qemu.snapshot_store import SnapshotStore
+
+_log = logging.getLogger(__name__)
 
 PROMPT_LIMIT = 2.0  # seconds from the end of a command to the next prompt
 
@@ -80,6 +84,7 @@ class Board(Closing, BootableBoard):
             except HilError as error:
                 if isinstance(error, ConfigurationError) or self.line.tap is not None:
                     raise
+                _log.info("%s: restore %d of 2 failed: %s", self.where, len(failures) + 1, error.message)
                 failures.append(error)
                 if snapshot.damage():
                     return error
@@ -147,7 +152,8 @@ class Board(Closing, BootableBoard):
             "lost": self.virtual.lost if self.virtual is not None else "",
             "history": f"{lockstep.history} {self.console.transcript.size}" if lockstep is not None else "",
         }
-        return machine.save(store, facts)
+        with progress.timed(f"{self.where}: saving a snapshot"):
+            return machine.save(store, facts)
 
     def _await_prompt(self) -> None:
         """Wait until the shell reads input, so that a restored one reads everything that is typed to it."""
@@ -158,6 +164,7 @@ class Board(Closing, BootableBoard):
 
     def _discard_snapshot(self) -> None:
         """Close the snapshot and remove it from the disk, unless another has taken its place there."""
+        _log.info("%s: the snapshot is discarded", self.where)
         if self._snapshot is not None and self._store is not None:
             with self._store.alone():
                 if self._store.holds(self._snapshot):

@@ -16,7 +16,7 @@ from hil.board.qemu_driver import HilQemuDriver
 from hil.board.replay import HilReplayDriver
 from hil.console import Console
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.host import tools
+from hil.host import progress, tools
 from hil.image.store import Image
 from hil.places.selector import Terms
 from hil.qemu.arguments import file_stamps
@@ -149,7 +149,8 @@ class BootableBoard(BoardEnvironment):
     def check_health(self) -> None:
         """Run the `health_check`, if there is one. Raises its errors."""
         if self.health_check is not None:
-            self.health_check(self)
+            with progress.timed(f"{self.where}: health check"):
+                self.health_check(self)
 
     def boot(self) -> BootReport:
         """Boot from power-off to a shell, whatever the state of the board.
@@ -186,7 +187,8 @@ class BootableBoard(BoardEnvironment):
         report = BootReport(self.name, self.manifest.name, begin_ns, stages, snapshot.console, facts["clock"], 0.0)
 
         def bring_up() -> None:
-            self.strategy.restore(report)
+            with progress.timed(f"{self.where}: restoring"):
+                self.strategy.restore(report)
             self.check_health()
 
         machine.snapshot = snapshot

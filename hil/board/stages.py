@@ -28,7 +28,7 @@ def walk(
     *,
     power_on_ns: int,
     answers: Mapping[str, str] = MappingProxyType({}),
-    around: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+    around: Callable[[str, float], AbstractContextManager[None]] = lambda name, limit: nullcontext(),
     failures: Failures = FAILURES,
     noise: Sequence[str] = (),
     before: Sequence[StageTime] = (),
@@ -36,9 +36,9 @@ def walk(
 ) -> tuple[StageTime, ...]:
     """Wait for each stage's marker in turn, time it, and type its line of `answers`.
 
-    Each wait runs within `around(name of the stage)`. `noise` are patterns of lines that are not fatal. `before` are
-    the stages of the loader, which the result begins with. `loader` is a pattern of the loader's prompt, at most
-    `OVERLAP` bytes of one line.
+    Each wait runs within `around(name of the stage, its limit in seconds)`. `noise` are patterns of lines that are not
+    fatal. `before` are the stages of the loader, which the result begins with. `loader` is a pattern of the loader's
+    prompt, at most `OVERLAP` bytes of one line.
 
     Raises `BootError` with the missing stage, the last one reached, and the cause: its limit has passed, or, at once, a
     fatal message, a flood, an earlier stage or the loader again. Raises `LineClosed` if the machine has ended.
@@ -55,7 +55,7 @@ def walk(
         passed = [one.marker for one in stages[:number] if not one.repeats and one.marker not in answers]
         aim = f"the boot did not reach stage {stage.name!r} (marker {stage.marker!r})"
         try:
-            with around(stage.name):
+            with around(stage.name, stage.limit):
                 marker, end = watch.find((stage.marker, *passed), stage.limit)
                 console.passwords.redact(end - len(marker.encode()))
                 if marker != stage.marker:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attr
@@ -22,6 +23,7 @@ from hil.board.seam import guarded, step_on_bus
 from hil.board.stages import walk
 from hil.board.uboot import Loader
 from hil.errors import ConfigurationError
+from hil.host import progress
 from hil.image.manifest import Manifest
 
 
@@ -129,6 +131,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
 
     def _power_cycle(self) -> int:
         """Switch off and on, with a new console; return the host's monotonic time of power-on in ns."""
+        progress.current().step(f"{board_name(self)}: switching on")
         if self.uboot is not None:
             self.target.deactivate(self.uboot)
             self.uboot.on_deactivate()  # otherwise a driver that failed once assumes to be at the prompt
@@ -145,9 +148,13 @@ class HilStrategy(Strategy):  # type: ignore[misc]
             self.power.on()
         return power_on_ns
 
-    def _stage(self, name: str) -> AbstractContextManager[None]:
-        """Report one stage as a step on labgrid's bus."""
-        return step_on_bus(f"stage {name}", "stage", self)
+    @contextmanager
+    def _stage(self, name: str, limit: float) -> Iterator[None]:
+        """Report one stage as a step on labgrid's bus, and of the progress; `limit` is in seconds of the console."""
+        virtual = self.line.console.lockstep is not None
+        shown = progress.timed(f"{board_name(self)}: booting: {name}", None if virtual else limit)
+        with step_on_bus(f"stage {name}", "stage", self), shown:
+            yield
 
     def _hide_passwords(self, manifest: Manifest) -> None:
         """Keep passwords of the image, and of drivers that log in on its console, out of the transcript."""

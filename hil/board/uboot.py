@@ -42,7 +42,7 @@ class Loader:
         uboot: Any,
         line: HilConsoleProtocol,
         power_on_ns: int,
-        around: Callable[[str], AbstractContextManager[None]],
+        around: Callable[[str, float], AbstractContextManager[None]],
     ) -> None:
         self._uboot = uboot
         self._line = line
@@ -54,9 +54,10 @@ class Loader:
     def prompt(self) -> None:
         """Wait for U-Boot's prompt and run its `init_commands`."""
         uboot = self._uboot
-        with self._stage(PROMPT):
+        limit = uboot.login_timeout + GRACE + len(uboot.init_commands) * SLACK
+        with self._stage(PROMPT, limit):
             try:
-                with self._line.bounded(uboot.login_timeout + GRACE + len(uboot.init_commands) * SLACK):
+                with self._line.bounded(limit):
                     uboot.target.activate(uboot)
             except (pexpect.TIMEOUT, LineTimeout):
                 raise self._too_late(
@@ -81,7 +82,7 @@ class Loader:
     def load(self, file: BootFile, name: str) -> None:
         """Load the file called `name` on the TFTP server, and check that it is complete."""
         limit = SLACK + file.size / RATE
-        with self._stage(f"tftp {file.name}"):
+        with self._stage(f"tftp {file.name}", limit):
             command = f"tftpboot {file.address} {name}"
             begin, since = self._line.console.position, time.monotonic()
             try:
@@ -116,11 +117,11 @@ class Loader:
         return "|".join(filter(None, (prompt, self._uboot.autoboot)))
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, name: str, limit: float) -> Iterator[None]:
         """Time the block, and add stage and last lines to its errors."""
         console = self._line.console
         try:
-            with self._around(name), _errors_as_ours(name):
+            with self._around(name, limit), _errors_as_ours(name):
                 yield
         except HilError as error:
             error.stage = error.stage or name

@@ -6,6 +6,7 @@ import click
 
 from hil.cli.boards import board, link_
 from hil.cli.common import CommandGroup
+from hil.cli.completion import completion
 from hil.cli.faults import fault
 from hil.cli.figures import baseline, bounds, plot, results
 from hil.cli.history import history
@@ -18,6 +19,7 @@ from hil.cli.runs import run
 from hil.cli.setup import doctor, setup
 from hil.cli.snapshots import snapshot
 from hil.cli.transcripts import transcript
+from hil.cli.verbosity import add_options
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -47,5 +49,8 @@ for command in (
     history,
     nightly,
     lab,
+    completion,
 ):
     main.add_command(command)
+
+add_options(main)

@@ -17,7 +17,6 @@ from hil.cli.common import (
     boot_option,
     booted,
     brought_up,
-    err,
     image_option,
     json_option,
     origin,
@@ -29,6 +28,7 @@ from hil.cli.common import (
     show,
 )
 from hil.cli.newboard import board_new
+from hil.cli.verbosity import note
 from hil.errors import ConfigurationError
 
 BY_HAND = b"stty sane;PS2='> '\n"  # after the health check's session, which needs no echo
@@ -144,5 +144,5 @@ def board_console(name: str, image: str | None, boot: bool) -> None:
         if not boot:
             chosen.console.write(BY_HAND)
             chosen.console.skip()
-        err.print(f"[dim]{'booted' if report.restored is None else 'restored'}; Ctrl-] ends[/]")
+        note(f"{'booted' if report.restored is None else 'restored'}; Ctrl-] ends")
         slow.interact(chosen.console)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import errno
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console as Terminal
 from rich.markup import escape
 from rich.table import Table
 
 from hil import slow
 from hil.board.selection import Selection, of_project, select
+from hil.cli import candidates
+from hil.cli.terminal import echo as echo
+from hil.cli.terminal import err as err
+from hil.cli.terminal import out as out
+from hil.cli.verbosity import FRAMEWORK, level, note, watched, working
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.host import project
 from hil.host.project import TABLE
@@ -42,23 +45,6 @@ DIRECTORY = click.Path(path_type=Path, file_okay=False)
 WAIT = "hil.place_wait"
 LG_ENV = "hil.lg_env"
 DEFAULT_BOARD = "qemu-reference"
-
-
-class _SafeTerminal(Terminal):
-    """A terminal that escapes control characters of foreign text (see `hil.text`)."""
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        super().print(*(printable(item) if isinstance(item, str) else item for item in objects), **options)
-
-
-# in a pipe each row of a table is one line, for grep
-out = _SafeTerminal(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
-err = _SafeTerminal(highlight=False, emoji=False, soft_wrap=True, stderr=True)
-
-
-def echo(text: str, **options: Any) -> None:
-    """Print `text` without styles, its control characters escaped."""
-    click.echo(printable(text), **options)
 
 
 class CommandGroup(click.Group):
@@ -109,6 +95,7 @@ def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--board",
         "name",
         callback=_selected,
+        shell_complete=candidates.boards,
         metavar="NAME",
         help="A name in boards/, a path, place:NAME of a lab, or any place with +TAG=VALUE "
         f"[--lg-env, LG_ENV, board in the project's {TABLE}, {DEFAULT_BOARD}].",
@@ -118,6 +105,7 @@ def board_option(command: Callable[..., Any]) -> Callable[..., Any]:
         is_eager=True,
         expose_value=False,
         callback=lambda context, _, value: context.meta.__setitem__(LG_ENV, value),
+        shell_complete=candidates.files("*.yaml", "*.yml"),
         metavar="FILE",
         help="A labgrid environment instead of --board.",
     )
@@ -146,12 +134,13 @@ def _selected(context: click.Context, _: click.Parameter, name: str | None) -> s
     if context.resilient_parsing:
         return name
     found = selected([] if name is None else [name], context.meta[LG_ENV])
-    if name is None:
-        err.print(f"[dim]hil: board {escape(found.names[0])}, chosen by {escape(found.source)}[/]")
+    (note if name is None else FRAMEWORK.info)(f"board {found.names[0]}, chosen by {found.source}")
     return found.names[0]
 
 
-image_option = click.option("--image", metavar="NAME", help="Boot this image instead of the board's own.")
+image_option = click.option(
+    "--image", metavar="NAME", shell_complete=candidates.images, help="Boot this image instead of the board's own."
+)
 seed_option = click.option(
     "--seed", type=int, metavar="K", help="Run in virtual time with this seed; runs repeat to the bit."
 )
@@ -160,11 +149,20 @@ seed_option = click.option(
 boot_option = click.option("--boot", is_flag=True, help="Boot from power-off even if a snapshot exists.")
 
 
+def _history(context: click.Context, _: click.Parameter, file: Path | None) -> Path | None:
+    if context.resilient_parsing:
+        return file
+    chosen = file or default_history()
+    FRAMEWORK.info("history %s, chosen by %s", chosen, "--history" if file else "default")
+    return chosen
+
+
 history_option = click.option(
     "--history",
     "file",
     type=FILE,
-    callback=lambda context, _, value: value or default_history(),
+    callback=_history,
+    shell_complete=candidates.files("*.sqlite"),
     metavar="FILE",
     help=f"The history [history in the project's {TABLE}, else reports/nights/history.sqlite].",
 )
@@ -179,8 +177,10 @@ def default_history() -> Path:
 
 def terms() -> slow.selector.Terms:
     """Return the time to wait for a place of a lab, and where to report the wait."""
+    quiet = level() < 0  # the report comes from another thread, which has no context
     return slow.selector.Terms(
-        wait=click.get_current_context().meta[WAIT], report=lambda text: err.print(f"hil: {escape(text)}")
+        wait=click.get_current_context().meta[WAIT],
+        report=lambda text: None if quiet else err.print(f"hil: {escape(text)}"),
     )
 
 
@@ -188,13 +188,16 @@ def terms() -> slow.selector.Terms:
 def powered(name: str, image: str | None, seed: int | None = None, *, snapshots: bool = False) -> Iterator[slow.Board]:
     """Switch a board on for the block, its image built if necessary."""
     with slow.Board(name, image=image, seed=seed, snapshots=snapshots, terms=terms()) as chosen:
-        chosen.image()
+        source = "the board's file" if image is None else "--image"
+        FRAMEWORK.info("board file %s; image %s, chosen by %s", chosen.path, chosen.manifest.path, source)
+        with working():
+            chosen.image()
         yield chosen
 
 
 def booted(chosen: slow.Board) -> slow.BootReport:
     """Boot the board from power-off, with a status line."""
-    with _status(f"booting {chosen.manifest.title} on {chosen.name}"):
+    with watched():
         return chosen.boot()
 
 
@@ -204,17 +207,11 @@ def brought_up(chosen: slow.Board, *, boot: bool) -> slow.BootReport:
         return booted(chosen)
     guest = slow.Guest(chosen)
     chosen.health_check = lambda _: slow.check_health(guest)
-    with _status(f"bringing up {chosen.manifest.title} on {chosen.name}"):
+    with watched():
         report = chosen.fresh()
     if chosen.emulated and chosen.no_snapshot_reason:
-        err.print(
-            f"[dim]{escape(chosen.name)} is booted, not restored: no snapshot: {escape(chosen.no_snapshot_reason)}[/]"
-        )
+        note(f"{chosen.name} is booted, not restored: no snapshot: {chosen.no_snapshot_reason}")
     return report
-
-
-def _status(text: str) -> AbstractContextManager[object]:
-    return err.status(escape(text)) if err.is_terminal else nullcontext()
 
 
 def origin(kind: str, path: Path) -> dict[str, str]:

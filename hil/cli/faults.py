@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
@@ -11,7 +10,9 @@ import click
 from rich.markup import escape
 
 from hil import slow
-from hil.cli.common import PATH, as_json, board_option, err, image_option, json_option, out, show, terms
+from hil.cli import candidates
+from hil.cli.common import PATH, as_json, board_option, image_option, json_option, out, show, terms
+from hil.cli.verbosity import watched
 from hil.errors import ConfigurationError
 
 
@@ -34,7 +35,7 @@ def fault_list(name: str, image: str | None, json_: bool) -> None:
 
 
 @fault.command("inject")
-@click.argument("names", metavar="NAME...", nargs=-1)
+@click.argument("names", metavar="NAME...", nargs=-1, shell_complete=candidates.faults)
 @click.option("--all", "all_", is_flag=True, help="All faults that the board supports.")
 @board_option
 @image_option
@@ -59,11 +60,11 @@ def fault_inject(
         if report is not None and not report.parent.is_dir():  # before the work, not after it
             raise ConfigurationError(f"cannot write {report}: the directory {report.parent} does not exist")
         board.image()
-        with err.status("a fresh board") if err.is_terminal else nullcontext() as status:
+        with watched() as display:
 
             def on_start(number: int, fault: slow.Fault) -> None:
-                if status is not None:
-                    status.update(escape(f"{number} of {len(selected)}: {fault.name}"))
+                display.title = f"{number} of {len(selected)}: {fault.name}"
+                display.step("on a fresh board")
 
             records, ended = slow.injector.inject(board, selected, seed=seed, on_start=on_start)
     facts = {"board": board.name, "image": board.manifest.title, "hypervisor": board.manifest.hypervisor}

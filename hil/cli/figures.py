@@ -10,19 +10,30 @@ from rich.markup import escape
 
 from hil import slow
 from hil.board.selection import bounds_file, find, is_place, name_of
+from hil.cli import candidates
 from hil.cli.common import DEFAULT_BOARD, PATH, as_json, echo, err, history_option, json_option, out, show
 from hil.errors import ConfigurationError
 
 KINDS = ("histogram", "percentiles", "timeline", "comparison")
 
-results_argument = click.argument("path", metavar="RESULTS", type=PATH)
-several_argument = click.argument("paths", metavar="RESULTS...", nargs=-1, required=True, type=PATH)
-board_argument = click.argument("board", default=DEFAULT_BOARD)
+results_argument = click.argument("path", metavar="RESULTS", type=PATH, shell_complete=candidates.results)
+several_argument = click.argument(
+    "paths", metavar="RESULTS...", nargs=-1, required=True, type=PATH, shell_complete=candidates.results
+)
+board_argument = click.argument("board", default=DEFAULT_BOARD, shell_complete=candidates.boards_alone)
 bounds_file_option = click.option(
-    "--bounds", type=PATH, metavar="FILE", help="Bounds file [the one beside the board's file]."
+    "--bounds",
+    type=PATH,
+    metavar="FILE",
+    shell_complete=candidates.toml,
+    help="Bounds file [the one beside the board's file].",
 )
 baselines_option = click.option(
-    "--baselines", type=PATH, metavar="DIR", help="The directory of baselines [$XDG_DATA_HOME/hil/baselines]."
+    "--baselines",
+    type=PATH,
+    metavar="DIR",
+    shell_complete=candidates.directories,
+    help="The directory of baselines [$XDG_DATA_HOME/hil/baselines].",
 )
 
 
@@ -59,7 +70,15 @@ def results_digest(paths: tuple[Path, ...]) -> None:
 
 @click.command()
 @several_argument
-@click.option("-o", "--output", type=PATH, default=Path(), metavar="DIR", help="The output directory.")
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    default=Path(),
+    metavar="DIR",
+    shell_complete=candidates.directories,
+    help="The output directory.",
+)
 @click.option(
     "--kind",
     "kinds",
@@ -131,6 +150,7 @@ def bounds() -> None:
     "--measured",
     multiple=True,
     metavar="NAME",
+    shell_complete=candidates.sides,
     help="Figures of all tests of the board: a results file, a run's directory, a night, as `hil compare` takes them. "
     "Each row must match one of them (repeatable).",
 )

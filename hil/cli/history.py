@@ -11,6 +11,7 @@ import click
 from rich.markup import escape
 
 from hil import slow
+from hil.cli import candidates
 from hil.cli.common import err, history_option, json_option, out, show
 from hil.text import counted
 
@@ -57,7 +58,7 @@ def list_(nights: int | None, json_: bool, file: Path) -> None:
 
 
 @history.command()
-@click.argument("night")
+@click.argument("night", shell_complete=candidates.nights)
 @click.argument("text")
 @history_option
 def note(night: str, text: str, file: Path) -> None:

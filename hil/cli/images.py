@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 from rich.markup import escape
 
 from hil import slow
+from hil.cli import candidates
 from hil.cli.common import PATH, as_json, echo, json_option, origin, out, show
+from hil.cli.verbosity import working
 from hil.errors import HilError
 from hil.host import project
 
@@ -39,19 +40,19 @@ def image_list(json_: bool) -> None:
 
 
 @image.command("build")
-@click.argument("name")
+@click.argument("name", shell_complete=candidates.images)
 @click.option("--force", is_flag=True, help="Build it again if it exists.")
 @click.option("--mirror", metavar="URL", help="Package mirror instead of the default.")
 def image_build(name: str, force: bool, mirror: str | None) -> None:
     """Build the image NAME, unless it exists."""
-    with slow.progress.shown(sys.stderr) as progress:
+    with working() as progress:
         built = slow.image_build.build(slow.manifest.find(name), mirror=mirror, progress=progress, force=force)
     _summarize(built)
 
 
 @image.command("add")
 @click.argument("path", type=PATH)
-@click.option("--name", default=DEFAULT_ADDED, help="Its manifest in images/.")
+@click.option("--name", default=DEFAULT_ADDED, shell_complete=candidates.images, help="Its manifest in images/.")
 @click.option("--arguments", metavar="'...'", help="QEMU's arguments, instead of those in the build's `simulate`.")
 @click.option("--force", is_flag=True, help="Replace the image of this name.")
 def image_add(path: Path, name: str, arguments: str | None, force: bool) -> None:
@@ -61,13 +62,13 @@ def image_add(path: Path, name: str, arguments: str | None, force: bool) -> None
     upstream release. None of its programs is run.
     """
     described = slow.manifest.find(name)
-    with slow.progress.shown(sys.stderr) as progress:
+    with working() as progress:
         added = slow.add_image(path, described, arguments=arguments, force=force, progress=progress)
     _summarize(added)
 
 
 @image.command("push")
-@click.argument("name")
+@click.argument("name", shell_complete=candidates.images)
 @click.argument("reference")
 def image_push(name: str, reference: str) -> None:
     """Push the built or added image NAME to REFERENCE, a tag in a registry, and print the reference with its digest.
@@ -75,7 +76,7 @@ def image_push(name: str, reference: str) -> None:
     REFERENCE is REGISTRY/REPOSITORY[:TAG]. The credentials are those of `docker login` and `oras login`.
     """
     described = slow.manifest.find(name)
-    with slow.progress.shown(sys.stderr) as progress:
+    with working() as progress:
         pushed = slow.push_image(described, reference, progress=progress)
     echo(pushed)
 
@@ -89,13 +90,13 @@ def image_pull(reference: str, force: bool) -> None:
     REFERENCE is REGISTRY/REPOSITORY[:TAG][@DIGEST], or oci-layout:PATH[:TAG][@DIGEST]. With a digest nothing else is
     accepted.
     """
-    with slow.progress.shown(sys.stderr) as progress:
+    with working() as progress:
         pulled = slow.pull_image(reference, force=force, progress=progress)
     _summarize(pulled)
 
 
 @image.command("info")
-@click.argument("name")
+@click.argument("name", shell_complete=candidates.images)
 @json_option
 def image_info(name: str, json_: bool) -> None:
     """Print the files, the origin and the packages of the image NAME."""
@@ -116,7 +117,7 @@ def image_info(name: str, json_: bool) -> None:
 
 
 @image.command("verify")
-@click.argument("name")
+@click.argument("name", shell_complete=candidates.images)
 def image_verify(name: str) -> None:
     """Verify the digests of all files of the image NAME."""
     found = stored(name)

@@ -10,12 +10,15 @@ import click
 from rich.markup import escape
 
 from hil import slow
+from hil.cli import candidates
 from hil.cli.common import PATH, as_json, err, json_option, out, show
+from hil.cli.verbosity import level, working
 
 directory_option = click.option(
     "--directory",
     type=PATH,
     metavar="DIR",
+    shell_complete=candidates.directories,
     help="The directory of its state, logs and TFTP files [in XDG_RUNTIME_DIR or ~/.cache].",
 )
 
@@ -34,7 +37,13 @@ def lab() -> None:
     metavar="RATE",
     help="Limit the speed of the serial lines, for example to 115200.",
 )
-@click.option("--image", default="reference", metavar="NAME", help="The image of the boards.")
+@click.option(
+    "--image",
+    default="reference",
+    metavar="NAME",
+    shell_complete=candidates.images,
+    help="The image of the boards.",
+)
 @directory_option
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The coordinator's port; 0: any free one.")
 @click.option("--listen", default="127.0.0.1", metavar="ADDRESS", help="The address on which it listens.")
@@ -47,7 +56,8 @@ def lab_up(count: int, directory: Path | None, foreground: bool, **options: Any)
 
     The standard output is for a shell: eval "$(hil lab up 3)".
     """
-    box = slow.Lab.up(count, directory=directory, stay=not foreground, **options)
+    with working():
+        box = slow.Lab.up(count, directory=directory, stay=not foreground, **options)
     out.print(f"export LG_COORDINATOR={box.coordinator}")
     where = "" if directory is None else f" --directory {directory}"
     for line in (
@@ -57,7 +67,8 @@ def lab_up(count: int, directory: Path | None, foreground: bool, **options: Any)
         f"  hil lab status{where}",
         f"  hil lab down{where}",
     ):
-        err.print(escape(line))
+        if level() >= 0:
+            err.print(escape(line))
     if foreground:
         with box, suppress(KeyboardInterrupt):
             box.wait()

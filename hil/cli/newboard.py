@@ -13,6 +13,7 @@ import click
 from rich.markup import escape
 
 from hil import slow
+from hil.cli import candidates
 from hil.cli.common import out
 from hil.errors import ConfigurationError
 from hil.host import files, project
@@ -22,12 +23,14 @@ POWER_OFF_DELAY = 3.0  # seconds without power, enough for the capacitors of mos
 
 
 OPTIONS = (
-    click.option("--place", help="A place of the coordinator; its resources are the board's."),
+    click.option(
+        "--place", shell_complete=candidates.places, help="A place of the coordinator; its resources are the board's."
+    ),
     click.option("--coordinator", metavar="HOST[:PORT]", help="The coordinator's address [LG_COORDINATOR]."),
     click.option("--power", metavar="MODEL:HOST:INDEX", help="Without a place: a power switch that labgrid supports."),
     click.option("--serial", metavar="PORT", help="Without a place: /dev/..., HOST:PORT (RFC 2217) or raw:HOST:PORT."),
     click.option("--tftp", metavar="DIRECTORY", help="Without a place: the directory of this host's TFTP server."),
-    click.option("--image", metavar="NAME", help="The image that it boots."),
+    click.option("--image", metavar="NAME", shell_complete=candidates.images, help="The image that it boots."),
     click.option("--uboot/--no-uboot", "uboot", default=None, help="Whether U-Boot starts it."),
     click.option("--prompt", help="U-Boot's prompt, a regular expression."),
     click.option("--boot-command", help="U-Boot's command that boots the loaded image."),

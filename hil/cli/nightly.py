@@ -9,12 +9,14 @@ from typing import NoReturn
 import click
 
 from hil import slow
+from hil.cli import candidates
 from hil.cli.common import PATH, echo, print_error
+from hil.cli.verbosity import level
 from hil.host import project
 
 
 @click.command()
-@click.argument("plan")
+@click.argument("plan", shell_complete=candidates.plans)
 @click.option("--dry-run", is_flag=True, help="Print the commands and what is wrong with the plan; run nothing.")
 @click.option(
     "--resume/--new",
@@ -36,7 +38,7 @@ def nightly(plan: str, dry_run: bool, resume: bool | None, directory: Path | Non
     root = directory or project.current().nights
     if dry_run:
         _show(path, root)
-    result = slow.night.run_night(path, root, resume=resume, log=echo)
+    result = slow.night.run_night(path, root, resume=resume, log=echo if level() >= 0 else lambda text: None)
     if result.error:
         print_error(result.error)
     echo(f"\n{result.text}", nl=False)

@@ -10,12 +10,13 @@ import click
 from rich.markup import escape
 
 from hil import slow
+from hil.cli import candidates
 from hil.cli.common import DIRECTORY, FILE, PATH, as_json, err, history_option, json_option, out, show
 from hil.host import project
 
 
 @click.command()
-@click.argument("results", type=PATH, required=False)
+@click.argument("results", type=PATH, required=False, shell_complete=candidates.directories)
 @click.option("--output", "-o", type=PATH, help="The HTML file [reports/report.html].")
 @click.option("--title", default="Hardware-in-the-loop tests")
 @click.option(
@@ -42,7 +43,7 @@ def report(results: Path | None, output: Path | None, title: str, history_file: 
 
 
 @click.command()
-@click.argument("night", required=False)
+@click.argument("night", required=False, shell_complete=candidates.nights)
 @history_option
 @click.option("-o", "--output", type=DIRECTORY, metavar="DIR", help="The output directory [that of the night].")
 @click.option("--nights", type=click.IntRange(2), default=30, help="The number of nights to look back on.")
@@ -96,8 +97,8 @@ def _print(made: slow.overview.Review) -> None:
 
 
 @click.command()
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("a", metavar="A", shell_complete=candidates.sides)
+@click.argument("b", metavar="B", shell_complete=candidates.sides)
 @history_option
 @click.option("-o", "--output", type=DIRECTORY, metavar="DIR", help="Also write a page with pictures there.")
 @json_option

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
 from typing import Any, NoReturn
 
 import click
 from rich.markup import escape
 
 from hil import slow
+from hil.cli import candidates
 from hil.cli.common import (
     as_json,
     board_option,
@@ -23,7 +23,8 @@ from hil.cli.common import (
     print_error,
     seed_option,
 )
-from hil.errors import HilError
+from hil.cli.verbosity import note, watched
+from hil.errors import ConfigurationError, HilError
 from hil.text import printable
 
 STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
@@ -51,7 +52,7 @@ class _Run(click.Command):
 
 
 @click.command(cls=_Run, context_settings={"ignore_unknown_options": True})
-@click.argument("module")
+@click.argument("module", shell_complete=candidates.modules)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @board_option
 @image_option
@@ -94,13 +95,18 @@ def run(
     A module may exit with one of these, too: the last line on standard error, and `verdict` with --json, distinguish
     them.
     """
+    if module.startswith("-"):
+        raise ConfigurationError(
+            f"hil run has no option {module}",
+            hint="give options of `hil` itself before `run`; a module whose name begins with - as ./-NAME",
+        )
     loaded = slow.oci.load(module)  # before a board is acquired
     if loaded.path is None and loaded.source != module:  # the digest behind a tag
-        err.print(f"[dim]{escape(loaded.source)}[/]")
+        note(loaded.source)
     with powered(name, image, seed, snapshots=not boot) as chosen:
         slow.Runner(slow.Guest(chosen)).check_size(loaded)  # before the boot
         brought_up(chosen, boot=boot)
-        with slow.progress.shown(sys.stderr) if err.is_terminal else nullcontext() as progress:
+        with watched() as progress:
             runner = slow.Runner(slow.Guest(chosen, progress=progress))
             runner.place(loaded)
         words = (slow.text_of(os.fsencode(word)) for word in arguments)  # unchanged bytes, in any locale

@@ -10,6 +10,7 @@ import click
 from rich.markup import escape
 
 from hil import slow
+from hil.cli import candidates
 from hil.cli.common import PATH, as_json, echo, json_option, out, print_error
 from hil.errors import HilError
 
@@ -27,7 +28,7 @@ def position(value: str) -> float:
         raise click.BadParameter(f"{value!r} is neither a line number (12) nor seconds (3.5s)") from None
 
 
-file_argument = click.argument("file", type=PATH)
+file_argument = click.argument("file", type=PATH, shell_complete=candidates.transcripts)
 
 
 @transcript.command("show")
@@ -49,7 +50,7 @@ def transcript_show(file: Path, begin: float | None, end: float | None, sent: bo
 
 @transcript.command("grep")
 @click.argument("pattern")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH, shell_complete=candidates.transcripts)
 @click.option("-i", "--ignore-case", is_flag=True, help="Ignore case.")
 @click.option(
     "-C", "--context", type=click.IntRange(0), default=0, metavar="N", help="Also print N lines before and after."

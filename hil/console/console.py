@@ -16,6 +16,7 @@ from hil.console.expect import Expecter
 from hil.console.lines import Line
 from hil.console.lockstep import HostTooSlow, Lockstep
 from hil.console.reader import Reader
+from hil.console.trace import Trace
 from hil.console.transcript import Redactor, Transcript
 from hil.errors import Evidence, InfrastructureError
 from hil.host.closing import Closing
@@ -76,6 +77,7 @@ class Console(Closing):
         self.token = token
         self.position = 0
         self.passwords = Redactor(transcript)
+        self._trace = Trace(transcript, self.passwords)
         self._port = port
         self._explain_end = explain_end
         self._pacing = pacing
@@ -103,6 +105,7 @@ class Console(Closing):
         self._reader.stop()
         self.transcript.refresh()
         self.passwords.redact(self.transcript.size)
+        self._trace(end=True)
         self._reader.close()
         if self.lockstep is not None:
             self.lockstep.close()
@@ -263,6 +266,7 @@ class Console(Closing):
             if lockstep is not None:
                 lockstep.take()
             transcript.refresh()
+            self._trace()
             while offset < transcript.size:
                 block = transcript.read(offset, min(transcript.size, offset + BLOCK))
                 if lockstep is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from pathlib import Path
 from hil.errors import InfrastructureError
 from hil.host import packages, processes
 
+_log = logging.getLogger(__name__)
 _TAIL = 15  # lines of output in an error
 _GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
@@ -73,7 +76,8 @@ def run(
     )
     assert process.stdout is not None
     lines: list[str] = []
-    deadline = time.monotonic() + limit
+    begin = time.monotonic()
+    deadline = begin + limit
     alarm = threading.Timer(limit, processes.signal_group, (process.pid, signal.SIGTERM))
     alarm.daemon = True
     try:
@@ -93,6 +97,7 @@ def run(
         alarm.cancel()
         processes.end_group(process, _GRACE)
         process.stdout.close()
+        log_command(command, begin)
     if time.monotonic() > deadline:
         raise InfrastructureError(f"{tool} did not end within {limit:g} s{_last(lines)}", hint="try again")
     if status:
@@ -103,6 +108,11 @@ def run(
         hint = install_hint(packages.LIBRARY) if no_library else None
         raise InfrastructureError(f"{tool} failed with status {status}{_last(lines)}", hint=hint)
     return "\n".join(lines)
+
+
+def log_command(command: Sequence[str], begin: float) -> None:
+    """Log a command that has run since `begin` of the monotonic clock."""
+    _log.info("%s: %.1f s", shlex.join(command), time.monotonic() - begin)
 
 
 def _last(lines: list[str]) -> str:

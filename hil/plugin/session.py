@@ -19,6 +19,7 @@ from hil.plugin.measurements import Measurements
 from hil.plugin.run_facts import RunFacts
 from hil.plugin.selection import BoardSelection
 from hil.plugin.selections import BoardSelections
+from hil.plugin.status import BoardStatus
 from hil.text import printable_line
 
 SESSION = pytest.StashKey["Session"]()
@@ -34,6 +35,7 @@ class Session:
         self.facts = RunFacts(config)
         self.measurements = Measurements(config, self.facts, self.selections.names)
         self.labels: AllureLabels | None = None
+        self._status = BoardStatus(config, self._uncaptured)
         self._boards: dict[BoardSelection, slow.Board] = {}
         self._given_up: dict[BoardSelection, HilError] = {}
         self._avoid: dict[str, str] = {}  # the reasons to avoid a place, by its name, the latest failure last
@@ -207,9 +209,10 @@ class Session:
         self._refuse_dead(board)
         reason = board.no_snapshot_reason
         try:
-            with self._uncaptured():  # shows the progress of a build, which the first use of an image may need
-                image = board.image()
-            board.fresh()
+            with self._status.shown():
+                with self._uncaptured():  # shows the progress of a build, which the first use of an image may need
+                    image = board.image()
+                board.fresh()
         except HilError as error:
             self._dead[board.incarnation] = error
             raise

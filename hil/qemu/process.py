@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,7 @@ class Qemu:
                 numbers = (fds[0], *fds[-2:], lockstep.seed)
                 words = " ".join([*map(str, numbers), *(prompt.hex() for prompt in lockstep.prompts)])
                 argv = ["env", f"LD_PRELOAD=/proc/self/fd/{library.fileno()}", f"HIL_LOCKSTEP={words}", *argv]
+            begin = time.monotonic()
             self._keeper = start_script(
                 Path(keeper.__file__),
                 *(str(keeper_end.fileno()), ",".join(map(str, fds)), "--"),
@@ -112,6 +114,7 @@ class Qemu:
             )
         self.console_port = console.detach()
         self._connect(monitor)
+        tools.log_command(argv, begin)
         self._check_version(oldest)
 
     def _connect(self, monitor: socket.socket) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 
 from hil.console import Transcript
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host import progress
 from hil.host.directories import cache_root
 from hil.host.disk import MIB, disk
 from hil.host.locks import try_lock
-from hil.host.progress import Progress
 from hil.image import workshop
 from hil.qemu import snapshot
 from hil.qemu.snapshot import Snapshot
@@ -41,7 +41,7 @@ class SnapshotStore:
         """Keep other processes from making the same snapshot. Raises `InfrastructureError`."""
         with ExitStack() as lock:
             with disk(self.directory, 0):
-                lock.enter_context(workshop.alone(self.directory, Progress()))
+                lock.enter_context(workshop.alone(self.directory, progress.current()))
             yield
 
     def find(self) -> Snapshot | None:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host import tools
 from hil.report import generator
 from hil.report.allure_history import AllureHistory
 from hil.report.generator import REPORTS_DIR
@@ -168,6 +170,7 @@ def resolutions(issues: Sequence[Issue]) -> dict[str, Any]:
 def _generate(program: Sequence[str], settings: Path, output: Path, title: str, results: Path) -> str:
     """Run the generator; return its output."""
     command = [*program, str(settings), str(output), title, str(results)]
+    begin = time.monotonic()
     try:
         done = subprocess.run(
             command,
@@ -181,6 +184,7 @@ def _generate(program: Sequence[str], settings: Path, output: Path, title: str, 
         )
     except subprocess.TimeoutExpired:
         raise InfrastructureError(f"the Allure command line did not finish in {LIMIT:g} s") from None
+    tools.log_command(command, begin)
     if done.returncode:
         output_end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-10:])
         raise InfrastructureError(f"the Allure command line failed with status {done.returncode}:\n{output_end}")

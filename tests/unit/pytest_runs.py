@@ -32,11 +32,13 @@ FORKING.set_forkserver_preload(
 
 
 class PytestProcess:
-    """A process as of `python -m pytest` in `directory`, which leads a session of its own."""
+    """A process as of `python -m pytest` in `directory`, which leads a session of its own; `terminal` is its output."""
 
-    def __init__(self, directory: Path, *arguments: str, env: dict[str, str | None] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, env: dict[str, str | None] | None = None, terminal: bool = False
+    ) -> None:
         """None in `env` takes a variable away."""
-        self._output, end = FORKING.Pipe(duplex=False)
+        self._output, end = map(Connection, os.openpty()) if terminal else FORKING.Pipe(duplex=False)
         given = os.environ | {"PYTHONPATH": str(ROOT)} | (env or {})
         environment = {name: value for name, value in given.items() if value is not None}
         self._process = FORKING.Process(target=_main, args=(str(directory), arguments, environment, end), daemon=True)
@@ -56,7 +58,11 @@ class PytestProcess:
         output = b""
         deadline = time.monotonic() + HANG
         while select.select([self._output], [], [], max(0, deadline - time.monotonic()))[0]:
-            if not (data := os.read(self._output.fileno(), 65536)):
+            try:
+                data = os.read(self._output.fileno(), 65536)
+            except OSError:  # the end of a terminal
+                data = b""
+            if not data:
                 self._process.join()
                 break
             output += data

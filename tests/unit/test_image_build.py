@@ -399,7 +399,7 @@ def test_lines_in_a_pipe() -> None:
     lines = Lines(stream, every=0)
     lines.step("one", 10)
     lines.advance(5)
-    assert stream.getvalue().endswith("one: 50%\n")
+    assert stream.getvalue().endswith("one 50% 0.0 s\n")
 
 
 @pytest.mark.skipif(not Path("/usr/bin/script").exists(), reason="needs script(1) for a terminal")

@@ -38,7 +38,7 @@ def test_each_stage_is_seen_timed_and_answered(wire: Wire) -> None:
     seen: list[str] = []
 
     @contextlib.contextmanager
-    def around(name: str) -> Iterator[None]:
+    def around(name: str, limit: float) -> Iterator[None]:
         seen.append(name)
         if name == "shell":
             assert wire.far.recv(100) == b"root\n"
