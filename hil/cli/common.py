@@ -152,8 +152,9 @@ boot_option = click.option("--boot", is_flag=True, help="Boot from power-off eve
 def _history(context: click.Context, _: click.Parameter, file: Path | None) -> Path | None:
     if context.resilient_parsing:
         return file
+    source = "--history" if file else TABLE if project.current().path("history") else "default"
     chosen = file or default_history()
-    FRAMEWORK.info("history %s, chosen by %s", chosen, "--history" if file else "default")
+    FRAMEWORK.info("history %s, chosen by %s", chosen, source)
     return chosen
 
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 from rich.markup import escape
 
 from hil.cli.terminal import err
-from hil.host import progress
+from hil.errors import ConfigurationError
+from hil.host import progress, project
 from hil.host.progress import Progress
 
 LEVEL = "hil.verbosity"
@@ -86,6 +87,9 @@ def _listen(context: click.Context, least: int) -> None:
         FRAMEWORK.setLevel(before)
 
     context.find_root().call_on_close(end)
+    with suppress(ConfigurationError):  # raised again by the command, if it needs the project
+        here = project.current()
+        FRAMEWORK.info("project %s, settings: %s", here.root, here.file or "none")
 
 
 class _Printer(logging.Handler):

@@ -119,6 +119,11 @@ def test_ctrl_c_is_130(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Non
     assert hil(*words).exit_code == 130
 
 
+def test_a_sample_goes_by_its_name() -> None:
+    assert "'nothing'" in hil("run", "hello.wasm", "--board", "nothing").stderr
+    assert "nothing.wasm: No such file" in hil("run", "nothing.wasm", "--board", "nothing").stderr
+
+
 def test_nothing_odd_in_a_message_upsets_it() -> None:
     result = hil("run", "[red]missing[/].wasm")
     assert result.exit_code == 64
