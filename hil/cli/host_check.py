@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hil import slow
@@ -49,6 +49,11 @@ class Purpose:
         """Whether all requirements are met."""
         return all(requirement.good for requirement in self.requirements)
 
+    @property
+    def packages(self) -> list[str]:
+        """The system's packages to install."""
+        return [each.package for each in self.requirements if not each.good and each.package]
+
 
 def run(names: Sequence[str] = ()) -> list[Purpose]:
     """Check what all purposes need, then the purposes `names`, all of them without names; never raises `HilError`."""
@@ -65,10 +70,9 @@ def run(names: Sequence[str] = ()) -> list[Purpose]:
 def _purpose(system: Distribution, name: str, title: str, needed: Iterator[Requirement] | list[Requirement]) -> Purpose:
     requirements = tuple(needed)
     lacking = [requirement for requirement in requirements if not requirement.good]
-    missing = [requirement.package for requirement in lacking if requirement.package]
-    remedies = [system.install(missing)] if missing else []
-    remedies += [requirement.remedy for requirement in lacking if not requirement.package]
-    return Purpose(name, title, requirements, tuple(dict.fromkeys(remedies)))
+    remedies = dict.fromkeys(requirement.remedy for requirement in lacking if not requirement.package)
+    purpose = Purpose(name, title, requirements, tuple(remedies))
+    return replace(purpose, remedies=(system.install(purpose.packages), *remedies)) if purpose.packages else purpose
 
 
 def _python() -> Iterator[Requirement]:

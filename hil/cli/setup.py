@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from hil import slow
 from hil.cli.common import as_json, json_option, out
+from hil.host import packages
 from hil.host.packages import PURPOSES
 
 if TYPE_CHECKING:
@@ -64,3 +65,7 @@ def _show(checked: Sequence[Purpose]) -> None:
                 out.print(f"          {escape(requirement.name)}: {escape(requirement.found)}")
         for remedy in purpose.remedies:
             out.print(f"        what to do: {escape(remedy)}")
+    lacking = [purpose for purpose in checked if purpose.packages]
+    if len(lacking) > 1:
+        every = [package for purpose in lacking for package in purpose.packages]
+        out.print(f"all at once: {escape(packages.distribution().install(every))}")

@@ -100,7 +100,8 @@ def test_what_is_missing_is_one_command(monkeypatch: pytest.MonkeyPatch) -> None
     done = CliRunner().invoke(main, ["doctor", "analyser", "build"])
     assert done.exit_code == 1
     assert "what to do: Fedora Linux 43: dnf install sigrok-cli\n" in done.stdout
-    assert done.stdout.count("dnf install") == 2
+    assert done.stdout.count("dnf install") == 3, "one for each purpose, and one for all"
+    assert "dnf install sigrok-cli mmdebstrap" in done.stdout
     assert "mmdebstrap: not found" in done.stdout
     assert "emulate" not in done.stdout
 
