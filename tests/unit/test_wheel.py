@@ -17,6 +17,7 @@ import pytest
 from limits import HANG
 
 from hil.host.project import packaged
+from hil.image import manifest, recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ("boards", "images", "suites", "wasm_samples")
@@ -87,6 +88,8 @@ def installed(made: dict[str, Path], tmp_path: Path) -> Path:
     (site,) = (tmp_path / "venv" / "lib").glob("python3*/site-packages")
     with zipfile.ZipFile(made["wheel"]) as archive:
         archive.extractall(site)
+        for info in archive.infolist():  # as pip does
+            (site / info.filename).chmod(info.external_attr >> 16 & 0o777)
     here = next(Path(path) for path in sys.path if (Path(path) / "pytest").is_dir())
     (site / "packages.pth").write_text(f"{here}\n")
     return tmp_path / "venv" / "bin" / "python"
@@ -113,3 +116,12 @@ def test_an_installed_copy_beside_a_checkout_uses_its_own_files(installed: Path,
     assert "collected" in output
     after = sorted(path for path in (tmp_path / "venv").rglob("*") if "__pycache__" not in path.parts)
     assert after == before, "nothing is written into the installed package"
+
+
+def test_an_installed_copy_has_the_recipes_of_the_checkout(installed: Path, tmp_path: Path) -> None:
+    """So that it can pull an image that was built in the checkout."""
+    code = (
+        "from hil.image import manifest, recipe; import json;"
+        " print(json.dumps(recipe.recipe(manifest.find('reference')).inputs))"
+    )
+    assert json.loads(run(installed, "-c", code, cwd=tmp_path)) == recipe.recipe(manifest.find("reference")).inputs
