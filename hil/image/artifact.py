@@ -18,6 +18,7 @@ from hil.image.fields import Model, Name, Sha256, placeholders
 from hil.oci.fetch import Fetch
 from hil.oci.manifests import LISTED, MANIFESTS, MIB, TITLE, Descriptor, Document, Wanted
 from hil.oci.reference import Reference, digest_of
+from hil.text import printable_line
 
 ARTIFACT = "application/vnd.wasm-hil.image.v1"
 """The type of the artifact."""
@@ -163,7 +164,7 @@ def describe(fetch: Fetch) -> tuple[Config, dict[str, Descriptor]]:
         kind = document.artifact_type or (document.config.media_type if document.config else "")
         held = ", ".join(map(str, layers[:LISTED])) or "no layers"
         raise fetch.wrong(
-            f"it is not an image to boot, but {kind or 'an artifact without a type'} with {held}"[:500],
+            f"it is not an image to boot, but {printable_line(kind) or 'an artifact without a type'} with {held}"[:500],
             "Push the image with hil image push NAME REF.",
         )
     data = fetch.blob(document.config.digest, document.config.size, CONFIG_LIMIT)
@@ -173,7 +174,7 @@ def describe(fetch: Fetch) -> tuple[Config, dict[str, Descriptor]]:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise fetch.wrong(
-            f"its config is wrong: {place or 'JSON'}: {first['msg']}"[:500],
+            printable_line(f"its config is wrong: {place or 'JSON'}: {first['msg']}"[:500]),
             "Push it again with this version of the framework.",
         ) from None
     return config, _layers(fetch, document, config)

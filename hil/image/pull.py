@@ -17,6 +17,7 @@ from hil.image.manifest import Manifest
 from hil.image.recipe import recipe
 from hil.oci.fetch import Fetch, opened
 from hil.oci.reference import Reference
+from hil.text import printable_line
 
 LISTED = 8  # inputs of a recipe in an error
 
@@ -151,5 +152,5 @@ def _differences(there: dict[str, str], here: dict[str, str]) -> str:
     for kind, names in kinds.items():
         if names:
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-            parts.append(f"{kind}: {', '.join(name[:80] for name in names[:LISTED])}{more}")
+            parts.append(f"{kind}: {', '.join(printable_line(name[:80]) for name in names[:LISTED])}{more}")
     return "; ".join(parts)

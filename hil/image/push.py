@@ -10,6 +10,7 @@ from hil.host.progress import Progress
 from hil.image import artifact, store
 from hil.image.manifest import Manifest
 from hil.oci.reference import DEFAULT_TAG, LAYOUT, digest_of
+from hil.oci.registry import Upload
 
 
 def push(manifest: Manifest, where: str, *, progress: Progress) -> str:
@@ -34,8 +35,6 @@ def push(manifest: Manifest, where: str, *, progress: Progress) -> str:
     if image is None:
         raise store.absent(manifest)
     store.prove(image)
-    from hil.oci.registry import Upload  # slow to import
-
     config = artifact.config_of(image)
     document, described = artifact.documents(config, manifest.title)
     upload = Upload(target, slowest=artifact.SLOWEST)
