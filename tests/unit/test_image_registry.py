@@ -377,7 +377,6 @@ def slow(handler: BaseHTTPRequestHandler) -> None:
     ids=["other", "empty", "endless", "slow", "redirect", "down"],
 )
 def test_a_hostile_registry_is_refused(at, monkeypatch, answer, expected):
-    monkeypatch.setattr(connection, "TOTAL", 1.0 if answer is slow else connection.TOTAL)
     with pushed(built()) as (where, memory, _):
         layer = json.loads(memory.manifests["v1"])["layers"][2]["digest"]  # the first two are right
 
@@ -386,6 +385,7 @@ def test_a_hostile_registry_is_refused(at, monkeypatch, answer, expected):
 
         with served(lie) as (host, _):
             there = at("there")
+            monkeypatch.setattr(connection, "TOTAL", 1.0 if answer is slow else connection.TOTAL)
             with pytest.raises(InfrastructureError, match=expected):
                 pull(f"{host}/{where.partition('/')[2]}", progress=QUIET)
     assert in_store(there) == set()
