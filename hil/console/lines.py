@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import hil.text
 
 OPENED, RECEIVED, SENT, ENDED = "@", "<", ">", "!"
+FOLDED = 3  # lines of base64, from which on they are folded
+
+_ENCODED = re.compile(r"(?:> |# )?[A-Za-z0-9+/]{40,}={0,2}(?: \.\.\. and \d+ bytes more.*)?")  # a full line of base64
+_LAST = re.compile(r"(?:> )?(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})")  # its end
+_END_TYPED = re.compile(r"(?:> )?\.")  # ends a typed file
 
 
 @dataclass(frozen=True)
@@ -92,3 +99,35 @@ def split_lines(text: str) -> list[str]:
 def printable(data: bytes) -> str:
     """Return console bytes as `hil.text.printable` text; bytes that are not UTF-8 become `\\xNN`."""
     return hil.text.printable(data.decode("utf-8", "surrogateescape")).replace("\r", "\\r")
+
+
+def encoded(shown: Iterable[str]) -> int:
+    """Return the number of lines at the beginning of `shown` that are a file as base64 (or a probe's record)."""
+    count = 0
+    patterns = [_LAST, _END_TYPED]
+    for text in shown:
+        if _ENCODED.fullmatch(text) and len(patterns) == 2:
+            count += 1
+            continue
+        while patterns and count and not patterns[0].fullmatch(text):
+            patterns.pop(0)
+        if not patterns or not count:
+            break
+        patterns.pop(0)
+        count += 1
+    return count
+
+
+def folded(shown: Sequence[str]) -> list[str]:
+    """Return the lines with one line in the place of each file that was transferred as base64."""
+    found: list[str] = []
+    at = 0
+    while at < len(shown):
+        count = encoded(itertools.islice(shown, at, None))
+        if count < FOLDED:
+            count = max(count, 1)
+            found += shown[at : at + count]
+        else:
+            found.append(f"({count} lines of a file as base64)")
+        at += count
+    return found

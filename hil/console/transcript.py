@@ -24,13 +24,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hil.console.lines import RECEIVED, Line, LineEvent, lines, texts
+from hil.console.lines import RECEIVED, Line, LineEvent, folded, lines, texts
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import project
 from hil.host.directories import xdg
 
 STAMPS_IN_MEMORY = 200_000  # two 8-byte numbers each; older ones are looked up in the index file
 BLOCK = 1 << 20  # bytes read at a time
+TAIL = 64 << 10  # bytes searched for the last lines
 REDACTED = b"********"
 
 
@@ -182,9 +183,12 @@ class Transcript:
         return 1 + sum(block.data.count(b"\n") for block in self._blocks(0, offset))
 
     def tail(self, count: int = 20, *, start: int = 0) -> tuple[str, ...]:
-        """Return the last `count` lines that are not blank, of the last 16 KiB and not before offset `start`."""
-        data = self.read(max(start, self.size - 16384), self.size)
-        return tuple(text[:200] for text in texts(data)[-count:])
+        """Return the last `count` lines that are not blank, of the last 64 KiB and not before offset `start`.
+
+        A file that was transferred as base64 is one line.
+        """
+        data = self.read(max(start, self.size - TAIL), self.size)
+        return tuple(text[:200] for text in folded(texts(data))[-count:])
 
 
 class Redactor:

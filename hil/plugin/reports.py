@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
 
+from hil.errors import HilError
+from hil.host.project import packaged
 from hil.plugin.record import record_of
 from hil.text import printable, printable_line, storable, storable_data
 
@@ -60,8 +65,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the end of the console in the report of a failed test."""
-    report = yield
+    """Show the end of the console in the report of a failed test, and no code of the framework."""
+    with _plain_traceback(item, call.excinfo):
+        report = yield
     _escape(report)
     for transcript, start in record_of(item).spans() if report.failed and call.when == "call" else ():
         transcript.refresh()
@@ -71,6 +77,50 @@ def pytest_runtest_makereport(
         lines = transcript.tail(LINES, start=start) or ("(nothing came during this test)",)
         report.sections.append((printable_line(f"console, {where}"), "\n".join(map(printable_line, lines))))
     return report
+
+
+@contextmanager
+def _plain_traceback(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException] | None) -> Iterator[None]:
+    """Leave the framework's frames, and the causes, out of the traceback of an error that the framework raises.
+
+    pytest's option --full-trace shows all.
+    """
+    if excinfo is None or item.config.option.fulltrace or not _is_ours(excinfo.value):
+        yield
+        return
+    error, frames = excinfo.value, list(excinfo.traceback)
+    paths = [Path(frame.path) for frame in frames]
+    package, suites = Path(__file__).parents[1], packaged("suites")
+    ours = [path.is_relative_to(package) and not path.is_relative_to(suites) for path in paths]
+    first = next((at for at, path in enumerate(paths) if path == item.path or path.name == "conftest.py"), None)
+    end = None if first is None or True not in ours[first:] else first + ours[first:].index(True)
+    cause, suppressed, traceback = error.__cause__, error.__suppress_context__, excinfo.traceback
+    links = list(_links(excinfo.tb))
+    if end is None:  # no frame of the user, as in a fixture of the plugin
+        excinfo.traceback = type(traceback)(frames[-1:])
+    else:  # pytest follows the links of the last frame that it gets
+        links[end - 1].tb_next = None
+        excinfo.traceback = type(traceback)(frames[:end])
+    error.__cause__, error.__suppress_context__ = None, True
+    try:
+        yield
+    finally:
+        if end is not None:
+            links[end - 1].tb_next = links[end]
+        excinfo.traceback = traceback
+        error.__cause__, error.__suppress_context__ = cause, suppressed
+
+
+def _links(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Return whether the framework raises `error` to report something; a bare AssertionError of its own is a bug."""
+    named = type(error) is not AssertionError and type(error).__module__.startswith("hil.")
+    return isinstance(error, HilError | AssertionError) and named
 
 
 def _escape(report: pytest.TestReport) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hil.console.lines import FOLDED, encoded
 from hil.image.manifest import Manifest
 from hil.report.console import (
     CONSOLE_LINES,
@@ -21,11 +22,6 @@ from hil.report.console import (
     rows,
 )
 from hil.report.templates import asset, render
-
-ENCODED = re.compile(r"(?:> |# )?[A-Za-z0-9+/]{40,}={0,2}(?: \.\.\. and \d+ bytes more.*)?")  # a full line of base64
-LAST = re.compile(r"(?:> )?(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})")  # its end
-END_TYPED = re.compile(r"(?:> )?\.")  # ends a typed file
-FOLDED = 3  # lines of base64, from which on they are folded
 
 
 @dataclass(frozen=True)
@@ -65,17 +61,8 @@ def _transfer_end(lines: Sequence[ConsoleRow], at: int) -> int:
     if kind not in ("", "typed"):
         return at
 
-    def same(end: int, pattern: re.Pattern[str]) -> bool:
-        row = lines[end] if end < len(lines) else None
-        return row is not None and row.kind == kind and not row.notes and bool(pattern.fullmatch(row.text))
-
-    end = at
-    while same(end, ENCODED):
-        end += 1
-    if end > at:
-        end += same(end, LAST)
-        end += same(end, END_TYPED)
-    return end
+    same = itertools.takewhile(lambda row: row.kind == kind and not row.notes, itertools.islice(lines, at, None))
+    return at + encoded(row.text for row in same)
 
 
 def console_page(part: Span, manifest: Manifest, *, failed: bool = False) -> str | None:

@@ -306,3 +306,45 @@ def test_the_runner_of_an_image_without_an_agent_is_refused_and_its_guest_is_not
     result = run(code, "--board", stub)
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*ConfigurationError (configuration): *stub*agent*"])
+
+
+FRAMES = """
+from pathlib import Path
+
+import pytest
+from hil import Module, ms, p50
+from hil import Clock
+from hil.measure.series import Series
+
+
+def helper():
+    Module.load(Path("nowhere.wasm"))
+
+
+@pytest.fixture
+def broken():
+    helper()
+
+
+def test_error():
+    helper()
+
+
+def test_fixture(broken): ...
+
+
+def test_bound():
+    Series("response time", "x", [1.0] * 500, Clock("guest counter", 16e-9)).check(p50 <= 2 * ms)
+"""
+
+
+def test_a_traceback_shows_the_test_and_not_the_framework(run) -> None:  # type: ignore[no-untyped-def]
+    output = run(FRAMES).stdout.str()
+    for line in (">       helper()", "Module.load", "check(p50 <= 2 * ms)", "nowhere.wasm", "FAIL: p50"):
+        assert line in output
+    assert "hil/wasm/module.py" not in output
+    assert "hil/measure/" not in output
+    assert "FileNotFoundError" not in output, "the cause"
+    output = run(FRAMES, "--full-trace").stdout.str()
+    for line in ("hil/wasm/module.py", "hil/measure/checking.py", "FileNotFoundError"):
+        assert line in output

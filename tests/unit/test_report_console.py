@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_pages import HOSTILE, MS, PATTERNS, REFERENCE, Page, is_closed, recorded, whole
 
+from hil.console.lines import FOLDED
 from hil.console.recording import Recording, span
-from hil.report import console, player
+from hil.errors import ConfigurationError
+from hil.report import console, generator, player
 from hil.report.console import Mark
-from hil.report.console_page import FOLDED, console_page, grouped
+from hil.report.console_page import console_page, grouped
 from hil.report.templates import asset, digest
 
 # transcripts
@@ -251,11 +253,17 @@ def test_the_cast_is_of_the_test_alone(tmp_path) -> None:  # type: ignore[no-unt
 
 
 def test_a_player_is_closed_and_plays_what_it_is_given(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(player, "PLAYER", tmp_path)
+    def not_installed() -> None:
+        raise ConfigurationError("not installed")
+
+    monkeypatch.setattr(generator, "modules", not_installed)
     player._player.cache_clear()
     assert player.player_page("{}", "x") is None, "a run does without"
-    (tmp_path / "asciinema-player.min.js").write_text("var AsciinemaPlayer = {};")
-    (tmp_path / "asciinema-player.css").write_text("div.ap{color:red}")
+    monkeypatch.setattr(generator, "modules", lambda: tmp_path)
+    bundle = tmp_path / "asciinema-player" / "dist" / "bundle"
+    bundle.mkdir(parents=True)
+    (bundle / "asciinema-player.min.js").write_text("var AsciinemaPlayer = {};")
+    (bundle / "asciinema-player.css").write_text("div.ap{color:red}")
     transcript = recorded(tmp_path / "t", ("<", HOSTILE))
     cast = player.cast(whole(transcript), "</title><script>") or ""
     page = player.player_page(cast, "</title><script>") or ""

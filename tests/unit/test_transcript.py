@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from limits import processor_time
 
 from hil.console import Transcript, transcript
-from hil.console.lines import printable
+from hil.console.lines import folded, printable
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
 
@@ -198,3 +198,12 @@ def test_transcripts_go_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> 
     assert default_directory() == Path("/state/hil/transcripts")
     monkeypatch.setenv("XDG_STATE_HOME", "relative/is/ignored")
     assert default_directory() == Path.home() / ".local/state/hil/transcripts"
+
+
+def test_the_last_lines_have_files_on_one_line() -> None:
+    data = ["A1b+" * 19, "Zz/9" * 19, "abcd" * 19, "QQ=="]
+    assert folded(["$ x", *data, "$ y"]) == ["$ x", "(4 lines of a file as base64)", "$ y"]
+    assert folded([*data[:3], "> ."]) == ["(4 lines of a file as base64)"]
+    assert folded(data[:2]) == data[:2], "too few to hide"
+    assert folded(["abcd", "efgh", "ijkl"]) == ["abcd", "efgh", "ijkl"], "words"
+    assert folded([]) == []
