@@ -139,6 +139,7 @@ class BoardEnvironment:
             assert target is not None, "checked with the board file"
             self.target: Target = target
             self.strategy: HilStrategy = target.get_driver(HilStrategy, activate=False)
+            self.strategy.label = self.where
             self.power = target.get_driver(PowerProtocol, activate=False)
         except (NoDriverFoundError, NoSupplierFoundError) as error:
             raise ConfigurationError(

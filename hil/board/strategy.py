@@ -54,6 +54,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
     status: str = attr.ib(default="off", init=False)
 
     report: BootReport | None = None
+    label: str = ""  # the board or place in the steps of the progress; by default the board
 
     @property
     def manifest(self) -> Manifest:
@@ -131,7 +132,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
 
     def _power_cycle(self) -> int:
         """Switch off and on, with a new console; return the host's monotonic time of power-on in ns."""
-        progress.current().step(f"{board_name(self)}: switching on")
+        progress.current().step(f"{self.label or board_name(self)}: switching on")
         if self.uboot is not None:
             self.target.deactivate(self.uboot)
             self.uboot.on_deactivate()  # otherwise a driver that failed once assumes to be at the prompt
@@ -152,7 +153,7 @@ class HilStrategy(Strategy):  # type: ignore[misc]
     def _stage(self, name: str, limit: float) -> Iterator[None]:
         """Report one stage as a step on labgrid's bus, and of the progress; `limit` is in seconds of the console."""
         virtual = self.line.console.lockstep is not None
-        shown = progress.timed(f"{board_name(self)}: booting: {name}", None if virtual else limit)
+        shown = progress.timed(f"{self.label or board_name(self)}: booting: {name}", None if virtual else limit)
         with step_on_bus(f"stage {name}", "stage", self), shown:
             yield
 

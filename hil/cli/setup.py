@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NoReturn
@@ -12,6 +11,7 @@ from rich.markup import escape
 
 from hil import slow
 from hil.cli.common import as_json, json_option, out
+from hil.cli.verbosity import working
 from hil.host import packages
 from hil.host.packages import PURPOSES
 
@@ -44,7 +44,7 @@ def doctor(purposes: tuple[str, ...], json_: bool) -> NoReturn:
 def setup(purposes: tuple[str, ...]) -> NoReturn:
     from hil.cli import host_check
 
-    with slow.progress.shown(sys.stderr) as progress:
+    with working() as progress:
         for name in purposes or PURPOSES:
             if name in slow.extras.EXTRAS and slow.extras.missing(name):
                 progress.step(f"pip: {', '.join(slow.extras.missing(name))}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import logging
 import lzma
 import posixpath
 import re
@@ -23,6 +24,8 @@ from hil.errors import GuestError, InfrastructureError
 from hil.guest.shell import START_LIMIT, TRIES, CommandTimeout, Result, Shell
 from hil.host.progress import Progress
 from hil.text import printable_line
+
+_log = logging.getLogger(__name__)
 
 LINE = 1000  # characters of base64 per line, which every tty and shell takes
 LARGEST = 32 << 10  # bytes of compressed data per command
@@ -197,6 +200,7 @@ def _parts(total: int, done: int, move: Callable[[int, int], str]) -> Iterator[i
                 size, good = min(LARGEST, size * 2), 0
             continue
         good, bad = 0, bad + 1
+        _log.info("a part of %d bytes did not pass, try %d: %s", end - done, bad, printable_line(problem))
         if bad == BAD_IN_A_ROW:
             raise InfrastructureError(
                 f"a part of {end - done} bytes did not pass in {bad} tries; result of the last: {problem!r}",

@@ -111,8 +111,9 @@ def run(
 
 
 def log_command(command: Sequence[str], begin: float) -> None:
-    """Log a command that has run since `begin` of the monotonic clock."""
-    _log.info("%s: %.1f s", shlex.join(command), time.monotonic() - begin)
+    """Log a command that has run since `begin` of the monotonic clock; less prominently one that asks for a version."""
+    level = logging.DEBUG if command[-1] == "--version" else logging.INFO
+    _log.log(level, "%s: %.1f s", shlex.join(command), time.monotonic() - begin)
 
 
 def _last(lines: list[str]) -> str:
