@@ -48,7 +48,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of a user, with a `hil` on the path that shows its words."""
     root = tmp_path_factory.mktemp("project")
     (root / "pyproject.toml").write_text(PROJECT)
-    for file in ("boards/bench.yaml", "modules/blink.wasm", "modules/my mod.wasm", "modules/blink.txt", "all.toml"):
+    for file in (
+        "boards/bench.yaml",
+        "boards/my board.yaml",
+        "modules/blink.wasm",
+        "modules/my mod.wasm",
+        "modules/blink.txt",
+        "all.toml",
+    ):
         (root / file).parent.mkdir(exist_ok=True)
         (root / file).touch()
     (root / "reports" / "nights" / "2026-11-28").mkdir(parents=True)
@@ -122,6 +129,7 @@ def shell(request: pytest.FixtureRequest, project: Path) -> Iterator[Shell]:
         ("hil board boot --rep", ["board", "boot", "--repeat"]),
         ("hil board boot --board ben", ["board", "boot", "--board", "bench"]),
         ("hil board boot --board=qemu-u", ["board", "boot", "--board=qemu-uboot"]),
+        ("hil board boot --board my", ["board", "boot", "--board", "my board"]),
         ("hil compare image:plain", ["compare", "image:plain-linux"]),
         ("hil fault inject panic line-s", ["fault", "inject", "panic", "line-stall"]),
         ("hil run modules/my", ["run", "modules/my mod.wasm"]),

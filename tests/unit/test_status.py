@@ -99,6 +99,7 @@ def test_the_console_is_shown_on_request_and_never_in_json(stub: str) -> None:
     result = hil("-v", "board", "boot", "-v", "--json", "--board", stub)
     assert "| stub starts" in result.stderr.splitlines()
     assert [stage["stage"] for stage in json.loads(result.stdout)["stages"]] == ["start", "login", "shell"]
+    assert "project" in hil("-v", "board", "list").stderr
     assert hil("board", "boot", "--board", stub).stderr == "", "the next command is as silent as ever"
 
 
