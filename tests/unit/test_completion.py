@@ -124,8 +124,6 @@ def shell(request: pytest.FixtureRequest, project: Path) -> Iterator[Shell]:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("hil sna", ["snapshot"]),
-        ("hil image bui", ["image", "build"]),
         ("hil board boot --rep", ["board", "boot", "--repeat"]),
         ("hil board boot --board ben", ["board", "boot", "--board", "bench"]),
         ("hil board boot --board=qemu-u", ["board", "boot", "--board=qemu-uboot"]),
