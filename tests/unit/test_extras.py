@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -193,7 +194,7 @@ def test_setup_installs_the_extra_of_the_installed_version(
 
     monkeypatch.setattr(tools, "run", run)
     CliRunner().invoke(main, ["setup", "report"])
-    assert [command[-1].partition("==")[0] for command in commands] == [REPORT]
+    assert [command[-1] for command in commands] == [f"{REPORT}=={version('wasm-hil')}"]
     assert extras.missing("report") == []
 
 
