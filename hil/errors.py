@@ -100,6 +100,12 @@ class GuestError(HilError):
     origin = "image"
 
 
+class HookError(HilError):
+    """An exception in a hook of another plugin, such as a `conftest.py`."""
+
+    origin = "test"
+
+
 class RunnerError(HilError):
     """Wrong behaviour of the agent or of the runner in the partition."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hil.board.boot_report import BootReport
     from hil.board.boot_series import boot_repeatedly
     from hil.board.diagnosis import is_fatal
+    from hil.board.lifecycle import BoardDown, BoardUp, Lifecycle
     from hil.compare import baseline
     from hil.compare.baseline import Baselines
     from hil.console import Console, Transcript, asciicast, listing
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from hil.lab import Lab, take_down
     from hil.measure import link, results, suggestions
     from hil.measure.bounds_file import Bounds
-    from hil.measure.checking import recorded
+    from hil.measure.checking import Record, recorded
     from hil.measure.decision import Check, decide
     from hil.measure.measure import Measure
     from hil.measure.seeds import pool
@@ -66,8 +67,9 @@ if TYPE_CHECKING:
     from hil.review.comparison_sides import read_side
     from hil.review.review_window import ReviewWindow
     from hil.stats.rates import Rate, rate
-    from hil.wasm import Execution, Module, Runner, Samples, oci
+    from hil.wasm import Execution, Module, Runner, Samples
     from hil.wasm.health_check import check_health
+    from hil.wasm.loading import Loadable, load_module
     from hil.wasm.verdict import Verdict
 else:
     __getattr__ = lazy_names(__name__)

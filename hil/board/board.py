@@ -47,18 +47,19 @@ class Board(Closing, BootableBoard):
             if (snapshot := self._obtain(suspect)) is None:
                 break
             if (error := self._restore_twice(snapshot)) is None:
-                return self.came_up()
+                return self.reported_up("restore")
         else:
             self._discard_snapshot()
             self.no_snapshot_reason = f"two of them could not be restored: {error.message if error else ''}"
         if boots == self.boots or not self._is_healthy():  # else it was booted to be saved, and can be used
             self.boot_and_check()
-        return self.came_up()
+        return self.reported_up("boot")
 
     def close(self) -> None:
         """Clean up the board and release its place. Emulated boards, and those of a place, are switched off."""
         self._close_snapshot()
         try:
+            self.report_down("released", self.dirty or "")
             if self.place is not None and not self.place.borrowed and not self.lost:
                 self._off_before_others()
         finally:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hil.board.boot_report import BootReport, StageTime
 from hil.board.environment import LABGRID, BoardEnvironment
 from hil.board.images import built
+from hil.board.lifecycle import BoardDown, BoardUp, Lifecycle, Reason
 from hil.board.qemu_driver import HilQemuDriver
 from hil.board.replay import HilReplayDriver
 from hil.console import Console
@@ -35,9 +36,9 @@ class BootableBoard(BoardEnvironment):
     board. With `snapshots` and a `health_check` an emulated board can be saved and restored.
 
     `health_check` verifies that guest and runner respond, and raises `HilError` if not. `on_attempt` is called after
-    each "boot" and "restore", with the error of a failed one; `boots` and `restores` count them. `dirty` is why the
-    board cannot be trusted any more, None if it can. `no_snapshot_reason` is why it is booted, not restored; empty for
-    one that is restored.
+    each "boot" and "restore", with the error of a failed one; `boots` and `restores` count them. `lifecycle` is
+    informed when the board has come up and when it goes down. `dirty` is why the board cannot be trusted any more, None
+    if it can. `no_snapshot_reason` is why it is booted, not restored; empty for one that is restored.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class BootableBoard(BoardEnvironment):
         snapshots: bool = True,
         health_check: Callable[[Any], None] | None = None,
         on_attempt: Callable[[str, HilError | None], None] = lambda kind, error: None,
+        lifecycle: Lifecycle | None = None,
         terms: Terms = Terms(),  # noqa: B008  it is frozen
     ) -> None:
         self.dirty: str | None = None
         self.health_check = health_check
         self.on_attempt = on_attempt
+        self.lifecycle = lifecycle
         self.boots = self.restores = 0
         self._seed = seed
         super().__init__(name, image, transcripts, terms)
@@ -159,7 +162,7 @@ class BootableBoard(BoardEnvironment):
         """
         with self._attempt("boot"):
             self._boot()
-        return self.came_up()
+        return self.reported_up("boot")
 
     def boot_and_check(self) -> None:
         """Boot as `boot`, and check the board's health."""
@@ -168,6 +171,7 @@ class BootableBoard(BoardEnvironment):
             self.check_health()
 
     def _boot(self) -> None:
+        self.report_down("fresh", self.dirty or "")
         self.dirty = None
         self.boots += 1
         self._transition_to_shell()
@@ -180,6 +184,7 @@ class BootableBoard(BoardEnvironment):
     def restore(self, snapshot: Snapshot) -> None:
         """Restore the board from a snapshot of it, and check its health. Raises as `boot`, and health check errors."""
         machine, facts = self.machine("a snapshot"), snapshot.facts
+        self.report_down("fresh", self.dirty or "")
         begin_ns = time.monotonic_ns()
         self.dirty = None
         self.restores += 1
@@ -211,6 +216,8 @@ class BootableBoard(BoardEnvironment):
             yield
         except BaseException as error:
             raised = self.attributed(error)
+            if isinstance(raised, HilError):
+                self.report_down("failed", raised.brief)
             try:
                 if not self.lost:
                     self.off()
@@ -247,4 +254,47 @@ class BootableBoard(BoardEnvironment):
 
     def off(self) -> None:
         """Switch the power off."""
+        self.report_down("off", self.dirty or "")
         self.strategy.transition("off")
+
+    def reported_up(self, kind: Literal["boot", "restore"]) -> BootReport:
+        """Report that the board has come up, and return the report of its boot. Raises as `came_up`."""
+        report, place = self.came_up(), self.place.name if self.place else ""
+        if self.lifecycle is None:
+            return report
+        image, transcript = self.image().digest, self.console.transcript.path
+        up = BoardUp(self.name, place, self.manifest.name, image, self.emulated, self.clock, kind, report, transcript)
+        self.lifecycle.up(up)
+        return report
+
+    def report_down(self, reason: Reason, cause: str = "") -> None:
+        """Report that the board goes down, if it had come up or failed to."""
+        if self.lifecycle is None:
+            return
+        up, place = self.lifecycle.current, self.place.name if self.place else ""
+        if up is None and reason != "failed":
+            return
+        gone = "" if up is None else self._gone()
+        if gone:
+            reason, cause = "dead", gone
+        transcript = up.transcript if up is not None else None
+        with suppress(InfrastructureError):  # it is off
+            transcript = self.console.transcript.path
+        usable = up is not None and not gone
+        self.lifecycle.down(
+            BoardDown(self.name, place, self.manifest.name, self.emulated, reason, cause, usable, up, transcript)
+        )
+
+    def _gone(self) -> str:
+        """Return why no command can be typed to a board that had come up; empty if its line is open."""
+        if self.lost:
+            return self.lost
+        if self.emulated and not self.power.get():
+            return "its machine has ended"
+        try:
+            console = self.console
+        except InfrastructureError as error:
+            return error.message
+        if console.ended:
+            return f"its line has ended ({console.transcript.closed or 'given up'})"
+        return "" if self.strategy.report is not None else "it was switched off"

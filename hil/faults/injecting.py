@@ -18,6 +18,7 @@ from hil.faults.proxy import check_range
 from hil.faults.record import Injection
 from hil.guest import Guest
 from hil.wasm import Execution, Module, Runner
+from hil.wasm.loading import Loadable, load_module
 
 LATEST = 0.4  # seconds into a deployment, for a fault at a random instant
 SHORT = 1.0  # seconds that a bad module may run
@@ -130,9 +131,15 @@ class Injecting:
         return random.Random(f"{self.seed} {name}")
 
     def _during(
-        self, account: InjectionAccount, done: str, act: Callable[[], object], module: Module | None, at: float | None
+        self,
+        account: InjectionAccount,
+        done: str,
+        act: Callable[[], object],
+        during: Loadable | None,
+        at: float | None,
     ) -> None:
-        """Do `act` now, or `at` seconds (0 to 60; None: random) into a deployment of `module`."""
+        """Do `act` now, or `at` seconds (0 to 60; None: random) into a deployment of the module `during`."""
+        module = None if during is None else load_module(during)
         account.done = done
         if module is None:
             act()

@@ -17,7 +17,7 @@ from hil.faults import modules
 from hil.faults.injecting import Injecting, InjectionAccount
 from hil.faults.proxy import check_range
 from hil.faults.record import Injection
-from hil.wasm import Module
+from hil.wasm.loading import Loadable, load_module
 
 STOPPED = "it may be stopped"
 PERIOD = 0.05  # seconds in which a slowed process is stopped and let go on once
@@ -28,7 +28,7 @@ class MachineFaults(Injecting):
     """Faults of the machine. On a real board power cuts and resets use labgrid's power driver."""
 
     def cut_power(
-        self, *, stage: str | None = None, during: Module | None = None, at: float | None = None
+        self, *, stage: str | None = None, during: Loadable | None = None, at: float | None = None
     ) -> Injection:
         """Cut the power now, while a boot waits for `stage`, or `at` seconds (None: random) into a deployment.
 
@@ -74,7 +74,7 @@ class MachineFaults(Injecting):
                 account.note("rebooted", f"it booted again to a shell in {stages[-1].seconds:.1f} s")
         return self.injections[-1]
 
-    def freeze(self, seconds: float = 2.0, *, during: Module | None = None, at: float | None = None) -> Injection:
+    def freeze(self, seconds: float = 2.0, *, during: Loadable | None = None, at: float | None = None) -> Injection:
         """Stop QEMU's machine for `seconds` (0 to 60), then let it go on."""
         check_range("freeze", seconds, 0, 60)
         with self._injecting("freeze", emulated=True) as account:
@@ -94,7 +94,7 @@ class MachineFaults(Injecting):
             self._during(account, f"the machine was stopped for {seconds:g} s", act, during, at)
         return self.injections[-1]
 
-    def kill_qemu(self, *, during: Module | None = None, at: float | None = None) -> Injection:
+    def kill_qemu(self, *, during: Loadable | None = None, at: float | None = None) -> Injection:
         """Kill QEMU's process with SIGKILL."""
         with self._injecting("qemu-killed", emulated=True) as account:
             pid = self.board.qemu.pid
@@ -102,14 +102,14 @@ class MachineFaults(Injecting):
             self.board.dirty = "its QEMU was killed"
         return self.injections[-1]
 
-    def slow_host(self, share: float = 0.3, *, during: Module | None = None) -> Injection:
+    def slow_host(self, share: float = 0.3, *, during: Loadable | None = None) -> Injection:
         """Give QEMU `share` of the time (0.05 to 0.95) while a module is deployed (None: a good one, five times)."""
+        module = modules.module("greeting") if during is None else load_module(during)
         with self._injecting("slow-host", emulated=True) as account, account.watching():
-            module = during or modules.module("greeting")
             self.runner.place(module)
             begun = time.monotonic()
             with slowed(self.board.qemu.pid, share):
-                for _ in range(1 if during else 5):
+                for _ in range(5 if during is None else 1):
                     account.run(self.runner.run(module, limit=10, restore=False))
             account.done = f"QEMU had {share:.0%} of the host's time for {time.monotonic() - begun:.1f} s"
         return self.injections[-1]

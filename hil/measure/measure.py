@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from hil.measure.clock import CONSOLE, Clock
 from hil.measure.decision import Check
 from hil.measure.host import HostWindow, total
 from hil.measure.interim import interim_counts, samples_needed
+from hil.measure.parts import Parts
 from hil.measure.probe_record import Executions
 from hil.measure.provenance import provenance, watched
 from hil.measure.quantities import ADDED, DEPLOYMENT, EXECUTION, OVERHEAD, RELATIVE, RELEASE, RESPONSE, TRANSFER
@@ -29,38 +30,8 @@ from hil.measure.series import Series
 from hil.measure.units import Amount, amount, ms
 from hil.stats.arrays import Floats
 from hil.wasm import Execution, Module, Runner, periodic
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Series of repeated executions of a module that was sent once, part by part.
-
-    `response` is the time from the guest's request to the runner's answer. `inside` holds the part of it in the
-    partition, by the stamps of the runner, and the rest; None if the image's runner takes no stamps. `transfer` has one
-    sample: sending the module.
-    """
-
-    response: Series
-    transfer: Series
-    inside: tuple[Series, Series] | None = None
-
-    @property
-    def execution(self) -> Series:
-        """The time in the partition, by its own stamps. Raises `ConfigurationError` without stamps."""
-        return self._inside()[0]
-
-    @property
-    def overhead(self) -> Series:
-        """The response time outside the partition: events, scheduling, hypervisor. Raises as `execution`."""
-        return self._inside()[1]
-
-    def _inside(self) -> tuple[Series, Series]:
-        if self.inside is None:
-            raise ConfigurationError(
-                f"the runner of image {self.response.provenance['image']} takes no stamps of its executions",
-                hint="Measure the response time, which the guest takes.",
-            )
-        return self.inside
+from hil.wasm.loading import Loadable, call_of, load_module, words_of
+from hil.wasm.runner import DEFAULT_LIMIT
 
 
 class Measure:
@@ -93,54 +64,85 @@ class Measure:
         return self._bounds
 
     def executions(
-        self, runner: Runner, module: Module, *arguments: str, repeats: int, up_to: int | None = None, warm_up: int = 1
+        self,
+        runner: Runner,
+        module: Loadable,
+        *arguments: str | bytes,
+        repeats: int,
+        up_to: int | None = None,
+        warm_up: int = 1,
+        limit: float | None = None,
     ) -> Series:
         """Return the response times of `repeats` executions, see `parts`."""
-        return self.parts(runner, module, *arguments, repeats=repeats, up_to=up_to, warm_up=warm_up).response
+        return self.parts(
+            runner, module, *arguments, repeats=repeats, up_to=up_to, warm_up=warm_up, limit=limit
+        ).response
 
     def parts(
-        self, runner: Runner, module: Module, *arguments: str, repeats: int, up_to: int | None = None, warm_up: int = 1
+        self,
+        runner: Runner,
+        module: Loadable,
+        *arguments: str | bytes,
+        repeats: int,
+        up_to: int | None = None,
+        warm_up: int = 1,
+        limit: float | None = None,
     ) -> Parts:
         """Return the times of `repeats` executions, taken by a probe in the guest with the guest's counter.
 
+        `module`, `arguments` and `limit`, the time in seconds that one execution may run, are those of `runner.run`.
+        Together the executions may take 300 s, or longer if a `limit` is given and allows it.
+
         The module is sent once; the first `warm_up` executions are not counted. If the bounds of the board cannot be
         decided with `repeats` samples, more are taken, up to `up_to`, with a higher confidence for each decision.
-        Raises `RunnerError` for an execution that does not end by itself or with another exit code than 0.
+        Raises `RunnerError` for an execution that does not end by itself or with another exit code than 0; else as
+        `runner.run`.
         """
+        module, words = load_module(module), words_of(arguments)
         planned = interim_counts(repeats, up_to or repeats)
         taken: list[Executions] = []
         host: list[HostWindow] = []
         for number in planned:
             count = number - sum(len(executions.answer) for executions in taken)
             with watched(runner.guest, count, host):
-                taken.append(self._executions(runner, module, arguments, count, warm_up))
-            parts = self._parts(runner.guest, module, arguments, taken, len(planned), host)
+                taken.append(self._executions(runner, module, words, count, warm_up, limit))
+            parts = self._parts(runner.guest, module, words, taken, len(planned), host)
             if number == planned[-1] or not self._undecided(parts.response, planned[-1]):
                 break
         self._unchecked += [parts.response, parts.transfer, *(parts.inside or ())]
         return parts
 
-    def transfers(self, runner: Runner, module: Module, *, repeats: int) -> Series:
+    def transfers(self, runner: Runner, module: Loadable, *, repeats: int) -> Series:
         """Return the times of sending `module` from the guest to the runner, `repeats` times. Raises as `parts`."""
+        module = load_module(module)
         times: list[float] = []
         host: list[HostWindow] = []
         for _ in range(repeats):
             with watched(runner.guest, 1, host):
-                taken = self._executions(runner, module, (), 1, 0)
+                taken = self._executions(runner, module, (), 1, 0, None)
             times.append(taken.transfer / taken.hz)
         clock = self._clocks_of(runner.guest).guest_counter()
         return self._series(runner.guest, TRANSFER, module.name, times, clock, module=module, host=host)
 
-    def deployments(self, runner: Runner, module: Module, *arguments: str, repeats: int, warm_up: int = 1) -> Series:
+    def deployments(
+        self,
+        runner: Runner,
+        module: Loadable,
+        *arguments: str | bytes,
+        repeats: int,
+        warm_up: int = 1,
+        limit: float = DEFAULT_LIMIT,
+    ) -> Series:
         """Return the times of `repeats` deployments by the agent, from its start to its verdict on the line.
 
-        Raises `RunnerError` for a deployment that fails.
+        Raises `RunnerError` for a deployment that fails; else as `runner.run`, whose `limit` it takes.
         """
+        module, words = load_module(module), words_of(arguments)
         runs: list[Execution] = []
         host: list[HostWindow] = []
         for number in range(warm_up + repeats):
             with watched(runner.guest, 1, host):
-                run = runner.run(module, *arguments)
+                run = runner.run(module, *words, limit=limit)
             if not run.good:
                 raise RunnerError(
                     f"deployment {number + 1} of {warm_up + repeats} failed: {run}",
@@ -153,7 +155,7 @@ class Measure:
         return self._series(
             runner.guest,
             DEPLOYMENT,
-            _subject(module, arguments),
+            call_of(module, words),
             [(end - start) / 1e9 for start, end in stamps],
             self._clocks_of(runner.guest).console(),
             module=module,
@@ -174,19 +176,21 @@ class Measure:
         clock = self._clocks_of(guest).guest_counter()
         return self._series(guest, RELEASE, f"{where}, {period}", late, clock, times=times, host=host)
 
-    def periodic(self, runner: Runner, module: Module, period: Amount, *, count: int) -> Series:
+    def periodic(self, runner: Runner, module: Loadable, period: Amount, *, count: int) -> Series:
         """Return the release jitter of a periodic module (`periodic.wasm`) by its own WASI clock.
 
         Raises `RunnerError` if the module fails or its report is damaged.
         """
+        module = load_module(module)
         with watched(runner.guest, count) as host:
             run = self._periodic_run(runner, module, period, count)
         stamps = periodic.releases(run)
         clock = self._clocks_of(runner.guest).module()
         return self._grid(runner.guest, module, period, stamps, clock, [run.start] * len(stamps), host)
 
-    def ticks(self, runner: Runner, module: Module, period: Amount, *, count: int) -> Series:
+    def ticks(self, runner: Runner, module: Loadable, period: Amount, *, count: int) -> Series:
         """Return the release jitter of a module that prints a line at each release, by the console's stamps."""
+        module = load_module(module)
         with watched(runner.guest, count) as host:
             run = self._periodic_run(runner, module, period, count)
         console = runner.guest.board.console
@@ -262,14 +266,30 @@ class Measure:
         return self._probes.setdefault(guest, guest_probe.Probe(guest))
 
     def _executions(
-        self, runner: Runner, module: Module, arguments: Sequence[str], count: int, warm_up: int
+        self,
+        runner: Runner,
+        module: Module,
+        words: Sequence[str],
+        count: int,
+        warm_up: int,
+        limit: float | None,
     ) -> Executions:
         place = runner.place(module)
-        taken = self._probe(runner.guest).executions(place, arguments, count=count, warm_up=warm_up)
+        together = guest_probe.ALL_TOGETHER
+        if limit is not None:
+            together = max(together, (warm_up + count) * limit + guest_probe.SPARE)
+        taken = self._probe(runner.guest).executions(
+            place,
+            words,
+            count=count,
+            warm_up=warm_up,
+            limit=DEFAULT_LIMIT if limit is None else limit,
+            timeout=together,
+        )
         if taken.code.any():
             number = int(taken.code.astype(bool).argmax())
             raise RunnerError(
-                f"execution {number + 1} of {_subject(module, arguments)} exited with {taken.code[number]}, not 0",
+                f"execution {number + 1} of {call_of(module, words)} exited with {taken.code[number]}, not 0",
                 hint="Check the arguments of the module: a series of failures has no meaning.",
                 evidence=runner.guest.board.console.evidence(),
             )
@@ -279,7 +299,7 @@ class Measure:
         self,
         guest: Guest,
         module: Module,
-        arguments: Sequence[str],
+        words: Sequence[str],
         taken: Sequence[Executions],
         planned: int,
         host: Sequence[HostWindow],
@@ -288,7 +308,7 @@ class Measure:
 
         def make(quantity: str, samples: list[Any], times: list[Any] | None = None) -> Series:
             return self._made(
-                guest, quantity, _subject(module, arguments), np.concatenate(samples), clock, module=module,
+                guest, quantity, call_of(module, words), np.concatenate(samples), clock, module=module,
                 times=None if times is None else np.concatenate(times), analyses=planned, host=tuple(host),
             )  # fmt: skip
 
@@ -359,7 +379,3 @@ class Measure:
             origin |= total(host).facts
         delaying = host if guest.board.emulated or clock.name == CONSOLE else ()  # the host cannot delay a real counter
         return Series(quantity, subject, np.asarray(samples), clock, "s", times, offsets, origin, analyses, delaying)
-
-
-def _subject(module: Module, arguments: Sequence[str]) -> str:
-    return " ".join((module.name, *arguments))

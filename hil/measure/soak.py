@@ -18,6 +18,8 @@ from hil.measure.quantities import DEPLOYMENT, RESPONSE
 from hil.measure.series import Series
 from hil.measure.soak_result import FailedDeployment, Soak
 from hil.wasm import Execution, Module, Runner
+from hil.wasm.loading import Loadable, call_of, load_module, words_of
+from hil.wasm.runner import DEFAULT_LIMIT
 from hil.wasm.verdict import Stuck
 
 SAMPLES = 40  # of memory, in a soak of a known length
@@ -38,21 +40,25 @@ WORDS = {
 
 def soak(
     runner: Runner,
-    module: Module,
-    *arguments: str,
+    module: Loadable,
+    *arguments: str | bytes,
     deployments: int | None = None,
     hours: float | None = None,
     every: int | None = None,
     problems: Problems | None = None,
     go_on: bool = False,
+    limit: float = DEFAULT_LIMIT,
     test: str = "",
 ) -> Soak:
     """Deploy `module` again and again on this boot, `deployments` times or for `hours`.
 
+    `module`, `arguments` and `limit` are those of `runner.run`; a path or reference is read once.
+
     `problems` returns the problems of an execution, such as `sample["hello.wasm"]["default"].problems`; by default each
     execution must be good and print the output of the first. Memory is read before the first deployment and after each
     `every`. The soak ends with the first failure unless `go_on`; it never boots the board. Raises `ConfigurationError`
-    for numbers out of range and a board without a runner, `InfrastructureError` for failures of the infrastructure.
+    for numbers out of range and a board without a runner, `InfrastructureError` for failures of the infrastructure, and
+    the errors of `load_module`.
     """
     amount = deployments if hours is None else hours
     if amount is None or (deployments is None) == (hours is None) or amount <= 0 or (every is not None and every < 1):
@@ -63,7 +69,7 @@ def soak(
     step = every or (EVERY if deployments is None else max(1, deployments // SAMPLES))
     seconds = None if hours is None else 3600 * hours
     planned = f"{hours:g} h" if deployments is None else str(deployments)
-    run = _SoakRun(runner, module, arguments, planned, step)
+    run = _SoakRun(runner, load_module(module), words_of(arguments), limit, planned, step)
     run.deploy_all(problems or _SameOutput(), deployments, seconds, go_on)
     return run.result(test)
 
@@ -85,10 +91,12 @@ class _SameOutput:
 class _SoakRun:
     """A running soak and its measurements up to now."""
 
-    def __init__(self, runner: Runner, module: Module, arguments: Sequence[str], planned: str, every: int) -> None:
-        self.runner, self.module, self.arguments = runner, module, tuple(arguments)
+    def __init__(
+        self, runner: Runner, module: Module, words: tuple[str, ...], limit: float, planned: str, every: int
+    ) -> None:
+        self.runner, self.module, self.words, self.limit = runner, module, words, limit
         self.planned, self.every = planned, every
-        self.subject = " ".join((module.name, *arguments))
+        self.subject = call_of(module, words)
         self.console = runner.guest.board.console
         self.meter = Memory(runner.guest)
         self.clocks = BoardClocks(runner.guest)
@@ -131,7 +139,7 @@ class _SoakRun:
 
     def _deploy(self, number: int, problems: Problems) -> Execution:
         with watched(self.runner.guest, 1) as host:
-            run = self.runner.run(self.module, *self.arguments, restore=False)
+            run = self.runner.run(self.module, *self.words, limit=self.limit, restore=False)
         self.verdicts[str(run.verdict)] += 1
         wrong = tuple(problems(run))
         if wrong:

@@ -10,7 +10,7 @@ import pytest
 from hil import slow
 from hil.errors import ConfigurationError
 from hil.host import project
-from hil.plugin import checks, journal, labels, neighbours, options, workers
+from hil.plugin import checks, hooks, hookspecs, journal, labels, neighbours, options, workers
 from hil.plugin.faults import Robustness
 from hil.plugin.origins import FailureOrigins
 from hil.plugin.page import Pages
@@ -25,6 +25,10 @@ pytest_plugins = ["hil.plugin.fixtures", "hil.plugin.markers", "hil.plugin.repor
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     options.add_options(parser, pluginmanager)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspecs)
 
 
 @pytest.hookimpl(tryfirst=True)  # before other plugins read the options and make the directories
@@ -112,6 +116,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     pooled = session.config.option.hil_seeds and run.measurements.files
     if pooled and not run.measurements.check_pooled() and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if run.hooks.lines and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -123,5 +129,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(printable_line(line))
     for line in (*facts.unwritten, *(f"place: {place}" for place in facts.places), *facts.links):
         terminalreporter.write_line(printable_line(line), red=line in facts.unwritten)
+    if session.hooks.lines:
+        terminalreporter.section("hooks")
+        for line in hooks.summary(session.hooks.lines):
+            terminalreporter.write_line(printable_line(line), red=True)
     if facts.directory.is_dir():
         terminalreporter.write_line(f"transcripts: {facts.shown(facts.directory)}")

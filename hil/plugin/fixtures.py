@@ -52,6 +52,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> 
         if session.labels is not None:
             session.labels.set_board(item, selection, board)
 
+    session.hooks.begin(item)
     try:
         board = session.board(selection)
         note(board)
@@ -63,6 +64,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> 
         note(board)
     board.console.skip()
     record.begin_on(board)
+    session.hooks.use(board)
     facts = {
         **({"place": board.place.name} if board.place else {}),
         "board": board.name,
@@ -75,6 +77,10 @@ def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> 
         yield board
     if item.get_closest_marker("destructive"):
         board.dirty = f"{item.name} is destructive"
+    try:
+        session.hooks.raise_failures(board)
+    except HilError as error:
+        refuse(error)
 
 
 def _check_markers(item: pytest.Item, board: slow.Board) -> None:
@@ -116,7 +122,13 @@ def guest(request: pytest.FixtureRequest, board: slow.Board) -> slow.Guest:
 @pytest.fixture
 def hil_runner(request: pytest.FixtureRequest, guest: slow.Guest) -> slow.Runner:
     """The runner, also of an image that has no agent for it; tests use `runner`."""
-    return slow.Runner(guest, record=record_of(request.node).executions.append)
+    hooks, executions = request.config.stash[SESSION].hooks, record_of(request.node).executions
+
+    def record(execution: slow.Execution) -> None:
+        executions.append(execution)
+        hooks.execution(execution)
+
+    return slow.Runner(guest, record=record)
 
 
 @pytest.fixture
@@ -152,10 +164,15 @@ def measure(request: pytest.FixtureRequest, board: slow.Board) -> Iterator[slow.
 def soak(request: pytest.FixtureRequest, guest: slow.Guest, measure: slow.Measure) -> Callable[..., slow.Soak]:
     """Deploys a module repeatedly on one boot, for --hil-soak-deployments or --hil-soak-hours."""
     option, executions = request.config.option, record_of(request.node).executions
+    hooks = request.config.stash[SESSION].hooks
 
-    def deploy(module: slow.Module, *arguments: str, **options: Any) -> slow.Soak:
-        # good ones are in the series; thousands of records would hide the rest
-        runner = slow.Runner(guest, record=lambda run: None if run.good else executions.append(run))
+    def record(execution: slow.Execution) -> None:
+        if not execution.good:  # good ones are in the series; thousands of records would hide the rest
+            executions.append(execution)
+        hooks.execution(execution)
+
+    def deploy(module: slow.Loadable, *arguments: str | bytes, **options: Any) -> slow.Soak:
+        runner = slow.Runner(guest, record=record)
         if not {"deployments", "hours"} & set(options):
             hours = option.hil_soak_hours
             options |= {"hours": hours, "deployments": option.hil_soak_deployments if hours is None else None}

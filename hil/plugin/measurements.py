@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
 
 class Measurements:
-    """The series of a run with their checks.
+    """The series of a run with their checks; `recorded` is called with each one that is recorded.
 
     `files` are the results files, with those of the workers of xdist. `pooled` are the series over all seeds with
     their checks, `not_pooled` is the reason where they could not be checked.
     """
 
-    def __init__(self, config: pytest.Config, facts: RunFacts, boards: Sequence[str]) -> None:
+    def __init__(self, config: pytest.Config, facts: RunFacts, boards: Sequence[str], recorded: slow.Record) -> None:
         self._option = config.option
         self._facts = facts
         self._boards = boards
+        self._recorded = recorded
         self.labels: AllureLabels | None = None
         self.files: list[Path] = []
         self.pooled: list[Checked] = []
@@ -55,6 +56,7 @@ class Measurements:
             self._pending.append((series, checks))
         if self.labels is not None:
             self.labels.add_checks(checks)
+        self._recorded(series, checks)
 
     def _compare(self, several: Sequence[slow.Series]) -> None:
         if self._facts.allure:

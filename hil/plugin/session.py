@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 from hil import slow
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.plugin import checks
-from hil.plugin.accounts import BootCounts
+from hil.plugin.accounts import DEAD_AFTER, BootCounts
+from hil.plugin.hooks import Hooks
 from hil.plugin.labels import AllureLabels
 from hil.plugin.measurements import Measurements
 from hil.plugin.run_facts import RunFacts
@@ -26,14 +28,15 @@ SESSION = pytest.StashKey["Session"]()
 
 
 class Session:
-    """The boards of a test run, with its `selections`, `facts`, `measurements` and counts of `boots`."""
+    """The boards of a test run, with its `selections`, `facts`, `measurements`, `hooks` and counts of `boots`."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.selections = BoardSelections(config)
         self.boots = BootCounts()
         self.facts = RunFacts(config)
-        self.measurements = Measurements(config, self.facts, self.selections.names)
+        self.hooks = Hooks(config)
+        self.measurements = Measurements(config, self.facts, self.selections.names, self.hooks.series)
         self.labels: AllureLabels | None = None
         self._status = BoardStatus(config, self._uncaptured)
         self._boards: dict[BoardSelection, slow.Board] = {}
@@ -42,6 +45,7 @@ class Session:
         self._guests: dict[slow.Board, slow.Guest] = {}
         self._measures: dict[slow.Board, slow.Measure] = {}
         self._dead: dict[str, HilError] = {}  # by `Board.incarnation`
+        self._unready: Counter[str] = Counter()  # failed hooks in a row, by `Board.incarnation`
         self._module: dict[slow.Board, object] = {}
 
     @property
@@ -85,11 +89,14 @@ class Session:
     def close(self, selection: BoardSelection) -> None:
         """Close the board of `selection` where it is open."""
         board = self._boards.pop(selection, None)
-        if board is not None:
+        if board is None:
+            return
+        try:
+            board.close()
+        finally:
             self._guests.pop(board, None)
             self._measures.pop(board, None)
             self._module.pop(board, None)
-            board.close()
 
     def _avoid_place(self, name: str, reason: str) -> None:
         """Avoid a place that has failed, more than those that failed before."""
@@ -139,6 +146,10 @@ class Session:
             snapshots=not option.hil_no_snapshots,
             health_check=self._check_health,
             on_attempt=lambda kind, error: self.boots.add(board.where, error, kind, incarnation=board.incarnation),
+            lifecycle=slow.Lifecycle(
+                lambda up: self.hooks.board_up(board, self.guest(board), up),
+                lambda down: self.hooks.board_down(board, self.guest(board) if down.usable else None, down),
+            ),
             terms=terms,
         )
         return board
@@ -216,6 +227,7 @@ class Session:
         except HilError as error:
             self._dead[board.incarnation] = error
             raise
+        self._raise_failed_hooks(board)
         self._dead.pop(board.incarnation, None)
         if board.no_snapshot_reason != reason:
             item.warn(
@@ -223,12 +235,23 @@ class Session:
             )
         self.facts.note_board(board, image, self.guest(board))
 
+    def _raise_failed_hooks(self, board: slow.Board) -> None:
+        """Raise the errors of hooks at the board's boot: no test runs on a board that they have not prepared."""
+        try:
+            self.hooks.raise_failures(board)
+        except HilError as error:
+            self._dead[board.incarnation] = error
+            self._unready[board.incarnation] += 1
+            raise
+        self._unready[board.incarnation] = 0
+
     def _refuse_dead(self, board: slow.Board) -> None:
-        """Raise the error of the last boot again where too many have failed in a row."""
+        """Raise the error of the last boot again where too many have failed in a row, or hooks at them."""
         dead = self._dead.get(board.incarnation)
         if dead is None or self.config.option.hil_keep_going_on_dead_board:
             return
-        if self.boots.dead(board.where, incarnation=board.incarnation):
+        unready = self._unready[board.incarnation] >= DEAD_AFTER
+        if unready or self.boots.dead(board.where, incarnation=board.incarnation):
             error = type(dead).__new__(type(dead))  # the classes differ in the arguments of `__init__`
             message = f"board {board.where} is dead since an earlier test: {dead.message}"
             hint = dead.hint or "see that test; --hil-keep-going-on-dead-board tries again for each"

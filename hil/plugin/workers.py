@@ -55,6 +55,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     session.facts.links += output.get("hil_links", [])
     for place in output.get("hil_places", []):
         session.facts.note_place(place)
+    session.hooks.take(output.get("hil_hooks", []))
     session.measurements.add_files([Path(file) for file in output.get("hil_results", [])])
 
 
@@ -67,4 +68,5 @@ def hand_over(config: pytest.Config) -> bool:
     output["hil_results"] = [str(path.absolute()) for path in session.measurements.files]
     output["hil_links"] = session.facts.links
     output["hil_places"] = session.facts.places
+    output["hil_hooks"] = session.hooks.lines
     return True

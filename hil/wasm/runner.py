@@ -11,10 +11,9 @@ from hil.errors import ConfigurationError
 from hil.guest import CommandTimeout, Guest, Result
 from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
-from hil.guest.typed import text_of
 from hil.image.manifest import AgentFacts, agent_of
 from hil.text import printable_line
-from hil.wasm import oci
+from hil.wasm.loading import Loadable, call_of, load_module, words_of
 from hil.wasm.module import Module
 from hil.wasm.reading import Reading, read
 from hil.wasm.verdict import Failed, Faulted, NoAgent, Silent, Stuck
@@ -63,7 +62,7 @@ class Execution(Reading):
     @property
     def call(self) -> str:
         """The module and its arguments on one line."""
-        return printable_line(" ".join((self.module.name, *self.arguments)))
+        return call_of(self.module, self.arguments)
 
     def __str__(self) -> str:
         state = {True: "", None: ", output without a seal", False: ", output GARBLED on the line"}[self.intact]
@@ -87,7 +86,7 @@ class Runner:
         return agent_of(self.guest.board.manifest)
 
     def run(
-        self, module: Module | Path | str, *arguments: str | bytes, limit: float = DEFAULT_LIMIT, restore: bool = True
+        self, module: Loadable, *arguments: str | bytes, limit: float = DEFAULT_LIMIT, restore: bool = True
     ) -> Execution:
         """Deploy `module` with `arguments` and return its execution; a bad module raises nothing.
 
@@ -99,12 +98,10 @@ class Runner:
         An agent that cannot report a dead runner prints nothing for one. With `restore` the board is then made fresh
         and the module deployed once more (see `Execution.restored`). Both deployments are recorded.
 
-        Raises `ConfigurationError` for a module that is too large for the runner, the errors of `hil.wasm.oci.load` for
-        a module that cannot be read, those of `guest.run` except timeouts, and those of that boot.
+        Raises `ConfigurationError` for a module that is too large for the runner, the errors of `load_module` and
+        `words_of`, those of `guest.run` except timeouts, and those of that boot.
         """
-        if not isinstance(module, Module):
-            module = oci.load(module)
-        words = tuple(map(text_of, arguments))
+        module, words = load_module(module), words_of(arguments)
         run = self._deploy(module, words, limit)
         if restore and not run.heard:
             why = f"the runner was dead before {printable_line(module.name)}, so the board was made fresh"
@@ -112,8 +109,9 @@ class Runner:
             run = self._deploy(module, words, limit, why)
         return run
 
-    def check_size(self, module: Module) -> None:
-        """Raise `ConfigurationError` for a module that is too large for the image's runner."""
+    def check_size(self, module: Loadable) -> None:
+        """Raise `ConfigurationError` for a module that is too large for the image's runner, and as `load_module`."""
+        module = load_module(module)
         limit = self.facts.module_limit
         if limit is not None and len(module.data) > limit:
             raise ConfigurationError(
@@ -184,11 +182,12 @@ class Runner:
             board.dirty = f"{name} took the runner down"
         return reading
 
-    def place(self, module: Module) -> str:
+    def place(self, module: Loadable) -> str:
         """Return the path of `module` in the guest; upload it if it is not there yet.
 
         Raises as `check_size`, before anything is sent.
         """
+        module = load_module(module)
         self.check_size(module)
         places = self.guest.modules
         if module.sha256 not in places:

@@ -91,8 +91,10 @@ class Probe:
     def __init__(self, guest: object) -> None:
         self.guest = guest
 
-    def executions(self, place: str, arguments: Any = (), *, count: int, warm_up: int = 1) -> Executions:
+    def executions(self, place: str, arguments: Any = (), *, count: int, warm_up: int, limit: float, timeout: float) -> Executions:
         self.asked.append(count)
+        self.limits.append((limit, timeout))
+        self.words = arguments
         request = np.arange(count, dtype=np.uint64) * np.uint64(1_000_000)
         zeros, words = np.zeros(count, np.uint64), np.ones(count, np.uint32)
         codes = np.resize(np.array(self.codes or (0,), np.uint32), count)
