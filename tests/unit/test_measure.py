@@ -91,7 +91,9 @@ class Probe:
     def __init__(self, guest: object) -> None:
         self.guest = guest
 
-    def executions(self, place: str, arguments: Any = (), *, count: int, warm_up: int, limit: float, timeout: float) -> Executions:
+    def executions(
+        self, place: str, arguments: Any = (), *, count: int, warm_up: int, limit: float, timeout: float
+    ) -> Executions:
         self.asked.append(count)
         self.limits.append((limit, timeout))
         self.words = arguments
