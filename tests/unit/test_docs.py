@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib
+import inspect
 import json
 import re
 import shutil
@@ -20,7 +21,9 @@ import yaml
 from doc_blocks import PAGES, ROOT, Block, Command, blocks, commands
 from labgrid.remote.client import get_parser
 
+import hil
 from hil.cli import main
+from hil.plugin import hookspecs, options
 
 BLOCKS = blocks()
 OTHERS = {"python", "tail", "export", "cp", "systemctl", "journalctl"}  # programs whose options are not checked here
@@ -117,3 +120,47 @@ KINDS: dict[str, Callable[[str], object]] = {
 )
 def test_what_is_no_command_is_well_formed(block: Block) -> None:
     KINDS[block.language](block.text)
+
+
+# the tables of the plugin
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading of docs/writing-a-suite.md."""
+    text = (ROOT / "docs" / "writing-a-suite.md").read_text("utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_each_fixture_is_in_the_table_with_its_type(request: pytest.FixtureRequest) -> None:
+    definitions = request._fixturemanager._get_all_fixture_defs()  # as `pytest --fixtures`: there is no public function
+    ours = {found.argname for found in definitions if found.func.__module__.startswith("hil.plugin")}
+    public = {name for name in ours if not name.startswith("hil_")}
+    assert "board" in public, "the plugin is loaded"
+    table = {cells[0].strip("`"): cells[1].strip("`") for cells in rows("Fixtures")}
+    assert table.keys() == public
+    assert [
+        type_ for type_ in table.values() if type_ not in ("function", "labgrid's") and type_ not in hil.__all__
+    ] == []
+
+
+def test_each_option_is_in_the_table_and_each_ini_option_in_the_text(pytestconfig: pytest.Config) -> None:
+    parser = pytest.Parser(_ispytest=True)
+    options.add_options(parser, pytestconfig.pluginmanager)
+    names = {name for option in parser.getgroup("hil").options for name in option.names()}
+    table = {name for cells in rows("Options") for name in re.findall(r"--[a-z-]+", cells[0])}
+    assert table == names
+    text = (ROOT / "docs" / "writing-a-suite.md").read_text("utf-8")
+    assert [name for name in parser._inidict if f"`{name}`" not in text] == []
+
+
+def test_each_hook_and_each_of_its_arguments_is_in_the_table() -> None:
+    page = (ROOT / "docs" / "plugin-api.md").read_text("utf-8")
+    table = {
+        name: words.split()
+        for name, words in re.findall(r"^\| `(pytest_hil_\w+)` \| [^|]* \| `([\w ]+)` \|$", page, re.M)
+    }
+    functions = {name: value for name, value in vars(hookspecs).items() if name.startswith("pytest_hil_")}
+    assert table == {name: list(inspect.signature(value).parameters) for name, value in functions.items()}
+    for name, function in functions.items():
+        assert all(f":param {argument}:" in (function.__doc__ or "") for argument in table[name])

@@ -22,6 +22,7 @@ from hil.measure.probe_record import Executions
 from hil.measure.series import Series
 from hil.qemu.lockstep import Virtual
 from hil.wasm import Module
+from hil.wasm.runner import DEFAULT_LIMIT
 from hil.wasm.verdict import Exited, Failed
 
 HZ = 62_500_000
@@ -87,6 +88,7 @@ class Probe:
     ticks = 6250
     codes: tuple[int, ...] = ()
     asked: list[int]
+    limits: list[tuple[float, float]]
 
     def __init__(self, guest: object) -> None:
         self.guest = guest
@@ -96,7 +98,6 @@ class Probe:
     ) -> Executions:
         self.asked.append(count)
         self.limits.append((limit, timeout))
-        self.words = arguments
         request = np.arange(count, dtype=np.uint64) * np.uint64(1_000_000)
         zeros, words = np.zeros(count, np.uint64), np.ones(count, np.uint32)
         codes = np.resize(np.array(self.codes or (0,), np.uint32), count)
@@ -106,7 +107,7 @@ class Probe:
 
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(module.guest_probe, "Probe", type("FakeProbe", (Probe,), {"asked": []}))
+    monkeypatch.setattr(module.guest_probe, "Probe", type("FakeProbe", (Probe,), {"asked": [], "limits": []}))
     return Runner()
 
 
@@ -161,6 +162,15 @@ def test_samples_are_topped_up_only_where_they_decide_nothing(measure, runner) -
 def test_numbers_of_executions_that_make_no_sense_are_refused(measure, runner, repeats, up_to) -> None:
     with pytest.raises(ConfigurationError, match=f"{repeats}.*{up_to or repeats}"):
         measure.executions(runner, MODULE, repeats=repeats, up_to=up_to)
+
+
+def test_one_execution_may_run_as_long_as_in_a_deployment_and_all_together_as_long_as_that_needs(
+    measure, runner
+) -> None:
+    measure.executions(runner, MODULE, repeats=40)
+    measure.executions(runner, MODULE, repeats=40, warm_up=2, limit=10)
+    measure.executions(runner, MODULE, repeats=2, limit=0.5)
+    assert probe().limits == [(DEFAULT_LIMIT, 300), (10, 42 * 10 + 30), (0.5, 300)]
 
 
 def test_executions_that_fail_make_no_series(measure, runner, kept) -> None:
