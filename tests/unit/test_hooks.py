@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 # a run within this process forgets what it imported itself, but labgrid remembers our drivers, and numpy is there once
 import matplotlib.figure  # noqa: F401
 import numpy  # noqa: F401
 import pytest
 import scipy.special  # noqa: F401
-from pytest_runs import ROOT
-from support import children, stub_board, until
+from pytest_runs import LOAD, ROOT, PytestProcess
+from support import UNCHECKED, children, stub_board, until
 from test_replay import SMOKE, board_file
 
 import hil.board.board
@@ -25,6 +27,8 @@ import hil.measure.measure
 import hil.measure.results
 import hil.wasm.runner
 import hil.wasm.samples  # noqa: F401
+from hil.board.board import Board
+from hil.board.lifecycle import Lifecycle
 
 pytest_plugins = ["pytester"]
 
@@ -312,3 +316,41 @@ def test_a_conftest_s_series_are_those_of_its_tests(run, pytester) -> None:
     events = noted(pytester.path)
     assert [event["quantity"] for event in events if event["hook"] == "series"] == ["a"]
     assert brief(events)[-1] == "down released"
+
+
+def test_with_xdist_the_workers_call_and_the_run_s_failures_are_in_the_summary(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        UNCHECKED + "def pytest_hil_board_up(up, config):\n"
+        "    (config.rootpath / config.workerinput['workerid']).touch()\n"
+        "def pytest_hil_board_down(down):\n    raise OSError('no log')\n"
+    )
+    (tmp_path / "test_x.py").write_text(
+        "import pytest\n@pytest.mark.destructive\ndef test_1(board): pass\ndef test_2(board): pass\n"
+    )
+    stub_board(tmp_path)
+    options = ("--board", "stub.yaml", "-p", "xdist", "-n", "1", "-p", "no:cacheprovider", "-p", "no:labgrid")
+    process = PytestProcess(tmp_path, *LOAD, *options)
+    output = process.finish()
+    assert process.returncode == 1, output
+    assert "2 passed" in output
+    assert output.count("pytest_hil_board_down of conftest.py, line 6, has raised OSError: no log (2 times)") == 1, (
+        output
+    )
+    assert {path.name for path in tmp_path.glob("gw*")} == {"gw0"}
+
+
+def test_a_board_whose_place_was_lost_is_dead(tmp_path: Path) -> None:
+    events: list[Any] = []
+    lifecycle = Lifecycle(events.append, events.append)
+    with Board(str(stub_board(tmp_path)), transcripts=tmp_path, lifecycle=lifecycle, snapshots=False) as board:
+        board.place = cast(
+            Any, SimpleNamespace(name="p1", lost="its holder is me/other", borrowed=False, close=lambda: None)
+        )
+        board.boot()
+    up, down = events
+    assert (up.board, up.place, up.kind) == ("stub", "p1", "boot")
+    assert (down.place, down.reason, down.cause, down.usable) == ("p1", "dead", "its holder is me/other", False)
+    assert down.up is up
+    assert dataclasses.is_dataclass(down)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        down.reason = "off"
