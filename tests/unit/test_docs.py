@@ -144,14 +144,12 @@ def test_each_fixture_is_in_the_table_with_its_type(request: pytest.FixtureReque
     ] == []
 
 
-def test_each_option_is_in_the_table_and_each_ini_option_in_the_text(pytestconfig: pytest.Config) -> None:
+def test_each_option_is_in_the_table(pytestconfig: pytest.Config) -> None:
     parser = pytest.Parser(_ispytest=True)
     options.add_options(parser, pytestconfig.pluginmanager)
     names = {name for option in parser.getgroup("hil").options for name in option.names()}
     table = {name for cells in rows("Options") for name in re.findall(r"--[a-z-]+", cells[0])}
     assert table == names
-    text = (ROOT / "docs" / "writing-a-suite.md").read_text("utf-8")
-    assert [name for name in parser._inidict if f"`{name}`" not in text] == []
 
 
 def test_each_hook_and_each_of_its_arguments_is_in_the_table() -> None:
