@@ -23,9 +23,9 @@ def pytest_hil_board_up(config: pytest.Config, board: Board, guest: Guest, up: B
     """Called when a board has come up, before the test gets it.
 
     The board is booted or restored from a snapshot, and its health check has passed. With `--fresh test`, the default
-    for boards with snapshots, that is before each test. Boots within a test are reported too (`board.boot()`, after a
-    fault, after a runner that died), then without a health check for `board.boot()`. Boots that are only to be saved as
-    a snapshot are not.
+    for boards with snapshots, that is before each test. Boots within a test are reported too: after a fault, after a
+    runner that died, and by `board.boot()`, which checks no health. Boots that are only to be saved as a snapshot are
+    not reported.
 
     The board can be used: `guest.run(...)`. In virtual time the typed commands are part of the run, so that figures
     differ from those of a run without them. Do not switch, boot or restore the board.
