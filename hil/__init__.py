@@ -46,9 +46,10 @@ if TYPE_CHECKING:
     from hil.measure.worst_case import pwcet
     from hil.signals.captures import read_vcd
     from hil.wasm.catalogue import sample_cases
+    from hil.wasm.execution import Execution
     from hil.wasm.loading import Loadable
     from hil.wasm.module import Module
-    from hil.wasm.runner import Execution, Runner
+    from hil.wasm.runner import Runner
     from hil.wasm.samples import Samples
     from hil.wasm.verdict import Verdict, exited, failed, faulted, no_agent, silent, stuck
 else:

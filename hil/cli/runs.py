@@ -25,7 +25,6 @@ from hil.cli.common import (
 )
 from hil.cli.verbosity import note, watched
 from hil.errors import ConfigurationError, HilError
-from hil.host import project
 from hil.text import printable
 
 STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
@@ -102,7 +101,7 @@ def run(
             f"hil run has no option {module}",
             hint="give options of `hil` itself before `run`; a module whose name begins with - as ./-NAME",
         )
-    loaded = _load(module)  # before a board is acquired
+    loaded = slow.load_module(module)  # before a board is acquired
     if loaded.path is None and loaded.source != module:  # the digest behind a tag
         note(loaded.source)
     with powered(name, image, seed, snapshots=not boot) as chosen:
@@ -134,15 +133,6 @@ def run(
         err.print(f"[{colour}]{escape(loaded.name)}: {escape(str(done.verdict))}[/]", end="")
         err.print(" (output garbled on the line)" if done.intact is False else "")
     raise SystemExit(exit_status(done.verdict) or (0 if done.good else GARBLED))
-
-
-def _load(module: str) -> slow.Module:
-    """Return the module, or the sample of that name where there is no such file."""
-    here = project.current()
-    # Path.exists() raises for a name that is too long
-    if not os.path.exists(module) and module.removesuffix(".wasm") in here.names("samples", ".wasm"):  # noqa: PTH110
-        return slow.Samples(own=here.own("samples"))(module)
-    return slow.oci.load(module)
 
 
 def _write(output: bytes, *, raw: bool) -> None:

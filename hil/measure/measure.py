@@ -30,8 +30,9 @@ from hil.measure.series import Series
 from hil.measure.units import Amount, amount, ms
 from hil.stats.arrays import Floats
 from hil.wasm import Execution, Module, Runner, periodic
-from hil.wasm.loading import Loadable, call_of, load_module, words_of
-from hil.wasm.runner import DEFAULT_LIMIT
+from hil.wasm.execution import DEFAULT_LIMIT
+from hil.wasm.loading import Loadable, load_module, words_of
+from hil.wasm.module import call_of
 
 
 class Measure:

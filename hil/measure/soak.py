@@ -18,8 +18,9 @@ from hil.measure.quantities import DEPLOYMENT, RESPONSE
 from hil.measure.series import Series
 from hil.measure.soak_result import FailedDeployment, Soak
 from hil.wasm import Execution, Module, Runner
-from hil.wasm.loading import Loadable, call_of, load_module, words_of
-from hil.wasm.runner import DEFAULT_LIMIT
+from hil.wasm.execution import DEFAULT_LIMIT
+from hil.wasm.loading import Loadable, load_module, words_of
+from hil.wasm.module import call_of
 from hil.wasm.verdict import Stuck
 
 SAMPLES = 40  # of memory, in a soak of a known length

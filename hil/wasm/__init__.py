@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from hil.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from hil.wasm.execution import Execution
     from hil.wasm.module import Module
-    from hil.wasm.runner import Execution, Runner
+    from hil.wasm.runner import Runner
     from hil.wasm.samples import Samples
 else:
     __getattr__ = lazy_names(__name__)

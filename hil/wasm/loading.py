@@ -8,30 +8,54 @@ from pathlib import Path
 
 from hil.errors import ConfigurationError
 from hil.guest.typed import text_of
+from hil.host import project
 from hil.text import printable_line
 from hil.wasm import oci
 from hil.wasm.module import Module
+from hil.wasm.samples import Samples
 
 Loadable = Module | os.PathLike[str] | str
-"""A module, its path, the path of an OCI image layout, or a reference to an artifact."""
+"""A module, its path, the path of an OCI image layout, a reference to an artifact, or as text the name of a sample."""
 
 
 def load_module(module: Loadable) -> Module:
     """Return `module` itself, or the module at the path or reference; relative paths begin at the working directory.
 
-    A tag is looked up at each call: load once what must stay the same. Raises the errors of `hil.wasm.oci.load`, and
+    Text that is no path of anything may be the name of a sample, of the project or else of the package. A tag is looked
+    up at each call: load once what must stay the same. Raises the errors of `hil.wasm.oci.load`, and
     `ConfigurationError` for an object of another type.
     """
     if isinstance(module, Module):
         return module
     if isinstance(module, str):
-        return oci.load(module)
+        return _sample(module) or _at(module)
     if isinstance(module, os.PathLike) and isinstance(path := os.fspath(module), str):
-        return oci.load(Path(path))
+        return _at(Path(path))
     raise ConfigurationError(
         f"cannot deploy {printable_line(repr(module)[:80])}: it is of type {type(module).__name__}",
         hint="Give a module, a path, or a reference to an artifact; Module.raw(name, data) makes a module from bytes.",
     )
+
+
+def _at(where: str | Path) -> Module:
+    """Return the module at a path or reference. Raises `ConfigurationError` for a name that no file can have."""
+    try:
+        return oci.load(where)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(
+            f"{printable_line(str(where)[:80])!r} is no path of a module: {printable_line(str(reason))}",
+            hint="Give the path of a .wasm file.",
+        ) from error
+
+
+def _sample(name: str) -> Module | None:
+    """Return the sample `name`, with or without `.wasm`, if there is no such path; None if there is none."""
+    here = project.current()
+    # Path.exists() raises for a name that is too long
+    if os.path.exists(name) or name.removesuffix(".wasm") not in here.names("samples", ".wasm"):  # noqa: PTH110
+        return None
+    return Samples(own=here.own("samples"))(name)
 
 
 def words_of(arguments: Sequence[str | bytes]) -> tuple[str, ...]:
@@ -47,8 +71,3 @@ def words_of(arguments: Sequence[str | bytes]) -> tuple[str, ...]:
                 hint="Give text or bytes.",
             )
     return tuple(map(text_of, arguments))
-
-
-def call_of(module: Module, words: Sequence[str]) -> str:
-    """Return the module and its arguments on one line."""
-    return printable_line(" ".join((module.name, *words)))

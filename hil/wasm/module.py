@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from hil.errors import ConfigurationError
+from hil.text import printable_line
 
 MAGIC = b"\0asm"
 VERSION = b"\1\0\0\0"
@@ -62,6 +63,11 @@ class Module:
     def raw(cls, name: str, data: bytes) -> Module:
         """Return any bytes as a module, unchecked, for tests of the runner with bad modules."""
         return cls(name, data, hashlib.sha256(data).hexdigest())
+
+
+def call_of(module: Module, words: Sequence[str]) -> str:
+    """Return the module and its arguments on one line."""
+    return printable_line(" ".join((module.name, *words)))
 
 
 def _inspect(data: bytes) -> tuple[str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ import zlib
 from typing import NoReturn
 
 from hil.errors import ConfigurationError, RunnerError
-from hil.wasm.runner import Execution
+from hil.wasm.execution import Execution
 from hil.wasm.verdict import Exited
 
 REFUSED, WRONG_ARGUMENTS = 69, 64

@@ -3,72 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-from hil.console.lines import split_lines
 from hil.errors import ConfigurationError
 from hil.guest import CommandTimeout, Guest, Result
 from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
 from hil.image.manifest import AgentFacts, agent_of
 from hil.text import printable_line
-from hil.wasm.loading import Loadable, call_of, load_module, words_of
+from hil.wasm.execution import DEFAULT_LIMIT, Execution
+from hil.wasm.loading import Loadable, load_module, words_of
 from hil.wasm.module import Module
 from hil.wasm.reading import Reading, read
 from hil.wasm.verdict import Failed, Faulted, NoAgent, Silent, Stuck
 
 MODULES = "/tmp/hil"  # directory of uploaded modules in the guest
-DEFAULT_LIMIT = 30.0  # seconds for a module to run
 OVERHEAD = 20.0  # seconds beside the run, for the agent and its transfer of the module to the runner
 NOT_FOUND = 127  # exit status of the shell
 NO_RUNNER, BUSY, TOO_LARGE = 245, 246, 247  # exit statuses of the reference image's agent, which seals
 UPLOADS, UPLOADED = 32 << 20, 256  # bytes and number of uploaded modules that stay in the guest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Execution(Reading):
-    """One deployment of a module, and the `Reading` of what it wrote.
-
-    `request_ns` and `answer_ns` are host monotonic stamps of the agent's start and end on the line; `start` and `end`
-    are offsets in the transcript. `restored` is the reason for which the board was made fresh before, None if it was
-    not.
-    """
-
-    module: Module
-    arguments: tuple[str, ...]
-    agent_status: int | None
-    request_ns: int
-    answer_ns: int
-    transcript: Path
-    start: int
-    end: int
-    restored: str | None = None
-
-    @property
-    def text(self) -> str:
-        return self.output.decode("utf-8", "replace")
-
-    @property
-    def lines(self) -> list[str]:
-        """The lines of the output without line ends."""
-        return split_lines(self.text)
-
-    @property
-    def good(self) -> bool:
-        """Whether the module exited with 0 and its output is not garbled."""
-        return self.verdict.good and self.intact is not False
-
-    @property
-    def call(self) -> str:
-        """The module and its arguments on one line."""
-        return call_of(self.module, self.arguments)
-
-    def __str__(self) -> str:
-        state = {True: "", None: ", output without a seal", False: ", output GARBLED on the line"}[self.intact]
-        tail = "".join(f"\n  | {line}" for line in self.diagnostics[-5:])
-        restored = f"\n  | {self.restored}" if self.restored else ""
-        return f"{self.call}: {self.verdict}, {len(self.output)} bytes{state}{restored}{tail}"
 
 
 class Runner:

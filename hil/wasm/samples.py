@@ -16,9 +16,8 @@ from hil.host.hints import did_you_mean
 from hil.image.store import Image, command_for
 from hil.wasm import oci
 from hil.wasm.catalogue import SAMPLES_DIR
-from hil.wasm.loading import load_module
+from hil.wasm.execution import DEFAULT_LIMIT, Execution
 from hil.wasm.module import Module
-from hil.wasm.runner import DEFAULT_LIMIT, Execution
 from hil.wasm.verdict import Exited, Failed, Faulted, Verdict
 
 
@@ -125,7 +124,7 @@ class Samples:
         Raises `ConfigurationError` for an unknown name and for bytes that differ from the sample's, else as `oci.load`.
         """
         if "/" in file or file.startswith(f"{oci.LAYOUT}:"):
-            return load_module(file)
+            return oci.load(file)
         for directory in self._own:
             if (directory / file).is_file():
                 return Module.load(directory / file)

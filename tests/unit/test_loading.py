@@ -59,7 +59,8 @@ def wrong(tmp_path: Path) -> list[Any]:
     (tmp_path / "text.wasm").write_bytes(b"#!/bin/sh\n")
     missing = tmp_path / "missing.wasm"
     references = ["oci://host/Hello", "oci://localhost:1/m:v"]  # not a name; no registry
-    return [missing, str(missing), tmp_path, tmp_path / "text.wasm", "", *references, WASM, 3, ["a.wasm"]]
+    names = ["", "nul\0.wasm", "x" * 5000, "\ud800.wasm"]
+    return [missing, str(missing), tmp_path, tmp_path / "text.wasm", *names, *references, WASM, 3, ["a.wasm"]]
 
 
 def error_of(deploy: Callable[[Any], object], argument: Any) -> tuple[str, str]:
@@ -75,7 +76,7 @@ def test_the_error_is_the_same_wherever_a_module_is_deployed(deploy: Callable[[A
 
 
 def test_the_command_takes_the_same_with_the_same_errors(wrong: list[Any]) -> None:
-    for argument in [text for text in wrong if isinstance(text, str)]:
+    for argument in [text for text in wrong if isinstance(text, str) and text.isascii() and len(text) < 200]:
         done = CliRunner().invoke(main, ["run", argument, "--board", "qemu-reference"])
         origin, message = error_of(load_module, argument)
         assert done.exit_code == {"configuration": 64, "infrastructure": 71}[origin]
@@ -91,6 +92,16 @@ def test_all_forms_are_the_same_module(tmp_path: Path) -> None:
     assert [load_module(form) for form in (expected, path, str(path))] == [expected] * 3
     assert Samples()(str(path)) == expected
     assert {load_module(form).data for form in (layout.path, f"oci-layout:{layout.path}:v1")} == {WASM}
+
+
+def test_a_sample_goes_by_its_name_where_there_is_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("hello.wasm", "hello"):
+        assert load_module(name) == Samples()("hello.wasm")
+    with pytest.raises(ConfigurationError, match=r"hello\.wasm"):
+        load_module(Path("hello.wasm"))
+    (tmp_path / "hello.wasm").write_bytes(WASM)
+    assert load_module("hello.wasm").data == WASM
 
 
 def test_a_series_is_the_same_whichever_form_its_module_has(

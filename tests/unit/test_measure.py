@@ -22,7 +22,7 @@ from hil.measure.probe_record import Executions
 from hil.measure.series import Series
 from hil.qemu.lockstep import Virtual
 from hil.wasm import Module
-from hil.wasm.runner import DEFAULT_LIMIT
+from hil.wasm.execution import DEFAULT_LIMIT
 from hil.wasm.verdict import Exited, Failed
 
 HZ = 62_500_000

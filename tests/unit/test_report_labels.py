@@ -33,7 +33,7 @@ from hil.plugin.labels import _fatal
 from hil.report import kinds, repeat
 from hil.report.build import REPORTS_DIR
 from hil.report.kinds import KINDS, kind_of
-from hil.wasm.runner import Execution
+from hil.wasm.execution import Execution
 from hil.wasm.verdict import Exited, Failed, Faulted, NoAgent, Silent, Stuck, Verdict
 
 pytest_plugins = ["pytester"]

@@ -1,0 +1,57 @@
+"""One deployment of a module, with what came back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hil.console.lines import split_lines
+from hil.wasm.module import Module, call_of
+from hil.wasm.reading import Reading
+
+DEFAULT_LIMIT = 30.0  # seconds for a module to run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution(Reading):
+    """One deployment of a module, and the `Reading` of what it wrote.
+
+    `request_ns` and `answer_ns` are host monotonic stamps of the agent's start and end on the line; `start` and `end`
+    are offsets in the transcript. `restored` is the reason for which the board was made fresh before, None if it was
+    not.
+    """
+
+    module: Module
+    arguments: tuple[str, ...]
+    agent_status: int | None
+    request_ns: int
+    answer_ns: int
+    transcript: Path
+    start: int
+    end: int
+    restored: str | None = None
+
+    @property
+    def text(self) -> str:
+        return self.output.decode("utf-8", "replace")
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of the output without line ends."""
+        return split_lines(self.text)
+
+    @property
+    def good(self) -> bool:
+        """Whether the module exited with 0 and its output is not garbled."""
+        return self.verdict.good and self.intact is not False
+
+    @property
+    def call(self) -> str:
+        """The module and its arguments on one line."""
+        return call_of(self.module, self.arguments)
+
+    def __str__(self) -> str:
+        state = {True: "", None: ", output without a seal", False: ", output GARBLED on the line"}[self.intact]
+        tail = "".join(f"\n  | {line}" for line in self.diagnostics[-5:])
+        restored = f"\n  | {self.restored}" if self.restored else ""
+        return f"{self.call}: {self.verdict}, {len(self.output)} bytes{state}{restored}{tail}"
