@@ -1,5 +1,6 @@
 """The set-up for all tests."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,3 +13,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# the runs of pytest that tests start leave out two plugins, of which each start would take two seconds: hypothesis's, as
+# the project's own runs do, and labgrid's, which the tests that need it keep by `WITH_LABGRID` (limits.py)
+os.environ["PYTEST_ADDOPTS"] = "-p no:hypothesispytest -p no:labgrid"

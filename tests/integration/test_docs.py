@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from doc_blocks import ROOT, Block, blocks
-from limits import HANG
+from limits import HANG, WITH_LABGRID
 
 from hil import Clock, Series
 from hil.lab import take_down
@@ -46,6 +46,7 @@ def _shell(directory: Path, script: str) -> str:
     """Run a script of commands, of which none may fail."""
     environment = {
         **os.environ,
+        **WITH_LABGRID,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(directory),  # before the installed one, whose directories stay as they are
         "XDG_RUNTIME_DIR": str(directory),

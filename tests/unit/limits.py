@@ -1,4 +1,4 @@
-"""Limits of tests that hold on a busy host: what hangs is ended, what is slow is not."""
+"""Limits of tests that hold on a busy host, and what the runs of pytest that they start leave out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+WITH_LABGRID = {"PYTEST_ADDOPTS": "-p no:hypothesispytest"}
+"""The environment for a run of pytest with labgrid's plugin, which runs started by tests leave out otherwise."""
 HANG = 600.0
 """Seconds after which something that is waited for counts as hung; on a quiet host each such wait takes a few."""
 

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from limits import HANG
+from limits import HANG, WITH_LABGRID
 
 ROOT = Path(__file__).resolve().parents[2]
 LOAD = [] if any(point.value == "hil.plugin" for point in entry_points(group="pytest11")) else ["-p", "hil.plugin"]
@@ -37,9 +37,9 @@ class PytestProcess:
     def __init__(
         self, directory: Path, *arguments: str, env: dict[str, str | None] | None = None, terminal: bool = False
     ) -> None:
-        """None in `env` takes a variable away."""
+        """None in `env` takes a variable away; labgrid's plugin is loaded, whose import is done."""
         self._output, end = map(Connection, os.openpty()) if terminal else FORKING.Pipe(duplex=False)
-        given = os.environ | {"PYTHONPATH": str(ROOT)} | (env or {})
+        given = os.environ | WITH_LABGRID | {"PYTHONPATH": str(ROOT)} | (env or {})
         environment = {name: value for name, value in given.items() if value is not None}
         self._process = FORKING.Process(target=_main, args=(str(directory), arguments, environment, end), daemon=True)
         self._process.start()

@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib.figure  # noqa: F401
 import numpy  # noqa: F401
 import pytest
-from limits import HANG
+from limits import HANG, WITH_LABGRID
 from support import children, stub_board, until
 
 import hil.board.board
@@ -293,7 +293,7 @@ def test_a_collection_imports_no_board_code(tmp_path: Path) -> None:
         " 'hil.measure', 'hil.report', 'hil.console', 'pydantic', 'qemu.'))]\n"
         "print('IMPORTED', status, slow)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **WITH_LABGRID, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=HANG
     )

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from _pytest.config import default_plugins, essential_plugins
 from click.testing import CliRunner
+from limits import WITH_LABGRID
 from test_plugin import LOAD, ROOT, run, stub  # noqa: F401  fixtures
 
 from hil.cli import main
@@ -36,7 +37,7 @@ def test_a_builtin_plugin_may_be_switched_off(run, plugin) -> None:  # type: ign
 def test_so_may_one_beside_the_others_that_are_installed(tmp_path: Path, plugin: str) -> None:
     (tmp_path / "test_x.py").write_text("def test_x(): pass\n")
     command = [sys.executable, "-m", "pytest", *LOAD, "-p", f"no:{plugin}", "test_x.py"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **WITH_LABGRID, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -59,7 +60,7 @@ def test_items_that_are_not_functions_run_beside_labgrid_and_allure(tmp_path: Pa
     (tmp_path / "conftest.py").write_text(ITEMS)
     (tmp_path / "wiring.check").write_text("good bad\n")
     command = [sys.executable, "-m", "pytest", *LOAD, "wiring.check", "--alluredir", "al"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **WITH_LABGRID, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert "1 failed, 1 passed" in done.stdout
     assert len(list((tmp_path / "al").glob("*-result.json"))) == 2
@@ -288,7 +289,7 @@ def test_a_fixture_named_target_of_pytest_embedded_is_not_labgrid_s(tmp_path: Pa
         "@pytest.fixture(autouse=True)\ndef parametrize_fixtures(target): pass\n"
     )
     (tmp_path / "test_x.py").write_text("def test_x(): pass\n")
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    environment = {**os.environ, **WITH_LABGRID, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     environment.pop("LG_ENV", None)
     command = [sys.executable, "-m", "pytest", *LOAD, "-p", "pytest_embedded", "test_x.py"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
