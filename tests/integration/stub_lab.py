@@ -195,13 +195,9 @@ class Lab:
     """A coordinator, an exporter for each place, and a machine for each: box-1, box-2, ..."""
 
     def __init__(self, directory: Path, stack: contextlib.ExitStack, count: int) -> None:
-        self.directory = directory
-        (directory / "kernel").touch()
-        (directory / "stub.toml").write_text(IMAGE)
-        (directory / "stub.yaml").write_text(BOARD)
-        self.stack = stack
-        self.address, self.coordinator = stack.enter_context(coordinating(directory))
         self.machines = [Machine() for _ in range(count)]
+        self.use(directory, stack)
+        self.address, self.coordinator = stack.enter_context(coordinating(directory))
         for machine in self.machines:
             stack.callback(machine.close)
         self.exporters = [self._export(number, machine) for number, machine in enumerate(self.machines, 1)]
@@ -213,6 +209,22 @@ class Lab:
                 ask("AddPlaceMatch", placename=f"box-{number}", pattern=f"exporter-{number}/box/*")
         with contextlib.closing(Coordinator(self.address)) as found:
             until(lambda: sum(len(one["box"]) for one in found.session.resources.values()) == 2 * count)
+
+    def use(self, directory: Path, stack: contextlib.ExitStack) -> None:
+        """Have the lab's board file and what a test writes in `directory`, and end what it starts with `stack`."""
+        self.directory, self.stack = directory, stack
+        for machine in self.machines:
+            machine.on, machine.boots = False, 0
+        (directory / "kernel").touch()
+        (directory / "stub.toml").write_text(IMAGE)
+        (directory / "stub.yaml").write_text(BOARD)
+
+    @property
+    def reusable(self) -> bool:
+        """Whether it is as it was made, so that another test may have it."""
+        parts = [self.coordinator, *self.exporters]
+        broken = any(part.poll() is not None for part in parts) or any(one.resets for one in self.machines)
+        return not broken and self.clean
 
     @contextlib.contextmanager
     def asked(self) -> Iterator[Callable[..., Any]]:
@@ -251,4 +263,6 @@ class Lab:
 
     def held(self) -> list[str]:
         """Who holds what, as `USER PLACE`."""
-        return [" ".join(line.split()[0:3:2]) for line in self.client("who").splitlines()[1:]]
+        with self.asked() as ask:
+            places = ask("GetPlaces").places
+        return [f"{one.acquired.partition('/')[2]} {one.name}" for one in places if one.acquired]

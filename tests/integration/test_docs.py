@@ -18,7 +18,12 @@ from hil.lab import take_down
 from hil.measure import results
 
 LABGRID = "labgrid-client"
-TO_RUN = [block for block in blocks() if not block.language and any(not command.not_run for command in block.commands)]
+SLOW = {"docs/plain-linux.md"}  # the README's `hil run` on the board of test_plain_linux.py, whose first boot is slow
+TO_RUN = [
+    pytest.param(block, marks=pytest.mark.slow if block.page in SLOW else [], id=f"{block.page}:{block.line}")
+    for block in blocks()
+    if not block.language and any(not command.not_run for command in block.commands)
+]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,7 @@ def _filled_in(block: Block, text: str) -> str:
     return re.sub(r"\bFILE\b(\.\.\.)?", file, text)
 
 
-@pytest.mark.parametrize("block", TO_RUN, ids=lambda block: f"{block.page}:{block.line}")
+@pytest.mark.parametrize("block", TO_RUN)
 def test_the_commands_of_a_block_run(block, checkout):
     script = "\n".join(_filled_in(block, command.text) for command in block.commands if not command.not_run)
     try:

@@ -42,6 +42,7 @@ def test_power_cut_in_a_deployment(faults, board):
     assert board.up
 
 
+@pytest.mark.slow  # a cold boot; tests/unit/test_faults.py cuts the boot of a small machine
 def test_the_error_of_a_cut_boot_names_its_stage(faults):
     injection = faults.cut_power(stage="hypervisor")
     assert injection.words == ("LineClosed",)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from limits import HANG
 from support import until
 
@@ -59,6 +60,7 @@ def test_cut(runner, sample, measure):
 """
 
 
+@pytest.mark.slow  # tests/unit/test_history_runs.py kills a run whose board is a small machine
 def test_a_killed_run_is_in_the_history_with_its_figures(tmp_path):
     suite = tmp_path / "mine"
     suite.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 from labgrid import Environment
 from labgrid.driver import ShellDriver
 
@@ -13,6 +14,7 @@ BOARD = ROOT / "boards" / "qemu-reference.yaml"
 BIN = Path(sys.executable).parent
 
 
+@pytest.mark.slow  # a cold boot; test_tty_board.py has the stock ShellDriver at work on another board
 def test_stock_shell_driver_works_on_our_console(tmp_path):
     env = Environment(str(BOARD))
     target = env.get_target("main")

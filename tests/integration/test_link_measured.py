@@ -198,7 +198,7 @@ def test_a_bound_finer_than_the_link(guest, measure):
 """
 
 
-@pytest.mark.parametrize("clock", ["real", "virtual"])
+@pytest.mark.parametrize("clock", ["real", pytest.param("virtual", marks=pytest.mark.slow)])
 def test_a_run_tells_of_its_link_except_in_virtual_time(tmp_path, clock) -> None:
     suite = tmp_path / "test_suite.py"
     suite.write_text(SUITE if clock == "real" else SUITE.partition("def test_a_bound")[0])

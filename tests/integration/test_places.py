@@ -227,7 +227,7 @@ def test_a_coordinator_that_is_stopped_is_no_endless_wait(make_lab, monkeypatch)
         lab.coordinator.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("left", ["nothing", "a dead holder"])
+@pytest.mark.parametrize("left", [pytest.param("nothing", marks=pytest.mark.slow), "a dead holder"])
 def test_of_many_processes_one_has_the_place(make_lab, left):
     lab = make_lab(1)
     if left != "nothing":
@@ -341,7 +341,7 @@ def test_a_run_tells_each_test_s_place(run):
     assert lab.clean
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL])
 def test_however_a_run_ends_its_place_is_free_for_the_next(run, number):
     code = "import time, pathlib\ndef test_1(board):\n    pathlib.Path('up').touch()\n    time.sleep(60)"
     lab, process = run(1, code)
@@ -397,7 +397,7 @@ BREAKING = """
 """
 
 
-@pytest.mark.parametrize("how", ["resets", "refuses"])
+@pytest.mark.parametrize("how", ["resets", pytest.param("refuses", marks=pytest.mark.slow)])
 def test_a_place_whose_serial_server_fails_is_left_for_another_one_until_all_have_failed(run, how):
     lab, process = run(2, BREAKING.replace("HOW", how))
     output = process.communicate(timeout=HANG)[0]
@@ -409,6 +409,7 @@ def test_a_place_whose_serial_server_fails_is_left_for_another_one_until_all_hav
     assert lab.clean
 
 
+@pytest.mark.slow  # test_a_run_that_loses_its_place_goes_on_at_another and test_a_kick_is_noticed... have its parts
 def test_a_run_that_loses_the_one_place_it_may_use_says_so_and_ends(run):
     lab, process = run(
         1,

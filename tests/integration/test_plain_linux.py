@@ -96,6 +96,7 @@ def test_what_has_no_partition_fails_the_suite_of_isolation() -> None:
     assert "with the guest (image plain-linux, hypervisor none)" in done.stdout
 
 
+@pytest.mark.slow  # two boots; the reference image's are exact in test_virtual_time.py
 def test_virtual_time(tmp_path: Path) -> None:
     with Board("qemu-plain", seed=1, transcripts=tmp_path) as board:
         board.boot()

@@ -10,7 +10,6 @@ from hil.board.board import Board
 from hil.errors import ConfigurationError
 from hil.guest import Guest
 from hil.wasm import Module, Runner
-from hil.wasm.health_check import check_health
 from hil.wasm.verdict import Failed, exited
 
 MODULES = Path(__file__).resolve().parents[1] / "modules"
@@ -78,8 +77,6 @@ def test_what_the_agent_refuses_is_reported_with_its_words(runner, sample):
 def drawn(board: Board) -> list[bytes]:
     """What a module draws on two boards restored from one snapshot, twice each."""
     guest = Guest(board)
-    board.health_check = lambda _: check_health(guest)
-    board.fresh()  # boots it where there is no snapshot yet, and saves one
     draws = []
     for _ in range(2):
         assert board.fresh().restored is not None
@@ -90,13 +87,18 @@ def drawn(board: Board) -> list[bytes]:
     return draws
 
 
-def test_restored_boards_draw_different_random_numbers_in_real_time(tmp_path):
-    with Board("qemu-reference", transcripts=tmp_path) as board:
-        assert len(set(drawn(board))) == 6
+@pytest.mark.destructive  # the line has another guest
+@pytest.mark.board
+def test_restored_boards_draw_different_random_numbers_in_real_time(board):
+    assert board.virtual is None
+    assert len(set(drawn(board))) == 6
 
 
-def test_restored_boards_draw_the_same_random_numbers_in_virtual_time(tmp_path):
-    with Board("qemu-reference", seed=1, transcripts=tmp_path) as board:
-        draws = drawn(board)
+@pytest.mark.destructive
+@pytest.mark.timing  # in virtual time
+@pytest.mark.board
+def test_restored_boards_draw_the_same_random_numbers_in_virtual_time(board):
+    assert board.virtual is not None
+    draws = drawn(board)
     assert draws[:3] == draws[3:]
     assert draws[0] != draws[1]

@@ -26,7 +26,7 @@ from hil.wasm import Module, Runner
 from hil.wasm.health_check import check_health
 from hil.wasm.verdict import exited
 
-pytestmark = [pytest.mark.board, pytest.mark.emulator]
+pytestmark = [pytest.mark.board, pytest.mark.emulator, pytest.mark.destructive]  # a restored board for each test
 ROOT = Path(__file__).parents[2]
 HELLO = ROOT / "wasm_samples" / "hello.wasm"
 HIL = [sys.executable, "-c", "from hil.cli import main; main()"]

@@ -159,6 +159,7 @@ def board_file(bench: Bench, directory: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow  # test_docs.py boots a board of the lab the same way to its shell; the next test has the error paths
 def test_from_power_on_through_uboot_and_tftp_to_a_verdict(bench, tmp_path):
     with Board(board_file(bench, tmp_path), transcripts=tmp_path) as board:
         report = board.boot()

@@ -52,6 +52,7 @@ def session(board: Board, slow: bool) -> tuple[list[int], str, str]:
             hog.join()
 
 
+@pytest.mark.slow  # tests/unit/test_exact.py has the same waits in a small machine, on a host that stumbles
 def test_waits_that_time_out_and_an_upload_repeat_to_the_bit_on_a_host_that_stumbles(tmp_path):
     with Board(
         "qemu-reference", seed=1, transcripts=tmp_path, health_check=lambda board: check_health(Guest(board))
