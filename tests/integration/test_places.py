@@ -341,7 +341,9 @@ def test_a_run_tells_each_test_s_place(run):
     assert lab.clean
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL]
+)
 def test_however_a_run_ends_its_place_is_free_for_the_next(run, number):
     code = "import time, pathlib\ndef test_1(board):\n    pathlib.Path('up').touch()\n    time.sleep(60)"
     lab, process = run(1, code)

@@ -76,7 +76,14 @@ def test_it_boots_runs_modules_and_takes_files_again_and_again(board_file: Path,
     assert not [text for text in kept if PASSWORD in text]
 
 
-@pytest.mark.parametrize(("fresh", "boots"), [pytest.param("test", 12, marks=pytest.mark.slow), ("module", 7), pytest.param("session", 6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("fresh", "boots"),
+    [
+        pytest.param("test", 12, marks=pytest.mark.slow),
+        ("module", 7),
+        pytest.param("session", 6, marks=pytest.mark.slow),
+    ],
+)
 def test_suites_run_on_it(board_file: Path, tmp_path: Path, fresh: str, boots: int) -> None:
     (tmp_path / "test_own.py").write_text(TESTS)
     done = subprocess.run(

@@ -7,8 +7,9 @@ import os
 from hypothesis import settings
 from support import fake_shell, tty_shell, wire
 
-settings.register_profile("unit", deadline=None, database=None)
-settings.load_profile("unit")
+settings.register_profile("quick", deadline=None, database=None, max_examples=30)
+settings.register_profile("all", deadline=None, database=None)
+settings.load_profile(os.environ.get("HIL_TESTS", "quick"))  # the tier, as ./bootstrap test has it
 
 # pytest runs within tests must not act as workers of this run
 for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):

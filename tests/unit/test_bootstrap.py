@@ -230,6 +230,7 @@ def test_the_parts_of_the_tests_are_judged_together(
     first, second = (tmp_path / "commands").read_text().splitlines()
     assert re.match(r"tests/unit .*-n [2-4] -m not slow ", first)
     assert " tests/integration " in second
+    assert " --fresh module " in second
     files = second.partition(" tests/integration ")[0].split()
     assert all((BOOTSTRAP.parent / file).is_file() for file in files)
     assert all(" -k some words " in command for command in (first, second))

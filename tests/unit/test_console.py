@@ -237,10 +237,10 @@ def test_a_ctrl_c_at_the_terminal_does_not_reach_the_pump(wire: Wire) -> None:
     assert os.getpgid(pumping) != os.getpgrp()
 
 
-def test_two_hundred_consoles_leave_nothing_behind(tmp_path: Path) -> None:
+def test_sixty_consoles_leave_nothing_behind(tmp_path: Path) -> None:
     make_wire(tmp_path).close()
     before = held()
-    for _ in range(200):  # 20 ms each
+    for _ in range(60):
         wire = make_wire(tmp_path)
         wire.far.sendall(b"x")
         wire.console.wait_for(b"x", timeout=QUICK)

@@ -213,19 +213,23 @@ def together(directory: Path, number: int, *options: str) -> list[subprocess.Pop
     return [begin(place, code, "-p", "allure_pytest", *options) for place in places]
 
 
-def test_eight_sessions_with_one_directory_and_one_history_are_all_there(tmp_path: Path, history: History) -> None:
+@pytest.mark.parametrize("number", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_sessions_with_one_directory_and_one_history_are_all_there(
+    tmp_path: Path, history: History, number: int
+) -> None:
     results, store = tmp_path / "allure", tmp_path / "shared.sqlite"
-    output = [finish(process) for process in together(tmp_path, 8, f"--alluredir={results}", f"--hil-history={store}")]
-    assert ["1 run added, with 1 test" in text for text in output] == [True] * 8, output
+    processes = together(tmp_path, number, f"--alluredir={results}", f"--hil-history={store}")
+    output = [finish(process) for process in processes]
+    assert ["1 run added, with 1 test" in text for text in output] == [True] * number, output
     with History(store) as shared:
         runs = shared.runs()
-        assert len({run.id for run in runs}) == 8
-        assert [test.outcome for test in shared.tests(runs)] == ["passed"] * 8
-    assert len(list(results.glob("journal*.jsonl"))) == 8
-    assert (added := add(history, [results])).runs == 8, added.notes
+        assert len({run.id for run in runs}) == number
+        assert [test.outcome for test in shared.tests(runs)] == ["passed"] * number
+    assert len(list(results.glob("journal*.jsonl"))) == number
+    assert (added := add(history, [results])).runs == number, added.notes
     (tmp_path / "merged").mkdir()
     merged = merge([Part(results)], tmp_path / "merged")
-    assert (merged.count, merged.notes) == (8, [])
+    assert (merged.count, merged.notes) == (number, [])
 
 
 def test_sessions_do_not_clean_each_other_s_results_away(tmp_path: Path, history: History) -> None:

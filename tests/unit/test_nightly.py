@@ -763,7 +763,9 @@ def test_a():
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)], ids=["SIGTERM", "SIGKILL"]
+)
 def test_a_night_that_was_cut_short_is_resumed(bench: Bench, number: signal.Signals) -> None:
     log, go = bench.root / "log", bench.root / "go"
     bench.suite("def test_quick(): pass\n", "quick")

@@ -33,7 +33,10 @@ def test_a_builtin_plugin_may_be_switched_off(run, plugin) -> None:  # type: ign
     assert "Traceback" not in str(result.stdout) + str(result.stderr)
 
 
-@pytest.mark.parametrize("plugin", ["labgrid", "allure_pytest", "terminal", "debugging"])
+BUILTIN = [pytest.param(plugin, marks=pytest.mark.slow) for plugin in ("terminal", "debugging")]
+
+
+@pytest.mark.parametrize("plugin", ["labgrid", "allure_pytest", *BUILTIN])
 def test_so_may_one_beside_the_others_that_are_installed(tmp_path: Path, plugin: str) -> None:
     (tmp_path / "test_x.py").write_text("def test_x(): pass\n")
     command = [sys.executable, "-m", "pytest", *LOAD, "-p", f"no:{plugin}", "test_x.py"]

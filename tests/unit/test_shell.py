@@ -24,7 +24,7 @@ from hil.image.manifest import ConsoleFacts
 
 FACTS = ConsoleFacts(foreign=(r"\[ *\d+\.\d{6}\] .*", "partition: .*"))
 PRINTK = b"[    3.383214] random: fast init done\r\n"
-same_shell = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+same_shell = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

@@ -260,14 +260,14 @@ def test_any_bytes_are_read_without_a_seal(output: bytes) -> None:
 @pytest.mark.parametrize(
     "byte", [b"[", b"[\r\n", b"hil-seal v=1 nonce=", b"hil-seal v=1 nonce=a a=b ", b"\r", b"[ 1.000000] ", SUCCESS[:-3]]
 )
-def test_megabytes_of_lookalikes_are_read_in_no_time(byte: bytes) -> None:
-    output = byte * ((2 << 20) // len(byte))
+def test_half_a_megabyte_of_lookalikes_is_read_in_no_time(byte: bytes) -> None:
+    output = byte * ((512 << 10) // len(byte))
     begin = time.process_time()
     assert read(deployment(output), FACTS, nonce=NONCE, foreign=FOREIGN).output == output
     assert read(output, FACTS, nonce=NONCE, foreign=FOREIGN).verdict == silent()
     assert read(OLD_EXECUTING + output, OLD, foreign=FOREIGN).verdict == silent()
     assert read(output, OLD, foreign=FOREIGN).verdict == silent()
-    assert time.process_time() - begin < 20
+    assert time.process_time() - begin < 5
 
 
 # the real image's: CR LF for LF, error lines before the verdict, and a runner that dies
@@ -375,14 +375,14 @@ def test_no_bytes_are_a_success_that_the_runner_did_not_end_with(output: bytes) 
         *(OLD_STAMP + b"[error] ", OLD_STAMP + b"[error] x\r\n", b"FAULT HANDLER: a fault from a", b"vm fault on "),
     ],
 )
-def test_megabytes_of_the_runner_s_words_are_read_in_no_time(piece: bytes) -> None:
-    output = piece * ((2 << 20) // len(piece))
+def test_half_a_megabyte_of_the_runner_s_words_is_read_in_no_time(piece: bytes) -> None:
+    output = piece * ((512 << 10) // len(piece))
     begin = time.process_time()
     assert real(output).verdict in (silent(), faulted())
     for ending in (b"", b"\n", b"\r\n"):
         assert real(output + ending + OLD_SUCCESS).verdict == exited(0)
         assert real(output + ending + TRAPPED).verdict == failed("unreachable")
-    assert time.process_time() - begin < 20
+    assert time.process_time() - begin < 5
 
 
 def test_each_list_of_verdicts_has_all() -> None:
