@@ -241,7 +241,8 @@ STUB = bytes.fromhex(
     "0120a1d282010010431440386300003423000039fdffff17241840b9e4ff2737230040397f28007181ffff5422010010f6ffff17"
     "73747562207374617274730d0a0d0a73747562206c6f67696e3a2000726f6f740d0a232000"
 )
-# The same, but it waits for the UART's interrupt instead of polling: wfi, by way of the GICv2.
+# The same, but it waits for the UART's interrupt instead of polling, which would keep a processor of the host busy: wfi,
+# by way of the GICv2 of one processor.
 IDLE_STUB = bytes.fromhex(
     "0120a1d20500a1d226008052a60000b946008052a60401b9a5404091e61f8052a60400b926008052a60000b9060a8052263800b9c201001043"
     "14403863000034230000b9fdffff17241840b9640020367f2003d5fdffff17230040b97f28007141ffff5422010010f4ffff17"
@@ -289,7 +290,7 @@ UNCHECKED = "from hil.plugin.session import Session\nSession._check_health = lam
 """A conftest for runs on the stub, which has no shell to check."""
 
 
-def stub_board(directory: Path, program: bytes = STUB) -> Path:
+def stub_board(directory: Path, program: bytes = IDLE_STUB) -> Path:
     """A board whose machine boots to something like a prompt in a fraction of a second."""
     (directory / "stub.bin").write_bytes(program)
     (directory / "stub.toml").write_text(STUB_IMAGE.format(sha256=hashlib.sha256(program).hexdigest()))

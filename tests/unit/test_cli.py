@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from limits import HANG
-from support import QUICK, STUB, children, stub_board, until
+from support import IDLE_STUB, QUICK, children, stub_board, until
 
 from hil import Clock, Series, maximum, ms
 from hil.cli import main
@@ -207,9 +207,9 @@ def test_a_boot_that_fails_is_not_the_user_s_fault(tmp_path: Path, monkeypatch: 
 def test_a_brought_image_is_shown_and_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stub_board(tmp_path)
     images_in(tmp_path, monkeypatch)
-    assert json.loads(hil("image", "info", "stub", "--json").stdout)["files"]["kernel"]["size"] == len(STUB)
+    assert json.loads(hil("image", "info", "stub", "--json").stdout)["files"]["kernel"]["size"] == len(IDLE_STUB)
     assert hil("image", "verify", "stub").exit_code == 0
-    (tmp_path / "stub.bin").write_bytes(STUB[:-1] + b"!")
+    (tmp_path / "stub.bin").write_bytes(IDLE_STUB[:-1] + b"!")
     changed = hil("image", "verify", "stub")
     assert changed.exit_code == 2
     assert "stub.bin" in changed.stderr

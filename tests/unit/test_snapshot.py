@@ -471,7 +471,7 @@ def test_another_machine_has_another_snapshot(opened, stub: str, change: str) ->
     opened().fresh()
     path = Path(stub)
     if change == "board":
-        path.write_text(path.read_text().replace("HilQemuDriver: {}", 'HilQemuDriver: {arguments: ["-smp", "2"]}'))
+        path.write_text(path.read_text().replace("HilQemuDriver: {}", 'HilQemuDriver: {arguments: ["-m", "256"]}'))
     else:
         path = path.with_name("stub.toml")
         path.write_text(path.read_text().replace("cortex-a53", "cortex-a57"))
