@@ -17,6 +17,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, ShellComplete, add_completion_class, split_arg_string
 
+from hil.text import printable_line
+
 PROGRAM, VARIABLE = "hil", "_HIL_COMPLETE"
 JOINED = re.compile(r"(--[\w-]+=)(.*)", re.S)
 """An option with its value in one word."""
@@ -35,7 +37,7 @@ class _Shell(ShellComplete):
             try:
                 arguments, word = self.get_completion_args()
                 option, begun = joined.groups() if (joined := JOINED.fullmatch(word)) else ("", word)
-                found = self.get_completions(arguments, word)
+                found = [item for item in self.get_completions(arguments, word) if _is_plain(item.value)]
                 return "\n".join(line for item in found for line in self.lines(item, option, begun))
             except (Exception, SystemExit):
                 return ""
@@ -173,9 +175,14 @@ def _expanded(item: CompletionItem[str]) -> Iterator[tuple[str, str]]:
 
 
 def _fits(entry: os.DirEntry[str], begun: str, patterns: tuple[str, ...]) -> bool:
-    if not entry.name.startswith(begun) or (entry.name.startswith(".") and not begun):
+    if not _is_plain(entry.name) or not entry.name.startswith(begun) or (entry.name.startswith(".") and not begun):
         return False
     return entry.is_dir() or any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns)
+
+
+def _is_plain(name: str) -> bool:
+    """Return whether a line of text can hold the name, and a terminal show it."""
+    return printable_line(name) == name
 
 
 def _one_line(text: str | None) -> str:

@@ -194,6 +194,15 @@ def test_nothing_wrong_reaches_the_user_who_completes(project: Path, tmp_path: P
         found(project, line)
 
 
+def test_names_that_no_line_can_hold_are_left_out(tmp_path: Path, project: Path) -> None:
+    (tmp_path / "bin").symlink_to(project / "bin")
+    (tmp_path / "boards").mkdir()
+    for name in ("good.yaml", "go\nod.yaml", "go\x1b[2J.yaml", "go\udcff.yaml"):
+        (tmp_path / "boards" / name).touch()
+    assert found(tmp_path, "hil board boot --board go") == ["plain\tgood"]
+    assert found(tmp_path, "hil board boot --board boards/") == ["path\tboards/good.yaml"]
+
+
 class Coordinator:
     """What answers as labgrid's coordinator does to a request for its places."""
 
