@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from limits import HANG
 
 from hil.board.board import Board
+from hil.cli import main
 from hil.measure import results
 
 ROOT = Path(__file__).parents[2]
-HIL = [sys.executable, "-c", "from hil.cli import main; main()"]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--clock", "virtual"]
 SUITE = """
 import os, pytest
@@ -73,6 +74,10 @@ def with_one_nop_more(data: bytes) -> bytes:
     return made
 
 
+def hil(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **environment}
     return subprocess.run(command, cwd=ROOT, env=env, timeout=HANG, capture_output=True, text=True)
@@ -97,19 +102,19 @@ def test_figures_repeat_to_the_bit_and_one_instruction_more_is_named(measured, t
     sample = ROOT / "wasm_samples" / "nbody-c.wasm"
     first, second = measured("first", sample), measured("second", sample)
     assert {series.provenance["exactness"] for series in results.read(first) if not series.clock.exact} == set()
-    same = {run([*HIL, "results", "digest", str(path)]).stdout.split()[0] for path in (first, second)}
+    same = {hil("results", "digest", str(path)).stdout.split()[0] for path in (first, second)}
     assert len(same) == 1
     baselines = ["--baselines", str(tmp_path / "baselines")]
-    assert run([*HIL, "baseline", "record", str(first), *baselines]).returncode == 0
-    kept = run([*HIL, "baseline", "compare", str(second), *baselines])
-    assert kept.returncode == 0, kept.stdout + kept.stderr
+    assert hil("baseline", "record", str(first), *baselines).exit_code == 0
+    kept = hil("baseline", "compare", str(second), *baselines)
+    assert kept.exit_code == 0, kept.output
 
     changed = tmp_path / "changed" / "nbody-c.wasm"
     changed.parent.mkdir()
     changed.write_bytes(with_one_nop_more(sample.read_bytes()))
     third = measured("third", changed)
-    found = run([*HIL, "baseline", "compare", str(third), *baselines])
-    assert found.returncode == 1, found.stdout + found.stderr
+    found = hil("baseline", "compare", str(third), *baselines)
+    assert found.exit_code == 1, found.output
     assert "different: execution time of nbody-c.wasm 10, virtual time" in found.stdout
     assert re.search(r"module nbody-c\.wasm: sha256 [0-9a-f]{12} -> [0-9a-f]{12}", found.stdout)
     assert re.search(r"repetition 1\b", found.stdout), found.stdout
