@@ -39,7 +39,7 @@ def select(boards: Sequence[str], lg_env: str | None, environ: Mapping[str, str]
 
 def of_project(of: Project) -> Selection:
     """Return the selection by the project's setting `board`; empty without it. A path is relative to its file."""
-    name = str(of.root / of.board) if is_path(of.board) else of.board
+    name = str(of.root / os.path.expanduser(of.board)) if is_path(of.board) else of.board  # noqa: PTH111  never raises
     return Selection((name,), f"{TABLE} in {FILE}") if name else Selection()
 
 

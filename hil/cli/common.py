@@ -50,13 +50,12 @@ DEFAULT_BOARD = "qemu-reference"
 class CommandGroup(click.Group):
     """The group of all commands: it prints errors without a traceback and converts them to exit statuses.
 
-    The project is that of the working directory.
+    The project is that of the working directory; only a command that needs it fails for its wrong settings.
     """
 
     def invoke(self, context: click.Context) -> Any:
         before = project.use(None)
         try:
-            project.use(project.current())
             return super().invoke(context)
         except HilError as error:
             print_error(error)

@@ -180,7 +180,7 @@ def _project(root: Path, table: dict[str, Any]) -> Project:
     def take(key: str, convert: Callable[[Any], Any]) -> Any:
         try:
             return convert(table[key])
-        except ValueError as error:
+        except (ValueError, OSError, RuntimeError) as error:  # also of a name that is too long, or an unknown ~user
             problems.append(f"{file}: {TABLE} {key}: {error}")
             return None
 

@@ -125,9 +125,9 @@ class Samples:
         """
         if "/" in file or file.startswith(f"{oci.LAYOUT}:"):
             return oci.load(file)
-        for directory in self._own:
-            if (directory / file).is_file():
-                return Module.load(directory / file)
+        own = (directory / name for directory in self._own for name in (file, f"{file}.wasm"))
+        if found := next((path for path in own if path.is_file()), None):
+            return Module.load(found)
         sample = self[file]
         module = Module.load(self.directory / sample.file)
         if module.sha256 != sample.sha256:

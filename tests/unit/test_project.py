@@ -34,6 +34,8 @@ def test_settings_are_relative_to_their_file_wherever_one_stands(tmp_path: Path)
     assert found.nights.resolve() == tmp_path / "nights"
     assert selection.of_project(found).names == (str(tmp_path / "a" / "hw" / "b.yaml"),)
     assert found.transcripts == tmp_path / "a" / "reports" / "transcripts"
+    at_home = project.of(make(tmp_path / "c", "board = '~/b.yaml'"))
+    assert selection.of_project(at_home).names == (str(Path.home() / "b.yaml"),)
 
 
 def test_the_nearest_file_with_the_table_counts_and_others_do_not(tmp_path: Path) -> None:
@@ -57,6 +59,8 @@ def test_the_nearest_file_with_the_table_counts_and_others_do_not(tmp_path: Path
         ("images = 'nowhere'", "nowhere"),
         ("boards = []", "boards"),
         ("boards = ['boards', 7]", "7"),
+        ("nights = '~nobody-of-this-name/x'", "nights"),
+        (f"suites = '{'x' * 5000}'", "suites"),
         ("[tool.hil", "not valid TOML"),
     ],
 )
@@ -82,6 +86,12 @@ def test_all_wrong_settings_are_named_at_once_by_pytest_and_hil(
         assert "boord" in text
         assert "'board'" in text
         assert "history" in text
+
+
+def test_help_and_completion_need_no_right_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(make(tmp_path, "boord = 'x'"))
+    for words in (["board", "list", "--help"], ["completion", "bash"]):
+        assert CliRunner().invoke(main, words).exit_code == 0
 
 
 def test_a_tool_hil_that_is_no_table(tmp_path: Path) -> None:
@@ -127,7 +137,7 @@ def test_a_name_that_is_nowhere_is_an_error_with_all_places(mine: Path) -> None:
 
 def test_an_own_module_hides_a_sample(mine: Path) -> None:
     samples = Samples(own=project.of(mine).own("samples"))
-    assert len(samples("hello.wasm").data) == 8
+    assert len(samples("hello.wasm").data) == len(samples("hello").data) == 8
     assert len(samples("exit.wasm").data) > 8
     with pytest.raises(ConfigurationError, match="helo"):
         samples("helo.wasm")
