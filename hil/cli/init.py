@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,31 @@ def init(board: str | None, emulated: bool, ci: str, **options: Any) -> None:
     out.print("\nNext:" + ("\n  hil doctor emulate build" if emulated else "") + "\n  pytest\n  hil nightly nightly")
 
 
-def _settings(root: Path, board: str) -> str:
-    """Return the new text of the project's file. Raises `ConfigurationError` if it has our settings already."""
+def _settings(root: Path, board: str) -> bytes:
+    """Return the new contents of the project's file. Raises `ConfigurationError` if it has our settings already."""
     path = root / FILE
-    if path.exists() and project.of(root).file == path:
+    if project.of(root).file == path:
         raise ConfigurationError(f"{path} has a table {TABLE}: this is a project already", hint="see `hil board new`")
     table = f'{TABLE}\nboard = "{board}"\n'
-    before = path.read_text("utf-8") if path.exists() else ""
-    return f"{before.rstrip()}\n\n{table}" if before.strip() else PYTEST + table
+    before = _read(path)
+    new = _extended(before, f"\n{table}" if before.strip() else PYTEST + table)
+    try:
+        tomllib.loads(new.decode("utf-8-sig"))
+    except ValueError as error:
+        hint = f"correct {path}, or write the settings of a project into it by hand"
+        raise ConfigurationError(f"{path}: a table {TABLE} cannot be added: {error}", hint=hint) from error
+    return new
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _extended(before: bytes, lines: str) -> bytes:
+    """Return `before` with `lines` after it, with its line ends."""
+    end = b"\r\n" if b"\r\n" in before else b"\n"
+    start = before if not before or before.endswith(b"\n") else before + end
+    return start + lines.encode().replace(b"\n", end)
 
 
 def _render(template: str, **facts: Any) -> str:
@@ -98,11 +116,10 @@ def _render(template: str, **facts: Any) -> str:
     return environment.get_template(template).render(packages=" ".join(debian_packages("emulate", "build")), **facts)
 
 
-def _write(root: Path, texts: dict[str, str], settings: str) -> None:
-    """Write all files, the settings last; after an error none of the new files stays."""
-    ignore = root / ".gitignore"
-    ignored = ignore.read_text("utf-8") if ignore.exists() else ""
-    more = [line for line in IGNORED if line not in ignored.split()]
+def _write(root: Path, texts: dict[str, str], settings: bytes) -> None:
+    """Write all files, the settings last; after an error none of `texts` stays."""
+    ignored = _read(root / ".gitignore")
+    more = [line for line in IGNORED if line.encode() not in ignored.split()]
     written: list[Path] = []
     try:
         for name, text in texts.items():
@@ -113,10 +130,9 @@ def _write(root: Path, texts: dict[str, str], settings: str) -> None:
                 write(path, text)  # checked as labgrid's environment
             else:
                 files.write(path, text)
-        files.write(root / FILE, settings)
         if more:
-            start = ignored if ignored.endswith("\n") or not ignored else f"{ignored}\n"
-            files.write(ignore, start + "\n".join(more) + "\n")
+            files.write(root / ".gitignore", _extended(ignored, "\n".join(more) + "\n"))
+        files.write(root / FILE, settings)
     except BaseException:
         for path in written:
             path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import click
 from rich.markup import escape
 
 from hil import slow
+from hil.board.selection import is_path
 from hil.cli import candidates
 from hil.cli.common import out
 from hil.errors import ConfigurationError
@@ -66,8 +67,9 @@ def board_new(name: str, force: bool, **options: Any) -> None:
 
 def check_name(name: str) -> None:
     """Raise `ConfigurationError` for a text that is no board's name."""
-    if not NAME.fullmatch(name):
-        raise ConfigurationError(f"{name!r} is not a board's name", hint=f"choose one that matches {NAME.pattern}")
+    if not NAME.fullmatch(name) or is_path(name):
+        hint = f"choose one that matches {NAME.pattern}, without .yaml"
+        raise ConfigurationError(f"{name!r} is not a board's name", hint=hint)
 
 
 def drafted(
@@ -119,13 +121,11 @@ def _ask(flag: str, question: str, default: str | None = None) -> str:
 
 
 def _of_place(name: str, coordinator: str | None) -> list[slow.draft.Resource]:
-
     with closing(slow.coordinator.Coordinator(slow.selector.address(coordinator))) as connection:
         return slow.draft.of_place(connection, name)
 
 
 def _uboot(prompt: str | None, boot_command: str | None, load: Sequence[str]) -> slow.draft.Uboot:
-
     if not load and (prompt is None or boot_command is None):
         load = _ask("--load", "Files to load (FILE=ADDRESS, more after a space; empty: none)", "").split()
     files = slow.draft.boot_files(load)  # before further questions

@@ -100,7 +100,7 @@ def packaged(name: str) -> Path:
 
     Its names are `boards`, `images`, `wasm_samples`, `suites` and `reports`.
     """
-    inside = Path(str(files("hil"))) / "data" / name
+    inside = Path(str(files("hil"))).resolve() / "data" / name
     return inside if inside.is_dir() else inside.parents[2] / name
 
 
@@ -141,7 +141,7 @@ def of(*directories: Path, otherwise: Path | None = None) -> Project:
     Without one, return the directory `otherwise`, by default the last one, without settings. Raises
     `ConfigurationError` for a wrong setting.
     """
-    for directory in directories:
+    for directory in (each.resolve() for each in directories):  # as the working directory, which has no links
         for parent in (directory, *directory.parents):
             if (table := _table(parent / FILE)) is not None:
                 return _project(parent, table)

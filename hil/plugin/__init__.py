@@ -66,7 +66,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def _project(config: pytest.Config) -> project.Project:
     """Return the project of pytest's rootdir, else of the directory in which it was started. Raises `UsageError`."""
     root, start = config.rootpath, config.invocation_params.dir
-    if root.is_relative_to(project.packaged("suites")):  # no place for results
+    if root.resolve().is_relative_to(project.packaged("suites")):  # no place for results
         root = start
     try:
         return project.of(root, start, otherwise=root)

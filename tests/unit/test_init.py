@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 from pytest_runs import LOAD, PytestProcess
 
+import hil.host.files
 from hil.board import boardfile
 from hil.cli import main
 from hil.host import project
@@ -78,12 +80,52 @@ def test_existing_files_are_extended_or_refused(init: Callable[..., Result], tmp
     assert "[tool.hil]" in again.stderr
 
 
+def test_existing_files_keep_their_bytes(init: Callable[..., Result], tmp_path: Path) -> None:
+    before = {"pyproject.toml": b"[project]\r\nname = 'x'\r\n", ".gitignore": b"/caf\xe9/\r\n*.o"}
+    for name, data in before.items():
+        (tmp_path / name).write_bytes(data)
+    assert init("--emulated", "--ci", "none").exit_code == 0
+    for name, data in before.items():
+        now = (tmp_path / name).read_bytes()
+        assert now.startswith(data)
+        assert now.count(b"\n") == now.count(b"\r\n")
+    assert project.of(tmp_path).board == "emulated"
+
+
+@pytest.mark.parametrize("text", ["tool = {x = 1}", "[project"])
+def test_a_file_that_cannot_have_the_table_is_left_alone(
+    init: Callable[..., Result], tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    done = init("--emulated")
+    assert done.exit_code == 2
+    assert "pyproject.toml" in done.stderr
+    assert files(tmp_path) == {"pyproject.toml"}
+    assert (tmp_path / "pyproject.toml").read_text() == text
+
+
+def test_without_gitignore_there_is_no_project(
+    init: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = hil.host.files.write
+
+    def write(path: Path, data: str | bytes) -> None:
+        if path.name == ".gitignore":
+            raise OSError(errno.ENOSPC, "full")
+        real(path, data)
+
+    monkeypatch.setattr("hil.host.files.write", write)
+    assert init("--emulated").exit_code == 1
+    assert files(tmp_path) == set()
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         ((), "--emulated"),
         (("--emulated", "--serial", "/dev/ttyUSB0"), "--emulated"),
         (("My Board", "--emulated"), "'My Board'"),
+        (("mine.yaml", "--emulated"), "'mine.yaml'"),
         (("mine", "--serial", "nowhere", "--power", "netio:pdu.lab:3"), "'nowhere'"),
         (("mine",), "--power"),
     ],

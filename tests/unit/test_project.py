@@ -38,6 +38,13 @@ def test_settings_are_relative_to_their_file_wherever_one_stands(tmp_path: Path)
     assert selection.of_project(at_home).names == (str(Path.home() / "b.yaml"),)
 
 
+def test_a_link_to_a_project_is_the_project(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(packaged("boards"))
+    found = project.of(tmp_path / "link")
+    assert found.root == packaged("boards").parent
+    assert found.directories("boards") == (packaged("boards"),)
+
+
 def test_the_nearest_file_with_the_table_counts_and_others_do_not(tmp_path: Path) -> None:
     inner = make(tmp_path, "") / "inner"
     inner.mkdir()
