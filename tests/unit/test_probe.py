@@ -319,17 +319,28 @@ def test_it_counts_and_loops(program, tmp_path):
     assert cycles.late.any()
 
 
-def test_an_interrupted_loop_has_ended_by_the_signal(program, tmp_path):
-    file = tmp_path / "record"
+def interrupted(program, file):
+    """Return the status of a loop that is terminated while it runs; None if it does not end."""
     command = ["qemu-aarch64", program, "cycle", "--output", file, "--period-ns", "10000000", "--count", "100000"]
     process = subprocess.Popen(command)
     try:
         until(lambda: file.exists() and file.stat().st_size and int.from_bytes(file.read_bytes()[40:44], "little"))
         process.terminate()
-        assert process.wait(QUICK) in (-15, 128 + 15)
+        return process.wait(QUICK / 4)
+    except subprocess.TimeoutExpired:
+        return None
     finally:
         process.kill()
         process.wait()
+
+
+def test_an_interrupted_loop_has_ended_by_the_signal(program, tmp_path):
+    # qemu-aarch64 loses a signal now and then; a loop that does not end by it fails all attempts
+    file, statuses = tmp_path / "record", []
+    while len(statuses) < 3 and statuses.count(None) == len(statuses):
+        file.unlink(missing_ok=True)
+        statuses.append(interrupted(program, file))
+    assert statuses[-1] in (-15, 128 + 15)
     found = parse(file.read_bytes())
     assert 0 < found.done < found.planned
     assert not found.complete

@@ -50,8 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """An sdist of the checkout, and a wheel of the sdist."""
     directory = tmp_path_factory.mktemp("dist")
     sdist = build("sdist", directory / "sdist")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(directory)
+    run("tar", "xzf", sdist, cwd=directory)
     return {
         "sdist": sdist,
         "wheel": build("wheel", directory / "wheel", directory / sdist.name.removesuffix(".tar.gz")),
