@@ -1,11 +1,12 @@
-"""Build hook of the wheel: adds the compiled preload library of virtual time, and the platform's tag.
+"""Build hook of the wheel: adds the compiled preload library of virtual time, the compiled probe, and the tag.
 
-The machine is that of this host, or `HIL_WHEEL_MACHINE` (x86_64, aarch64) with a cross compiler of that name. Without
-a compiler the wheel is for any platform, and the library is compiled on first use.
+The machine is that of this host, or `HIL_WHEEL_MACHINE` (x86_64, aarch64) with a cross compiler of that name. What this
+host has no compiler for is left out, and compiled on first use; without the library the wheel is for any platform.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import platform
 import re
@@ -17,38 +18,54 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("hil/qemu/lockstep.c")
-FLAGS = ("-shared", "-fPIC", "-O2", "-fvisibility=hidden", "-Wl,--build-id=none")
+LIBRARY = Path("hil/qemu/lockstep")
+PROBE = Path("hil/measure/probe")
 MACHINES = ("x86_64", "aarch64")
 LIMIT = 120  # seconds
 
 
-class LockstepHook(BuildHookInterface[Any]):
-    """Compiles `hil/qemu/lockstep.c` into the wheel."""
+class CompilingHook(BuildHookInterface[Any]):
+    """Compiles `hil/qemu/lockstep.c` and `hil/measure/probe.c` into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the library and the tag to a wheel; an editable one compiles on first use."""
+        """Add the library, the probe and the tag to a wheel; an editable one compiles on first use."""
         machine = os.environ.get("HIL_WHEEL_MACHINE", platform.machine())
-        native = machine == platform.machine()
-        compiler = shutil.which("cc" if native else f"{machine}-linux-gnu-gcc")
         if version == "editable" or machine not in MACHINES or platform.system() != "Linux":
             return
-        if compiler is None:
-            if not native:
-                raise SystemExit(f"there is no cross compiler {machine}-linux-gnu-gcc")
-            return
         self._directory = tempfile.TemporaryDirectory()
-        made = Path(self._directory.name) / f"lockstep-{machine}.so"
-        command = [compiler, *FLAGS, "-o", str(made), SOURCE.name]
-        subprocess.run(command, check=True, timeout=LIMIT, cwd=Path(self.root, SOURCE).parent)
-        build_data["force_include"][str(made)] = str(SOURCE.with_name(made.name))
-        build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-manylinux_2_{_glibc(made)}_{machine}"
+        native = machine == platform.machine()
+        compiler = shutil.which("cc" if native else f"{machine}-linux-gnu-gcc")
+        if compiler is None and not native:
+            raise SystemExit(f"there is no cross compiler {machine}-linux-gnu-gcc")
+        if compiler is not None:
+            made = self._compile(compiler, LIBRARY, f"lockstep-{machine}.so", "-Wl,--build-id=none")
+            build_data["force_include"][str(made)] = str(LIBRARY.with_name(made.name))
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-manylinux_2_{_glibc(made)}_{machine}"
+        if (compiler := shutil.which("aarch64-linux-gnu-gcc")) is not None:
+            made = self._compile(compiler, PROBE, "probe-aarch64", "-Iimages/reference")
+            build_data["force_include"][str(made)] = str(PROBE.with_name(made.name))
+
+    def _compile(self, compiler: str, source: Path, name: str, *options: str) -> Path:
+        """Compile `source`.c with the flags that `source`.py uses."""
+        made = Path(self._directory.name) / name
+        flags = _constant(Path(self.root, source.with_suffix(".py")), "FLAGS")
+        command = [compiler, *flags, *options, "-o", str(made), str(source.with_suffix(".c"))]
+        subprocess.run(command, check=True, timeout=LIMIT, cwd=self.root)
+        return made
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Remove the compiled library."""
+        """Remove what was compiled."""
         if hasattr(self, "_directory"):
             self._directory.cleanup()
+
+
+def _constant(module: Path, name: str) -> Any:
+    """Return the constant `name` of a module that cannot be imported here."""
+    for node in ast.parse(module.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
+            return eval(compile(ast.Expression(node.value), str(module), "eval"), {"__builtins__": {}})
+    raise SystemExit(f"{module} has no {name}")
 
 
 def _glibc(library: Path) -> int:

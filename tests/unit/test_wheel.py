@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import platform
 import subprocess
 import sys
 import tarfile
@@ -18,9 +18,11 @@ from limits import HANG
 
 from hil.host.project import packaged
 from hil.image import manifest, recipe
+from hil.measure import probe
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ("boards", "images", "suites", "wasm_samples")
+PROBE = "hil/measure/probe-aarch64"
 REPORTS = ("allurerc.mjs", "package.json", "package-lock.json", "report.mjs")
 
 
@@ -71,9 +73,9 @@ def test_nothing_is_missing_and_nothing_is_there_twice(made: dict[str, Path]) ->
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
         programs = {info.filename for info in archive.infolist() if info.external_attr >> 16 & 0o100}
     assert len(names) == len(set(names))
-    compiled = {name for name in names if name.endswith(".so")}
-    assert set(names) - compiled == expected
-    assert bool(compiled) == ("manylinux" in made["wheel"].name) == (shutil.which("cc") is not None)
+    compiled = set(names) - expected
+    assert compiled == {f"hil/qemu/lockstep-{platform.machine()}.so", PROBE}
+    assert "manylinux" in made["wheel"].name
     assert {"hil/lab/bin/ser2net", "hil/data/images/reference/guest-init"} <= programs
     with tarfile.open(made["sdist"]) as archive:
         members = {member.name.partition("/")[2] for member in archive.getmembers()}
@@ -92,6 +94,18 @@ def installed(made: dict[str, Path], tmp_path: Path) -> Path:
     here = next(Path(path) for path in sys.path if (Path(path) / "pytest").is_dir())
     (site / "packages.pth").write_text(f"{here}\n")
     return tmp_path / "venv" / "bin" / "python"
+
+
+def test_the_probe_is_the_same_from_checkout_and_wheel(installed: Path, tmp_path: Path) -> None:
+    code = "from hil.measure.probe import build; print(build())"
+    shipped = Path(run(installed, "-c", code, cwd=tmp_path, PATH="/nonexistent").strip())
+    assert shipped.is_relative_to(tmp_path / "venv"), "no compiler is needed"
+    data = shipped.read_bytes()
+    assert data == probe.build().read_bytes()
+    shipped.unlink()
+    compiled = Path(run(installed, "-c", code, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache")).strip())
+    assert compiled.is_relative_to(tmp_path / "cache")
+    assert compiled.read_bytes() == data
 
 
 def test_an_installed_copy_beside_a_checkout_uses_its_own_files(installed: Path, tmp_path: Path) -> None:
