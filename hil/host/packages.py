@@ -19,7 +19,8 @@ PURPOSES = {
 }
 OS_RELEASE = Path("/etc/os-release")
 LIBRARY = "static C library for aarch64"
-COMPILING = ("cc", "C headers")
+HEADERS = "C headers"
+COMPILING = ("cc", HEADERS)
 """Tools that a wheel with the preload library of virtual time does not need."""
 
 
@@ -53,7 +54,7 @@ TOOLS = (
         files=("efi-virtio.rom",),
     ),
     Tool("cc", _QEMU, "gcc", "gcc", "gcc"),
-    Tool("C headers", _QEMU, "libc6-dev", "glibc-devel", "glibc", files=("/usr/include/stdio.h",)),
+    Tool(HEADERS, _QEMU, "libc6-dev", "glibc-devel", "glibc", files=("/usr/include/stdio.h",)),
     Tool("mmdebstrap", ("build",), "mmdebstrap", "mmdebstrap", ""),
     Tool(
         *("keys of Debian's archive", ("build",)),

@@ -28,11 +28,13 @@ def find(tool: str) -> str | None:
     return shutil.which(tool, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 
-def install_hint(tool: str) -> str:
-    """Return the command that installs `tool`, a name in the table of `hil.host.packages`, on this machine."""
-    system, known = packages.distribution(), packages.tool(tool)
-    package = system.package(known) if known else tool
-    return system.install([package]) if package else f"{system.name} has no package of {tool} that is known to work"
+def install_hint(*tools: str) -> str:
+    """Return the command that installs `tools`, names in the table of `hil.host.packages`, on this machine."""
+    system = packages.distribution()
+    found = {name: system.package(known) if (known := packages.tool(name)) else name for name in tools}
+    if lacking := [name for name, package in found.items() if not package]:
+        return f"{system.name} has no package of {', '.join(lacking)} that is known to work"
+    return system.install(found.values())
 
 
 def missing(tool: str) -> InfrastructureError:
@@ -105,7 +107,7 @@ def run(
         if re.search(r"No space left on device|Disk quota exceeded|enough free space", text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), tool)
         no_library = re.search(r"\.h: No such file|cannot find (-lc\b|crt1\.o)", text)
-        hint = install_hint(packages.LIBRARY) if no_library else None
+        hint = install_hint(packages.HEADERS if tool == "cc" else packages.LIBRARY) if no_library else None
         raise InfrastructureError(f"{tool} failed with status {status}{_last(lines)}", hint=hint)
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ import pytest
 from hil import slow
 from hil.board.selection import find
 from hil.errors import ConfigurationError, HilError
+from hil.host import packages, tools
 from hil.plugin import checks
 from hil.plugin.record import record_of
 from hil.plugin.selection import BoardSelection
@@ -72,7 +73,7 @@ class BoardSelections:
             self._virtual[selection.name] = emulated and slow.lockstep.available()
             if emulated and not self._virtual[selection.name]:
                 text = f"tests that judge time run in real time on {selection}: there is no C compiler"
-                item.warn(pytest.PytestWarning(f"{text} (apt-get install gcc libc6-dev)"))
+                item.warn(pytest.PytestWarning(f"{text} ({tools.install_hint(*packages.COMPILING)})"))
         return self._virtual[selection.name]
 
     def incarnations(self, selection: BoardSelection) -> list[BoardSelection]:

@@ -47,7 +47,9 @@ class BoardStatus:
 
     def _unwanted(self) -> bool:
         config = self._config
-        live = config.getoption("log_cli_level", None) is not None or config.getini("log_cli")
+        live = config.pluginmanager.hasplugin("logging") and (
+            config.getoption("log_cli_level") is not None or config.getini("log_cli")
+        )
         return bool(config.get_verbosity() < 0 or hasattr(config, "workerinput") or live)
 
     def _stream(self, reporter: Any) -> TextIO | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import ConfigurationError
-from hil.host import files, tools
+from hil.host import files, packages, tools
 from hil.host.directories import cache_root
 from hil.host.disk import MIB, disk
 
@@ -83,7 +83,7 @@ def library() -> Path:
     if _shipped().exists():
         return _shipped()
     if not available():
-        raise ConfigurationError("virtual time needs a C compiler", hint=tools.install_hint("cc"))
+        raise ConfigurationError("virtual time needs a C compiler", hint=tools.install_hint(*packages.COMPILING))
     recipe = [tools.version(COMPILER), *FLAGS, SOURCE.read_text()]
     key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
     made = cache_root() / "lockstep" / f"{key}.so"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from hil.cli import host_check, main
 from hil.cli.host_check import Purpose, Requirement
+from hil.errors import InfrastructureError
 from hil.host import packages, tools
 from hil.host.packages import PURPOSES, TOOLS, Distribution
 
@@ -152,3 +154,20 @@ def test_the_real_doctor_never_raises() -> None:
     assert CliRunner().invoke(main, ["doctor", "--json"]).exit_code in (0, 1)
     for purpose in host_check.run():
         assert purpose.good or purpose.remedies
+
+
+@pytest.mark.parametrize(
+    ("compiler", "named"), [("cc", "libc6-dev"), ("aarch64-linux-gnu-gcc", "libc6-dev-arm64-cross")]
+)
+def test_a_compiler_without_its_headers_names_their_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str, named: str
+) -> None:
+    program = tmp_path / compiler
+    program.write_text("#!/bin/sh\necho 'fatal error: stdio.h: No such file or directory'\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(packages, "distribution", lambda: Distribution("debian", "Debian"))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    with pytest.raises(InfrastructureError) as caught:
+        tools.run([compiler, "x.c"], limit=20)
+    assert (caught.value.hint or "").split()[-1] == named

@@ -157,7 +157,7 @@ def test_pytest_shows_the_stage_below_its_line_and_nothing_stays(tmp_path: Path,
     texts = [path.read_text("utf-8", "replace") for path in reports]
     assert any("seen by the test" in text for text in texts)
     assert not any("booting" in text for text in texts)
-    written = pytest_run(tmp_path, "--board", stub, "-q", terminal=True)
+    written = pytest_run(tmp_path, "--board", stub, "-q", "-p", "no:logging", terminal=True)
     assert "booting" not in written
     assert "2 passed" in written
 
