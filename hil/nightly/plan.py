@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hil.board import selection
-from hil.board.selection import is_place, name_of
+from hil.board.selection import is_path, is_place, name_of
 from hil.errors import ConfigurationError
 from hil.host import project, toml
 from hil.host.hints import did_you_mean
@@ -190,11 +190,13 @@ def _run(base: Path, plan: NightPlan, job: Job, board: str, taken: collections.C
             problems.append(_line(error))
     start, suites = _start(suites)
     image, fresh = job.image or plan.image, job.fresh or plan.fresh
+    file = board
     try:
-        _check(_file(board, base), image)
+        file = _file(board, base)
+        _check(file, image)
     except ConfigurationError as error:
         problems.append(_line(error))
-    arguments = [*suites, *_root([str(start / suite) for suite in suites]), f"--board={_file(board, base)}"]
+    arguments = [*suites, *_root([str(start / suite) for suite in suites]), f"--board={file}"]
     arguments += [f"--image={image}"] if image else []
     arguments += [f"--fresh={fresh}"] if fresh else []
     arguments += ["-m", job.markers] if job.markers else []
@@ -246,9 +248,13 @@ def find_suite(suite: str, base: Path) -> Path:
 
 
 def _file(board: str, base: Path) -> str:
-    """Return the board; a file in the plan's directory with its path."""
-    is_file = board.endswith((".yaml", ".yml")) and (base / board).is_file()
-    return str(base / board) if is_file else board
+    """Return the board; for a path that of the file, relative to `base` or the project. Raises `ConfigurationError`."""
+    if not is_path(board):
+        return board
+    for path in (base / board, project.current().root / board):
+        if os.path.isfile(path):  # noqa: PTH113  a name may be too long
+            return str(path)
+    raise ConfigurationError(f"there is no board file {board}", hint=f"a path counts from {base}, or from the project")
 
 
 def _check(board: str, image: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 import zlib
@@ -126,7 +127,7 @@ class Samples:
         if "/" in file or file.startswith(f"{oci.LAYOUT}:"):
             return oci.load(file)
         own = (directory / name for directory in self._own for name in (file, f"{file}.wasm"))
-        if found := next((path for path in own if path.is_file()), None):
+        if found := next((path for path in own if os.path.isfile(path)), None):  # noqa: PTH113  a name may be too long
             return Module.load(found)
         sample = self[file]
         module = Module.load(self.directory / sample.file)

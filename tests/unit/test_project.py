@@ -15,6 +15,7 @@ from hil.cli import main
 from hil.errors import ConfigurationError
 from hil.host import project
 from hil.host.project import packaged
+from hil.nightly import plan
 from hil.wasm import Samples
 
 
@@ -142,12 +143,28 @@ def test_a_name_that_is_nowhere_is_an_error_with_all_places(mine: Path) -> None:
     assert "'own'" in (caught.value.hint or "")
 
 
+def test_a_board_file_of_a_plan_counts_from_the_plan_or_the_project(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (mine / "plans").mkdir()
+    boards = "'../hw/boards/qemu-reference.yaml', 'boards/own.yaml', 'elsewhere.yaml'"
+    (mine / "plans" / "n.toml").write_text(f"limit = 5\n[[job]]\nname = 'a'\nsuites = ['smoke']\nboards = [{boards}]\n")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "elsewhere.yaml").write_text((mine / "boards" / "own.yaml").read_text())
+    monkeypatch.chdir(elsewhere)
+    with project.used(project.of(mine)):
+        runs = plan.load(mine / "plans" / "n.toml").runs
+    assert [bool(run.problems) for run in runs] == [False, False, True]
+    assert f"--board={mine / 'boards' / 'own.yaml'}" in runs[1].arguments
+
+
 def test_an_own_module_hides_a_sample(mine: Path) -> None:
     samples = Samples(own=project.of(mine).own("samples"))
     assert len(samples("hello.wasm").data) == len(samples("hello").data) == 8
     assert len(samples("exit.wasm").data) > 8
-    with pytest.raises(ConfigurationError, match="helo"):
-        samples("helo.wasm")
+    for wrong in ("helo.wasm", "x" * 5000):
+        with pytest.raises(ConfigurationError, match=wrong):
+            samples(wrong)
 
 
 def test_pytest_uses_the_settings_and_writes_below_the_project(tmp_path: Path) -> None:
