@@ -64,12 +64,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _project(config: pytest.Config) -> project.Project:
-    """Return the project of pytest's rootdir, else of the directory in which it was started. Raises `UsageError`."""
+    """Return the project of pytest's configuration file, else of its rootdir, else of where it was started.
+
+    Raises `UsageError`.
+    """
     root, start = config.rootpath, config.invocation_params.dir
     if root.resolve().is_relative_to(project.packaged("suites")):  # no place for results
         root = start
     try:
-        return project.of(root, start, otherwise=root)
+        configured = [config.inipath.parent] if config.inipath else []
+        return project.of(*configured, root, start, otherwise=root)
     except ConfigurationError as error:
         raise pytest.UsageError(str(error)) from error
 

@@ -99,7 +99,7 @@ def test_no_emulator_is_said_with_the_remedy(tmp_path):
     done = run([*PYTEST, "suites/realtime", "-m", "board", "-k", "hello"], env={"PATH": str(tmp_path)})
     assert done.returncode == 1
     assert "qemu-system-aarch64 is not installed" in done.stdout
-    assert "apt-get install qemu-system-arm" in done.stdout
+    assert "qemu-system-arm" in done.stdout
 
 
 SIGNALS, MOMENTS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL), ("start", "boot", "tests")

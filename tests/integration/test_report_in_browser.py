@@ -229,7 +229,7 @@ def test_a_failed_test_is_found_with_its_console_and_how_to_repeat_it(look: Open
     expect(failed).to_contain_text("fail")  # in words, not by a colour alone
     expect(failed).to_contain_text("hello, moon")
     expect(opened(page, "repeat this test")).to_contain_text(
-        "pytest 'test_hello.py::test_words[qemu-reference]' --board qemu-reference"
+        "pytest 'talk/test_hello.py::test_words[qemu-reference]' --board qemu-reference"
     )
 
 

@@ -183,6 +183,17 @@ def test_pytest_uses_the_settings_and_writes_below_the_project(tmp_path: Path) -
     assert not (tmp_path / "reports").exists()
 
 
+def test_the_settings_beside_a_given_configuration_file_count(tmp_path: Path) -> None:
+    mine = make(tmp_path / "mine", "board = 'b.yaml'")
+    (mine / "b.yaml").write_text(stub_board(mine).read_text())
+    suite = make(tmp_path / "other", "board = 'nowhere.yaml'")
+    (suite / "test_x.py").write_text("def test_x(hil_session_board): pass\n")
+    process = PytestProcess(suite, *LOAD, "-p", "no:cacheprovider", "-c", str(mine / "pyproject.toml"), "--rootdir=.")
+    output = process.finish()
+    assert process.returncode == 0, output
+    assert str(mine / "b.yaml") in output
+
+
 def test_a_board_file_may_name_its_image(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(
         (packaged("boards") / "qemu-reference.yaml").read_text().replace("../images/reference.toml", "reference")
