@@ -11,8 +11,10 @@ from rich.markup import escape
 from hil import slow
 from hil.board.selection import bounds_file, find, is_place, name_of
 from hil.cli import candidates
-from hil.cli.common import DEFAULT_BOARD, PATH, as_json, echo, err, history_option, json_option, out, show
+from hil.cli.common import PATH, as_json, echo, err, history_option, json_option, out, selected, show
 from hil.errors import ConfigurationError
+from hil.host import project
+from hil.host.project import TABLE
 
 KINDS = ("histogram", "percentiles", "timeline", "comparison")
 
@@ -20,20 +22,20 @@ results_argument = click.argument("path", metavar="RESULTS", type=PATH, shell_co
 several_argument = click.argument(
     "paths", metavar="RESULTS...", nargs=-1, required=True, type=PATH, shell_complete=candidates.results
 )
-board_argument = click.argument("board", default=DEFAULT_BOARD, shell_complete=candidates.boards_alone)
+board_argument = click.argument("board", required=False, shell_complete=candidates.boards_alone)
 bounds_file_option = click.option(
     "--bounds",
     type=PATH,
     metavar="FILE",
     shell_complete=candidates.toml,
-    help="Bounds file [the one beside the board's file].",
+    help=f"Bounds file [bounds in the project's {TABLE}, else the one beside the board's file].",
 )
 baselines_option = click.option(
     "--baselines",
     type=PATH,
     metavar="DIR",
     shell_complete=candidates.directories,
-    help="The directory of baselines [$XDG_DATA_HOME/hil/baselines].",
+    help=f"The directory of baselines [baselines in the project's {TABLE}, else $XDG_DATA_HOME/hil/baselines].",
 )
 
 
@@ -156,8 +158,10 @@ def bounds() -> None:
 )
 @history_option
 @json_option
-def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], file: Path, json_: bool) -> NoReturn:
-    """Find the rows in the bounds file of BOARD that no series can match.
+def bounds_check(
+    board: str | None, bounds: Path | None, measured: tuple[str, ...], file: Path, json_: bool
+) -> NoReturn:
+    """Find the rows in the bounds file of BOARD, by default the selected board, that no series can match.
 
     A row with a typo in its quantity, subject, test or clock has no effect. Without --measured, rows are compared with
     the quantities and modules of this project; tests, arguments of modules, other quantities and modules are checked
@@ -167,7 +171,7 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
     name = name_of(path)
     every: list[slow.Series] = [each for given in measured for each in slow.read_side(given, file).series.values()]
     series = [each for each in every if each.provenance.get("board", name) == name]
-    read = slow.Bounds(bounds or bounds_file(path))
+    read = _bounds(path, bounds)
     found = slow.unmatched(read, series, whole=bool(measured), virtual=slow.boardfile.emulated(path))
     if json_:
         as_json([{"where": each.where, **each.row.model_dump(mode="json"), "why": each.why} for each in found])
@@ -182,9 +186,12 @@ def bounds_check(board: str, bounds: Path | None, measured: tuple[str, ...], fil
 @board_argument
 @bounds_file_option
 @json_option
-def bounds_list(board: str, bounds: Path | None, json_: bool) -> None:
-    """List the rows in the bounds file of BOARD, each with the quantity, subject and test of its series."""
-    read = slow.Bounds(bounds or bounds_file(_board_file(board)))
+def bounds_list(board: str | None, bounds: Path | None, json_: bool) -> None:
+    """List the rows in the bounds file of BOARD, by default the selected board.
+
+    Each row is shown with the quantity, subject and test of its series.
+    """
+    read = _bounds(_board_file(board), bounds)
     rows = []
     for number, row in enumerate(read.rows):
         bound = row.bound()
@@ -227,15 +234,20 @@ def bounds_suggest(paths: tuple[Path, ...], headroom: float, all_: bool) -> None
     echo("\n".join(slow.suggestions.as_toml(row) for row in slow.suggestions.suggest(chosen, headroom / 100)), nl=False)
 
 
-def _board_file(board: str) -> Path:
-    """Return the file of `board`. Raises `ConfigurationError` for a place."""
+def _bounds(board: Path, given: Path | None) -> slow.Bounds:
+    """Return the bounds in the file `given`, else in the project's, else in that of the board file `board`."""
+    return slow.Bounds(given or project.current().path("bounds") or bounds_file(board))
+
+
+def _board_file(name: str | None) -> Path:
+    """Return the file of the board `name`, by default the selected one. Raises `ConfigurationError` for a place."""
+    board = selected([] if name is None else [name]).names[0]
     if is_place(board):
         raise ConfigurationError(f"{board} is a place, but bounds belong to a board", hint="Name the place's board.")
     return find(board)
 
 
 def _load(path: Path) -> slow.results.Results:
-
     loaded = slow.results.load(path)
     if loaded.torn:
         err.print(f"[yellow]{escape(loaded.torn)}[/]")

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hil.guest.load import DISTRESS, LOADS
-from hil.host import toml
+from hil.host import project, toml
 from hil.host.hints import closest, did_you_mean
 from hil.measure.bounds_file import Bounds, BoundsRow
 from hil.measure.clock import VIRTUAL
 from hil.measure.quantities import EVENTS, QUANTITIES
 from hil.measure.series_data import SeriesData
-from hil.wasm import Samples
 
 WORDS = ("guest", "partition", "under", "load", "soak", *LOADS, *DISTRESS)  # of subjects, beside modules and periods
 CLOSE = 0.8  # similarity, 0 to 1, from which an unknown word counts as a typo
@@ -44,7 +43,8 @@ def unmatched(
     close to a known one: a user's own tests may measure anything. `virtual` is true if the board can run in virtual
     time.
     """
-    modules = [name for sample in Samples() for name in (sample.file, f"{sample.name}.aot.wasm")]
+    names = project.current().names("samples", ".wasm")
+    modules = [f"{name}{kind}" for name in names for kind in (".wasm", ".aot.wasm")]
     words = {*WORDS, *modules, *(word for series in measured for word in _words(series.subject))}
     found: list[Unmatched] = []
     for number, row in enumerate(bounds.rows):

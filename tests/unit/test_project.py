@@ -158,6 +158,29 @@ def test_a_board_file_of_a_plan_counts_from_the_plan_or_the_project(
     assert f"--board={mine / 'boards' / 'own.yaml'}" in runs[1].arguments
 
 
+def test_hil_bounds_takes_board_and_bounds_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(make(tmp_path, "board = 'b.yaml'\nbounds = 'all.toml'"))
+    monkeypatch.delenv("LG_ENV", raising=False)
+    (tmp_path / "b.yaml").write_text(stub_board(tmp_path).read_text())
+    rows = '[[bound]]\nquantity = "{}"\nsubject = "hello.wasm"\nfigure = "p50"\nlimit = "1 s"\nreason = "r"\n'
+    (tmp_path / "all.toml").write_text(rows.format("response time"))
+    listed = CliRunner().invoke(main, ["bounds", "list", "--json"])
+    assert [row["quantity"] for row in json.loads(listed.stdout)] == ["response time"]
+    (tmp_path / "pyproject.toml").write_text("[tool.hil]\nboard = 'b.yaml'\n")
+    (tmp_path / "b.bounds.toml").write_text(rows.format("execution time"))
+    listed = CliRunner().invoke(main, ["bounds", "list", "--json"])
+    assert [row["quantity"] for row in json.loads(listed.stdout)] == ["execution time"]
+
+
+def test_an_own_module_is_no_typo_in_bounds(mine: Path) -> None:
+    (mine / "modules" / "hullo.wasm").write_bytes(b"")
+    bounds = mine / "b.toml"
+    row = '[[bound]]\nquantity = "response time"\nsubject = "{}"\nfigure = "p50"\nlimit = "1 s"\nreason = "r"\n'
+    bounds.write_text(row.format("hullo.wasm") + row.format("hallo.wasm"))
+    done = CliRunner().invoke(main, ["bounds", "check", "own", "--bounds", str(bounds), "--json"])
+    assert [found["subject"] for found in json.loads(done.stdout)] == ["hallo.wasm"], done.output
+
+
 def test_an_own_module_hides_a_sample(mine: Path) -> None:
     samples = Samples(own=project.of(mine).own("samples"))
     assert len(samples("hello.wasm").data) == len(samples("hello").data) == 8
