@@ -57,7 +57,7 @@ class Build(Model):
     toolchain: dict[str, str]
 
 
-class Added(Model):
+class AddedFrom(Model):
     """How an image was added: the kind of its build tree, the machine's arguments, and the origin of both."""
 
     kind: str
@@ -76,7 +76,7 @@ class Config(Model):
     digest: Sha256
     files: dict[Name, File]
     build: Build | None = None
-    added: Added | None = None
+    added: AddedFrom | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

@@ -33,7 +33,7 @@ HUB, HUB_API, HUB_KEY = "docker.io", "registry-1.docker.io", "https://index.dock
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """A request to a registry. `expected` are the statuses of success."""
 
     method: str
@@ -58,14 +58,14 @@ class Connection:
         self._authorization: Authorization | None = None
         self._until = time.monotonic() + TOTAL
 
-    def call(self, request: Request) -> requests.Response:
+    def call(self, request: HttpRequest) -> requests.Response:
         """Return the response, without its body, to a request. Raises as `pieces`."""
         with self._session() as session, self._failures():
             response = self._within(lambda: self._answer(session, request))
             response.close()
             return response
 
-    def pieces(self, request: Request, limit: int) -> Iterator[bytes]:
+    def pieces(self, request: HttpRequest, limit: int) -> Iterator[bytes]:
         """Yield the body of the response; of one longer than `limit` bytes, one byte more than `limit`.
 
         Raises `ConfigurationError` for something that is missing or inaccessible, `InfrastructureError` for a
@@ -97,7 +97,7 @@ class Connection:
                 session.trust_env = self.reference.scheme == "oci+http"  # no proxy to this machine
             yield session
 
-    def _answer(self, session: requests.Session, request: Request) -> requests.Response:
+    def _answer(self, session: requests.Session, request: HttpRequest) -> requests.Response:
         response = self._ask(session, request)
         if response.status_code == 401 and (challenge := response.headers.get("WWW-Authenticate")):
             response.close()
@@ -108,7 +108,7 @@ class Connection:
                 self._refused(response)
         return response
 
-    def _ask(self, session: requests.Session, request: Request) -> requests.Response:
+    def _ask(self, session: requests.Session, request: HttpRequest) -> requests.Response:
         foreign = session.should_strip_auth(f"{self.url}/", request.url)  # an upload to another host
         if isinstance(request.body, Sent):
             request.body.rewind()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from hil.errors import HilError, InfrastructureError
-from hil.oci.connection import Connection, Request
+from hil.oci.connection import Connection, HttpRequest
 from hil.oci.manifests import INDEXES, MANIFEST_LIMIT, MANIFESTS
 from hil.oci.reference import Reference, digest_of
 from hil.oci.sending import Sent
@@ -39,7 +39,7 @@ class Registry:
 
     def _get(self, path: str, limit: int, *, manifest: bool) -> Iterator[bytes]:
         accept = {"Accept": ", ".join((*MANIFESTS, *INDEXES))} if manifest else {}
-        return self._connection.pieces(Request("GET", f"{self._connection.url}/{path}", accept), limit)
+        return self._connection.pieces(HttpRequest("GET", f"{self._connection.url}/{path}", accept), limit)
 
 
 class Upload:
@@ -57,10 +57,10 @@ class Upload:
         `advance` gets the number of bytes sent.
         """
         url = self._connection.url
-        held = self._connection.call(Request("HEAD", f"{url}/blobs/{digest}", expected=(200, 404)))
+        held = self._connection.call(HttpRequest("HEAD", f"{url}/blobs/{digest}", expected=(200, 404)))
         if held.status_code == 200:
             return False
-        begun = self._connection.call(Request("POST", f"{url}/blobs/uploads/", body=b"", expected=(202,)))
+        begun = self._connection.call(HttpRequest("POST", f"{url}/blobs/uploads/", body=b"", expected=(202,)))
         place = begun.headers.get("Location")
         if not place:
             raise self._connection.failed("its response to an upload names no location")
@@ -74,11 +74,11 @@ class Upload:
             self._connection.moved(size)
             advance(sent)
 
-        self._connection.call(Request("PUT", place, _OCTETS, Sent(file, size, moved), (201, 204)))
+        self._connection.call(HttpRequest("PUT", place, _OCTETS, Sent(file, size, moved), (201, 204)))
         return True
 
     def manifest(self, tag: str, data: bytes) -> str:
         """Store the manifest `data` under `tag` and return its digest."""
         headers = {"Content-Type": MANIFESTS[0]}
-        self._connection.call(Request("PUT", f"{self._connection.url}/manifests/{tag}", headers, data, (201,)))
+        self._connection.call(HttpRequest("PUT", f"{self._connection.url}/manifests/{tag}", headers, data, (201,)))
         return digest_of(data)

@@ -21,7 +21,7 @@ from hil.plugin.measurements import Measurements
 from hil.plugin.run_facts import RunFacts
 from hil.plugin.selection import BoardSelection
 from hil.plugin.selections import BoardSelections
-from hil.plugin.status import BoardStatus
+from hil.plugin.status import BoardLine
 from hil.text import printable_line
 
 SESSION = pytest.StashKey["Session"]()
@@ -38,7 +38,7 @@ class Session:
         self.hooks = Hooks(config)
         self.measurements = Measurements(config, self.facts, self.selections.names, self.hooks.series)
         self.labels: AllureLabels | None = None
-        self._status = BoardStatus(config, self._uncaptured)
+        self._status = BoardLine(config, self._uncaptured)
         self._boards: dict[BoardSelection, slow.Board] = {}
         self._given_up: dict[BoardSelection, HilError] = {}
         self._avoid: dict[str, str] = {}  # the reasons to avoid a place, by its name, the latest failure last

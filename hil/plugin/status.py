@@ -16,7 +16,7 @@ UP = "\x1b[A"
 RIGHT = "\r\x1b[{}C"
 
 
-class BoardStatus:
+class BoardLine:
     """The status of boards that come up: a line below the line that pytest writes, gone when the board is up.
 
     On a terminal it is redrawn with the current stage and its seconds; elsewhere a line is written every 30 s. There is
