@@ -75,11 +75,15 @@ class Project:
         return ", ".join(map(str, self.directories(kind)))
 
     def names(self, kind: str, suffix: str) -> dict[str, Path]:
-        """Return the files NAME`suffix` of `kind` by name, sorted; the first directory that has a name wins."""
+        """Return the files NAME`suffix` of `kind` by name, sorted; the first directory that has a name wins.
+
+        Hidden files are left out: editors keep locks and backups in them.
+        """
         found = {
             path.name.removesuffix(suffix): path
             for directory in reversed(self.directories(kind))
-            for path in directory.glob(f"*{suffix}")
+            for path in directory.glob(f"[!.]*{suffix}")
+            if path.is_file()
         }
         return dict(sorted(found.items()))
 

@@ -135,6 +135,14 @@ def test_the_projects_own_names_win_and_the_lists_say_so(mine: Path) -> None:
     assert images["plain-linux"]["from"] == "package"
 
 
+def test_the_locks_of_editors_are_no_boards(mine: Path) -> None:
+    (mine / "boards" / ".#own.yaml").symlink_to("user@host.1")
+    (mine / "boards" / "gone.yaml").symlink_to("nowhere")
+    (mine / "boards" / "directory.yaml").mkdir()
+    done = CliRunner().invoke(main, ["board", "list", "--json"])
+    assert {"own", "qemu-reference"} == {row["name"] for row in json.loads(done.stdout) if "project" in row["from"]}
+
+
 def test_a_name_that_is_nowhere_is_an_error_with_all_places(mine: Path) -> None:
     with project.used(project.of(mine)), pytest.raises(ConfigurationError) as caught:
         selection.find("onw")
