@@ -16,6 +16,7 @@ from hil.cli.lab import lab
 from hil.cli.nightly import nightly
 from hil.cli.review import compare, report, review
 from hil.cli.runs import run
+from hil.cli.samples import sample
 from hil.cli.setup import doctor, setup
 from hil.cli.snapshots import snapshot
 from hil.cli.transcripts import transcript
@@ -34,6 +35,7 @@ for command in (
     setup,
     image,
     board,
+    sample,
     snapshot,
     transcript,
     link_,

@@ -24,7 +24,7 @@ from hil.cli.common import (
     seed_option,
 )
 from hil.cli.verbosity import note, watched
-from hil.errors import ConfigurationError, HilError
+from hil.errors import HilError
 from hil.text import printable
 
 STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
@@ -51,7 +51,7 @@ class _Run(click.Command):
             raise SystemExit(NO_RUN[error.origin]) from None
 
 
-@click.command(cls=_Run, context_settings={"ignore_unknown_options": True})
+@click.command(cls=_Run, context_settings={"allow_interspersed_args": False})
 @click.argument("module", shell_complete=candidates.modules)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @board_option
@@ -73,6 +73,8 @@ def run(
     json_: bool,
 ) -> NoReturn:
     """Deploy MODULE with ARGUMENTS on a fresh board, print its output and verdict.
+
+    The options stand before MODULE: everything after it is passed on to the module, also what begins with a dash.
 
     MODULE is a file, the name of a sample, an OCI image layout (its directory or tar, or
     oci-layout:PATH[:TAG][@DIGEST]) or an artifact in a registry: oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]; oci+http://
@@ -96,11 +98,6 @@ def run(
     A module may exit with one of these, too: the last line on standard error, and `verdict` with --json, distinguish
     them.
     """
-    if module.startswith("-"):
-        raise ConfigurationError(
-            f"hil run has no option {module}",
-            hint="give options of `hil` itself before `run`; a module whose name begins with - as ./-NAME",
-        )
     loaded = slow.load_module(module)  # before a board is acquired
     if loaded.path is None and loaded.source != module:  # the digest behind a tag
         note(loaded.source)

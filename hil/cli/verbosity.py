@@ -39,20 +39,21 @@ def note(text: str) -> None:
         err.print(f"[dim]hil: {escape(text)}[/]")
 
 
-def add_options(command: click.Command, *, short: bool = True) -> None:
-    """Add -q and -v to `command` and all commands below it.
-
-    A command that passes unknown options on has the long spellings alone: `-v` is for whom it passes them to.
-    """
-    short = short and not command.context_settings.get("ignore_unknown_options")
+def add_options(command: click.Command) -> None:
+    """Add -q and -v to `command` and all commands below it."""
     for name, letter, text in (
         ("--quiet", "-q", "Print results and errors alone."),
         ("--verbose", "-v", "Print what happens; twice: with the console."),
     ):
-        spellings = [letter, name] if short else [name]
         command.params.append(
             click.Option(
-                spellings, count=True, is_eager=True, expose_value=False, callback=_set, show_default=False, help=text
+                [letter, name],
+                count=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_set,
+                show_default=False,
+                help=text,
             )
         )
     for inner in getattr(command, "commands", {}).values():

@@ -11,7 +11,7 @@ from hil.console import Console, LineTimeout
 from hil.errors import ConfigurationError, GuestError
 from hil.guest import load, transfer
 from hil.guest.shell import CommandTimeout, Result, Shell
-from hil.guest.typed import text_of
+from hil.guest.typed import described, text_of
 from hil.host.progress import Progress
 
 
@@ -78,7 +78,13 @@ class Guest:
             raise GuestError(f"the load {kind} in the guest ended early", evidence=self.shell.console.evidence())
 
     def put(self, source: Path | bytes, path: str | bytes) -> bool:
-        """Copy a file, or bytes, to `path` in the guest; return false if it was there already."""
+        """Copy a file, or bytes, to `path` in the guest; return false if it was there already.
+
+        Raises `ConfigurationError` for a file that cannot be read, and for text: it could be a path or contents.
+        """
+        if not isinstance(source, (Path, bytes)):
+            hint = "Give a pathlib.Path for a file, bytes for contents."
+            raise ConfigurationError(f"{described(source)} is neither a file nor contents", hint=hint)
         try:
             data = source.read_bytes() if isinstance(source, Path) else source
         except OSError as error:

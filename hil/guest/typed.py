@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from hil.errors import ConfigurationError
+from hil.text import printable_line
 
 LINE = 1000  # bytes of a command per typed line: four times as many, in quotes, still fit into a line of a tty
 PRINTABLE = re.compile(rb"[\n -~]*")
@@ -17,8 +18,20 @@ ESCAPED = re.compile(rb"[^ -~]|[%\\'!]|\A-")
 
 
 def text_of(words: str | bytes) -> str:
-    """Return bytes as text: bytes that are not UTF-8 become surrogates, as in file names."""
-    return words.decode("utf-8", "surrogateescape") if isinstance(words, bytes) else words
+    """Return bytes as text: bytes that are not UTF-8 become surrogates, as in file names.
+
+    Raises `ConfigurationError` for an object of another type.
+    """
+    if isinstance(words, str):
+        return words
+    if isinstance(words, bytes):
+        return words.decode("utf-8", "surrogateescape")
+    raise ConfigurationError(f"{described(words)} is neither text nor bytes", hint="Give text or bytes.")
+
+
+def described(value: object) -> str:
+    """Return the value with its type, for an error message: `the int 5`."""
+    return f"the {type(value).__name__} {printable_line(repr(value)[:80])}"
 
 
 def bytes_of(text: str) -> bytes:

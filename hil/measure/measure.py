@@ -44,11 +44,11 @@ class Measure:
 
     def __init__(
         self,
-        bounds_file: Path,
+        bounds_file: Path | str,
         record: Record = lambda series, checks: None,
         compared: Callable[[Sequence[Series]], None] = lambda several: None,
     ) -> None:
-        self._file = bounds_file
+        self._file = Path(bounds_file)
         self._record = record
         self._compared = compared
         self._bounds: Bounds | None = None

@@ -14,7 +14,7 @@ from hil.signals import vcd
 from hil.signals.edges import Edges, Ticks, changes_only
 
 
-def read_vcd(path: Path, channels: Sequence[str] = (), *, samplerate: float | None = None) -> dict[str, Edges]:
+def read_vcd(path: Path | str, channels: Sequence[str] = (), *, samplerate: float | None = None) -> dict[str, Edges]:
     """Return the edges of `channels`, named with or without their scopes (`top.clk`), by default all one-bit signals.
 
     Name a bit of a vector by its index: `data[3]`. `samplerate` is that of the instrument in Hz: VCD files have only a
@@ -22,7 +22,7 @@ def read_vcd(path: Path, channels: Sequence[str] = (), *, samplerate: float | No
     floor. Raises `ConfigurationError` for an incomplete VCD file, a channel that is missing or not of one bit, and
     edges off the samples of `samplerate`.
     """
-    dump = vcd.read(path, channels)
+    dump = vcd.read(Path(path), channels)
     if samplerate is not None and not 0 < samplerate < math.inf:
         raise ConfigurationError(
             f"the sample rate {samplerate!r} is not above 0 Hz", hint="Give it in Hz, such as 24e6."

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hil.errors import ConfigurationError
-from hil.guest.typed import text_of
+from hil.guest.typed import described, text_of
 from hil.host import project
+from hil.host.hints import did_you_mean
 from hil.text import printable_line
 from hil.wasm import oci
 from hil.wasm.module import Module
@@ -28,13 +29,25 @@ def load_module(module: Loadable) -> Module:
     if isinstance(module, Module):
         return module
     if isinstance(module, str):
-        return _sample(module) or _at(module)
+        return _sample(module) or _named(module)
     if isinstance(module, os.PathLike) and isinstance(path := os.fspath(module), str):
         return _at(Path(path))
     raise ConfigurationError(
         f"cannot deploy {printable_line(repr(module)[:80])}: it is of type {type(module).__name__}",
         hint="Give a module, a path, or a reference to an artifact; Module.raw(name, data) makes a module from bytes.",
     )
+
+
+def _named(name: str) -> Module:
+    """Return the module at a path or reference; the error for a name without directory has the names of the samples."""
+    try:
+        return _at(name)
+    except ConfigurationError as error:
+        if "/" in name or ":" in name or os.path.exists(name):  # noqa: PTH110
+            raise
+        names = [f"{sample}.wasm" for sample in project.current().names("samples", ".wasm")]
+        hint = f"{did_you_mean(name, names)}the samples are: {', '.join(names)}; or give the path of a .wasm file"
+        raise ConfigurationError(error.message, hint=hint) from error
 
 
 def _at(where: str | Path) -> Module:
@@ -66,8 +79,7 @@ def words_of(arguments: Sequence[str | bytes]) -> tuple[str, ...]:
     for number, argument in enumerate(arguments, 1):
         if not isinstance(argument, (str, bytes)):
             raise ConfigurationError(
-                f"argument {number} of the module, {printable_line(repr(argument)[:80])}, is of type "
-                f"{type(argument).__name__}",
+                f"argument {number} of the module is {described(argument)}",
                 hint="Give text or bytes.",
             )
     return tuple(map(text_of, arguments))

@@ -35,8 +35,9 @@ class Module:
     source: str = ""
 
     @classmethod
-    def load(cls, path: Path) -> Module:
+    def load(cls, path: Path | str) -> Module:
         """Read and check a file. Raises `ConfigurationError` for a file that no runtime takes."""
+        path = Path(path)
         if path.exists() and not path.is_file():  # a pipe would block, /dev/zero never end
             raise ConfigurationError(f"{path} is not a regular file", hint="Give the path of a .wasm file.")
         try:

@@ -107,10 +107,10 @@ class Samples:
     A module in one of the directories `own` hides the sample of the same name.
     """
 
-    def __init__(self, directory: Path = SAMPLES_DIR, own: Sequence[Path] = ()) -> None:
-        self.directory = directory
-        self._own = tuple(path for path in own if path != directory)
-        path = directory / "samples.toml"
+    def __init__(self, directory: Path | str = SAMPLES_DIR, own: Sequence[Path] = ()) -> None:
+        self.directory = Path(directory)
+        self._own = tuple(path for path in own if path != self.directory)
+        path = self.directory / "samples.toml"
         try:
             self._samples = _File.model_validate(tomllib.loads(path.read_text("utf-8-sig"))).sample
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:

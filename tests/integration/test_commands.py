@@ -63,8 +63,8 @@ def test_run(arguments, status, out, err):
 
 @pytest.mark.slow  # a cold boot; test_run has a restored board
 def test_run_in_a_forced_boot_and_from_a_snapshot_print_the_same():
-    hello = [*HIL, "run", "wasm_samples/hello.wasm"]
-    restored, booted = (run([*hello, *more]) for more in ([], ["--boot"]))
+    hello = "hello.wasm"
+    restored, booted = (run([*HIL, "run", *more, hello]) for more in ([], ["--boot"]))
     assert (restored.returncode, restored.stdout, restored.stderr) == (0, booted.stdout, booted.stderr)
 
 

@@ -80,12 +80,13 @@ def test_bad_input_is_an_error_on_standard_error_with_status_2(words: list[str],
     ("words", "part"),
     [
         ([], "Missing argument 'MODULE'"),
-        ([str(HELLO), "--limit", "0"], "--limit"),
+        (["--limit", "0", str(HELLO)], "--limit"),
         (["nothing.wasm"], "nothing.wasm: No such file"),
         (["."], ". "),
         ([__file__], "test_cli.py"),
-        ([str(HELLO), "--board", "qemu-refrence"], "'qemu-reference'?"),
-        ([str(HELLO), "--image", "refrence"], "'reference'?"),
+        (["--board", "qemu-refrence", str(HELLO)], "'qemu-reference'?"),
+        (["--image", "refrence", str(HELLO)], "'reference'?"),
+        (["--borad", "qemu-plain", str(HELLO)], "--board"),
     ],
 )
 def test_a_run_that_never_began_has_a_status_of_its_own(words: list[str], part: str) -> None:
@@ -120,8 +121,20 @@ def test_ctrl_c_is_130(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_sample_goes_by_its_name() -> None:
-    assert "'nothing'" in hil("run", "hello.wasm", "--board", "nothing").stderr
-    assert "nothing.wasm: No such file" in hil("run", "nothing.wasm", "--board", "nothing").stderr
+    assert "'nothing'" in hil("run", "--board", "nothing", "hello.wasm").stderr
+    assert "nothing.wasm: No such file" in hil("run", "--board", "nothing", "nothing.wasm").stderr
+
+
+def test_samples_are_listed_and_suggested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "'hello.wasm'?" in hil("run", "helo.wasm").stderr
+    (tmp_path / "pyproject.toml").write_text("[tool.hil]\n")
+    (tmp_path / "wasm_samples").mkdir()
+    (tmp_path / "wasm_samples" / "hello.wasm").write_bytes(HELLO.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    rows = {row["name"]: row for row in json.loads(hil("sample", "list", "--json").stdout)}
+    assert rows["hello"]["from"].startswith("project (hides")
+    assert rows["args"] | {"about": ""} == {"name": "args", "from": "package", "file": "args.wasm", "about": ""}
+    assert rows["args"]["about"]
 
 
 def test_nothing_odd_in_a_message_upsets_it() -> None:
@@ -256,7 +269,7 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
             return "/tmp/there"
 
         def run(self, module: object, *arguments: str, limit: float) -> object:
-            assert (arguments, limit) == (("--flag", "10"), 2.5)
+            assert (arguments, limit) == (("--flag", "--limit", "10", "--borad"), 2.5)
             verdict, intact = next(outcomes)
             return SimpleNamespace(
                 verdict=verdict,
@@ -285,7 +298,7 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
 
     monkeypatch.setattr("hil.cli.runs.powered", lambda name, image, seed, snapshots: Held())
     monkeypatch.setattr("hil.wasm.Runner", Fake)
-    words = ["run", "--limit", "2.5", str(HELLO), "--", "--flag", "10"]
+    words = ["run", "--limit", "2.5", str(HELLO), "--flag", "--limit", "10", "--borad"]
     good = hil(*words)
     assert (good.exit_code, good.stdout_bytes) == (0, b"out\xff\n")
     assert "hello.wasm: exited(0)" in good.stderr

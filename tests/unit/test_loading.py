@@ -13,13 +13,16 @@ from support import ShellLine
 from test_oci import WASM, Made
 from test_runner import line, make, module
 
-from hil import Measure, ms
+from hil import Guest, Measure, ms, read_vcd, sample_cases
 from hil.cli import main
 from hil.errors import ConfigurationError, HilError
 from hil.faults.injector import Injector
+from hil.guest.shell import quote
+from hil.guest.typed import text_of
 from hil.measure.soak import soak
 from hil.wasm import Module, Runner, Samples
 from hil.wasm import runner as runner_module
+from hil.wasm.catalogue import SAMPLES_DIR
 from hil.wasm.loading import load_module
 
 __all__ = ["line"]
@@ -34,7 +37,7 @@ def injector() -> Injector:
 
 
 RUNNER: Any = Runner(None)  # type: ignore[arg-type]
-MEASURE = Measure(Path("none.toml"))
+MEASURE = Measure("none.toml")
 DEPLOYING: dict[str, Callable[[Any], object]] = {
     "run": RUNNER.run,
     "place": RUNNER.place,
@@ -77,7 +80,7 @@ def test_the_error_is_the_same_wherever_a_module_is_deployed(deploy: Callable[[A
 
 def test_the_command_takes_the_same_with_the_same_errors(wrong: list[Any]) -> None:
     for argument in [text for text in wrong if isinstance(text, str) and text.isascii() and len(text) < 200]:
-        done = CliRunner().invoke(main, ["run", argument, "--board", "qemu-reference"])
+        done = CliRunner().invoke(main, ["run", "--board", "qemu-reference", "--", argument])
         origin, message = error_of(load_module, argument)
         assert done.exit_code == {"configuration": 64, "infrastructure": 71}[origin]
         assert "".join(message.split()) in "".join(done.stderr.split())
@@ -102,6 +105,25 @@ def test_a_sample_goes_by_its_name_where_there_is_no_such_file(tmp_path: Path, m
         load_module(Path("hello.wasm"))
     (tmp_path / "hello.wasm").write_bytes(WASM)
     assert load_module("hello.wasm").data == WASM
+
+
+def test_paths_may_be_text_in_what_tests_import(tmp_path: Path) -> None:
+    path = tmp_path / "m.wasm"
+    path.write_bytes(WASM)
+    assert Module.load(str(path)) == Module.load(path)
+    assert sample_cases(str(SAMPLES_DIR)) == sample_cases()
+    assert Samples(str(SAMPLES_DIR))("hello.wasm") == Samples()("hello.wasm")
+    capture = tmp_path / "c.vcd"
+    capture.write_text("$timescale 1 us $end\n$var wire 1 a x $end\n$enddefinitions $end\n#0\n0a\n#5\n1a\n#9\n")
+    assert list(read_vcd(str(capture))) == ["x"]
+
+
+def test_words_of_the_guest_are_text_or_bytes() -> None:
+    for wrong in (lambda: quote(["ls", 5]), lambda: text_of(Path("x"))):  # type: ignore[list-item,arg-type]
+        with pytest.raises(ConfigurationError, match=r"the (int 5|PosixPath)"):
+            wrong()
+    with pytest.raises(ConfigurationError, match="the str 'm.wasm'"):
+        Guest.put(None, "m.wasm", "/tmp/m.wasm")  # type: ignore[arg-type]
 
 
 def test_a_series_is_the_same_whichever_form_its_module_has(
@@ -130,5 +152,5 @@ def test_an_argument_that_is_no_text_is_refused(argument: Any) -> None:
         lambda: MEASURE.deployments(RUNNER, good, "x", argument, repeats=3),
         lambda: soak(RUNNER, good, "x", argument, deployments=20),
     ):
-        with pytest.raises(ConfigurationError, match=r"argument 2 .*type"):
+        with pytest.raises(ConfigurationError, match=rf"argument 2 .*{type(argument).__name__} "):
             deploy()

@@ -404,7 +404,7 @@ def test_the_command_line_boots_it_too(tmp_path: Path, monkeypatch: pytest.Monke
     shown = CliRunner().invoke(main, ["board", "boot", "--board", str(board)])
     assert shown.exit_code == 0, shown.output
     assert [line.split()[0] for line in shown.stdout.splitlines()[1:4]] == ["start", "login", "shell"]
-    module = CliRunner().invoke(main, ["run", str(HELLO), "--board", str(board)])
+    module = CliRunner().invoke(main, ["run", "--board", str(board), str(HELLO)])
     assert module.exit_code == 71
     assert "nothing more" in module.stderr.replace("\n", " ")
 

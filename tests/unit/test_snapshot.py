@@ -976,11 +976,11 @@ def test_hil_run_restores_and_boots_where_asked(stub: str, tmp_path: Path, monke
     hello = Path(__file__).parents[2] / "wasm_samples" / "hello.wasm"
     before = children(os.getpid())
     for more in ([], [], ["--boot"]):
-        result = CliRunner().invoke(main, ["run", str(hello), "--board", stub, *more])
+        result = CliRunner().invoke(main, ["run", "--board", stub, *more, str(hello)])
         until(lambda: set(children(os.getpid())) <= set(before))
         assert (result.exit_code, result.stdout) == (71, ""), result.output
     assert kinds == ["1 boots, 1 restores", "0 boots, 1 restores", "1 boots, 0 restores"]
     monkeypatch.setenv("HIL_SNAPSHOTS_MIB", "0")
-    result = CliRunner().invoke(main, ["run", str(hello), "--board", stub])
+    result = CliRunner().invoke(main, ["run", "--board", stub, str(hello)])
     assert result.stdout == ""
     assert "stub is booted, not restored: no snapshot: HIL_SNAPSHOTS_MIB is 0" in result.stderr

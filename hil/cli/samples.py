@@ -1,0 +1,26 @@
+"""`hil sample`: the modules that go by a name."""
+
+from __future__ import annotations
+
+import click
+
+from hil import slow
+from hil.cli.common import json_option, origin, show
+from hil.host import project
+
+
+@click.group()
+def sample() -> None:
+    """The sample modules, which go by their names."""
+
+
+@sample.command("list")
+@json_option
+def sample_list(json_: bool) -> None:
+    """List the samples. A module in the project's directory of samples hides one of the package of the same name."""
+    samples = slow.Samples()
+    about = {samples.directory / each.file: each.about for each in samples}
+    rows = []
+    for name, path in project.current().names("samples", ".wasm").items():
+        rows.append({"name": name, **origin("samples", path), "file": path.name, "about": about.get(path, "")})
+    show(rows, json_)
