@@ -6,6 +6,7 @@ for in the package.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -190,12 +191,23 @@ def _project(root: Path, table: dict[str, Any]) -> Project:
 
     texts = {key: take(key, _text) for key in ("board", "tracker") if key in table}
     paths = {key: take(key, lambda value: root / Path(_text(value)).expanduser()) for key in PATHS if key in table}
-    if (bounds := paths.get("bounds")) is not None and not bounds.is_file():
-        problems.append(f"{file}: {TABLE} bounds: there is no file {bounds}")
+    for key, path in paths.items():
+        if path is not None and (wrong := _wrong_kind(key, path)):
+            problems.append(f"{file}: {TABLE} {key}: {wrong}")
     searched = {key: take(key, lambda value: _directories(root, value)) for key in SEARCHED if key in table}
     if problems:
         raise ConfigurationError("\n".join(problems), hint=f"correct {file}")
     return replace(project, **texts, paths=paths, searched=searched)
+
+
+def _wrong_kind(key: str, path: Path) -> str:
+    """Return why the path of the setting `key` cannot be used; empty if it can, or if it will be made."""
+    is_file, is_directory = os.path.isfile(path), os.path.isdir(path)  # noqa: PTH112, PTH113  a name may be too long
+    if key == "bounds":
+        return "" if is_file else f"there is no file {path}"
+    if key == "history":
+        return f"{path} is a directory; name a file" if is_directory else ""
+    return f"{path} is a file; name a directory" if is_file else ""
 
 
 def _text(value: Any) -> str:

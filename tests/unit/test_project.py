@@ -69,6 +69,9 @@ def test_the_nearest_file_with_the_table_counts_and_others_do_not(tmp_path: Path
         ("boards = ['boards', 7]", "7"),
         ("nights = '~nobody-of-this-name/x'", "nights"),
         (f"suites = '{'x' * 5000}'", "suites"),
+        (f"bounds = '{'x' * 5000}'", "bounds"),
+        ("history = 'boards'", "history"),
+        ("transcripts = 'pyproject.toml'", "transcripts"),
         ("[tool.hil", "not valid TOML"),
     ],
 )
