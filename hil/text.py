@@ -12,6 +12,8 @@ _UNSAFE = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]|\r(?!\n)"
 )
+_USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s'\"]*@", re.I)
+_QUERY = re.compile(r"([?&][^\s=&?'\"]+=)[^\s&'\")]*")
 _BREAK = re.compile(r"[\t\r\n]")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -24,6 +26,11 @@ def printable(text: str) -> str:
 def printable_line(text: str) -> str:
     """Return `printable` text on one line, for foreign text within a message."""
     return _BREAK.sub(_escape, printable(text))
+
+
+def without_credentials(text: str) -> str:
+    """Mask what a URL may hold of a login: the user and password before its host, and the values of its query."""
+    return _QUERY.sub(r"\1***", _USER.sub(r"\1***@", text))
 
 
 def storable(text: str) -> str:

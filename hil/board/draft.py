@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+from labgrid.driver import power
 
 from hil.errors import ConfigurationError
+from hil.host.hints import did_you_mean
 from hil.places.coordinator import Coordinator
 
 POWER = {
@@ -51,7 +54,17 @@ def power_switch(text: str) -> Resource:
     if parts is None:
         raise ConfigurationError(f"{text!r} is not MODEL:HOST:INDEX", hint="write it as netio:pdu.lab:3")
     model, host, index = parts.groups()
+    if model not in (known := power_models()):
+        raise ConfigurationError(
+            f"labgrid has no driver for the power switch {model!r}",
+            hint=f"{did_you_mean(model, known)}its models are: {', '.join(known)}",
+        )
     return Resource("NetworkPowerPort", arguments={"model": model, "host": host, "index": int(index)})
+
+
+def power_models() -> list[str]:
+    """Return the models of power switches that labgrid has drivers for."""
+    return sorted(module.name for module in pkgutil.iter_modules(power.__path__))
 
 
 def serial_port(text: str) -> Resource:

@@ -25,6 +25,7 @@ from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.image import manifest
 from hil.places import selector as selectors
 from hil.places.selector import PlaceFailed, PlaceSelector, Terms
+from hil.text import without_credentials
 
 if TYPE_CHECKING:
     from hil.places.acquisition import Place
@@ -113,7 +114,9 @@ class BoardEnvironment:
             hint = "check the board's power switch and serial port"
             if isinstance(self.power, MachineDriver):
                 hint = "check this host's free disk space, free memory and limit of processes"
-            return InfrastructureError(f"{f'place {place}' if place else f'board {self.name}'}: {error}", hint=hint)
+            return InfrastructureError(
+                f"{f'place {place}' if place else f'board {self.name}'}: {without_credentials(str(error))}", hint=hint
+            )
         return error
 
     def _open(self, name: str, terms: Terms) -> Environment:

@@ -10,6 +10,7 @@ from labgrid.step import steps
 
 from hil.console.lines import printable
 from hil.errors import HilError, InfrastructureError
+from hil.text import without_credentials
 
 
 @contextmanager
@@ -20,7 +21,9 @@ def guarded(failure: str, hint: str | None = None) -> Iterator[None]:
     except (HilError, NotImplementedError):
         raise
     except Exception as error:
-        raise InfrastructureError(f"{failure}: {described(error)}", hint=hint) from error
+        # a cause that holds a login would be printed with the failure
+        cause = error if without_credentials(str(error)) == str(error) else None
+        raise InfrastructureError(f"{failure}: {described(error)}", hint=hint) from cause
 
 
 @contextmanager
@@ -38,10 +41,11 @@ def step_on_bus(title: str, tag: str, source: object) -> Iterator[None]:
 
 
 def described(error: Exception) -> str:
-    """Return class and message of an exception, with the last output of a command that failed."""
+    """Return class and message of an exception, with the last output of a command that failed, without credentials."""
     message = str(getattr(error, "msg", error))  # str() of labgrid's is the tuple of their attributes
     if isinstance(error, CalledProcessError) and error.output:
         output = error.output if isinstance(error.output, bytes) else error.output.encode("utf-8", "surrogateescape")
         if lines := output.strip().splitlines():
             message += f"; its output: {printable(lines[-1])}"
+    message = without_credentials(message)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from hil.board import selection
 from hil.board.selection import is_path, is_place, name_of
 from hil.errors import ConfigurationError
-from hil.host import project, toml
+from hil.host import extras, project, toml
 from hil.host.hints import did_you_mean
 
 NAME_LENGTH = 100  # characters of a job's name, and of a board's, in the name of a run's directory
@@ -205,6 +205,8 @@ def _run(base: Path, plan: NightPlan, job: Job, board: str, taken: collections.C
     limit = job.limit and 60 * job.limit
     if any("[" in suite.partition("::")[0] for suite in suites):
         problems.append("a suite's path contains a [, which pytest does not accept; rename it")
+    if job.workers > 1 and extras.missing("parallel"):
+        problems.append(f"workers = {job.workers}: pytest-xdist is not installed; {extras.command('parallel')}")
     return PlannedRun(name, job.name, board, (*arguments, *job.options), retries, limit, tuple(problems), start)
 
 

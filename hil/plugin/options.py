@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hil.host import extras
+
 LEAST = {  # values of options
     "hil_place_wait": 0,
     "hil_seeds": 1,
@@ -23,6 +25,8 @@ def add_options(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
     if pluginmanager.is_blocked("terminal"):  # labgrid's plugin reads this option of the terminal's plugin
         parser.addoption("--verbose", action="count", default=0, help=argparse.SUPPRESS)
     group = parser.getgroup("hil", "hardware in the loop")
+    if extras.missing("parallel"):  # the options of pytest-xdist; an unknown one would be an error without a hint
+        group._addoption("-n", "--numprocesses", dest="hil_without_xdist", help=argparse.SUPPRESS)
     _add_board_options(group)
     _add_file_options(group)
     _add_time_options(group)
@@ -141,6 +145,8 @@ def check_values(option: argparse.Namespace) -> None:
 
 
 def _problems(option: argparse.Namespace) -> Iterator[str]:
+    if (workers := getattr(option, "hil_without_xdist", None)) is not None:
+        yield f"-n {workers}: pytest-xdist is not installed: {extras.command('parallel')}"
     for name, least in LEAST.items():
         if (value := getattr(option, name)) is not None and not value >= least:
             yield f"--{name.replace('_', '-')} {value:g}: give at least {least}"

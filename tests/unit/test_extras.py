@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -25,6 +26,7 @@ from hil.host import extras, tools
 from hil.host.extras import MissingExtraError
 from hil.measure import results
 from hil.measure.decision import decide
+from hil.plugin import options
 from hil.report import evidence, generator, player
 from hil.review import comparison
 
@@ -67,6 +69,22 @@ print(hil.pwcet(series, 1e-4))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stderr
     assert "pWCET" in done.stdout
+
+
+def test_workers_name_the_extra_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xdist", None)
+    (tmp_path / "plan.toml").write_text(
+        "limit = 5\n[[job]]\nname = 'a'\nsuites = ['smoke']\nboards = ['qemu-reference']\nworkers = 2\n"
+    )
+    done = CliRunner().invoke(main, ["nightly", "--dry-run", str(tmp_path / "plan.toml")])
+    assert done.exit_code == 2
+    assert "wasm-hil[parallel]" in done.stderr
+    parser = pytest.Parser(_ispytest=True)
+    options.add_options(parser, SimpleNamespace(is_blocked=lambda name: False))  # type: ignore[arg-type]
+    with pytest.raises(pytest.UsageError, match=r"wasm-hil\[parallel\]"):
+        options.check_values(parser.parse(["-n", "2"]))
+    monkeypatch.delitem(sys.modules, "xdist")
+    assert CliRunner().invoke(main, ["nightly", "--dry-run", str(tmp_path / "plan.toml")]).exit_code == 0
 
 
 def test_pictures_name_the_extra(lean: None, tmp_path: Path) -> None:

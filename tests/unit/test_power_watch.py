@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -69,6 +70,16 @@ def test_a_board_that_was_not_switched_on_here_is_not_asked(power: Power, known:
         power.on()
     Power().on()
     assert known.trouble() == ""
+
+
+def test_the_login_of_a_switch_is_in_no_failure(power: Power, known: Switch) -> None:
+    power.says = OSError("url: /tgi/control.tgi?l=p:admin:admin&p=1uuu (Caused by http://me:s3c@pdu.lab/x: refused)")
+    with pytest.raises(InfrastructureError) as caught:
+        power.on()
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "admin" not in shown
+    assert "s3c" not in shown
+    assert "/tgi/control.tgi?l=***&p=*** (Caused by http://***@pdu.lab/x: refused)" in caught.value.message
 
 
 def test_a_switch_that_is_dead_is_told_and_one_that_cannot_tell_is_not(power: Power, known: Switch) -> None:
