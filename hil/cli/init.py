@@ -9,14 +9,17 @@ from typing import Any
 import click
 from rich.markup import escape
 
+from hil.cli import newboard
 from hil.cli.common import out
-from hil.cli.newboard import board_options, check_name, drafted, write
+from hil.cli.newboard import ask, board_options, check_name, drafted, write, yes
+from hil.cli.repository import ci_systems, left_out, pytest_settings
 from hil.errors import ConfigurationError
 from hil.host import files, project
 from hil.host.packages import debian_packages
 from hil.host.project import FILE, TABLE
 
 CI = {"github": (".github/workflows/hil.yml", "github.yml"), "gitlab": (".gitlab-ci.yml", "gitlab-ci.yml")}
+INCLUDED = ".gitlab/hil.yml"  # where there is a .gitlab-ci.yml
 IGNORED = ("/reports/", ".pytest_cache/", "__pycache__/", ".venv/")
 PYTEST = """\
 [tool.pytest.ini_options]
@@ -31,32 +34,36 @@ testpaths = ["suites"]
 @click.option("--emulated", is_flag=True, help="A board under QEMU with the reference image; asks nothing.")
 @click.option(
     "--ci",
-    type=click.Choice((*CI, "both", "none")),
-    default="both",
-    help="The CI jobs to write: .github/workflows/hil.yml, .gitlab-ci.yml.",
+    type=click.Choice(("auto", *CI, "both", "none")),
+    default="auto",
+    help="The CI jobs to write: .github/workflows/hil.yml, .gitlab-ci.yml (.gitlab/hil.yml where that exists); auto: "
+    "those of the host of git's remotes, else of the system that has files here, else both.",
 )
 @board_options
 def init(board: str | None, emulated: bool, ci: str, **options: Any) -> None:
     """Make the working directory a project: settings, the board BOARD, an example suite, bounds, a CI job, a plan.
 
     Existing files stay as they are: .gitignore and pyproject.toml are extended, any other is an error. On a terminal,
-    ask for missing options of the board, as `hil board new` does.
+    ask for the board's name and missing options, as `hil board new` does.
     """
     root = Path.cwd()
     if emulated and any(value not in (None, ()) for value in options.values()):
         raise ConfigurationError("--emulated cannot be combined with options of a real board")
     if board is None and not emulated:
-        raise ConfigurationError("no board is named", hint="hil init BOARD, or hil init --emulated")
-    board = board or "emulated"
-    check_name(board)
+        if not newboard.on_terminal():
+            raise ConfigurationError("no board is named", hint="hil init BOARD, or hil init --emulated")
+        real = any(value not in (None, ()) for value in options.values())
+        emulated = not real and ask("--emulated", "Is the board emulated, under QEMU? (y/n)", yes, "y")
+        board = ask("BOARD", "The board's name", check_name, "emulated" if emulated else None)
+    board = check_name(board or "emulated")
     settings = _settings(root, board)
-    jobs = [] if ci == "none" else [CI[name] for name in CI if ci in (name, "both")]
+    jobs = _jobs(root, ci)
     new = {
         f"boards/{board}.yaml": "board.yaml",
         f"boards/{board}.bounds.toml": "bounds.toml",
         "suites/example/test_example.py": "test_example.py.in",
         "plans/nightly.toml": "nightly.toml",
-        **dict(jobs),
+        **jobs,
     }
     if there := [name for name in new if (root / name).exists()]:
         raise ConfigurationError(
@@ -69,7 +76,21 @@ def init(board: str | None, emulated: bool, ci: str, **options: Any) -> None:
     _write(root, texts, settings)
     for name in (*texts, ".gitignore", FILE):
         out.print(f"written: {escape(name)}")
-    out.print("\nNext:" + ("\n  hil doctor emulate build" if emulated else "") + "\n  pytest\n  hil nightly nightly")
+    if INCLUDED in texts:
+        out.print(f"\nAdd to .gitlab-ci.yml: include: {{local: {INCLUDED}}}", markup=False)
+    if outside := left_out(root, "suites/example"):
+        out.print(f"\n{outside}: this leaves suites out, so name the directory.", markup=False)
+    tests = "pytest suites" if outside else "pytest"
+    out.print("\nNext:" + ("\n  hil doctor emulate build" if emulated else "") + f"\n  {tests}\n  hil nightly nightly")
+
+
+def _jobs(root: Path, ci: str) -> dict[str, str]:
+    """Return the files of the CI jobs, with the template of each."""
+    names = {"none": [], "both": list(CI), "auto": ci_systems(root) or list(CI)}.get(ci, [ci])
+    jobs = dict(CI[name] for name in names)
+    if (root / ".gitlab-ci.yml").exists() and (template := jobs.pop(".gitlab-ci.yml", None)):
+        jobs[INCLUDED] = template
+    return jobs
 
 
 def _settings(root: Path, board: str) -> bytes:
@@ -79,7 +100,11 @@ def _settings(root: Path, board: str) -> bytes:
         raise ConfigurationError(f"{path} has a table {TABLE}: this is a project already", hint="see `hil board new`")
     table = f'{TABLE}\nboard = "{board}"\n'
     before = _read(path)
-    new = _extended(before, f"\n{table}" if before.strip() else PYTEST + table)
+    if before.strip():
+        table = f"\n{table}"
+    elif not pytest_settings(root)[0]:  # another file would be ignored for this one
+        table = PYTEST + table
+    new = _extended(before, table)
     try:
         tomllib.loads(new.decode("utf-8-sig"))
     except ValueError as error:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.markup import escape
@@ -15,10 +15,11 @@ from rich.markup import escape
 from hil import slow
 from hil.board.selection import is_path
 from hil.cli import candidates
-from hil.cli.common import out
-from hil.errors import ConfigurationError
+from hil.cli.common import out, print_error
+from hil.errors import ConfigurationError, HilError
 from hil.host import files, project
 
+T = TypeVar("T")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 POWER_OFF_DELAY = 3.0  # seconds without power, enough for the capacitors of most boards
 
@@ -65,11 +66,12 @@ def board_new(name: str, force: bool, **options: Any) -> None:
     )
 
 
-def check_name(name: str) -> None:
-    """Raise `ConfigurationError` for a text that is no board's name."""
+def check_name(name: str) -> str:
+    """Return `name`. Raises `ConfigurationError` for a text that is no board's name."""
     if not NAME.fullmatch(name) or is_path(name):
         hint = f"choose one that matches {NAME.pattern}, without .yaml"
         raise ConfigurationError(f"{name!r} is not a board's name", hint=hint)
+    return name
 
 
 def drafted(
@@ -86,54 +88,93 @@ def drafted(
     load: Sequence[str],
 ) -> str:
     """Return the text of a board file by the options; on a terminal, ask for missing ones."""
-    if place is None and not (power or serial):
-        place = _ask("--place", "Place in the lab (empty: none)", "") or None
+    if place is not None and (power or serial or tftp):
+        raise ConfigurationError("--power, --serial and --tftp cannot be combined with --place")
+    switch = slow.draft.power_switch(power) if power else None  # what is given, before all questions
+    port = slow.draft.serial_port(serial) if serial else None
+    chosen = slow.manifest.find(image) if image else None
+    files = slow.draft.boot_files(load)
+    resources: list[slow.draft.Resource] = []
     if place is not None:
-        if power or serial or tftp:
-            raise ConfigurationError("--power, --serial and --tftp cannot be combined with --place")
         resources = _of_place(place, coordinator)
+    elif not (power or serial or tftp):
+
+        def of_place(name: str) -> tuple[str, list[slow.draft.Resource]]:
+            return name, _of_place(name, coordinator) if name else []
+
+        place, resources = ask("--place", "Place in the lab (empty: none)", of_place, "")
+    if place:
         for resource in resources:
             out.print(f"[dim]{escape(f'{place} has {resource.cls} {resource.name}')}[/]")
     else:
+        question = "Serial port (/dev/..., HOST:PORT or raw:HOST:PORT)"
         resources = [
-            slow.draft.power_switch(power or _ask("--power", "Power switch (MODEL:HOST:INDEX)")),
-            slow.draft.serial_port(serial or _ask("--serial", "Serial port (/dev/..., HOST:PORT or raw:HOST:PORT)")),
+            switch or ask("--power", "Power switch (MODEL:HOST:INDEX)", slow.draft.power_switch),
+            port or ask("--serial", question, slow.draft.serial_port),
         ]
         resources += [slow.draft.tftp_server(tftp)] if tftp is not None else []
-    chosen = slow.manifest.find(
-        image or _ask("--image", f"Image ({', '.join(slow.manifest.available())})", "reference")
-    )
+    if chosen is None:
+        question = f"Image ({', '.join(slow.manifest.available())})"
+        chosen = ask("--image", question, slow.manifest.find, "reference")
     if uboot is None:
         given = bool(prompt or boot_command or load)
-        uboot = given or _ask("--uboot or --no-uboot", "Does U-Boot start it? (y/n)", "n").lower().startswith("y")
-    by_uboot = _uboot(prompt, boot_command, load) if uboot else None
-    return slow.draft.draft(chosen.name, resources, place=place, uboot=by_uboot, power_off_delay=POWER_OFF_DELAY)
+        uboot = given or ask("--uboot or --no-uboot", "Does U-Boot start it? (y/n)", yes, "n")
+
+    def draft(by_uboot: slow.draft.Uboot | None = None) -> str:
+        return slow.draft.draft(
+            chosen.name, resources, place=place or None, uboot=by_uboot, power_off_delay=POWER_OFF_DELAY
+        )
+
+    def files_of(words: str) -> dict[str, int | str]:
+        found = slow.draft.boot_files(words.split())
+        draft(slow.draft.Uboot("", "", found))  # there must be a server for them
+        return found
+
+    if not uboot:
+        return draft()
+    if not load and (prompt is None or boot_command is None):
+        question = "Files to load (FILE=ADDRESS, more after a space; empty: none)"
+        files = ask("--load", question, files_of, "")
+    prompt = prompt or ask("--prompt", "U-Boot's prompt (a regular expression)", str, "=> ")
+    boot_command = boot_command or ask("--boot-command", "U-Boot's command that boots", str, "run bootcmd")
+    return draft(slow.draft.Uboot(prompt, boot_command, files))
 
 
-def _ask(flag: str, question: str, default: str | None = None) -> str:
-    """Return the user's answer; without a terminal the default. Raises `ConfigurationError` without either."""
-    if sys.stdin.isatty():
+def ask(flag: str, question: str, convert: Callable[[str], T], default: str | None = None) -> T:
+    """Return the user's answer by `convert`; ask again after its error. Without a terminal the default counts.
+
+    Raises `ConfigurationError` without terminal and default.
+    """
+    if not on_terminal():
+        if default is None:
+            raise ConfigurationError(f"{flag} is missing, and there is no terminal for a question", hint=f"give {flag}")
+        return convert(default)
+    while True:
         answer: str = click.prompt(question, default=default, show_default=bool(default))
-        return answer
-    if default is None:
-        raise ConfigurationError(f"{flag} is missing, and there is no terminal for a question", hint=f"give {flag}")
-    return default
+        try:
+            return convert(answer)
+        except HilError as error:
+            print_error(error)
+
+
+def on_terminal() -> bool:
+    """Whether there is a user who can answer questions."""
+    return sys.stdin.isatty()
+
+
+def yes(answer: str) -> bool:
+    """Return whether the answer is yes. Raises `ConfigurationError` for one that is neither yes nor no."""
+    if answer.lower() not in ("y", "yes", "n", "no"):
+        raise ConfigurationError(f"{answer!r} is neither y nor n")
+    return answer.lower().startswith("y")
 
 
 def _of_place(name: str, coordinator: str | None) -> list[slow.draft.Resource]:
+    """Return the resources of the place. Raises `HilError` for one that no board can be made of."""
     with closing(slow.coordinator.Coordinator(slow.selector.address(coordinator))) as connection:
-        return slow.draft.of_place(connection, name)
-
-
-def _uboot(prompt: str | None, boot_command: str | None, load: Sequence[str]) -> slow.draft.Uboot:
-    if not load and (prompt is None or boot_command is None):
-        load = _ask("--load", "Files to load (FILE=ADDRESS, more after a space; empty: none)", "").split()
-    files = slow.draft.boot_files(load)  # before further questions
-    return slow.draft.Uboot(
-        prompt or _ask("--prompt", "U-Boot's prompt (a regular expression)", "=> "),
-        boot_command or _ask("--boot-command", "U-Boot's command that boots", "run bootcmd"),
-        files,
-    )
+        resources = slow.draft.of_place(connection, name)
+    slow.draft.draft("any", resources, place=name)
+    return resources
 
 
 def write(path: Path, text: str) -> None:

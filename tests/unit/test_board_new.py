@@ -117,6 +117,30 @@ def test_a_terminal_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     }
 
 
+def test_a_wrong_answer_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [
+        "",
+        "nosuch:pdu.lab:3",
+        "netio:pdu.lab:3",
+        "ttyUSB0",
+        "raw:s.lab:1",
+        "refrence",
+        "reference",
+        "maybe",
+        "y",
+    ]
+    answers += ["kernel=1", "", "=> ", "boot"]
+    given = iter(answers)
+    monkeypatch.setattr("hil.cli.newboard.on_terminal", lambda: True)
+    monkeypatch.setattr("hil.cli.newboard.click.prompt", lambda *_, **__: next(given))
+    done = new(tmp_path / "mine.yaml")
+    assert done.exit_code == 0, done.output
+    assert list(given) == []
+    for wrong in ("'nosuch'", "netio_kshell", "'ttyUSB0'", "'refrence'", "'maybe'", "TFTP server"):
+        assert wrong in done.stderr
+    assert main_target(tmp_path / "mine.yaml")["drivers"]["UBootDriver"]["boot_command"] == "boot"
+
+
 class Place:
     """A place that takes all of one group."""
 

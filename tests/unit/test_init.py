@@ -61,14 +61,16 @@ def test_a_new_project_is_whole(
 def test_existing_files_are_extended_or_refused(init: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x' # mine")
     (tmp_path / ".gitignore").write_text("/reports/\n*.o")
-    (tmp_path / ".gitlab-ci.yml").write_text("mine")
+    job = tmp_path / ".github" / "workflows" / "hil.yml"
+    job.parent.mkdir(parents=True)
+    job.write_text("mine")
     refused = init("--emulated")
     assert refused.exit_code == 2
-    assert ".gitlab-ci.yml" in refused.stderr
+    assert ".github/workflows/hil.yml" in refused.stderr
     assert len(files(tmp_path)) == 3, "nothing was written"
-    done = init("--emulated", "--ci", "github")
+    done = init("--emulated", "--ci", "gitlab")
     assert done.exit_code == 0, done.output
-    assert (tmp_path / ".gitlab-ci.yml").read_text() == "mine"
+    assert job.read_text() == "mine"
     text = (tmp_path / "pyproject.toml").read_text()
     assert text.startswith("[project]\nname = 'x' # mine\n")
     assert tomllib.loads(text)["tool"] == {"hil": {"board": "emulated"}}
@@ -78,6 +80,67 @@ def test_existing_files_are_extended_or_refused(init: Callable[..., Result], tmp
     again = init("second", "--emulated", "--ci", "none")
     assert again.exit_code == 2
     assert "[tool.hil]" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "there", "written"),
+    [
+        ("git@github.com:team/tests.git", ".gitlab-ci.yml", {".github/workflows/hil.yml"}),
+        ("https://me@gitlab.team.example/github/tests.git", "", {".gitlab-ci.yml"}),
+        ("", ".gitlab-ci.yml", {".gitlab/hil.yml"}),
+        ("/srv/tests.git", ".github/dependabot.yml", {".github/workflows/hil.yml"}),
+        ("", "", {".github/workflows/hil.yml", ".gitlab-ci.yml"}),
+    ],
+)
+def test_the_ci_job_is_that_of_the_repository(
+    init: Callable[..., Result], tmp_path: Path, url: str, there: str, written: set[str]
+) -> None:
+    subprocess.run(["git", "init", "--quiet"], check=True, cwd=tmp_path)
+    if url:
+        subprocess.run(["git", "remote", "add", "origin", url], check=True, cwd=tmp_path)
+    if there:
+        (tmp_path / there).parent.mkdir(exist_ok=True)
+        (tmp_path / there).write_text("mine")
+    done = init("--emulated")
+    assert done.exit_code == 0, done.output
+    assert {name for name in files(tmp_path) if name.endswith(".yml")} == written | ({there} - {""})
+    assert ("include:" in done.stdout) == (".gitlab/hil.yml" in written)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "outside"),
+    [
+        ("pyproject.toml", "[tool.pytest.ini_options]\ntestpaths = ['tests']\n", True),
+        ("pyproject.toml", "[tool.pytest.ini_options]\ntestpaths = ['tests', 'suites/*']\n", False),
+        ("pyproject.toml", "[tool.pytest]\ntestpaths = ['tests']\n", True),
+        ("pyproject.toml", "[project]\nname = 'x'\n", False),
+        ("pytest.ini", "[pytest]\ntestpaths = tests\n", True),
+        ("pytest.ini", "[pytest]\ntestpaths = .\n", False),
+        ("setup.cfg", "[tool:pytest]\ntestpaths = tests gone\n", True),
+        ("tox.ini", "[pytest]\ntestpaths = gone\n", False),
+    ],
+)
+def test_the_next_step_runs_the_example(
+    init: Callable[..., Result], tmp_path: Path, file: str, text: str, outside: bool
+) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / file).write_text(text)
+    done = init("--emulated", "--ci", "none")
+    assert ("  pytest suites\n" in done.stdout, "testpaths" in done.stdout) == (outside, outside)
+    assert "  pytest" in done.stdout
+    assert ("pytest" in tomllib.loads((tmp_path / "pyproject.toml").read_text())["tool"]) == ("[tool.pytest" in text)
+
+
+def test_alone_on_a_terminal_it_asks(
+    init: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = iter(["n", "My Board", "mine", "", "netio:pdu.lab:3", "serial.lab:2001", "reference", "n"])
+    monkeypatch.setattr("hil.cli.newboard.on_terminal", lambda: True)
+    monkeypatch.setattr("hil.cli.newboard.click.prompt", lambda *_, **__: next(given))
+    done = init("--ci", "none")
+    assert done.exit_code == 0, done.output
+    assert "'My Board'" in done.stderr
+    assert "NetworkPowerPort" in (tmp_path / "boards" / "mine.yaml").read_text()
 
 
 def test_existing_files_keep_their_bytes(init: Callable[..., Result], tmp_path: Path) -> None:
