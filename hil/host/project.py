@@ -73,7 +73,9 @@ class Project:
 
     def shown(self, kind: str) -> str:
         """Return the directories of `kind` for an error message."""
-        return ", ".join(map(str, self.directories(kind)))
+        own = self.own(kind)
+        others = [f"nor in the package ({path})" for path in self.directories(kind) if path not in own]
+        return ", ".join((*map(str, own), *others))
 
     def names(self, kind: str, suffix: str) -> dict[str, Path]:
         """Return the files NAME`suffix` of `kind` by name, sorted; the first directory that has a name wins.
@@ -189,8 +191,10 @@ def _project(root: Path, table: dict[str, Any]) -> Project:
             problems.append(f"{file}: {TABLE} {key}: {error}")
             return None
 
-    texts = {key: take(key, _text) for key in ("board", "tracker") if key in table}
-    paths = {key: take(key, lambda value: root / Path(_text(value)).expanduser()) for key in PATHS if key in table}
+    texts = {key: take(key, convert) for key, convert in (("board", _text), ("tracker", _tracker)) if key in table}
+    paths = {
+        key: take(key, lambda value: root / Path(_text(value, "a path")).expanduser()) for key in PATHS if key in table
+    }
     for key, path in paths.items():
         if path is not None and (wrong := _wrong_kind(key, path)):
             problems.append(f"{file}: {TABLE} {key}: {wrong}")
@@ -210,17 +214,24 @@ def _wrong_kind(key: str, path: Path) -> str:
     return f"{path} is a file; name a directory" if is_file else ""
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, wanted: str = "a text") -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{value!r} is no text, or it is empty")
+        raise ValueError(f"{value!r}: give {wanted}")
     return value
+
+
+def _tracker(value: Any) -> str:
+    text = _text(value, "a URL")
+    if not text.startswith(("http://", "https://")) or text.count("{}") != 1:
+        raise ValueError(f"{text}: give a URL of http or https with one {{}} for the number, https://HOST/issues/{{}}")
+    return text
 
 
 def _directories(root: Path, value: Any) -> tuple[Path, ...]:
     values = value if isinstance(value, list) else [value]
     if not values:
         raise ValueError("the list is empty; leave the key out for the default")
-    found = tuple(root / Path(_text(each)).expanduser() for each in values)
+    found = tuple(root / Path(_text(each, "a directory or a list of directories")).expanduser() for each in values)
     for path in found:
         if not path.is_dir():
             raise ValueError(f"there is no directory {path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -35,7 +35,8 @@ def load(path: Path, model: type[Model], what: str, hint: str | None = None) -> 
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
     except ValidationError as error:
         whole = what.split()[-1]
-        problems = [_explain(path, text, model, whole, problem) for problem in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        problems = [_explain(path, text, model, whole, each) for each in found if not _follows(each, found)]
         raise ConfigurationError("\n".join(problems), hint=f"correct {path}") from error
 
 
@@ -57,6 +58,13 @@ def _place(path: Path, text: str, location: tuple[str | int, ...]) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     line = _line(text, location)
     return ": ".join(filter(None, (f"{path}:{line}" if line else str(path), key)))
+
+
+def _follows(problem: Any, problems: Sequence[Any]) -> bool:
+    """Return whether an array is too short only because its wrong elements were not counted."""
+    location = problem["loc"]
+    inner = (each["loc"] for each in problems if len(each["loc"]) > len(location))
+    return problem["type"] == "too_short" and any(each[: len(location)] == location for each in inner)
 
 
 def _explain(path: Path, text: str, model: type[BaseModel], whole: str, problem: Any) -> str:

@@ -16,7 +16,6 @@ from hil.board.selection import name_of
 from hil.errors import BootError, HilError
 from hil.history.identity import stable_test, suite_of
 from hil.host import project
-from hil.host.project import FILE, TABLE
 from hil.plugin.record import TestRecord, record_of
 from hil.plugin.repetitions import repetition_of
 from hil.plugin.run_facts import RunFacts
@@ -25,15 +24,10 @@ from hil.plugin.selections import BoardSelections
 
 
 def register(config: pytest.Config, facts: RunFacts, selections: BoardSelections) -> AllureLabels | None:
-    """Register the labels of a run that writes a report. Raises `UsageError` for a wrong tracker."""
-    tracker = project.current().tracker
-    if tracker and not (tracker.startswith(("http://", "https://")) and tracker.count("{}") == 1):
-        raise pytest.UsageError(
-            f"{FILE}: {TABLE} tracker = {tracker}: give a URL of http or https with one {{}} for the number"
-        )
+    """Register the labels of a run that writes a report."""
     if facts.allure is None:
         return None
-    labels = AllureLabels(config, facts.run, selections, tracker)
+    labels = AllureLabels(config, facts.run, selections, project.current().tracker)
     config.pluginmanager.register(labels, "hil-labels")
     return labels
 

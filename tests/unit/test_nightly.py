@@ -121,6 +121,17 @@ def test_a_plan_s_errors_name_the_line(tmp_path: Path, text: str, part: str) -> 
     assert part in str(error.value)
 
 
+def test_a_wrong_job_is_no_missing_job(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(f"limit = 5\n{MINIMAL}marker = 'x'\n")
+    with pytest.raises(ConfigurationError) as error:
+        plan.load(path)
+    assert len(error.value.message.splitlines()) == 1
+    path.write_text("limit = 5\njob = []\n")
+    with pytest.raises(ConfigurationError, match="at least 1"):
+        plan.load(path)
+
+
 def test_a_plan_makes_a_run_of_each_job_and_board(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
     (tmp_path / "mine").mkdir()

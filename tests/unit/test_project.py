@@ -63,6 +63,9 @@ def test_the_nearest_file_with_the_table_counts_and_others_do_not(tmp_path: Path
         ("boord = 'x'", "boord"),
         ("board = 3", "board"),
         ("tracker = ''", "tracker"),
+        ("tracker = 'tracker.example/{}'", "one {}"),
+        ("boards = {x = 1}", "a directory or a list of directories"),
+        ("nights = 3", "a path"),
         ("bounds = 'none.toml'", "none.toml"),
         ("images = 'nowhere'", "nowhere"),
         ("boards = []", "boards"),
@@ -151,6 +154,7 @@ def test_a_name_that_is_nowhere_is_an_error_with_all_places(mine: Path) -> None:
         selection.find("onw")
     for directory in (mine / "hw/boards", mine / "boards", packaged("boards")):
         assert str(directory) in caught.value.message
+    assert f"nor in the package ({packaged('boards')})" in caught.value.message
     assert "'own'" in (caught.value.hint or "")
 
 
