@@ -48,11 +48,12 @@ if TYPE_CHECKING:
     from hil.measure.checking import Record, recorded
     from hil.measure.decision import Check, decide
     from hil.measure.measure import Measure
+    from hil.measure.results import CheckResult, SeriesRecord
     from hil.measure.seeds import pool
     from hil.measure.series import Series
     from hil.measure.soak import soak
     from hil.measure.soak_result import Soak
-    from hil.measure.unmatched import unmatched
+    from hil.measure.unmatched import unjudged, unmatched
     from hil.nightly import night, plan, state
     from hil.places import coordinator, selector
     from hil.plots import files as plot_files

@@ -220,17 +220,23 @@ def bounds_list(board: str | None, bounds: Path | None, json_: bool) -> None:
     metavar="PERCENT",
     help="Distance of each limit from the measured figure.",
 )
-@click.option("--all", "all_", is_flag=True, help="Also for series that were checked against bounds.")
+@click.option("--all", "all_", is_flag=True, help="For all series, also those that no test checks.")
 def bounds_suggest(paths: tuple[Path, ...], headroom: float, all_: bool) -> None:
-    """Print rows for a bounds file from the series in RESULTS that have no bounds yet.
+    """Print rows for a bounds file from the series in RESULTS that a test checked, but that have no bounds yet.
 
-    Each row bounds p99, or p90, p50 or max if the samples are too few for a higher percentile. Append them to
-    boards/NAME.bounds.toml and replace each reason by your own.
+    A row of a series that no test checks with `measure.check` would never be judged. Each row bounds p99, or p90, p50
+    or max if the samples are too few for a higher percentile. Append them to boards/NAME.bounds.toml and replace each
+    reason by your own.
     """
     records = [record for path in paths for record in _load(path).records]
-    chosen = [record.series for record in records if all_ or not record.checks]
+    chosen = [record.series for record in records] if all_ else slow.suggestions.lacking(records)
     if records and not chosen:
-        raise ConfigurationError(f"all {len(records)} series have bounds", hint="Pass --all for rows of all series.")
+        unchecked = sum(not record.checks for record in records)
+        raise ConfigurationError(
+            f"none of {len(records)} series lacks a bound: {len(records) - unchecked} have one, "
+            f"{unchecked} are checked by no test",
+            hint="Check a series with measure.check(series), or pass --all for rows of all series.",
+        )
     echo("\n".join(slow.suggestions.as_toml(row) for row in slow.suggestions.suggest(chosen, headroom / 100)), nl=False)
 
 
@@ -248,7 +254,11 @@ def _board_file(name: str | None) -> Path:
 
 
 def _load(path: Path) -> slow.results.Results:
-    loaded = slow.results.load(path)
-    if loaded.torn:
-        err.print(f"[yellow]{escape(loaded.torn)}[/]")
-    return loaded
+    """Return the contents of a results file, or of all in the directory of a run or a night."""
+    several = [slow.results.load(file) for file in (slow.results.files_in(path) if path.is_dir() else [path])]
+    for loaded in several:
+        if loaded.torn:
+            err.print(f"[yellow]{escape(loaded.torn)}[/]")
+    if path.is_dir():
+        return slow.results.Results(path, tuple(record for loaded in several for record in loaded.records))
+    return several[0]

@@ -56,7 +56,7 @@ def place(path: Path, location: tuple[str | int, ...]) -> str:
 
 def _place(path: Path, text: str, location: tuple[str | int, ...]) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    line = _line(text, location)
+    line = line_of(text, location)
     return ": ".join(filter(None, (f"{path}:{line}" if line else str(path), key)))
 
 
@@ -96,14 +96,20 @@ def _model_in(annotation: Any) -> Any:
 
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_INLINE = re.compile(r"\s*\{")
 _KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
 
 
-def _line(text: str, location: tuple[str | int, ...]) -> int | None:
-    """Return the number of the line closest to `location`; tomllib keeps no positions."""
+def line_of(text: str, location: tuple[str | int, ...]) -> int | None:
+    """Return the number of the line closest to `location`; tomllib keeps no positions.
+
+    Of an array of inline tables it finds those that begin a line.
+    """
     best, found = 0, None
     table: tuple[str | int, ...] = ()
     counts: dict[str, int] = {}
+    array: tuple[str | int, ...] = ()  # the last key, perhaps of an array of inline tables
+    inline = 0  # its tables so far
     for number, line in enumerate(text.split("\n"), 1):
         if header := _HEADER.match(line):
             name = header[2]
@@ -111,9 +117,13 @@ def _line(text: str, location: tuple[str | int, ...]) -> int | None:
             if header[1] == "[[":
                 counts[name] = counts.get(name, -1) + 1
                 table += (counts[name],)
-            here = table
+            here, array = table, ()
         elif key := _KEY.match(line):
-            here = table + _split(key[1])
+            here = array = table + _split(key[1])
+            inline = 0
+        elif array and _INLINE.match(line):
+            here = (*array, inline)
+            inline += 1
         else:
             continue
         if len(here) > best and location[: len(here)] == here:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hil.errors import ConfigurationError
 from hil.measure.series_data import SeriesData
@@ -75,9 +75,11 @@ class Bound:
     """A limit that a figure must not exceed.
 
     A figure above `marginal`, a limit below `limit`, keeps the bound with a warning. `reason` says why the limit was
-    chosen. `clock` is the name of the clock for which the bound holds, None for any. Raises `ConfigurationError` for an
-    amount without a unit or in the wrong one, a negative limit, a limit that the figure can never exceed, a marginal
-    limit that is not below it, and for use as a truth value.
+    chosen. `clock` is the name of the clock for which the bound holds, None for any. `source` is `FILE:LINE` of its row
+    in a bounds file, else empty.
+
+    Raises `ConfigurationError` for an amount without a unit or in the wrong one, a negative limit, a limit that the
+    figure can never exceed, a marginal limit that is not below it, and for use as a truth value.
     """
 
     figure: Figure
@@ -85,6 +87,7 @@ class Bound:
     marginal: Amount | None = None
     reason: str = ""
     clock: str | None = None
+    source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for limit in (self.limit,) if self.marginal is None else (self.limit, self.marginal):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from hil.errors import ConfigurationError
-from hil.host import toml
-from hil.host.hints import did_you_mean
+from hil.host import project, toml
+from hil.host.hints import closest, did_you_mean
 from hil.measure.bound import Bound
 from hil.measure.clock import CLOCKS
 from hil.measure.figures import DEADLINE_FIGURES, FIGURES
+from hil.measure.quantities import UNITS
 from hil.measure.series_data import SeriesData
-from hil.measure.units import Amount, parse
+from hil.measure.units import Amount, amount, parse
 
 
 def _amount(given: Any) -> Amount:
@@ -33,6 +35,11 @@ def _figure(name: str) -> str:
     if name not in (known := [*FIGURES, *DEADLINE_FIGURES]):
         raise ValueError(f"there is no figure {name!r}; {did_you_mean(name, known)}the figures are: {', '.join(known)}")
     return name
+
+
+def alike(subject: str, other: str) -> bool:
+    """Return whether both subjects are of one module, with whichever arguments, or of one place."""
+    return re.split(r"[\s,]", subject, maxsplit=1)[0] == re.split(r"[\s,]", other, maxsplit=1)[0]
 
 
 _AmountText = Annotated[Amount, BeforeValidator(_amount)]
@@ -59,18 +66,24 @@ class BoundsRow(BaseModel):
     @model_validator(mode="after")
     def _makes_a_bound(self) -> BoundsRow:
         try:
-            self.bound()
+            bound = self.bound()
+            if (unit := UNITS.get(self.quantity)) and (bound.figure.deadline or bound.figure.unit is None):
+                amount(self.deadline or self.limit, unit, f"{self.figure} of {self.quantity}")
         except ConfigurationError as error:
             raise ValueError(error.message) from None
         return self
 
-    def bound(self) -> Bound:
+    def bound(self, source: str = "") -> Bound:
         if (self.deadline is not None) != (self.figure in DEADLINE_FIGURES):
             raise ConfigurationError(
                 f"deadline belongs to the figures {' and '.join(DEADLINE_FIGURES)}, and only to them"
             )
         figure = DEADLINE_FIGURES[self.figure](self.deadline) if self.deadline else FIGURES[self.figure]
-        return Bound(figure, self.limit, self.marginal, self.reason, self.clock)
+        return Bound(figure, self.limit, self.marginal, self.reason, self.clock, source)
+
+    def __str__(self) -> str:
+        more = (f" in {self.test}" if self.test else "") + (f" by {self.clock}" if self.clock else "")
+        return f"{self.figure} of {self.quantity!r} of {self.subject!r}{more}"
 
     def names(self, series: SeriesData) -> bool:
         """Return whether the row is for `series`, by whichever clock."""
@@ -98,6 +111,7 @@ class Bounds:
         hint = "Write one beside the file of the board, or pass --bounds FILE (pytest: --hil-bounds)."
         read = toml.load(path, _File, "bounds file", hint)
         self.image, self.rows = read.image, read.bound
+        self._text = path.read_text("utf-8-sig")
 
     def of(self, series: SeriesData) -> tuple[Bound, ...]:
         """Return the bounds for `series`.
@@ -111,5 +125,32 @@ class Bounds:
                 hint=f"Choose a board for {measured} with --board, or give its own bounds with --bounds FILE "
                 "(pytest: --hil-bounds).",
             )
-        rows = (row for row in self.rows if row.names(series))
-        return tuple(row.bound() for row in rows if row.clock in (None, series.clock.name))
+        return tuple(
+            row.bound(self.where(number))
+            for number, row in enumerate(self.rows)
+            if row.names(series) and row.clock in (None, series.clock.name)
+        )
+
+    def where(self, number: int) -> str:
+        """Return `FILE:LINE` of the row of this index."""
+        return f"{self.shown}:{toml.line_of(self._text, ('bound', number))}"
+
+    @property
+    def shown(self) -> Path:
+        """The path for messages, relative to the project if inside."""
+        root = project.current().root
+        return self.path.relative_to(root) if self.path.is_relative_to(root) else self.path
+
+    def nearest(self, series: SeriesData) -> str:
+        """Return the row that is most probably meant for `series`, which has none: `FILE:LINE: ...`; empty without one.
+
+        It has the same quantity and subject, else the same quantity and module, else the same quantity.
+        """
+        rows = [(number, row) for number, row in enumerate(self.rows) if row.quantity == series.quantity]
+        same = [(number, row) for number, row in rows if row.subject == series.subject]
+        subjects = [row.subject for _, row in rows if alike(row.subject, series.subject)] or [
+            row.subject for _, row in rows
+        ]
+        meant = closest(series.subject, subjects)
+        number, row = next(iter(same or [(number, row) for number, row in rows if row.subject == meant]), (0, None))
+        return f"{self.where(number)}: {row}" if row else ""

@@ -62,7 +62,7 @@ def check(series: SeriesData, bounds: Sequence[Bound]) -> tuple[Check, ...]:
     if not bounds:
         raise ConfigurationError(
             f"there are no bounds for {series.quantity} of {series.subject} by {series.clock.name}",
-            hint="Add one to the bounds file of the board, boards/NAME.bounds.toml.",
+            hint="Give one, as in series.check(p99 <= 2 * ms), or call measure.check(series) for those of the board.",
         )
     for bound in bounds:
         if not isinstance(bound, Bound):

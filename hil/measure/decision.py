@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
+from hil.errors import ConfigurationError
 from hil.measure.bound import CONFIDENCE, Bound, Estimate
 from hil.measure.host import total
 from hil.measure.margins import bound_text
@@ -68,16 +69,22 @@ class Check:
             parts.append(f"{100 * estimate.confidence:.4g} % confidence interval {lower} .. {upper}")
         if self.outcome is not Outcome.PASS:
             parts += [self.why, f"reason of the bound: {bound.reason}" if bound.reason else ""]
-        return "; ".join(filter(None, parts))
+        text = "; ".join(filter(None, parts))
+        return f"{text} ({bound.source})" if bound.source and self.outcome is not Outcome.PASS else text
 
 
 def decide(bound: Bound, series: SeriesData, confidence: float = CONFIDENCE) -> Check:
-    """Decide whether `series` keeps `bound`. Raises `ConfigurationError` if their units differ.
+    """Decide whether `series` keeps `bound`. Raises `ConfigurationError`, with the row, if their units differ.
 
     A bound that is not kept is inconclusive, with the infrastructure as its failure origin, if the series without the
     delays by the host might keep it, and if virtual time lost its lock step.
     """
-    check = _decide(bound, series, confidence)
+    try:
+        check = _decide(bound, series, confidence)
+    except ConfigurationError as error:
+        if not bound.source:
+            raise
+        raise ConfigurationError(f"{bound.source}: {error.message}", hint=error.hint) from error
     if check.outcome.kept or check.undecidable:
         return check
     if series.disturbed:

@@ -27,6 +27,7 @@ from hil.measure.probe_record import Executions
 from hil.measure.provenance import provenance, watched
 from hil.measure.quantities import ADDED, DEPLOYMENT, EXECUTION, OVERHEAD, RELATIVE, RELEASE, RESPONSE, TRANSFER
 from hil.measure.series import Series
+from hil.measure.series_data import NO_VERDICT
 from hil.measure.units import Amount, amount, ms
 from hil.stats.arrays import Floats
 from hil.wasm import Execution, Module, Runner, periodic
@@ -53,6 +54,7 @@ class Measure:
         self._compared = compared
         self._bounds: Bounds | None = None
         self._unchecked: list[Series] = []
+        self._without_verdict: list[Series] = []
         self._clocks: dict[Guest, BoardClocks] = {}
         self._probes: dict[Guest, guest_probe.Probe] = {}
         self._load = ""
@@ -243,8 +245,11 @@ class Measure:
 
     def check(self, series: Series, *bounds: Bound) -> tuple[Check, ...]:
         """Check `series` against `bounds`, by default those of the bounds file. Raises as `checking.check`."""
+        if not any(other is series for other in self._unchecked):
+            self._unchecked.append(series)
+        self._without_verdict.append(series)
         with recorded(self.checked):
-            return check(series, bounds or self.bounds.of(series))
+            return check(series, bounds or self._bounds_of(series))
 
     def checked(self, series: Series, checks: tuple[Check, ...]) -> None:
         """Record `series` with its checks."""
@@ -252,10 +257,24 @@ class Measure:
         self._record(series, checks)
 
     def flush(self) -> None:
-        """Record the series that were not checked."""
+        """Record the series that were not checked; one whose check found no bounds has `NO_VERDICT`."""
         for series in self._unchecked:
+            if any(other is series for other in self._without_verdict):
+                series = replace(series, provenance={**series.provenance, **NO_VERDICT})  # noqa: PLW2901
             self._record(series, ())
-        self._unchecked = []
+        self._unchecked, self._without_verdict = [], []
+
+    def _bounds_of(self, series: Series) -> tuple[Bound, ...]:
+        """Return the bounds of the bounds file for `series`. Raises `ConfigurationError` where there are none."""
+        if found := self.bounds.of(series):
+            return found
+        nearest = self.bounds.nearest(series)
+        file = self.bounds.shown
+        raise ConfigurationError(
+            f"there are no bounds for {series.quantity} of {series.subject} by {series.clock.name} in {file}"
+            + (f"; the nearest row is {nearest}" if nearest else ""),
+            hint=f"Add a row to {file}; `hil bounds suggest RESULTS` prints one from the results of this run.",
+        )
 
     def _undecided(self, series: Series, limit: int) -> bool:
         return samples_needed(series, self.bounds.of(series), series.confidence, limit) > 0

@@ -19,3 +19,10 @@ QUANTITIES = {
     **dict.fromkeys(("period", "high time", "low time", "duty cycle", "latency", "frequency"), (ANALYSER,)),
 }
 """All quantities, each with its clocks other than virtual time."""
+
+UNITS = {
+    **dict.fromkeys(QUANTITIES.keys() - {"frequency"}, "s"),
+    **dict.fromkeys((GUEST, PARTITION, RUNNER, QEMU), "B"),
+    **dict.fromkeys((RELATIVE, "duty cycle"), "1"),
+}
+"""The units of these quantities; none for frequencies."""

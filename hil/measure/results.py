@@ -156,6 +156,13 @@ def load(path: Path) -> Results:
     return Results(path, records, header.written, header.facts, torn)
 
 
+def files_in(directory: Path) -> list[Path]:
+    """Return the results files in the directory of a run or a night. Raises `ConfigurationError` if there are none."""
+    if found := sorted(directory.rglob("results*.jsonl")):
+        return found
+    raise ConfigurationError(f"no results file in {directory}", hint="Name the directory of a run that measured.")
+
+
 def digest(series: Iterable[Series]) -> str:
     """Return the SHA-256, in hexadecimal, of the measured figures: the same digest, the same figures.
 

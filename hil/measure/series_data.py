@@ -14,6 +14,9 @@ from hil.measure.host import HostWindow
 if TYPE_CHECKING:
     from hil.stats.arrays import Floats
 
+NO_VERDICT = {"check": "no verdict"}
+"""The fact of a series that a test checked, but that has no bounds, or wrong ones."""
+
 
 @dataclass(frozen=True, eq=False)
 class SeriesData:
@@ -77,6 +80,11 @@ class SeriesData:
         """True if the series was taken in lock step but the host broke it, so that figures no longer repeat."""
         lockstep = self.provenance.get("mode") == LOCKSTEP
         return self.clock.name == VIRTUAL and lockstep and not self.clock.exact
+
+    @property
+    def lacks_verdict(self) -> bool:
+        """True if a test checked the series without a verdict, see `NO_VERDICT`."""
+        return NO_VERDICT.items() <= self.provenance.items()
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -6,10 +6,14 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 
+from pydantic import ValidationError
+
 from hil.errors import ConfigurationError
 from hil.measure.bounds_file import BoundsRow
 from hil.measure.decision import FINEST
 from hil.measure.figures import maximum, p50, p90, p99
+from hil.measure.results import SeriesRecord
+from hil.measure.series import Series
 from hil.measure.series_data import SeriesData
 from hil.measure.units import NAMES, shown
 
@@ -33,6 +37,11 @@ def suggest(several: Iterable[SeriesData], headroom: float) -> list[BoundsRow]:
     return [_row(group, headroom) for group in groups.values()]
 
 
+def lacking(records: Iterable[SeriesRecord]) -> list[Series]:
+    """Return the series that a test checked without finding a bound; the others were measured along with them."""
+    return [record.series for record in records if not record.checks and record.series.lacks_verdict]
+
+
 def as_toml(row: BoundsRow) -> str:
     """Return `row` as TOML for a bounds file."""
     values = {"quantity": row.quantity, "subject": row.subject, "figure": row.figure, "limit": str(row.limit)}
@@ -52,16 +61,21 @@ def _row(group: Sequence[SeriesData], headroom: float) -> BoundsRow:
         limit = max(limit, (upper + unsure) * (1 + headroom), FINEST * unsure)
     samples = sum(map(len, group))
     reason = f"measured {shown(value, first.unit)} (n={samples}) plus {100 * headroom:g} % headroom"
-    return BoundsRow.model_validate(
-        {
-            "quantity": first.quantity,
-            "subject": first.subject,
-            "figure": figure.name,
-            "limit": _rounded_up(limit, first.unit),
-            "clock": first.clock.name,
-            "reason": reason,
-        }
-    )
+    row = {
+        "quantity": first.quantity,
+        "subject": first.subject,
+        "figure": figure.name,
+        "limit": _rounded_up(limit, first.unit),
+        "clock": first.clock.name,
+        "reason": reason,
+    }
+    try:
+        return BoundsRow.model_validate(row)
+    except ValidationError as error:  # such as a time in bytes
+        raise ConfigurationError(
+            f"no row can bound {first.quantity} of {first.subject}: {error.errors()[0]['msg']}",
+            hint="Give the quantity a name of its own.",
+        ) from error
 
 
 def _rounded_up(value: float, unit: str) -> str:

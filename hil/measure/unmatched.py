@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from hil.guest.load import DISTRESS, LOADS
 from hil.host import project, toml
 from hil.host.hints import closest, did_you_mean
-from hil.measure.bounds_file import Bounds, BoundsRow
+from hil.measure.bounds_file import Bounds, BoundsRow, alike
 from hil.measure.clock import VIRTUAL
 from hil.measure.quantities import EVENTS, QUANTITIES
+from hil.measure.results import SeriesRecord
 from hil.measure.series_data import SeriesData
 
 WORDS = ("guest", "partition", "under", "load", "soak", *LOADS, *DISTRESS)  # of subjects, beside modules and periods
@@ -27,9 +28,7 @@ class Unmatched:
     why: str
 
     def __str__(self) -> str:
-        row = self.row
-        more = (f" in {row.test}" if row.test else "") + (f" by {row.clock}" if row.clock else "")
-        return f"{self.where}: {row.figure} of {row.quantity!r} of {row.subject!r}{more}: {self.why}"
+        return f"{self.where}: {self.row}: {self.why}"
 
 
 def unmatched(
@@ -39,22 +38,43 @@ def unmatched(
 
     `measured` are series of the board. If they are the `whole` of what its tests measure, each row must match one of
     them, by its own or another clock of that quantity. Else a row is reported only if it differs from a measured
-    series in the case of letters, blanks and dashes, or if its quantity, clock or a word of its subject is unknown, but
-    close to a known one: a user's own tests may measure anything. `virtual` is true if the board can run in virtual
-    time.
+    series in the case of letters, blanks and dashes, if its quantity, clock or a word of its subject is unknown, but
+    close to a known one, or if it differs only in the arguments from a series whose check found no bounds: a user's own
+    tests may measure anything. `virtual` is true if the board can run in virtual time.
     """
     names = project.current().names("samples", ".wasm")
     modules = [f"{name}{kind}" for name in names for kind in (".wasm", ".aot.wasm")]
     words = {*WORDS, *modules, *(word for series in measured for word in _words(series.subject))}
+    bare = [series for series in measured if series.lacks_verdict]
     found: list[Unmatched] = []
     for number, row in enumerate(bounds.rows):
         taken = [series for series in measured if row.names(series)]
         problems: list[str] = []
         if not taken:
-            problems += [_nearest(row, measured)] if whole else _typos(row, measured, words)
+            problems += [_nearest(row, measured)] if whole else [*_typos(row, measured, words), *_arguments(row, bare)]
         problems += _clock(row, {series.clock.name for series in taken}, virtual)
         if problems:
             found.append(Unmatched(toml.place(bounds.path, ("bound", number)), row, problems[0]))
+    return found
+
+
+def unjudged(bounds: Bounds, records: Sequence[SeriesRecord]) -> list[Unmatched]:
+    """Return the rows of `bounds` that bound a series of `records`, but that no check of it used.
+
+    A test that measures a series need not check it: the execution time comes along with the response time. A series
+    whose check found no verdict is left out: its test has failed.
+    """
+    found: list[Unmatched] = []
+    for number, row in enumerate(bounds.rows):
+        bound = row.bound()
+        of_row = [each for each in records if row.names(each.series) and row.clock in (None, each.series.clock.name)]
+        judged = any(
+            (check.figure, check.limit) == (bound.figure.name, bound.limit) for each in of_row for check in each.checks
+        )
+        failed = any(each.series.lacks_verdict for each in of_row)
+        if of_row and not judged and not failed:
+            why = "its series was measured, but no test of this run checks it; call measure.check(series)"
+            found.append(Unmatched(toml.place(bounds.path, ("bound", number)), row, why))
     return found
 
 
@@ -88,6 +108,13 @@ def _typos(row: BoundsRow, measured: Sequence[SeriesData], words: set[str]) -> I
         same = [name for name in known if re.findall(r"\d+", name) == digits]
         if word not in same and (meant := closest(word, same, CLOSE)):
             yield f"the {kind} {word!r} is unknown; did you mean {meant!r}?"
+
+
+def _arguments(row: BoundsRow, bare: Sequence[SeriesData]) -> Iterator[str]:
+    """Yield the series among `bare`, whose checks found no bounds, that differ from `row` in their arguments."""
+    for series in bare:
+        if row.quantity == series.quantity and row.subject != series.subject and alike(row.subject, series.subject):
+            yield f"did you mean {series.subject!r}? There are no bounds for it."
 
 
 def _words(subject: str) -> Iterator[str]:

@@ -94,15 +94,22 @@ class Measurements:
         named = {name_of(name): name for name in self._boards}
         return bounds_file(find(named.get(board, board)))
 
-    def _unmatched(self, measured: Sequence[slow.Series]) -> Iterator[str]:
-        """Yield the rows of bounds files that look as if they were for a measured series, but match none."""
-        for board in sorted({series.provenance.get("board", "") for series in measured} - {""}):
+    def _without_effect(self, records: Sequence[slow.SeriesRecord]) -> tuple[list[str], list[str]]:
+        """Return the rows of bounds files that resemble measured series but match none, and those of unchecked series.
+
+        Checks over all seeds count, too.
+        """
+        found: tuple[list[str], list[str]] = ([], [])
+        for board in sorted({record.series.provenance.get("board", "") for record in records} - {""}):
+            of_board = [record for record in records if record.series.provenance.get("board") == board]
             try:
                 if (path := self._bounds_file(board)).exists():
-                    of_board = [series for series in measured if series.provenance.get("board") == board]
-                    yield from map(str, slow.unmatched(slow.Bounds(path), of_board))
+                    bounds = slow.Bounds(path)
+                    found[0].extend(map(str, slow.unmatched(bounds, [record.series for record in of_board])))
+                    found[1].extend(map(str, slow.unjudged(bounds, of_board)))
             except HilError:  # the tests that needed the file have failed for it
                 continue
+        return found
 
     def summary(self) -> Iterator[str]:
         """Yield the lines of the terminal summary: each series with its checks, and the results files."""
@@ -121,9 +128,15 @@ class Measurements:
         if self.not_pooled:
             yield f"all seeds: not judged: {self.not_pooled}"
         measured = [series for file in loaded for series in file.series]
-        if rows := list(self._unmatched(measured)):
+        records = [record for file in loaded for record in file.records]
+        pooled = [slow.SeriesRecord(series, tuple(map(slow.CheckResult.of, checks))) for series, checks in self.pooled]
+        matching_nothing, unjudged = self._without_effect(records + pooled) if records else ([], [])
+        if matching_nothing:
             yield "bounds that match nothing (`hil bounds check BOARD` finds more):"
-            yield from (f"  {row}" for row in rows)
+            yield from (f"  {row}" for row in matching_nothing)
+        if unjudged:
+            yield "bounds that judged nothing:"
+            yield from (f"  {row}" for row in unjudged)
         states: dict[object, str] = {}  # of several boards in virtual time with one seed, that of the last
         for series in measured:
             if state := series.provenance.get("exactness"):

@@ -79,9 +79,7 @@ def _existing(name: str) -> Path | None:
 
 
 def _from_files(path: Path) -> tuple[str, list[SeriesRecord], list[str]]:
-    files = [path] if path.is_file() else sorted(path.rglob("results*.jsonl"))
-    if not files:
-        raise ConfigurationError(f"no results file in {path}", hint="name a directory of a run that measured")
+    files = [path] if path.is_file() else results.files_in(path)
     records = [record for file in files for record in results.load(file).records]
     text = str(path) if path.is_file() else f"{path}, {len(files)} results file{'s' * (len(files) > 1)}"
     return text, records, []

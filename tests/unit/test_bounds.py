@@ -341,6 +341,12 @@ def test_marginal_and_deadline_are_read(tmp_path: Path) -> None:
         (GOOD.replace('"2 ms"', "2"), ":6: bound[0].limit: "),
         (GOOD.replace('"2 ms"', '"two ms"'), ":6: bound[0].limit: "),
         (GOOD.replace('"2 ms"', '"inf ms"'), ":6: bound[0].limit: "),
+        (GOOD.replace('"2 ms"', '"40"'), ":2: bound[0]: p99 of response time is a time"),
+        (GOOD.replace('"2 ms"', '"4 KiB"'), ":2: bound[0]: p99 of response time is a time"),
+        (
+            GOOD.replace("p99", "misses").replace("2 ms", "1 %") + 'deadline = "3 %"\n',
+            ":2: bound[0]: misses of response time is a time",
+        ),
         (GOOD.replace('"2 ms"', '"-2 ms"'), ":2: bound[0]: p99 <= -2 ms"),
         (GOOD + 'marginal = "3 ms"\n', ":2: bound[0]: p99 <= 2 ms"),
         (GOOD + 'marginal = "3 %"\n', ":2: bound[0]: 3 %"),
@@ -359,6 +365,29 @@ def test_a_wrong_bounds_file_is_reported_by_file_line_and_key(tmp_path: Path, te
     assert str(tmp_path / "board.bounds.toml") in str(caught.value)
     assert expected in str(caught.value)
     assert "pydantic" not in str(caught.value)
+
+
+def test_a_wrong_unit_of_a_quantity_of_ones_own_names_the_row(tmp_path: Path) -> None:
+    taken = replace(series([1e-3] * 300), quantity="my own quantity")
+    found = bounds(tmp_path, "\n\n" + GOOD.replace("response time", "my own quantity").replace("2 ms", "40"))
+    with pytest.raises(ConfigurationError, match=r"board\.bounds\.toml:4: p99 of my own quantity"):
+        taken.check(*found.of(taken))
+
+
+def test_a_bound_that_is_not_kept_names_its_row(tmp_path: Path) -> None:
+    inline = """bound = [
+  # the first
+  { quantity = "response time", subject = "other.wasm", figure = "p99", limit = "2 ms", reason = "r" },
+  { quantity = "response time", subject = "nbody-c.wasm 10", figure = "p99", limit = "2 ms", reason = "r" },
+  { quantity = "response time", subject = "nbody-c.wasm 10", figure = "p50", limit = "2 s", reason = "r" },
+]
+"""
+    for text, place in ((GOOD, ":2"), (inline, ":4")):
+        found = bounds(tmp_path, text)
+        with pytest.raises(BoundsNotKept) as caught:
+            series([9e-3] * 300).check(*found.of(series([9e-3] * 300)))
+        assert f"({found.path}{place})" in str(caught.value)
+        assert str(caught.value).count(str(found.path)) == 1, "not of a bound that is kept"
 
 
 @pytest.mark.parametrize("name", ["nothing.toml", "."])

@@ -126,6 +126,22 @@ def probe() -> Any:
     return module.guest_probe.Probe
 
 
+def test_a_check_without_bounds_names_file_and_nearest_row_and_marks_the_series(measure, tmp_path, kept) -> None:
+    (tmp_path / "bounds.toml").write_text(
+        "".join(BOUND.replace("m.wasm", subject) for subject in ("m.wasm 100", "n.wasm 10", "m.wasm"))
+        + 'clock = "guest counter"\n'
+    )
+    for subject, line in (("m.wasm", ":16: "), ("m.wasm 10", ":2: "), ("n.wasm 11", ":9: ")):
+        taken = Series("response time", subject, [1.0], Clock("virtual time", 1e-9))
+        with pytest.raises(ConfigurationError) as caught:
+            measure.check(taken)
+        assert f"{tmp_path}/bounds.toml{line}p90 of 'response time'" in caught.value.message
+        assert f"{tmp_path}/bounds.toml" in (caught.value.hint or "")
+        assert "suggest" in (caught.value.hint or "")
+    measure.flush()
+    assert [(series.lacks_verdict, checks) for series, checks in kept] == [(True, ())] * 3
+
+
 def test_a_series_carries_clock_and_origin_and_is_recorded_once(measure, runner, kept) -> None:
     measure.test = "t.py::test_x[fake]"
     series = measure.executions(runner, MODULE, repeats=40)

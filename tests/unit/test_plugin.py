@@ -268,6 +268,23 @@ def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignor
     )
 
 
+def test_a_row_that_no_test_checks_is_in_the_summary(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
+    row = '[[bound]]\nquantity="{}"\nsubject="s"\nfigure="max"\nlimit="1 s"\nreason="r"\n'
+    pytester.path.joinpath("stub.bounds.toml").write_text(row.format("q") + row.format("along"))
+    code = """
+        from hil import Clock, Series
+        def test_x(measure):
+            def series(quantity):
+                return Series(quantity, "s", (0.5,), Clock("c", 1e-9), provenance={"board": "stub"})
+            measure.derived(series("along"))
+            measure.check(series("q"))
+    """
+    result = run(code, "--board", stub)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["bounds that judged nothing:", "*stub.bounds.toml:7: *'along'*"])
+    result.stdout.no_fnmatch_line("*stub.bounds.toml:1: *")
+
+
 def test_a_results_file_holds_one_run_and_other_files_are_left_alone(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
     code = """
         from hil import Clock, Series, maximum, s

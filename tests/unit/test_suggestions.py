@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from hil.errors import ConfigurationError
 from hil.measure import results
 from hil.measure.bounds_file import Bounds
 from hil.measure.decision import Outcome, decide
+from hil.measure.series_data import NO_VERDICT
 from hil.measure.suggestions import as_toml, suggest
 from hil.measure.units import NAMES
 
@@ -53,7 +55,7 @@ def test_the_highest_figure_that_can_be_decided_is_bounded(count: int, clock: Cl
     st.floats(0.01, 10),
 )
 def test_what_was_measured_keeps_its_suggestion(samples: list[float], unit: str, clock: Clock, headroom: float) -> None:
-    taken = series(samples, clock, unit)
+    taken = replace(series(samples, clock, unit), quantity="my own quantity")
     (row,) = suggest([taken], headroom)
     assert decide(row.bound(), taken).outcome is Outcome.PASS
     assert row.limit.value <= 1.2 * (1 + headroom) * (max(samples) + 4e-6) or unit != "s"
@@ -70,6 +72,11 @@ def test_a_headroom_that_is_none_is_refused(headroom: float) -> None:
         suggest([series([1.0])], headroom)
 
 
+def test_a_quantity_in_the_wrong_unit_has_no_row() -> None:
+    with pytest.raises(ConfigurationError, match=r"response time of hello\.wasm"):
+        suggest([series([1.0] * 9, unit="B")], 0.5)
+
+
 def test_suggested_rows_are_a_bounds_file(tmp_path: Path) -> None:
     taken = series(np.linspace(0.01, 0.02, 300), subject='x.wasm "a" \\ \N{GREEK SMALL LETTER MU}')
     path = tmp_path / "b.bounds.toml"
@@ -84,12 +91,29 @@ def test_the_command_suggests_for_series_without_bounds(tmp_path: Path) -> None:
     bounded = series([0.02] * 300, subject="bounded.wasm")
     results.write(Path(file), bounded, [decide(p99 <= 1 * NAMES["s"], bounded)])
     assert hil("bounds", "suggest", file)[0] == 2
-    results.write(Path(file), series([0.02] * 300))
+    along = series([0.01] * 300, subject="along.wasm")
+    results.write(Path(file), along)
+    assert hil("bounds", "suggest", file)[0] == 2, "no test checks it"
+    results.write(Path(file), replace(series([0.02] * 300), provenance=NO_VERDICT))
     status, text = hil("bounds", "suggest", file, "--headroom", "100")
     assert status == 0
     (tmp_path / "b.toml").write_text(text)
     assert [(row.subject, str(row.limit)) for row in Bounds(tmp_path / "b.toml").rows] == [("hello.wasm", "41 ms")]
-    assert hil("bounds", "suggest", file, "--all")[1].count("[[bound]]") == 2
+    assert hil("bounds", "suggest", file, "--all")[1].count("[[bound]]") == 3
+
+
+def test_the_commands_take_the_directory_of_a_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    status, text = hil("results", "show", str(run))
+    assert (status, str(run) in text) == (2, True)
+    for name, subject in (("results.jsonl", "one.wasm"), ("results-gw1.jsonl", "two.wasm")):
+        results.write(run / name, replace(series([0.02] * 300, subject=subject), provenance=NO_VERDICT))
+    assert [row["subject"] for row in json.loads(hil("results", "show", str(tmp_path), "--json")[1])] == [
+        "two.wasm",
+        "one.wasm",
+    ]
+    assert hil("bounds", "suggest", str(run))[1].count("[[bound]]") == 2
 
 
 def test_the_command_lists_each_row_with_its_series() -> None:

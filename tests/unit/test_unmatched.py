@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,23 @@ from hil.errors import ConfigurationError
 from hil.measure import results
 from hil.measure.bound import Bound
 from hil.measure.bounds_file import Bounds
-from hil.measure.unmatched import unmatched
+from hil.measure.decision import decide
+from hil.measure.results import CheckResult, SeriesRecord
+from hil.measure.series_data import NO_VERDICT
+from hil.measure.unmatched import unjudged, unmatched
 
 ROOT = Path(__file__).parents[2]
 ROW = '[[bound]]\nquantity = "{}"\nsubject = "{}"\nfigure = "p50"\nlimit = "1 s"\nreason = "r"\n'
 
 
+def _row(quantity: str, subject: str) -> str:
+    return ROW.format(quantity, subject).replace("1 s", "1 MiB" if "memory" in quantity else "1 s")
+
+
 def rows(tmp_path: Path, *pairs: tuple[str, str], clock: str = "") -> Bounds:
     path = tmp_path / "b.bounds.toml"
     more = f'clock = "{clock}"\n' if clock else ""
-    path.write_text("\n".join(ROW.format(*pair) + more for pair in pairs))
+    path.write_text("\n".join(_row(*pair) + more for pair in pairs))
     return Bounds(path)
 
 
@@ -98,6 +106,29 @@ def test_of_the_whole_each_row_has_to_match(tmp_path: Path) -> None:
     (one,) = unmatched(bounds, [series(*pairs[0])], whole=True)
     assert one.row.subject == "nbody-c.wasm 1000"
     assert "'nbody-c.wasm 10'" in one.why
+
+
+def test_other_arguments_resemble_those_without_bounds(tmp_path: Path) -> None:
+    bounds = rows(tmp_path, ("response time", "nbody-c.wasm 11"), ("response time", "hello.wasm"))
+    taken = series("response time", "nbody-c.wasm 10")
+    assert unmatched(bounds, [taken]) == [], "no test checks it"
+    (one,) = unmatched(bounds, [replace(taken, provenance=NO_VERDICT)])
+    assert one.row.subject == "nbody-c.wasm 11"
+    assert "'nbody-c.wasm 10'" in one.why
+
+
+def test_a_row_of_a_series_that_no_test_checks_is_found(tmp_path: Path) -> None:
+    bounds = rows(tmp_path, ("response time", "hello.wasm"), ("overhead", "hello.wasm"), ("overhead", "other.wasm"))
+    (bound,) = bounds.of(response := series("response time", "hello.wasm"))
+    checked = SeriesRecord(response, (CheckResult.of(decide(bound, response)),))
+    overhead = SeriesRecord(series("overhead", "hello.wasm"))
+    (one,) = unjudged(bounds, [checked, overhead])
+    assert one.where.endswith("b.bounds.toml:8: bound[1]")
+    assert len(unjudged(bounds, [SeriesRecord(response), overhead])) == 2
+    own = SeriesRecord(response, (CheckResult.of(decide(p50 <= 1 * ms, response)),))
+    assert len(unjudged(bounds, [own])) == 1, "a check against a bound of its own"
+    failed = replace(response, provenance=NO_VERDICT)
+    assert unjudged(bounds, [SeriesRecord(failed)]) == []
 
 
 def test_the_command_fails_for_rows_that_match_nothing(tmp_path: Path) -> None:
