@@ -204,13 +204,14 @@ def test_a_run_tells_of_its_link_except_in_virtual_time(tmp_path, clock) -> None
     suite.write_text(SUITE if clock == "real" else SUITE.partition("def test_a_bound")[0])
     results, report = tmp_path / "results.jsonl", tmp_path / "allure"
     options = ["--board", "qemu-reference", "--clock", clock, "--hil-results", results, "--alluredir", report]
+    options += ["--hil-transcripts", tmp_path / "transcripts"]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml"]
     run = subprocess.run(
         [*command, "--rootdir", tmp_path, *options, suite], cwd=tmp_path, text=True, capture_output=True, timeout=HANG
     )
     assert run.returncode == 0, run.stdout + run.stderr
     environment = (report / "environment.properties").read_text()
-    typed = "".join(path.read_text() for path in tmp_path.glob("reports/transcripts/*/*.tsv"))
+    typed = "".join(path.read_text() for path in tmp_path.glob("transcripts/*/*.tsv"))
     assert typed
     if clock == "virtual":
         assert "link of" not in run.stdout
