@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hil.board.boot_report import BootReport
     from hil.board.boot_series import boot_repeatedly
     from hil.board.diagnosis import is_fatal
+    from hil.board.images import manifest_in
     from hil.board.lifecycle import BoardDown, BoardUp, Lifecycle
     from hil.compare import baseline
     from hil.compare.baseline import Baselines

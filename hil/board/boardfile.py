@@ -83,6 +83,14 @@ def emulated(path: Path) -> bool:
     return any(name.value == "HilQemuDriver" for name, _ in _entries_of_main(path))
 
 
+def image_key(path: Path) -> str | None:
+    """Return the key among `images:` of the image of the target `main`; None if the file names no `HilStrategy`."""
+    for name, arguments in _entries_of_main(path):
+        if name.value == "HilStrategy":
+            return next((str(value.value) for key, value in _items(arguments) if key.value == "image"), "main")
+    return None
+
+
 def row(path: Path, cls: str) -> int:
     """Return the line of the board file on which the target `main` has a driver of the class `cls`; 1 without one."""
     return next((_row(name) for name, argument in _entries_of_main(path) if cls in (name.value, argument.value)), 1)

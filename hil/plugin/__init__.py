@@ -92,6 +92,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     journal.spare_others(config)  # before Allure's plugin cleans
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    checks.check_needed(session)
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     image, session = config.option.image, config.stash[SESSION]
     selections = session.selections

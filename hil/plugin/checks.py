@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hil import slow
-from hil.board.selection import Selection, find, is_path, is_place, of_project, select
+from hil.board.selection import Selection, bounds_file, find, is_path, is_place, of_project, select
 from hil.errors import ConfigurationError
 from hil.host import project
 
@@ -53,7 +53,7 @@ def absolute_boards(config: pytest.Config, names: tuple[str, ...]) -> list[str]:
 def check(config: pytest.Config, selected: Selection) -> None:
     """Check boards, image, bounds and the paths that the run writes to. Raises `UsageError`.
 
-    Reads the files that an option or LG_ENV names; a board of the project's setting is read when a test needs it.
+    Reads the files that an option or LG_ENV names; `check_needed` reads those that only tests on a board need.
     """
     problems: list[str] = []
     try:
@@ -68,6 +68,35 @@ def check(config: pytest.Config, selected: Selection) -> None:
         problems.append(str(error))
     if problems:
         raise pytest.UsageError("\n".join(problems))
+
+
+def check_needed(session: pytest.Session) -> None:
+    """Check what the selected tests on a board need: its file, its image and its bounds file. Raises `UsageError`.
+
+    Does nothing for a mere or failed collection and without tests on a board. The controller of pytest-xdist collects
+    no tests.
+    """
+    config = session.config
+    if config.option.collectonly or session.testsfailed or hasattr(config, "workerinput"):
+        return
+    if not any("hil_session_board" in getattr(item, "fixturenames", ()) for item in session.items):
+        return
+    bounds = config.option.hil_bounds or project.current().path("bounds")
+    try:
+        for name in absolute_boards(config, selection(config).names):
+            if is_place(name):
+                continue
+            path = find(name)
+            environment = slow.boardfile.environment(path)
+            slow.boardfile.forget_classes(path)
+            if config.option.image is None and (key := slow.boardfile.image_key(path)) is not None:
+                slow.manifest_in(environment.config, key)
+            if bounds is None and (own := bounds_file(path)).exists():
+                slow.Bounds(own)
+        if bounds is not None:
+            slow.Bounds(bounds)
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _check_boards(config: pytest.Config, selected: Selection) -> None:

@@ -252,6 +252,34 @@ def test_a_board_s_bounds_that_are_not_there_are_told(run, stub) -> None:  # typ
     result.stdout.fnmatch_lines(["*stub.bounds.toml*"])
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("stub.bounds.toml", "[[bound]\n", "*stub.bounds.toml*TOML*"),
+        ("stub.bounds.toml", '[[bound]]\nlimt = "1 s"\n', "*stub.bounds.toml:2: *limt*"),
+        ("stub.toml", "titel = 3\n", "*stub.toml:1: titel*"),
+        ("stub.yaml", "targets:\n  main:\n    divers: {}\n", "*stub.yaml:3: *'divers'*"),
+    ],
+)
+@pytest.mark.parametrize("by", ["option", "setting"])
+def test_a_wrong_file_of_the_board_is_a_usage_error_before_the_first_test(
+    run, stub, pytester, file, text, told, by
+) -> None:  # type: ignore[no-untyped-def]
+    (pytester.path / file).write_text(text)
+    if by == "setting":
+        pytester.makepyprojecttoml('[tool.hil]\nboard = "stub.yaml"\nboards = "."\n')
+    options = ("--board", stub) if by == "option" else ()
+    code = "def test_ran(): open('ran', 'w').close()\ndef test_board(board): pass"
+    result = run(code, *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([told])
+    result.stderr.no_fnmatch_line("*Traceback*")
+    assert not (pytester.path / "ran").exists()
+    if by == "setting" or file != "stub.yaml":
+        assert run(code, *options, "--collect-only").ret == 0
+        run(code, *options, "-k", "test_ran").assert_outcomes(passed=1, deselected=1)
+
+
 def test_figures_are_in_the_summary(run, stub, pytester) -> None:  # type: ignore[no-untyped-def]
     pytester.path.joinpath("b.toml").write_text(
         '[[bound]]\nquantity="q"\nsubject="s"\nfigure="max"\nlimit="1 s"\nreason="r"\n'
