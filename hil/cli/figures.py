@@ -165,7 +165,8 @@ def bounds_check(
 
     A row with a typo in its quantity, subject, test or clock has no effect. Without --measured, rows are compared with
     the quantities and modules of this project; tests, arguments of modules, other quantities and modules are checked
-    only with --measured. The exit status is 0 if all rows can match, 1 if one cannot, 2 for an error in the input.
+    only with --measured. With --measured FILE or DIRECTORY, rows whose series was measured, but checked by no test, are
+    named, too. The exit status is 0 if all rows can match, 1 if one judges nothing, 2 for an error in the input.
     """
     path = _board_file(board)
     name = name_of(path)
@@ -173,12 +174,14 @@ def bounds_check(
     series = [each for each in every if each.provenance.get("board", name) == name]
     read = _bounds(path, bounds)
     found = slow.unmatched(read, series, whole=bool(measured), virtual=slow.boardfile.emulated(path))
+    records = [record for given in measured if Path(given).exists() for record in _load(Path(given)).records]
+    found += slow.unjudged(read, [each for each in records if each.series.provenance.get("board", name) == name])
     if json_:
         as_json([{"where": each.where, **each.row.model_dump(mode="json"), "why": each.why} for each in found])
     else:
         for each in found:
             out.print(escape(str(each)))
-        out.print(f"{len(read.rows)} rows, {len(found)} of them cannot match any series")
+        out.print(f"{len(read.rows)} rows, {len(found)} of them judge nothing")
     raise SystemExit(1 if found else 0)
 
 

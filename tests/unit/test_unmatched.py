@@ -143,6 +143,10 @@ def test_the_command_fails_for_rows_that_match_nothing(tmp_path: Path) -> None:
     status, text = check("--bounds", str(file), "--measured", str(tmp_path / "r.jsonl"))
     assert status == 1
     assert f"{file}:8: bound[1]" in text
+    assert f"{file}:1: bound[0]" in text, "it was measured, but not checked"
+    (bound,) = Bounds(file).of(taken := series("response time", "hello.wasm"))
+    results.write(tmp_path / "r.jsonl", taken, [decide(bound, taken)])
+    assert f"{file}:1: bound[0]" not in check("--bounds", str(file), "--measured", str(tmp_path / "r.jsonl"))[1]
     file.write_text("bound = 3")
     assert check("--bounds", str(file))[0] == 2
 
