@@ -94,6 +94,7 @@ def night(directory: Path, number: int, *options: str) -> Built:
     )
 
 
+@pytest.mark.slow  # three reports; test_report_in_browser has two nights
 def test_three_nights(tmp_path: Path) -> None:
     """New failures, flaky ones, fixed ones: over nights on checkouts in different places, one with two workers."""
     night(tmp_path, 1)

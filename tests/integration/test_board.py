@@ -176,6 +176,7 @@ def test_a_stage_that_never_comes(board, tmp_path, sample):
     assert str(tmp_path) in str(caught.value)
 
 
+@pytest.mark.slow  # a cold boot; test_tty_board switches its board off and on
 def test_guest_follows_a_power_cycle(power, board, guest):
     guest.run("touch /tmp/mark", check=True)
     first = board.console

@@ -60,6 +60,6 @@ def test_native_code_prints_the_same(board, runner, sample, name, arguments):
 
 def test_native_code_is_many_times_faster(board, runner, sample):
     def ticks(module):
-        return min(runner.run(module, "10000").seal.run_ticks for _ in range(3))
+        return min(runner.run(module, "2000").seal.run_ticks for _ in range(3))
 
     assert ticks(sample("nbody-c.wasm")) > 5 * ticks(sample.aot("nbody-c.wasm", board.image()))

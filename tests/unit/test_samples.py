@@ -167,6 +167,7 @@ def test_every_file_is_in_the_table() -> None:
         assert recorded["modules"].keys() == {sample["file"] for sample in TABLE["sample"]}
 
 
+@pytest.mark.slow  # compiles all samples; the quick tests compile one
 def test_rebuild_gives_the_recorded_bytes(toolchain: dict[str, str], copy: Path) -> None:
     done = run(copy, "--check")
     if done.returncode == 3:
