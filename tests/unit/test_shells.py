@@ -54,7 +54,7 @@ FLAVOURS = {
         ".bashrc",
         BASHRC
         + "set -o emacs -o histexpand\nbind 'set enable-bracketed-paste on'\nexport PROMPT_COMMAND='echo before'\n"
-        "export TMOUT=1 ENV=~/.profile\nshopt -s histappend cdspell autocd\nunset HISTFILE\nreadonly HISTFILE\n",
+        "export TMOUT=8 ENV=~/.profile\nshopt -s histappend cdspell autocd\nunset HISTFILE\nreadonly HISTFILE\n",
         sh="bash",
     ),
     "bash without editor": Flavour(("bash", "--noediting", "-i"), ".bashrc", BASHRC),
