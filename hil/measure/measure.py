@@ -13,6 +13,7 @@ import numpy as np
 
 from hil.errors import ConfigurationError, RunnerError
 from hil.guest import Guest
+from hil.measure import comparisons
 from hil.measure import probe as guest_probe
 from hil.measure.board_clocks import BoardClocks
 from hil.measure.bound import Bound
@@ -25,7 +26,7 @@ from hil.measure.interim import interim_counts, samples_needed
 from hil.measure.parts import Parts
 from hil.measure.probe_record import Executions
 from hil.measure.provenance import provenance, watched
-from hil.measure.quantities import ADDED, DEPLOYMENT, EXECUTION, OVERHEAD, RELATIVE, RELEASE, RESPONSE, TRANSFER
+from hil.measure.quantities import DEPLOYMENT, EXECUTION, OVERHEAD, RELEASE, RESPONSE, TRANSFER
 from hil.measure.series import Series
 from hil.measure.series_data import NO_VERDICT
 from hil.measure.units import Amount, amount, ms
@@ -208,25 +209,17 @@ class Measure:
 
     def added(self, loaded: Series, idle: Series) -> Series:
         """Return the delay that a load adds: the samples of `loaded` less the median of `idle`."""
-        more = replace(loaded, quantity=ADDED, samples=loaded.samples - float(np.median(idle.samples)))
         self._compared((idle, loaded))
-        return self.derived(more)
+        return self.derived(comparisons.added(loaded, idle))
 
     def relative(self, series: Series, to: Series) -> Series:
         """Return each sample of `series` as a share of the median of `to`, to bound as `p50 <= 50 * percent`.
 
         Raises `ConfigurationError` for series of different units or clocks and for a median of 0.
         """
-        middle = float(np.median(to.samples))
-        if (series.unit, series.clock.name) != (to.unit, to.clock.name) or not middle:
-            raise ConfigurationError(
-                f"{series.quantity} of {series.subject} by {series.clock.name} is not comparable with {to.quantity} of "
-                f"{to.subject} by {to.clock.name}, whose median is {middle} {to.unit}"
-            )
+        share = comparisons.relative(series, to)
         self._compared((to, series))
-        subject = f"{series.subject} to {to.subject}"
-        share = replace(series, quantity=RELATIVE, subject=subject, samples=series.samples / middle, unit="1")
-        return self.derived(replace(share, host=[replace(window, unit=middle) for window in series.host]))
+        return self.derived(share)
 
     def derived(self, series: Series) -> Series:
         """Keep a series that was computed from another one for the results, and return it."""
