@@ -85,7 +85,7 @@ def _plain_traceback(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseExcept
 
     pytest's option --full-trace shows all.
     """
-    if excinfo is None or item.config.option.fulltrace or not _is_ours(excinfo.value):
+    if excinfo is None or item.config.getoption("fulltrace", False) or not _is_ours(excinfo.value):
         yield
         return
     error, frames = excinfo.value, list(excinfo.traceback)

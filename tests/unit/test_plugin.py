@@ -390,6 +390,8 @@ def test_a_traceback_shows_the_test_and_not_the_framework(run) -> None:  # type:
     assert "hil/wasm/module.py" not in output
     assert "hil/measure/" not in output
     assert "FileNotFoundError" not in output, "the cause"
+    # the option --full-trace belongs to the plugin that is left out
+    assert run(FRAMES, "-p", "no:terminal").ret == pytest.ExitCode.TESTS_FAILED
     output = run(FRAMES, "--full-trace").stdout.str()
     for line in ("hil/wasm/module.py", "hil/measure/checking.py", "FileNotFoundError"):
         assert line in output
