@@ -1,7 +1,7 @@
 """`hil completion`: the completion of commands, options and names in bash, zsh and fish, on click's mechanism.
 
-The shell starts `hil` with the line in the environment; `hil` prints one word a line. What goes wrong meanwhile leaves
-the user without words and without messages.
+The shell starts `hil` with the command line in the environment; `hil` prints one word a line. After an error it prints
+neither words nor a message.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Shell(ShellComplete):
 
 
 class _Bash(_Shell):
-    """bash: `kind TAB word`; bash takes a word for several at each `:` and `=`, and wants the last one alone."""
+    """Lines `kind TAB word` for bash, which splits words at `:` and `=` and completes only the last part."""
 
     name = "bash"
     source_template = """\
@@ -84,7 +84,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s 2>/dev/null || complete -F
 
 
 class _Zsh(_Shell):
-    """zsh: `kind TAB word TAB help`; zsh lists files itself."""
+    """Lines `kind TAB word TAB help` for zsh, which lists files itself."""
 
     name = "zsh"
     source_template = """\
@@ -130,7 +130,7 @@ fi
 
 
 class _Fish(_Shell):
-    """fish: `word TAB help`."""
+    """Lines `word TAB help` for fish."""
 
     name = "fish"
     source_template = """\

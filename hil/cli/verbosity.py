@@ -1,4 +1,4 @@
-"""How much the commands print, decided here alone: the options -q and -v, and who listens to what happens.
+"""How much the commands print: the options -q and -v, and the handlers of messages and progress.
 
 - `-q`: results and errors.
 - without either: also notices, and on a terminal a line with the current step; else a line every 30 s.

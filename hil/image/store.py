@@ -127,7 +127,7 @@ def remedy(manifest: Manifest) -> str:
     if manifest.files:
         return f"bring the files that {manifest.path} names"
     where = " (PATH: its build directory or release archive)" if manifest.add else ""
-    return f"{command_for(manifest)}{where}, or hil image pull REF if a registry has it"
+    return f"{command_for(manifest)}{where}, or, if the image is in a registry, hil image pull REF"
 
 
 def command_for(manifest: Manifest) -> str:

@@ -52,7 +52,7 @@ class Upload:
         self._connection = Connection(reference, write=True, slowest=slowest)
 
     def blob(self, file: IO[bytes], size: int, digest: str, advance: Callable[[int], None] = lambda _: None) -> bool:
-        """Upload the open `file` of `size` bytes, which has `digest`; return False if the registry has it.
+        """Upload `file`, which has `size` bytes and the digest `digest`; return False if it is in the registry already.
 
         `advance` gets the number of bytes sent.
         """

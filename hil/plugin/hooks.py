@@ -1,4 +1,4 @@
-"""The calls of the hooks of other plugins, and what becomes of the exceptions in them."""
+"""The calls of the hooks of other plugins, and the handling of exceptions in them."""
 
 from __future__ import annotations
 
