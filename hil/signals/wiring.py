@@ -1,0 +1,59 @@
+"""The wires between the bench and the partition, as everything above them uses them.
+
+The emulator's wires and those of a real bench have this one interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from hil.measure.clock import Clock
+from hil.signals.edges import Edges
+
+
+class Wiring(Protocol):
+    """Pins and analogue channels by name, on one time axis in ns.
+
+    `inputs` are the pins that the bench drives, `outputs` those that the partition drives. `clock` is the clock of all
+    stamps. With `exact` time stands still between two calls: the wires are in lock step with virtual time.
+
+    All methods raise `ConfigurationError` for an unknown name and for a level to an output, `InfrastructureError` if
+    the board is off.
+    """
+
+    @property
+    def inputs(self) -> Sequence[str]: ...
+
+    @property
+    def outputs(self) -> Sequence[str]: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def exact(self) -> bool: ...
+
+    def now_ns(self) -> int:
+        """Return the present time of the wires."""
+
+    def set_level(self, pin: str, level: int, at_ns: int | None = None) -> None:
+        """Set the input `pin` to 0 or 1, now or at `at_ns`. Raises `ConfigurationError` for a time in the past."""
+
+    def level(self, pin: str) -> int:
+        """Return the present level of a pin, as the bench sees it."""
+
+    def run_until(self, at_ns: int) -> None:
+        """Let time pass until `at_ns`; return at once if it is over."""
+
+    def wait_edge(self, pins: Collection[str], until_ns: int) -> bool:
+        """Let time pass until the next edge of one of `pins`, until `until_ns` at most; return whether it came."""
+
+    def edges(self, pin: str, since_ns: int = 0) -> Edges:
+        """Return the level of `pin` at `since_ns` and its edges since then; ticks are ns."""
+
+    def read_analogue(self, channel: str) -> int:
+        """Return the raw value, 0 to 65535, of the analogue channel `channel`."""
+
+    def write_analogue(self, channel: str, raw: int) -> None:
+        """Set the analogue input `channel` of the partition to `raw`, 0 to 65535."""
