@@ -15,6 +15,7 @@ from hil.errors import ConfigurationError
 from hil.host import project, toml
 from hil.host.hints import did_you_mean
 from hil.image.fields import Address, Model, Name, Regex, Sha256, has, placeholders, takes
+from hil.image.pins import Pins
 
 
 class FileSpec(Model):
@@ -152,6 +153,7 @@ class AgentFacts(Model):
     seal_option: Annotated[str | None, takes("nonce")] = None
     limit_option: Annotated[str | None, takes("ms")] = None
     entropy_option: Annotated[str | None, takes("hex")] = None
+    pins_option: Annotated[str | None, takes("pins")] = None
     module_limit: int | None = Field(default=None, gt=0)
     samples: str = "/usr/bin"
     executing: Regex = r"\[[-\d:. ]+\] \[info\] executing wasm file"
@@ -167,7 +169,8 @@ class Manifest(Model):
     """An image: its identity, the origin of its files, its machine, stages, console and agent.
 
     `build` names the recipe of an image that the project builds; `files` are those of an image the user brings; `add`
-    is the kind of build tree that `hil image add` reads. `agent` is None for an image that runs no modules.
+    is the kind of build tree that `hil image add` reads. `agent` is None for an image that runs no modules, `pins` for
+    one whose partition has no wires.
     """
 
     version: Literal[1] = Field(alias="schema")
@@ -182,6 +185,7 @@ class Manifest(Model):
     failures: Failures = Failures()
     console: ConsoleFacts = ConsoleFacts()
     agent: AgentFacts | None = None
+    pins: Pins | None = None
 
     _path: Path | None = PrivateAttr(default=None)
 

@@ -101,6 +101,57 @@ def test_wrong(tmp_path: Path, before: str, after: str, line: int | None, datum:
     assert datum in caught.value.message
 
 
+PINS = """
+[pins]
+controller = "pl061"
+inputs = { BUTTON = 0 }
+outputs = { LED = 4, HEATER = 7 }
+"""
+
+
+def test_pins(tmp_path: Path) -> None:
+    read = manifest.load(write(tmp_path, GOOD + PINS))
+    assert read.pins is not None
+    assert read.pins.inputs == {"BUTTON": 0}
+    assert read.pins.lines == {"BUTTON": 0, "LED": 4, "HEATER": 7}
+    assert manifest.load(write(tmp_path, GOOD)).pins is None
+
+
+def test_pins_of_the_projects_own() -> None:
+    """Agent and runner of both images are the same, and so are the pins."""
+    reference, plain = manifest.find("reference"), manifest.find("plain-linux")
+    assert reference.pins == plain.pins
+    assert reference.pins is not None
+    assert len(reference.pins.lines) == 8
+    assert manifest.agent_of(reference).pins_option == "--pins={pins}" == manifest.agent_of(plain).pins_option
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("inputs =", "input =", "pins.input: unknown key; did you mean 'inputs'?"),
+        ('controller = "pl061"', "", "pins.controller: this key is missing"),
+        ("HEATER = 7", "HEATER = 4", "pins: LED and HEATER have the same line, 4"),
+        ("HEATER = 7", "HEATER = 0", "pins: BUTTON and HEATER have the same line, 0"),
+        ("HEATER = 7", "BUTTON = 7", "pins: BUTTON is both an input and an output"),
+        ("HEATER = 7", "HEATER = 8", "pins: HEATER has line 8, but pl061 has the lines 0 to 7"),
+        ("HEATER = 7", "HEATER = -1", "pins.outputs.HEATER: "),
+        ("HEATER = 7", "HEATER = 7.0", "pins.outputs.HEATER: "),
+        ("HEATER = 7", "Heater = 7", "capital letters"),
+        ("HEATER = 7", "AI0 = 7", "AI0 is the name of an analogue channel"),
+        ("inputs = { BUTTON = 0 }\noutputs = { LED = 4, HEATER = 7 }", "", "pins: no pin"),
+        ("HEATER = 7", "LED = 7", "TOML"),
+    ],
+)
+def test_wrong_pins(tmp_path: Path, before: str, after: str, problem: str) -> None:
+    assert before in PINS
+    path = write(tmp_path, GOOD + PINS.replace(before, after))
+    with pytest.raises(ConfigurationError) as caught:
+        manifest.load(path)
+    assert problem in caught.value.message
+    assert str(path) in caught.value.message
+
+
 def test_all_problems_at_once(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD.replace("title", "titel").replace("limit = 10", "limit = 0"))
     with pytest.raises(ConfigurationError) as caught:
