@@ -12,13 +12,20 @@
  * the host answers a pause with HOLD: directly after its byte.
  *
  * Environment: HIL_LOCKSTEP="CONSOLE_FD CONTROL_FD STAMPS_FD SEED [PROMPT...]", prompts in hexadecimal. "probe" only
- * reports on stderr: "lock step", or with status 3 the symbol that this QEMU does not export.
- * CONTROL_FD, a stream socket: a `struct pause` to the host for each pause; from the host the virtual instant of the
- * limit (u64), the number of bytes to type (u32; 0 for none) and the bytes, or HOLD instead of the number. A message
- * outside of a pause is handled as soon as possible and counted: the run is not exact any more.
+ * reports on stderr: "lock step", or with status 3 the symbol that this QEMU does not export. HIL_WIRES: see wires.c.
+ * CONTROL_FD, a stream socket: a `struct report` to the host for each pause; from the host the virtual instant of the
+ * limit (u64), the number of bytes to type (u32; 0 for none) and the bytes. Instead of the number of bytes: HOLD;
+ * WIRES, with as many commands to the wires as the limit says; REPORT. The pause lasts beyond these two. A message
+ * outside of a pause is handled as soon as possible and counted, unless it is for the wires and of a later instant:
+ * the run is not exact any more.
  * STAMPS_FD: text, `virtual ns <TAB> offset` of the first and the last byte of each line.
+ *
+ * A machine in real time has CONSOLE_FD -1 and no pauses: the main thread takes messages at once.
  */
 #define _GNU_SOURCE
+#include "qemu.h"
+#include "wires.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
@@ -33,8 +40,6 @@
 #include <unistd.h>
 
 enum {
-	REALTIME = 0,         /* QEMU_CLOCK_REALTIME */
-	VIRTUAL = 1,          /* QEMU_CLOCK_VIRTUAL */
 	BYTE_NS = 86806,      /* 10 bits at 115200 baud */
 	THINK_NS = 10000000,  /* longest delay of typed bytes after the pause */
 	LOOK_NS = 10000000,   /* period of looking for messages while there is no output */
@@ -42,33 +47,32 @@ enum {
 	PROMPTS = 16,
 	PROMPT_MAX = 64,
 };
-#define HOLD UINT32_MAX /* continue only up to the stop by the main thread */
+#define HOLD UINT32_MAX         /* continue only up to the stop by the main thread */
+#define WIRES (UINT32_MAX - 1)  /* commands to the wires follow */
+#define REPORT (UINT32_MAX - 2) /* report once more */
 
-struct pause {
+struct report {
 	uint64_t offset;     /* bytes put out so far */
 	uint64_t virtual_ns;
 	uint64_t loose;      /* messages outside of pauses */
 };
 
-union work { /* QEMU's run_on_cpu_data */
-	void *pointer;
-	uint64_t address;
-};
-
-/* QEMU's own functions, the same in 7.2 and later except for the lock's names. */
-static int64_t (*clock_get_ns)(int);
+/* QEMU's functions that only this file uses; `qemu.h` has the others. */
+int64_t (*clock_get_ns)(int);
+void (*timer_init)(void *, void *, int, int, int, void (*)(void *), void *);
+void (*timer_set)(void *, int64_t);
+void *(*get_cpu)(int);
+void (*queue_work)(void *, void (*)(void *, union work), union work);
+const char *missing;
+static int (*set_fd_handler)(int, void (*)(void *), void (*)(void *), void *);
 static void *(*chr_find)(const char *);
 static int (*chr_can_write)(void *);
 static void (*chr_write)(void *, const uint8_t *, int);
-static void (*timer_init)(void *, void *, int, int, int, void (*)(void *), void *);
-static void (*timer_set)(void *, int64_t);
 static void (*lock)(const char *, int);
 static void (*unlock)(void);
 static bool (*locked)(void);
 static bool (*running)(void);
 static int64_t (*deadline_ns)(int, int);
-static void *(*get_cpu)(int);
-static void (*queue_work)(void *, void (*)(void *, union work), union work);
 static ssize_t (*next_sendmsg)(int, const struct msghdr *, int);
 static int (*next_ppoll)(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
 static int (*next_cond_wait)(pthread_cond_t *, pthread_mutex_t *);
@@ -77,7 +81,7 @@ static int (*next_cond_broadcast)(pthread_cond_t *);
 
 static int console = -1, control = -1, stamps = -1;
 static void *chardev;
-static _Alignas(16) char feeder[256], watcher[256], limiter[256]; /* QEMUTimer */
+static struct timer feeder, watcher, limiter;
 static int64_t limit_ns = INT64_MAX;
 static char prompt[PROMPTS][PROMPT_MAX];
 static size_t prompt_length[PROMPTS], prompts;
@@ -87,39 +91,42 @@ static bool line_start = true;
 static uint8_t *typed; /* not yet passed to the UART */
 static size_t typed_at, typed_end;
 
-static _Noreturn void die(const char *what)
+_Noreturn void die(const char *what)
 {
 	fprintf(stderr, "lockstep: %s\n", what);
 	_exit(3);
 }
 
-static void *symbol(const char *name, const char *other)
+void *find_symbol(const char *name, const char *other)
 {
 	void *found = dlsym(RTLD_DEFAULT, name);
 	if (!found && other)
 		found = dlsym(RTLD_DEFAULT, other);
-	if (!found) {
-		fprintf(stderr, "this QEMU does not export %s\n", name);
-		_exit(3);
-	}
+	if (!found && !missing)
+		missing = name;
 	return found;
 }
 
 static void find_symbols(void)
 {
-	clock_get_ns = symbol("qemu_clock_get_ns", NULL);
-	chr_find = symbol("qemu_chr_find", NULL);
-	chr_can_write = symbol("qemu_chr_be_can_write", NULL);
-	chr_write = symbol("qemu_chr_be_write", NULL);
-	timer_init = symbol("timer_init_full", NULL);
-	timer_set = symbol("timer_mod_ns", NULL);
-	lock = symbol("bql_lock_impl", "qemu_mutex_lock_iothread_impl");
-	unlock = symbol("bql_unlock", "qemu_mutex_unlock_iothread");
-	locked = symbol("bql_locked", "qemu_mutex_iothread_locked");
-	running = symbol("runstate_is_running", NULL);
-	deadline_ns = symbol("qemu_clock_deadline_ns_all", NULL);
-	get_cpu = symbol("qemu_get_cpu", NULL);
-	queue_work = symbol("async_run_on_cpu", NULL);
+	clock_get_ns = find_symbol("qemu_clock_get_ns", NULL);
+	chr_find = find_symbol("qemu_chr_find", NULL);
+	chr_can_write = find_symbol("qemu_chr_be_can_write", NULL);
+	chr_write = find_symbol("qemu_chr_be_write", NULL);
+	timer_init = find_symbol("timer_init_full", NULL);
+	timer_set = find_symbol("timer_mod_ns", NULL);
+	lock = find_symbol("bql_lock_impl", "qemu_mutex_lock_iothread_impl");
+	unlock = find_symbol("bql_unlock", "qemu_mutex_unlock_iothread");
+	locked = find_symbol("bql_locked", "qemu_mutex_iothread_locked");
+	running = find_symbol("runstate_is_running", NULL);
+	deadline_ns = find_symbol("qemu_clock_deadline_ns_all", NULL);
+	get_cpu = find_symbol("qemu_get_cpu", NULL);
+	queue_work = find_symbol("async_run_on_cpu", NULL);
+	set_fd_handler = find_symbol("qemu_set_fd_handler", NULL);
+	if (missing) {
+		fprintf(stderr, "this QEMU does not export %s\n", missing);
+		_exit(3);
+	}
 }
 
 static void read_exactly(void *to, size_t bytes)
@@ -192,22 +199,30 @@ static void await_stop(void)
 	lock(__FILE__, __LINE__);
 }
 
-/* Waits for one message of the host and handles it. */
-static void take_message(void)
+static void report(void)
 {
-	uint64_t limit;
-	uint32_t bytes;
-	read_exactly(&limit, sizeof limit);
-	read_exactly(&bytes, sizeof bytes);
-	if (bytes == HOLD) {
-		await_stop();
-		return;
+	struct report report = {offset, (uint64_t)clock_get_ns(VIRTUAL), loose};
+	if (write(control, &report, sizeof report) != sizeof report)
+		die("the host is gone");
+}
+
+/* Takes `count` commands for the wires. Returns how many came too late. */
+static uint64_t take_commands(uint64_t count)
+{
+	struct signal commands[256];
+	uint64_t late = 0;
+	while (count) {
+		size_t piece = count < 256 ? (size_t)count : 256;
+		read_exactly(commands, piece * sizeof *commands);
+		for (size_t i = 0; i < piece; i++)
+			late += wires_command(&commands[i]) || !commands[i].ns;
+		count -= piece;
 	}
-	limit_ns = limit < INT64_MAX ? (int64_t)limit : INT64_MAX;
-	if (limit_ns < INT64_MAX)
-		timer_set(limiter, limit_ns);
-	if (!bytes)
-		return;
+	return late;
+}
+
+static void type(size_t bytes)
+{
 	memmove(typed, typed + typed_at, typed_end - typed_at);
 	typed_end -= typed_at;
 	typed_at = 0;
@@ -218,7 +233,36 @@ static void take_message(void)
 	read_exactly(typed + typed_end, bytes);
 	typed_end += bytes;
 	if (idle)
-		timer_set(feeder, clock_get_ns(VIRTUAL) + BYTE_NS + (int64_t)(next_chance() % THINK_NS));
+		timer_set(&feeder, clock_get_ns(VIRTUAL) + BYTE_NS + (int64_t)(next_chance() % THINK_NS));
+}
+
+/* Waits for one message of the host and handles it. Returns whether it ends a pause. */
+static bool take_message(bool in_pause)
+{
+	uint64_t limit;
+	uint32_t bytes;
+	read_exactly(&limit, sizeof limit);
+	read_exactly(&bytes, sizeof bytes);
+	if (bytes == WIRES) {
+		uint64_t late = take_commands(limit);
+		loose += !in_pause && late;
+		return false;
+	}
+	if (bytes == REPORT) {
+		report();
+		return false;
+	}
+	loose += !in_pause;
+	if (bytes == HOLD) {
+		await_stop();
+		return true;
+	}
+	limit_ns = limit < INT64_MAX ? (int64_t)limit : INT64_MAX;
+	if (limit_ns < INT64_MAX)
+		timer_set(&limiter, limit_ns);
+	if (bytes)
+		type(bytes);
+	return true;
 }
 
 static bool message_waits(void)
@@ -230,10 +274,8 @@ static bool message_waits(void)
 /* Messages outside of a pause: handled at an arbitrary virtual instant. */
 static void take_loose(void)
 {
-	while (message_waits()) {
-		loose++;
-		take_message();
-	}
+	while (message_waits())
+		take_message(false);
 }
 
 static void feed(void *unused)
@@ -246,22 +288,24 @@ static void feed(void *unused)
 		chr_write(chardev, typed + typed_at - bytes, bytes);
 	}
 	if (typed_at < typed_end)
-		timer_set(feeder, clock_get_ns(VIRTUAL) + BYTE_NS * (int64_t)(bytes > 0 ? bytes : 1));
+		timer_set(&feeder, clock_get_ns(VIRTUAL) + BYTE_NS * (int64_t)(bytes > 0 ? bytes : 1));
 }
 
 static void watch(void *unused)
 {
 	(void)unused;
 	take_loose();
-	timer_set(watcher, clock_get_ns(VIRTUAL) + LOOK_NS);
+	timer_set(&watcher, clock_get_ns(VIRTUAL) + LOOK_NS);
 }
 
 static void wait_for_host(void);
 
-static void pause_at_limit(void *cpu, union work unused)
+static bool edge_waits; /* for the pause after its instruction */
+
+static void pause_if_due(void *cpu, union work unused)
 {
 	(void)cpu, (void)unused;
-	if (clock_get_ns(VIRTUAL) >= limit_ns)
+	if (edge_waits || clock_get_ns(VIRTUAL) >= limit_ns)
 		wait_for_host();
 }
 
@@ -274,13 +318,28 @@ static void no_work(void *cpu, union work unused)
  * Makes the processor thread pause before its next instruction. The second work item keeps the main thread from setting
  * virtual time forward meanwhile: it does not while work is queued for the processor.
  */
+static void pause_soon(void)
+{
+	union work nothing = {NULL};
+	queue_work(get_cpu(0), pause_if_due, nothing);
+	queue_work(get_cpu(0), no_work, nothing);
+}
+
 static void reach_limit(void *unused)
 {
-	union work nothing = {unused};
-	if (clock_get_ns(VIRTUAL) < limit_ns) /* the limit of an earlier stretch */
+	(void)unused;
+	if (clock_get_ns(VIRTUAL) >= limit_ns) /* else the limit of an earlier stretch */
+		pause_soon();
+}
+
+void wires_armed(void)
+{
+	if (console < 0) {
+		report();
 		return;
-	queue_work(get_cpu(0), pause_at_limit, nothing);
-	queue_work(get_cpu(0), no_work, nothing);
+	}
+	edge_waits = true;
+	pause_soon();
 }
 
 static void start(void)
@@ -288,10 +347,10 @@ static void start(void)
 	chardev = chr_find("hil-console");
 	if (!chardev)
 		die("there is no console hil-console");
-	timer_init(feeder, NULL, VIRTUAL, 1, 0, feed, NULL);
-	timer_init(watcher, NULL, VIRTUAL, 1, 0, watch, NULL);
-	timer_init(limiter, NULL, VIRTUAL, 1, 0, reach_limit, NULL);
-	timer_set(watcher, clock_get_ns(VIRTUAL) + LOOK_NS);
+	timer_make(&feeder, feed);
+	timer_make(&watcher, watch);
+	timer_make(&limiter, reach_limit);
+	timer_set(&watcher, clock_get_ns(VIRTUAL) + LOOK_NS);
 }
 
 static bool decision_point(char byte)
@@ -322,17 +381,17 @@ static void wait_for_host(void)
 	if (!chardev)
 		start();
 	limit_ns = INT64_MAX;
-	struct pause pause = {offset, (uint64_t)clock_get_ns(VIRTUAL), loose};
-	if (write(control, &pause, sizeof pause) != sizeof pause)
-		die("the host is gone");
+	edge_waits = false;
+	report();
 	struct pollfd ready = {.fd = control, .events = POLLIN};
-	unlock();
-	set_pausing(true);
-	while (poll(&ready, 1, -1) < 0 && errno == EINTR)
-		;
-	set_pausing(false);
-	lock(__FILE__, __LINE__);
-	take_message();
+	do {
+		unlock();
+		set_pausing(true);
+		while (poll(&ready, 1, -1) < 0 && errno == EINTR)
+			;
+		set_pausing(false);
+		lock(__FILE__, __LINE__);
+	} while (!take_message(true));
 }
 
 __attribute__((visibility("default"))) int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *limit,
@@ -462,9 +521,26 @@ static void *following(const char *name)
 	return found ? found : dlsym(RTLD_NEXT, name);
 }
 
+/* In the main thread of a machine in real time. */
+static void on_message(void *unused)
+{
+	char first;
+	(void)unused;
+	if (recv(control, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+		set_fd_handler(control, NULL, NULL, NULL); /* the host is gone */
+	else
+		take_loose();
+}
+
+void wires_ready(void)
+{
+	if (console < 0)
+		set_fd_handler(control, on_message, NULL, NULL);
+}
+
 __attribute__((constructor)) static void load(void)
 {
-	char *setting = getenv("HIL_LOCKSTEP"), *rest;
+	char *setting = getenv("HIL_LOCKSTEP"), *wires = getenv("HIL_WIRES"), *rest;
 	next_sendmsg = following("sendmsg");
 	next_ppoll = following("ppoll");
 	next_cond_wait = following("pthread_cond_wait");
@@ -476,7 +552,8 @@ __attribute__((constructor)) static void load(void)
 		return; /* a program that executes QEMU */
 	find_symbols();
 	if (strcmp(setting, "probe") == 0) {
-		fputs("lock step", stderr);
+		fputs("lock step\n", stderr);
+		wires_load(NULL, true);
 		return;
 	}
 	setting = strdup(setting);
@@ -493,6 +570,9 @@ __attribute__((constructor)) static void load(void)
 	free(setting);
 	if (word < 4)
 		die("HIL_LOCKSTEP names too little");
+	if (wires)
+		wires_load(wires, false);
 	unsetenv("LD_PRELOAD");
 	unsetenv("HIL_LOCKSTEP");
+	unsetenv("HIL_WIRES");
 }

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The wires of the machine: what the host sets, and the log of everything that happens on them. */
+#ifndef HIL_WIRES_H
+#define HIL_WIRES_H
+
+#include "qemu.h"
+
+/* A command of the host, or a record of the log; both have this layout in hil/qemu/wires.py. */
+struct signal {
+	uint64_t ns;     /* virtual time; of a command 0 for now */
+	uint8_t kind;    /* enum signal_kind */
+	uint8_t line;    /* of the pins' controller */
+	uint8_t value;   /* level, or the kind's own */
+	uint8_t length;  /* of data */
+	uint32_t id;     /* of a frame, or the kind's own */
+	uint8_t data[8];
+};
+_Static_assert(sizeof(struct signal) == 24, "the layout of hil/qemu/wires.py");
+
+enum signal_kind {
+	SIGNAL_LEVEL = 1,  /* command: drive the input `line` to `value`; record: `line` has the level `value` */
+	SIGNAL_FAULT = 2,  /* command: force `line` to `value`, or end that with RELEASED */
+	SIGNAL_STATE = 3,  /* command after a restore: `line` has the level `value` already, and `id` is its fault */
+	SIGNAL_ARM = 4,    /* command: report the next edge of each line in the mask `id`, once */
+};
+enum { LINES = 8, RELEASED = 2 };
+
+/* Reads HIL_WIRES. With `probe` reports on stderr why there can be no wires, if so. */
+void wires_load(const char *setting, bool probe);
+
+/* Takes one command. Returns whether its time had passed already. */
+bool wires_command(const struct signal *command);
+
+/* What lockstep.c provides. An armed line has changed: pause after this instruction, or in real time only report. */
+void wires_armed(void);
+/* The machine is complete: in real time take messages from now on. */
+void wires_ready(void);
+
+/* Appends a record with the present time to the log. */
+void wires_log(struct signal record);
+
+#endif
