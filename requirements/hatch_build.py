@@ -13,19 +13,20 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-LIBRARY = Path("hil/qemu/lockstep")
-PROBE = Path("hil/measure/probe")
+LIBRARY, LIBRARY_SOURCES = Path("hil/qemu/lockstep.py"), Path("hil/qemu/preload")
+PROBE = Path("hil/measure/probe.py")
 MACHINES = ("x86_64", "aarch64")
 LIMIT = 120  # seconds
 
 
 class CompilingHook(BuildHookInterface[Any]):
-    """Compiles `hil/qemu/lockstep.c` and `hil/measure/probe.c` into the wheel."""
+    """Compiles `hil/qemu/preload` and `hil/measure/probe.c` into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the library, the probe and the tag to a wheel; an editable one compiles on first use."""
@@ -38,19 +39,22 @@ class CompilingHook(BuildHookInterface[Any]):
         if compiler is None and not native:
             raise SystemExit(f"there is no cross compiler {machine}-linux-gnu-gcc")
         if compiler is not None:
-            made = self._compile(compiler, LIBRARY, f"lockstep-{machine}.so", "-Wl,--build-id=none")
-            build_data["force_include"][str(made)] = str(LIBRARY.with_name(made.name))
+            name, sources = f"lockstep-{machine}.so", sorted(Path(self.root, LIBRARY_SOURCES).glob("*.c"))
+            made = self._compile(compiler, LIBRARY, sources, name, "-Wl,--build-id=none")
+            build_data["force_include"][str(made)] = str(LIBRARY_SOURCES / name)
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-manylinux_2_{_glibc(made)}_{machine}"
         if (compiler := shutil.which("aarch64-linux-gnu-gcc")) is not None:
-            made = self._compile(compiler, PROBE, "probe-aarch64", "-Iimages/reference")
+            made = self._compile(compiler, PROBE, [PROBE.with_suffix(".c")], "probe-aarch64", "-Iimages/reference")
             build_data["force_include"][str(made)] = str(PROBE.with_name(made.name))
 
-    def _compile(self, compiler: str, source: Path, name: str, *options: str) -> Path:
-        """Compile `source`.c with the flags that `source`.py uses."""
+    def _compile(self, compiler: str, module: Path, sources: Sequence[Path], name: str, *options: str) -> Path:
+        """Compile `sources` with the flags that `module` uses."""
         made = Path(self._directory.name) / name
-        flags = _constant(Path(self.root, source.with_suffix(".py")), "FLAGS")
-        command = [compiler, *flags, *options, "-o", str(made), str(source.with_suffix(".c"))]
+        flags = _constant(Path(self.root, module), "FLAGS")
+        # names relative to the root, which keep paths of this host out of the file
+        names = [os.path.relpath(Path(self.root, source), self.root) for source in sources]
+        command = [compiler, *flags, *options, "-o", str(made), *names]
         subprocess.run(command, check=True, timeout=LIMIT, cwd=self.root)
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import shutil
@@ -27,6 +28,7 @@ from hil.qemu.lockstep import LockstepConfig, Virtual
 from hil.qemu.process import MachineMemory, Qemu
 from hil.qemu.snapshot import Snapshot
 from hil.qemu.snapshot_store import SnapshotStore, size_limit
+from hil.qemu.wires import WiresConfig
 
 
 @target_factory.reg_driver
@@ -49,6 +51,7 @@ class HilQemuDriver(MachineDriver):
     virtual: Virtual | None = None
     snapshot: Snapshot | None = None
     savable = False
+    no_pins_reason = "it is off"  # of a machine without wires
     _memory: int | None = None
 
     @property
@@ -60,6 +63,7 @@ class HilQemuDriver(MachineDriver):
         image = built(self.manifest)
         command, config = image.command(), None
         machine = image.manifest.machine
+        self.no_pins_reason = ""
         if self.virtual is not None:
             command += [*machine.virtual_arguments, *self.virtual.arguments()]
             config = self._lockstep_config(transcript.path)
@@ -69,12 +73,13 @@ class HilQemuDriver(MachineDriver):
             log=transcript.path.with_suffix(".qemu.log"),
             oldest=machine.emulator_version,
             lockstep=config,
+            wires=self._wires_config(transcript.path),
             memory=self._machine_memory(command),
         )
         try:
             store.prove(image)  # again: QEMU has read the files by now
             if self.snapshot is not None:
-                self.qemu.restore(self.snapshot.state)
+                self.qemu.restore(self.snapshot.state, base64.b64decode(self.snapshot.facts.get("wires", "")))
         except BaseException:
             self.qemu.abandon()
             raise
@@ -123,13 +128,27 @@ class HilQemuDriver(MachineDriver):
                 hint="use the fault proxy without --clock virtual",
             )
         manifest, library = self.manifest, lockstep.library()
-        reason = lockstep.refusal(manifest.machine.emulator, library)
+        reason = lockstep.refusal(manifest.machine.emulator, library).lockstep
         self.virtual = replace(self.virtual, proof="", lost=reason)
         if reason:
             return None
         prompts = tuple(prompt.encode() for prompt in (*manifest.console.answers, manifest.console.prompt))
         history = self.snapshot.facts["history"] if self.snapshot else ""
         return LockstepConfig(library, self.virtual.seed, prompts, transcript.with_suffix(".virtual.tsv"), history)
+
+    def _wires_config(self, transcript: Path) -> WiresConfig | None:
+        """Return the configuration of the wires; None where there are none, with the reason in `no_pins_reason`."""
+        manifest = self.manifest
+        if manifest.pins is None:
+            self.no_pins_reason = f"the manifest of image {manifest.name} has no table [pins]"
+        elif not lockstep.available():
+            self.no_pins_reason = "the wires need a C compiler, and there is none"
+        else:
+            library = lockstep.library()
+            self.no_pins_reason = lockstep.refusal(manifest.machine.emulator, library).wires
+            if not self.no_pins_reason:
+                return WiresConfig(library, transcript.with_suffix(".signals"), manifest.pins.controller)
+        return None
 
     def no_snapshot_reason(self) -> str:
         """Return why the machine cannot be saved, apart from room on the disk; empty if it can."""
@@ -149,11 +168,17 @@ class HilQemuDriver(MachineDriver):
         """
         if self.qemu is None or self._memory is None:
             raise InfrastructureError("the machine's memory cannot be saved", hint="set `savable` before power-on")
+        wires, state = self.qemu.wires, b""
+        if wires is not None and wires.exact:  # a stopped machine in lock step takes no message
+            state = wires.save()
         self.qemu.stop()
         try:
             blocks = self.qemu.monitor.execute("query-block")
             if disks := [block["device"] for block in blocks if not block.get("inserted", {"ro": True})["ro"]]:
                 raise InfrastructureError(f"it can write to {', '.join(disks)}, which a snapshot does not hold")
+            if wires is not None and not wires.exact:
+                state = wires.save()
+            facts = {**facts, "wires": base64.b64encode(state).decode()}
             return snapshots.save(self._memory, self.qemu.monitor.state(), self.console.transcript, facts)
         except BaseException:
             self.qemu.go_on()

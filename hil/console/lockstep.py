@@ -2,7 +2,7 @@
 
 The machine pauses its virtual time after each line end and each prompt of its output, and resumes on a message that
 may carry typed bytes. Thus typed bytes arrive at a virtual instant that only the machine determines, and a run repeats
-to the bit. `hil/qemu/lockstep.c` is the machine's end.
+to the bit. `hil/qemu/preload/lockstep.c` is the machine's end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ PAUSE = struct.Struct("<QQQ")  # bytes of output, virtual ns, messages that arri
 MESSAGE = struct.Struct("<QI")  # latest virtual time of the next pause in ns, number of bytes to type
 NEVER = (1 << 63) - 1
 HOLD = MESSAGE.pack(NEVER, 0xFFFFFFFF)
+WIRES = 0xFFFFFFFE  # as many commands follow as the time says
+REPORT = MESSAGE.pack(0, 0xFFFFFFFD)
+COMMAND_BYTES = 24  # of one command to the wires
 HOLD_LIMIT = 5.0  # seconds for the report of a pause to follow the output before it
 # the host takes about as long as virtual time, ten times as long beside ten busy programs
 HOST_LIMIT, HOST_FACTOR = 120.0, 60.0  # host seconds for a stretch, and more for each second of its virtual time
@@ -52,6 +55,7 @@ class Lockstep:
         self._loose = 0
         self._loose_reported = 0
         self._expired = False
+        self._commands = b""  # to the wires, for the next message
         self._offsets: list[int] = []
         self._times: list[int] = []
         self._read = 0
@@ -64,7 +68,7 @@ class Lockstep:
     def lost(self) -> str:
         """The reason why the run may not repeat to the bit; empty while it does."""
         if count := max(self._loose, self._loose_reported):
-            return f"something was typed {count} times while the machine was not paused"
+            return f"input arrived {count} times while the machine was not paused"
         return ""
 
     @property
@@ -94,6 +98,17 @@ class Lockstep:
     def passed(self, deadline: float) -> bool:
         """Check whether the paused machine has reached `deadline`, in seconds of virtual time."""
         return (self._now_ns or 0) >= _nanoseconds(deadline)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the machine's end of the connection is closed."""
+        return self._ended
+
+    @property
+    def now_ns(self) -> int:
+        """The virtual time of the last pause in ns. Raises as `now`."""
+        _ = self.now
+        return self._now_ns or 0
 
     @property
     def patience(self) -> float:
@@ -133,7 +148,37 @@ class Lockstep:
     def go_on(self, deadline: float = math.inf) -> None:
         """Let virtual time run until the next pause, at `deadline` at the latest."""
         with suppress(TimeoutError):  # the wait for the pause reports it
-            self._release(deadline, b"", 1.0)
+            self._release(_nanoseconds(deadline), b"", 1.0)
+
+    def advance(self, limit_ns: int) -> None:
+        """Let virtual time run until the next pause, at `limit_ns` at the latest. Raises `HostTooSlow`."""
+        self._await_pause()
+        self._release(limit_ns, b"", self._given)
+        self._await_pause()
+
+    def command(self, commands: bytes, *, stimulus: bool) -> None:
+        """Pass commands to the machine's wires at the present pause, `COMMAND_BYTES` each. Raises `HostTooSlow`.
+
+        They are sent with the next message to the machine. A `stimulus` changes the machine's state.
+        """
+        self.take()
+        if not self._expired:
+            self._await_pause()
+        if stimulus:
+            entry = b"wires %d\n%s" % (self._now_ns or 0, commands)
+            self._history.update(entry)
+            self._typed.update(entry)
+        self._commands += commands
+
+    def resume(self, commands: bytes) -> None:
+        """Pass the saved commands of a restored machine to its wires at its first pause."""
+        self._commands = commands + self._commands
+
+    def settle(self) -> None:
+        """Wait until the paused machine has carried out all commands. Raises `HostTooSlow`."""
+        if self._commands:
+            self._send_all(REPORT, HOST_LIMIT)
+            self._await_pause()
 
     def hold(self) -> None:
         """Answer a pause so that a pending `stop` of the monitor takes effect right there.
@@ -161,7 +206,7 @@ class Lockstep:
             self._loose += 1
         self._history.update(b"%d\n%s" % (self.paused_at or -1, data))
         self._typed.update(data)
-        self._release(self.now + timeout, data, max(timeout, HOST_LIMIT))
+        self._release(_nanoseconds(self.now + timeout), data, max(timeout, HOST_LIMIT))
 
     def stamp(self, offset: int) -> int | None:
         """Return the virtual stamp, in ns, of the line or prompt with the byte at `offset`; None before the first."""
@@ -189,9 +234,9 @@ class Lockstep:
             self.take()
         return True
 
-    def _release(self, deadline: float, data: bytes, seconds: float) -> None:
+    def _release(self, limit_ns: int, data: bytes, seconds: float) -> None:
         self._seen = False
-        self._limit_ns = _nanoseconds(deadline)
+        self._limit_ns = limit_ns
         self._waited_ns = self._limit_ns - (self._now_ns or 0)
         self._given = HOST_LIMIT + HOST_FACTOR * (self._waited_ns / 1e9 if self._limit_ns < NEVER else 0.0)
         self._overdue = time.monotonic() + self._given
@@ -199,6 +244,9 @@ class Lockstep:
 
     def _send_all(self, data: bytes, timeout: float) -> None:
         self.paused_at = None
+        if self._commands:
+            data = MESSAGE.pack(len(self._commands) // COMMAND_BYTES, WIRES) + self._commands + data
+            self._commands = b""
         self._control.settimeout(timeout)
         try:
             self._control.sendall(data)

@@ -1,4 +1,4 @@
-"""Virtual time of a machine, and the preload library that keeps QEMU's console in lock step with it."""
+"""Virtual time of a machine, and the preload library that keeps QEMU's console and wires in lock step with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hil.host import files, packages, tools
 from hil.host.directories import cache_root
 from hil.host.disk import MIB, disk
 
-SOURCE = Path(__file__).with_name("lockstep.c")
+SOURCES = tuple(sorted(Path(__file__).with_name("preload").glob("*.[ch]")))
 COMPILER = "cc"
 FLAGS = ("-shared", "-fPIC", "-O2", "-fvisibility=hidden")
 PROBE_LIMIT = 20.0  # seconds
@@ -84,22 +84,36 @@ def library() -> Path:
         return _shipped()
     if not available():
         raise ConfigurationError("virtual time needs a C compiler", hint=tools.install_hint(*packages.COMPILING))
-    recipe = [tools.version(COMPILER), *FLAGS, SOURCE.read_text()]
+    recipe = [tools.version(COMPILER), *FLAGS, source_text()]
     key = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
     made = cache_root() / "lockstep" / f"{key}.so"
     if not made.exists():
         with disk(made.parent, MIB), files.replacing(made) as new:
-            tools.run([COMPILER, *FLAGS, "-o", str(new), SOURCE.name], limit=60, directory=SOURCE.parent)
+            names = [source.name for source in SOURCES if source.suffix == ".c"]
+            tools.run([COMPILER, *FLAGS, "-o", str(new), *names], limit=60, directory=SOURCES[0].parent)
     return made
+
+
+def source_text() -> str:
+    """Return the sources of the preload library, one after the other."""
+    return "\n".join(source.read_text() for source in SOURCES)
 
 
 def _shipped() -> Path:
     """Return the path of the library that a wheel for this machine has."""
-    return SOURCE.with_name(f"lockstep-{platform.machine()}.so")
+    return SOURCES[0].with_name(f"lockstep-{platform.machine()}.so")
 
 
-def refusal(emulator: str, preload: Path) -> str:
-    """Return why `emulator` cannot run in lock step; empty if it can."""
+@dataclass(frozen=True)
+class Refusal:
+    """Why an emulator cannot run in lock step, and why it cannot have wires; each is empty if it can."""
+
+    lockstep: str = ""
+    wires: str = ""
+
+
+def refusal(emulator: str, preload: Path) -> Refusal:
+    """Return what of the preload library `emulator` cannot use, and why."""
     try:
         with preload.open("rb") as file:  # passed as a descriptor: LD_PRELOAD splits paths at blanks and colons
             done = subprocess.run(
@@ -111,6 +125,10 @@ def refusal(emulator: str, preload: Path) -> str:
                 pass_fds=[file.fileno()],
             )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"cannot probe {emulator}: {error}"
-    output = done.stderr.strip()  # empty for a statically linked program
-    return "" if output == "lock step" else output or f"{emulator} does not load preload libraries"
+        reason = f"cannot probe {emulator}: {error}"
+        return Refusal(reason, reason)
+    first, _, rest = done.stderr.strip().partition("\n")  # empty for a statically linked program
+    if first == "lock step":
+        return Refusal("", rest.removeprefix("wires: "))
+    reason = done.stderr.strip() or f"{emulator} does not load preload libraries"
+    return Refusal(reason, reason)

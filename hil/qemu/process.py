@@ -21,6 +21,7 @@ from hil.host.processes import Process, reap, start_script, tied
 from hil.qemu import keeper
 from hil.qemu.lockstep import LockstepConfig
 from hil.qemu.monitor import MigrationError, Monitor
+from hil.qemu.wires import Wires, WiresConfig
 
 DEATH_LIMIT = 5.0  # seconds for a killed QEMU to be gone (it unmaps some GB)
 EXIT_LIMIT = 1.0  # seconds from the end of the monitor to the exit status
@@ -51,8 +52,10 @@ class Qemu:
 
     Both are socket pairs passed at start: no path, no port, nothing to clean up. `command` is the machine's command
     line; `log` receives QEMU's output. `lockstep` keeps the console in lock step with virtual time. `memory` holds the
-    RAM; a machine with private memory waits for `restore`. Raises `ConfigurationError` if the emulator is missing or
-    older than `oldest` ("7.2"), `InfrastructureError` if it does not start.
+    RAM; a machine with private memory waits for `restore`. `wires` connects its pins.
+
+    Raises `ConfigurationError` if the emulator is missing or older than `oldest` ("7.2"), `InfrastructureError` if it
+    does not start.
 
     The machine executes nothing before `power_on` (in lock step nothing after its first line). Otherwise its output
     could fill the console's socket (278 bytes, one at a time) before anybody reads it, and then the monitor hangs too.
@@ -65,6 +68,7 @@ class Qemu:
         log: Path,
         oldest: str,
         lockstep: LockstepConfig | None = None,
+        wires: WiresConfig | None = None,
         memory: MachineMemory | None = None,
     ) -> None:
         emulator = shutil.which(command[0])
@@ -76,6 +80,7 @@ class Qemu:
         self.log = log
         self.command = (emulator, *command[1:], *_plumbing("FD", "FD"))
         self.lockstep: Lockstep | None = None
+        self.wires: Wires | None = None
         self._status: str | None = None
         self._exit: int | None = None
         self._waits = lockstep is None and not (memory is not None and memory.private)
@@ -93,17 +98,11 @@ class Qemu:
                 passed.enter_context(end)
             log.touch(mode=0o600)
             output = passed.enter_context(log.open("wb"))
-            if lockstep is not None:
-                control, step_end = socket.socketpair()
-                passed.enter_context(step_end)
-                lockstep.stamps.touch(mode=0o600)
-                stamps = passed.enter_context(lockstep.stamps.open("ab"))
-                self.lockstep = Lockstep(control, lockstep.stamps, lockstep.history)
-                library = passed.enter_context(lockstep.library.open("rb"))
-                fds += [library.fileno(), step_end.fileno(), stamps.fileno()]
-                numbers = (fds[0], *fds[-2:], lockstep.seed)
-                words = " ".join([*map(str, numbers), *(prompt.hex() for prompt in lockstep.prompts)])
-                argv = ["env", f"LD_PRELOAD=/proc/self/fd/{library.fileno()}", f"HIL_LOCKSTEP={words}", *argv]
+            if lockstep is not None or wires is not None:
+                control, control_end = socket.socketpair()
+                passed.enter_context(control_end)
+                fds.append(control_end.fileno())
+                argv = self._preloaded(argv, passed, fds, control, lockstep, wires)
             begin = time.monotonic()
             self._keeper = start_script(
                 Path(keeper.__file__),
@@ -116,6 +115,41 @@ class Qemu:
         self._connect(monitor)
         tools.log_command(argv, begin)
         self._check_version(oldest)
+
+    def _preloaded(
+        self,
+        argv: list[str],
+        passed: contextlib.ExitStack,
+        fds: list[int],
+        control: socket.socket,
+        lockstep: LockstepConfig | None,
+        wires: WiresConfig | None,
+    ) -> list[str]:
+        """Return `argv` with the preload library and its settings; add the open files to `passed` and `fds`.
+
+        The last of `fds` is the machine's end of `control`, the first that of its console.
+        """
+        console_end, control_end, stamps, seed = -1, fds[-1], -1, 0
+        prompts: tuple[bytes, ...] = ()
+        if lockstep is not None:
+            lockstep.stamps.touch(mode=0o600)
+            stamps = passed.enter_context(lockstep.stamps.open("ab")).fileno()
+            fds.append(stamps)
+            console_end, seed, prompts = fds[0], lockstep.seed, lockstep.prompts
+            self.lockstep = Lockstep(control, lockstep.stamps, lockstep.history)
+        words = [*map(str, (console_end, control_end, stamps, seed)), *(prompt.hex() for prompt in prompts)]
+        settings = [f"HIL_LOCKSTEP={' '.join(words)}"]
+        if wires is not None:
+            wires.log.touch(mode=0o600)
+            log = passed.enter_context(wires.log.open("ab")).fileno()
+            fds.append(log)
+            settings.append(f"HIL_WIRES={log} {wires.controller}")
+            self.wires = Wires(wires.log, self.lockstep, None if self.lockstep else control, self.exit_reason)
+        config = lockstep or wires
+        assert config is not None
+        library = passed.enter_context(config.library.open("rb")).fileno()
+        fds.append(library)
+        return ["env", f"LD_PRELOAD=/proc/self/fd/{library}", *settings, *argv]
 
     def _connect(self, monitor: socket.socket) -> None:
         try:
@@ -150,6 +184,8 @@ class Qemu:
         os.close(self.console_port)
         if self.lockstep is not None:
             self.lockstep.close()
+        if self.wires is not None:
+            self.wires.close()
 
     @property
     def pid(self) -> int:
@@ -201,13 +237,15 @@ class Qemu:
             self._waits = False
             self.monitor.execute("cont")
 
-    def restore(self, state: bytes) -> None:
-        """Put a machine with private memory into `state` and continue it.
+    def restore(self, state: bytes, wires: bytes = b"") -> None:
+        """Put a machine with private memory into `state`, its wires into `wires`, and continue it.
 
         Raises `StateRefused` if QEMU does not accept it, `InfrastructureError` if QEMU was killed or does not answer.
         """
         try:
             self.monitor.put_state(state)
+            if self.wires is not None:
+                self.wires.restore(wires)
             self.monitor.execute("cont")
         except InfrastructureError as error:
             reason = self.exit_reason(EXIT_LIMIT)
@@ -221,6 +259,8 @@ class Qemu:
         """End QEMU at once, as a power cut would."""
         self._end_keeper()
         self.monitor.close()
+        if self.wires is not None:
+            self.wires.close()
 
     def _poll_status(self, timeout: float) -> str | None:
         if self._status is None:

@@ -28,7 +28,7 @@ from hil.guest import Guest
 from hil.measure import results
 from hil.qemu import lockstep
 from hil.qemu.determinism import DeterminismCheck, typing_digest
-from hil.qemu.lockstep import Virtual
+from hil.qemu.lockstep import Refusal, Virtual
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +176,7 @@ def test_an_emulator_without_the_functions_is_not_called_exact(stub: Path, tmp_p
     )
     with board(stub) as one:
         emulator = Path(shutil.which("qemu-system-aarch64") or "")
-        assert lockstep.refusal(str(emulator), lockstep.library()) == ""
+        assert lockstep.refusal(str(emulator), lockstep.library()) == Refusal()
         one.power.virtual = Virtual(1)
         patched = pytest.MonkeyPatch()
         with patched.context() as patch:
@@ -209,7 +209,7 @@ def test_a_damaged_record_of_boots_is_made_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a cache", "a:cache", "ü;$x"])
 def test_the_library_may_be_at_any_path(tmp_path: Path, stub: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
-    assert lockstep.refusal("qemu-system-aarch64", lockstep.library()) == ""
+    assert lockstep.refusal("qemu-system-aarch64", lockstep.library()) == Refusal()
     with board(stub) as one:
         one.boot()
         assert one.virtual.exact

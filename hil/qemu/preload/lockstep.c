@@ -52,7 +52,7 @@ enum {
 #define REPORT (UINT32_MAX - 2) /* report once more */
 
 struct report {
-	uint64_t offset;     /* bytes put out so far */
+	uint64_t offset;     /* bytes put out so far; in real time what is reported: an edge, the id of a timer */
 	uint64_t virtual_ns;
 	uint64_t loose;      /* messages outside of pauses */
 };
@@ -199,9 +199,9 @@ static void await_stop(void)
 	lock(__FILE__, __LINE__);
 }
 
-static void report(void)
+static void report(uint64_t first)
 {
-	struct report report = {offset, (uint64_t)clock_get_ns(VIRTUAL), loose};
+	struct report report = {first, (uint64_t)clock_get_ns(VIRTUAL), loose};
 	if (write(control, &report, sizeof report) != sizeof report)
 		die("the host is gone");
 }
@@ -249,7 +249,7 @@ static bool take_message(bool in_pause)
 		return false;
 	}
 	if (bytes == REPORT) {
-		report();
+		report(offset);
 		return false;
 	}
 	loose += !in_pause;
@@ -332,10 +332,10 @@ static void reach_limit(void *unused)
 		pause_soon();
 }
 
-void wires_armed(void)
+void wires_report(uint64_t reason)
 {
 	if (console < 0) {
-		report();
+		report(reason);
 		return;
 	}
 	edge_waits = true;
@@ -382,7 +382,7 @@ static void wait_for_host(void)
 		start();
 	limit_ns = INT64_MAX;
 	edge_waits = false;
-	report();
+	report(offset);
 	struct pollfd ready = {.fd = control, .events = POLLIN};
 	do {
 		unlock();

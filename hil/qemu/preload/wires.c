@@ -84,9 +84,8 @@ static struct signal pop(void)
 	}
 }
 
-void wires_log(struct signal record)
+static void append(struct signal record)
 {
-	record.ns = (uint64_t)clock_get_ns(VIRTUAL);
 	const char *at = (const char *)&record;
 	for (size_t left = sizeof record; left;) {
 		ssize_t written = write(log_fd, at, left);
@@ -97,6 +96,12 @@ void wires_log(struct signal record)
 		at += written;
 		left -= (size_t)written;
 	}
+}
+
+void wires_log(struct signal record)
+{
+	record.ns = (uint64_t)clock_get_ns(VIRTUAL);
+	append(record);
 }
 
 /* Lets the other end see what is driven, or the fault. */
@@ -111,7 +116,7 @@ static void update(int line)
 		set_irq(gpio_in(controller, line), level);
 	if (armed >> line & 1) {
 		armed = 0;
-		wires_armed();
+		wires_report(EDGE_REPORT);
 	}
 }
 
@@ -127,6 +132,26 @@ static void on_output(void *unused, int line, int level)
 {
 	(void)unused;
 	drive(line, level > 0, false);
+}
+
+/* Sorts by time and order of arrival: commands of the same time would be restored in another one. */
+static int by_time(const void *a, const void *b)
+{
+	return before(a, b) ? -1 : 1;
+}
+
+static void save(void)
+{
+	for (uint8_t i = 0; i < LINES; i++) {
+		uint8_t state = lines[i].driven | lines[i].level << 1 | is_input[i] << 2;
+		append((struct signal){.kind = SAVED | SIGNAL_STATE, .line = i, .value = state, .id = lines[i].fault});
+	}
+	qsort(heap, pending, sizeof *heap, by_time); /* a sorted array is a heap, too */
+	for (size_t i = 0; i < pending; i++) {
+		struct signal command = heap[i].command;
+		command.kind |= SAVED;
+		append(command);
+	}
 }
 
 static void obey(const struct signal *command)
@@ -148,6 +173,12 @@ static void obey(const struct signal *command)
 		break;
 	case SIGNAL_ARM:
 		armed = command->id;
+		break;
+	case SIGNAL_REPORT:
+		wires_report(command->id);
+		break;
+	case SIGNAL_SAVE:
+		save();
 		break;
 	default:
 		die("the host sent an unknown command to the wires");

@@ -20,10 +20,13 @@ _Static_assert(sizeof(struct signal) == 24, "the layout of hil/qemu/wires.py");
 enum signal_kind {
 	SIGNAL_LEVEL = 1,  /* command: drive the input `line` to `value`; record: `line` has the level `value` */
 	SIGNAL_FAULT = 2,  /* command: force `line` to `value`, or end that with RELEASED */
-	SIGNAL_STATE = 3,  /* command after a restore: `line` has the level `value` already, and `id` is its fault */
-	SIGNAL_ARM = 4,    /* command: report the next edge of each line in the mask `id`, once */
+	SIGNAL_STATE = 3,  /* command after a restore: `line` has the state `value`, bits driven, level, input; fault `id` */
+	SIGNAL_ARM = 4,    /* command: report the next edge of a line in the mask `id`, once */
+	SIGNAL_REPORT = 5, /* command of a machine in real time: report with the reason `id` */
+	SIGNAL_SAVE = 6,   /* command: append the commands to the log that restore the present state, marked as SAVED */
+	SAVED = 0x80,      /* with another kind */
 };
-enum { LINES = 8, RELEASED = 2 };
+enum { LINES = 8, RELEASED = 2, EDGE_REPORT = 1 };
 
 /* Reads HIL_WIRES. With `probe` reports on stderr why there can be no wires, if so. */
 void wires_load(const char *setting, bool probe);
@@ -31,8 +34,8 @@ void wires_load(const char *setting, bool probe);
 /* Takes one command. Returns whether its time had passed already. */
 bool wires_command(const struct signal *command);
 
-/* What lockstep.c provides. An armed line has changed: pause after this instruction, or in real time only report. */
-void wires_armed(void);
+/* What lockstep.c provides. Pauses after the present instruction, or in real time reports `reason`. */
+void wires_report(uint64_t reason);
 /* The machine is complete: in real time take messages from now on. */
 void wires_ready(void);
 

@@ -1,0 +1,252 @@
+"""The wires of an emulated machine: commands to its pins, and the log of everything that happens on them.
+
+`hil/qemu/preload/wires.c` is the machine's end. In lock step commands are carried out at the present pause, and time
+passes only in `run_until` and `wait`. In real time they are carried out as soon as possible.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.console.lockstep import COMMAND_BYTES, MESSAGE, PAUSE, REPORT, WIRES, HostTooSlow, Lockstep
+from hil.errors import InfrastructureError
+
+Signals = NDArray[np.void]
+SIGNAL = np.dtype(
+    [("ns", "<u8"), ("kind", "u1"), ("line", "u1"), ("value", "u1"), ("length", "u1"), ("id", "<u4"), ("data", "u1", 8)]
+)
+SAVED = 0x80  # with another kind: a record of a saved state, not an event
+LINES, RELEASED = 8, 2
+NOW = 0  # time of a command
+EDGE_REPORT, FIRST_TIMER = 1, 16  # reasons of a report in real time
+ANSWER_LIMIT = 10.0  # seconds for a machine in real time to answer
+
+
+class Kind(IntEnum):
+    """The kind of a command or record; see `enum signal_kind` in `preload/wires.h`."""
+
+    LEVEL = 1
+    FAULT = 2
+    STATE = 3
+    ARM = 4
+    REPORT = 5
+    SAVE = 6
+
+
+STIMULI = (Kind.LEVEL, Kind.FAULT)  # what changes the state of the machine
+
+
+@dataclass(frozen=True)
+class WiresConfig:
+    """The settings of the wires of one machine.
+
+    `library` is the preload library, `log` the file of the log, `controller` the pins' controller as QEMU names its
+    type. `saved` is the state of a restored machine, from `Wires.save`.
+    """
+
+    library: Path
+    log: Path
+    controller: str
+    saved: bytes = b""
+
+
+def signals(count: int = 1, **fields: object) -> Signals:
+    """Return `count` commands with the given fields."""
+    made = np.zeros(count, SIGNAL)
+    for name, value in fields.items():
+        made[name] = value
+    return made
+
+
+class Wires:
+    """The host's end of the wires of a machine.
+
+    `lockstep` is its console's connection in virtual time, `control` the connection of a machine in real time. `gone`
+    returns why the machine has ended. All methods raise `InfrastructureError` if it has ended or does not answer.
+    """
+
+    def __init__(
+        self, log: Path, lockstep: Lockstep | None, control: socket.socket | None, gone: Callable[[], str]
+    ) -> None:
+        self.path = log
+        self.lockstep = lockstep
+        self.frozen = np.zeros(0, SIGNAL)  # the state of the lines that a restored machine began with
+        self._control = control
+        self._gone = gone
+        self._read = 0
+        self._all = np.zeros(0, SIGNAL)
+        self._timer = FIRST_TIMER
+
+    @property
+    def exact(self) -> bool:
+        """Whether the wires are in lock step with virtual time."""
+        return self.lockstep is not None
+
+    def now_ns(self) -> int:
+        """Return the virtual time: of the present pause, or of a moment ago in real time."""
+        if self.lockstep is not None:
+            with self._converted():
+                return self.lockstep.now_ns
+        self._send(REPORT)
+        while True:
+            reason, virtual_ns = self._await_report(ANSWER_LIMIT)
+            if reason == 0:
+                return virtual_ns
+
+    def command(self, commands: Signals) -> None:
+        """Pass commands, all stimuli or none, to the machine: at the present pause, or at once in real time."""
+        if self.lockstep is not None:
+            with self._converted():
+                self.lockstep.command(commands.tobytes(), stimulus=int(commands["kind"][0]) in STIMULI)
+        else:
+            self._send(MESSAGE.pack(len(commands), WIRES) + commands.tobytes())
+
+    def run_until(self, at_ns: int) -> None:
+        """Let time pass until `at_ns`."""
+        while self._pass_time(at_ns):
+            pass
+
+    def wait(self, lines: int, until_ns: int) -> bool:
+        """Let time pass until the next edge of a line in the mask `lines`; return whether it came by `until_ns`."""
+        seen = len(self.records())
+        self.command(signals(kind=Kind.ARM, id=lines))
+        try:
+            while True:
+                more = self._pass_time(until_ns)
+                records = self.records()
+                new, seen = records[seen:], len(records)
+                edges = new["line"][new["kind"] == Kind.LEVEL]
+                if np.any(lines >> edges.astype(np.int64) & 1):
+                    return True
+                if not more:
+                    return False
+        finally:
+            self.command(signals(kind=Kind.ARM, id=0))
+
+    def records(self) -> Signals:
+        """Return everything that has happened on the wires since power-on, oldest first."""
+        self._settle()
+        self._refresh()
+        return self._all
+
+    def save(self) -> bytes:
+        """Return the state of the wires for `restore`: of a paused machine, or in real time of a stopped one."""
+        self._settle()
+        before = self._read
+        self.command(signals(kind=Kind.SAVE))
+        self._settle()
+        with self.path.open("rb") as file:
+            file.seek(before)
+            records = np.frombuffer(file.read(), SIGNAL)
+        records = records[records["kind"] & SAVED != 0].copy()
+        records["kind"] &= ~np.uint8(SAVED)
+        return bytes(records.tobytes())
+
+    def restore(self, saved: bytes) -> None:
+        """Restore the state `saved` in a machine that has not continued yet."""
+        commands = np.frombuffer(saved, SIGNAL)
+        self.frozen = commands[commands["kind"] == Kind.STATE]
+        if self.lockstep is not None:
+            self.lockstep.resume(saved)
+        elif len(commands):
+            self.command(commands)
+            self.now_ns()  # they are carried out
+
+    def close(self) -> None:
+        """Close the connection of a machine in real time."""
+        if self._control is not None:
+            self._control.close()
+
+    def _pass_time(self, until_ns: int) -> bool:
+        """Let time pass until `until_ns`, or an earlier report; return whether `until_ns` is still ahead."""
+        if self.lockstep is not None:
+            with self._converted():
+                if self.lockstep.now_ns < until_ns:
+                    self.lockstep.advance(until_ns)
+                return self.lockstep.now_ns < until_ns
+        now = self.now_ns()
+        if now >= until_ns:
+            return False
+        self._timer += 1
+        self.command(signals(ns=until_ns, kind=Kind.REPORT, id=self._timer))
+        while True:
+            reason, now = self._await_report(ANSWER_LIMIT + 2 * (until_ns - now) / 1e9)
+            if reason in (EDGE_REPORT, self._timer):
+                return now < until_ns
+
+    def _settle(self) -> None:
+        """Wait until all commands are carried out."""
+        if self.lockstep is not None:
+            with self._converted():
+                self.lockstep.settle()
+        else:
+            self.now_ns()
+
+    def _refresh(self) -> None:
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        whole = len(data) // COMMAND_BYTES * COMMAND_BYTES
+        if not whole:
+            return
+        self._read += whole
+        new = np.frombuffer(data[:whole], SIGNAL)
+        self._all = np.concatenate([self._all, new[new["kind"] & SAVED == 0]])
+
+    def _send(self, data: bytes) -> None:
+        assert self._control is not None
+        self._control.settimeout(ANSWER_LIMIT)
+        try:
+            self._control.sendall(data)
+        except TimeoutError:
+            raise self._silent(ANSWER_LIMIT) from None
+        except OSError as error:
+            raise self._ended() from error
+
+    def _await_report(self, seconds: float) -> tuple[int, int]:
+        """Return reason and virtual time of the next report of a machine in real time."""
+        assert self._control is not None
+        deadline, data = time.monotonic() + seconds, b""
+        while len(data) < PAUSE.size:
+            self._control.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                piece = self._control.recv(PAUSE.size - len(data))
+            except TimeoutError:
+                raise self._silent(seconds) from None
+            except OSError:
+                piece = b""
+            if not piece:
+                raise self._ended()
+            data += piece
+        reason, virtual_ns, _ = PAUSE.unpack(data)
+        return reason, virtual_ns
+
+    @contextmanager
+    def _converted(self) -> Iterator[None]:
+        """Convert the end and the delay of a machine in lock step into `InfrastructureError`."""
+        assert self.lockstep is not None
+        try:
+            yield
+        except HostTooSlow as error:
+            hint = "Check whether the host is overloaded or QEMU is stopped. The board is given up."
+            raise InfrastructureError(str(error), hint=hint) from None
+        if self.lockstep.ended:
+            raise self._ended()
+
+    def _ended(self) -> InfrastructureError:
+        return InfrastructureError(f"the wires have ended: {self._gone() or 'the machine has closed them'}")
+
+    def _silent(self, seconds: float) -> InfrastructureError:
+        return InfrastructureError(
+            f"the machine's wires did not answer in {seconds:.0f} s of host time",
+            hint="Check whether the host is overloaded or QEMU is stopped.",
+        )
