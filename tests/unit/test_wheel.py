@@ -74,7 +74,7 @@ def test_nothing_is_missing_and_nothing_is_there_twice(made: dict[str, Path]) ->
         programs = {info.filename for info in archive.infolist() if info.external_attr >> 16 & 0o100}
     assert len(names) == len(set(names))
     compiled = set(names) - expected
-    assert compiled == {f"hil/qemu/lockstep-{platform.machine()}.so", PROBE}
+    assert compiled == {f"hil/qemu/preload/lockstep-{platform.machine()}.so", PROBE}
     assert "manylinux" in made["wheel"].name
     assert {"hil/lab/bin/ser2net", "hil/data/images/reference/guest-init"} <= programs
     with tarfile.open(made["sdist"]) as archive:
