@@ -178,7 +178,7 @@ def test_an_emulator_without_the_functions_is_not_called_exact(stub: Path, tmp_p
         one.power.virtual = Virtual(1)
         patched = pytest.MonkeyPatch()
         with patched.context() as patch:
-            patch.setattr(lockstep, "refusal", lambda *_: "this QEMU does not export x")
+            patch.setattr(lockstep, "refusal", lambda *_: Refusal("this QEMU does not export x"))
             one.boot()
         assert one.console.lockstep is None
         assert str(one.virtual) == "virtual time, seed 1, not exact: this QEMU does not export x"
