@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hil.measure.units import Amount, B, KiB, MiB, ms, ns, percent, ratio, s, us
     from hil.measure.worst_case import pwcet
     from hil.signals.captures import read_vcd
+    from hil.signals.pins import PinFault, Pins
     from hil.wasm.catalogue import sample_cases
     from hil.wasm.execution import Execution
     from hil.wasm.loading import Loadable
@@ -57,6 +58,7 @@ else:
 
 __all__ = ["Board", "Console", "Execution", "Guest", "Module", "Runner", "Samples", "boots", "sample_cases"]
 __all__ += ["BoardDown", "BoardUp", "BootReport", "Boots", "Loadable", "Result", "StageTime", "Verdict"]
+__all__ += ["PinFault", "Pins"]
 __all__ += ["Fault", "FaultRecord", "Injection", "Injector"]
 __all__ += ["BootError", "ConfigurationError", "Evidence", "GuestError", "HilError", "HookError"]
 __all__ += ["InfrastructureError", "RunnerError"]

@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from hil.review import comparison, overview
     from hil.review.comparison_sides import read_side
     from hil.review.review_window import ReviewWindow
+    from hil.signals.emulated import EmulatedWiring
+    from hil.signals.pins import PinFault, Pins
     from hil.stats.rates import Rate, rate
     from hil.wasm import Execution, Module, Runner, Samples
     from hil.wasm.health_check import check_health

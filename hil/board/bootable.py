@@ -243,14 +243,18 @@ class BootableBoard(BoardEnvironment):
         if virtual is None or virtual.lost:
             return
 
+        def trace() -> str:
+            wires = self.qemu.wires
+            return console_trace(self.console, self.console.position) + (wires.trace() if wires is not None else "")
+
         def trace_again() -> str:
             again()
-            return console_trace(self.console, self.console.position)
+            return trace()
 
-        trace, lockstep = console_trace(self.console, self.console.position), self.console.lockstep
+        lockstep = self.console.lockstep
         assert lockstep is not None
         check = DeterminismCheck([*self.state_key(), lockstep.typed], kind)
-        self.machine("virtual time").virtual = check.compare(virtual, trace, trace_again)
+        self.machine("virtual time").virtual = check.compare(virtual, trace(), trace_again)
 
     def off(self) -> None:
         """Switch the power off."""

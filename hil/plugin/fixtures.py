@@ -141,6 +141,20 @@ def runner(hil_runner: slow.Runner) -> slow.Runner:
     return hil_runner
 
 
+@pytest.fixture
+def pins(request: pytest.FixtureRequest, guest: slow.Guest, hil_runner: slow.Runner) -> Iterator[slow.Pins]:
+    """The pins of the partition: `pins.drive("BUTTON", 1)`, `pins["LED"].rising`; back at 0 after the test."""
+    try:
+        wiring = slow.EmulatedWiring(guest)
+        pins = slow.Pins(wiring)
+    except HilError as error:
+        refuse(error)
+    record_of(request.node).pins = pins
+    yield pins
+    if guest.board.up:
+        wiring.reset()
+
+
 @pytest.fixture(scope="session")
 def sample() -> slow.Samples:
     """The modules of the project and the package: `sample("hello.wasm")`."""

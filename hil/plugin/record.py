@@ -38,12 +38,13 @@ class TestRecord:
     executions: list[slow.Execution] = field(default_factory=list)
     measure: slow.Measure | None = None
     injections: list[slow.Injection] = field(default_factory=list)
+    pins: slow.Pins | None = None
     origins: list[str] = field(default_factory=list)
 
     def begin_try(self) -> None:
         """Discard the data of the try before."""
         self.board, self.console, self.start, self.began_ns = None, None, 0, 0
-        self.executions, self.measure, self.injections, self.origins = [], None, [], []
+        self.executions, self.measure, self.injections, self.pins, self.origins = [], None, [], None, []
 
     def begin_on(self, board: slow.Board) -> None:
         """Note that `board` is up for the test; its console is the test's own from here on."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +115,15 @@ class Refusal:
 
 
 def refusal(emulator: str, preload: Path) -> Refusal:
-    """Return what of the preload library `emulator` cannot use, and why."""
+    """Return what of the preload library `emulator` cannot use, and why; each emulator is probed once."""
+    path = shutil.which(emulator) or emulator
+    with suppress(OSError):
+        return _probed(path, Path(path).stat().st_mtime_ns, preload)
+    return _probed(path, 0, preload)
+
+
+@functools.cache
+def _probed(emulator: str, changed_ns: int, preload: Path) -> Refusal:
     try:
         with preload.open("rb") as file:  # passed as a descriptor: LD_PRELOAD splits paths at blanks and colons
             done = subprocess.run(

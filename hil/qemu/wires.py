@@ -26,6 +26,7 @@ SIGNAL = np.dtype(
 )
 SAVED = 0x80  # with another kind: a record of a saved state, not an event
 LINES, RELEASED = 8, 2
+LEVEL = 2  # bit of the value of a `Kind.STATE`
 NOW = 0  # time of a command
 EDGE_REPORT, FIRST_TIMER = 1, 16  # reasons of a report in real time
 ANSWER_LIMIT = 10.0  # seconds for a machine in real time to answer
@@ -40,9 +41,10 @@ class Kind(IntEnum):
     ARM = 4
     REPORT = 5
     SAVE = 6
+    CLEAR = 7
 
 
-STIMULI = (Kind.LEVEL, Kind.FAULT)  # what changes the state of the machine
+STIMULI = (Kind.LEVEL, Kind.FAULT, Kind.CLEAR)  # what changes the state of the machine
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,13 @@ class Wires:
     ) -> None:
         self.path = log
         self.lockstep = lockstep
-        self.frozen = np.zeros(0, SIGNAL)  # the state of the lines that a restored machine began with
         self._control = control
         self._gone = gone
         self._read = 0
-        self._all = np.zeros(0, SIGNAL)
+        self._records = np.zeros(1024, SIGNAL)  # with room for more
+        self._count = 0
+        self._levels = dict.fromkeys(range(LINES), 0)
+        self._first_levels = dict(self._levels)
         self._timer = FIRST_TIMER
 
     @property
@@ -136,7 +140,17 @@ class Wires:
         """Return everything that has happened on the wires since power-on, oldest first."""
         self._settle()
         self._refresh()
-        return self._all
+        return self._records[: self._count]
+
+    def level(self, line: int) -> int:
+        """Return the present level of `line`, as the other end sees it."""
+        self._settle()
+        self._refresh()
+        return self._levels[line]
+
+    def first_level(self, line: int) -> int:
+        """Return the level of `line` at power-on, or of a restored machine in its snapshot."""
+        return self._first_levels[line]
 
     def save(self) -> bytes:
         """Return the state of the wires for `restore`: of a paused machine, or in real time of a stopped one."""
@@ -151,10 +165,15 @@ class Wires:
         records["kind"] &= ~np.uint8(SAVED)
         return bytes(records.tobytes())
 
+    def trace(self) -> str:
+        """Return everything that has happened on the wires so far, a line each, for the determinism check."""
+        return "".join(f"{' '.join(map(str, record.tolist()[:-1]))}\n" for record in self.records())
+
     def restore(self, saved: bytes) -> None:
         """Restore the state `saved` in a machine that has not continued yet."""
         commands = np.frombuffer(saved, SIGNAL)
-        self.frozen = commands[commands["kind"] == Kind.STATE]
+        self._note_levels(commands[commands["kind"] == Kind.STATE], LEVEL)
+        self._first_levels = dict(self._levels)
         if self.lockstep is not None:
             self.lockstep.resume(saved)
         elif len(commands):
@@ -200,7 +219,19 @@ class Wires:
             return
         self._read += whole
         new = np.frombuffer(data[:whole], SIGNAL)
-        self._all = np.concatenate([self._all, new[new["kind"] & SAVED == 0]])
+        new = new[new["kind"] & SAVED == 0]
+        end = self._count + len(new)
+        if end > len(self._records):
+            self._records = np.concatenate([self._records[: self._count], np.zeros(2 * end, SIGNAL)])
+        self._records[self._count : end] = new
+        self._count = end
+        self._note_levels(new[new["kind"] == Kind.LEVEL], 1)
+
+    def _note_levels(self, records: Signals, mask: int) -> None:
+        for line in range(LINES):
+            values = records["value"][records["line"] == line]
+            if len(values):
+                self._levels[line] = int(values[-1] & mask != 0)
 
     def _send(self, data: bytes) -> None:
         assert self._control is not None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hil.board.sigrok import Instant
 from hil.errors import ConfigurationError
 from hil.measure.clock import Clock
+from hil.measure.host import HostWindow
 from hil.measure.series import Series
 from hil.measure.units import Amount, amount, shown
 from hil.signals.vcd import UNKNOWN
@@ -31,8 +32,9 @@ class Edges:
     """The changes of one channel: at `ticks[i]` its level became `levels[i]` (0, 1, or 2 for unknown).
 
     The first entry is the level at the start. `rate` is the number of ticks per second, `end` the last tick of the
-    capture. Methods that return a series raise `ConfigurationError` for too few edges. Intervals are subtracted in
-    ticks, so that equal intervals give equal samples.
+    capture, `host` the load of the host where it can have delayed edges. Methods that return a series raise
+    `ConfigurationError` for too few edges. Intervals are subtracted in ticks, so that equal intervals give equal
+    samples.
     """
 
     channel: str
@@ -42,6 +44,7 @@ class Edges:
     rate: float
     clock: Clock
     provenance: Mapping[str, str] = field(default_factory=dict)
+    host: Sequence[HostWindow] = ()
 
     @property
     def rising(self) -> Floats:
@@ -191,7 +194,9 @@ class Edges:
         return self._of(quantity, self._seconds(ticks), self._seconds(self.ticks[at]), clock)
 
     def _of(self, quantity: str, samples: Floats, times: Floats, clock: Clock, unit: str = "s") -> Series:
-        return Series(quantity, self.channel, samples, clock, unit, times=times, provenance=self.provenance)
+        return Series(
+            quantity, self.channel, samples, clock, unit, times=times, provenance=self.provenance, host=self.host
+        )
 
     def _latency(self, subject: str, asked: Floats, answers: Floats, clock: Clock, slack: float = 0.0) -> Series:
         """Return the times from each of `asked` to the first of `answers`, up to `slack` earlier, before the next."""
@@ -211,6 +216,7 @@ class Edges:
             clock,
             times=asked[answered],
             provenance={**self.provenance, **facts},
+            host=self.host,
         )
 
 

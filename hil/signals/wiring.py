@@ -5,7 +5,7 @@ The emulator's wires and those of a real bench have this one interface.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from hil.measure.clock import Clock
@@ -32,6 +32,9 @@ class Wiring(Protocol):
     def clock(self) -> Clock: ...
 
     @property
+    def provenance(self) -> Mapping[str, str]: ...
+
+    @property
     def exact(self) -> bool: ...
 
     def now_ns(self) -> int:
@@ -39,6 +42,12 @@ class Wiring(Protocol):
 
     def set_level(self, pin: str, level: int, at_ns: int | None = None) -> None:
         """Set the input `pin` to 0 or 1, now or at `at_ns`. Raises `ConfigurationError` for a time in the past."""
+
+    def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int]) -> None:
+        """Set the input `pin` to each of `levels` at the ascending `times_ns`. Raises as `set_level`."""
+
+    def force(self, pin: str, level: int | None) -> None:
+        """Force the wire of a pin to 0 or 1, whatever drives it, from now on; None ends that."""
 
     def level(self, pin: str) -> int:
         """Return the present level of a pin, as the bench sees it."""
@@ -50,10 +59,13 @@ class Wiring(Protocol):
         """Let time pass until the next edge of one of `pins`, until `until_ns` at most; return whether it came."""
 
     def edges(self, pin: str, since_ns: int = 0) -> Edges:
-        """Return the level of `pin` at `since_ns` and its edges since then; ticks are ns."""
+        """Return the level of `pin` just before `since_ns` and its edges from then on; ticks are ns."""
 
     def read_analogue(self, channel: str) -> int:
         """Return the raw value, 0 to 65535, of the analogue channel `channel`."""
+
+    def reset(self) -> None:
+        """End all faults, forget all levels for later, and set all driven inputs to 0."""
 
     def write_analogue(self, channel: str, raw: int) -> None:
         """Set the analogue input `channel` of the partition to `raw`, 0 to 65535."""

@@ -180,6 +180,9 @@ static void obey(const struct signal *command)
 	case SIGNAL_SAVE:
 		save();
 		break;
+	case SIGNAL_CLEAR:
+		pending = 0;
+		break;
 	default:
 		die("the host sent an unknown command to the wires");
 	}

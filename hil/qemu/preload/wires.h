@@ -24,6 +24,7 @@ enum signal_kind {
 	SIGNAL_ARM = 4,    /* command: report the next edge of a line in the mask `id`, once */
 	SIGNAL_REPORT = 5, /* command of a machine in real time: report with the reason `id` */
 	SIGNAL_SAVE = 6,   /* command: append the commands to the log that restore the present state, marked as SAVED */
+	SIGNAL_CLEAR = 7,  /* command: forget the commands for later */
 	SAVED = 0x80,      /* with another kind */
 };
 enum { LINES = 8, RELEASED = 2, EDGE_REPORT = 1 };

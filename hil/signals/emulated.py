@@ -1,0 +1,165 @@
+"""The wiring of an emulated board: its pins by name, over the wires in the emulator's process."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NoReturn
+
+import numpy as np
+
+from hil.errors import ConfigurationError, InfrastructureError
+from hil.guest import Guest
+from hil.host.hints import did_you_mean
+from hil.measure.board_clocks import INSTRUCTIONS, BoardClocks
+from hil.measure.clock import VIRTUAL, Clock
+from hil.measure.host import EMULATOR, HostWindow, Watch
+from hil.measure.provenance import provenance
+from hil.measure.units import shown
+from hil.qemu.wires import NOW, RELEASED, Kind, Wires, signals
+from hil.signals.edges import Edges, changes_only
+
+
+class EmulatedWiring:
+    """The pins of the partition of the emulated board of `guest`; see `hil.signals.wiring.Wiring`.
+
+    In real time edges are stamped by QEMU's own clock, which follows the host's. Raises `ConfigurationError` for an
+    image without pins and for an emulator that cannot have wires.
+    """
+
+    def __init__(self, guest: Guest) -> None:
+        board = guest.board
+        reason = board.machine("pins").no_pins_reason
+        if board.manifest.pins is None or board.qemu.wires is None:
+            raise ConfigurationError(f"board {board.name} has no pins: {reason}")
+        self._guest, self._board, self._names = guest, board, board.manifest.pins
+        self._lines: dict[str, int] = self._names.lines
+        self._driven: set[str] = set()
+        self._forced: set[str] = set()
+        self.last_ns = 0  # time of the latest stimulus so far
+        virtual = board.virtual
+        self._counter = None if virtual is not None else BoardClocks(guest).guest_counter()
+        self._watch = None if virtual is not None else Watch({EMULATOR: board.qemu.pid})
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        return tuple(self._names.inputs)
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        return tuple(self._names.outputs)
+
+    @property
+    def exact(self) -> bool:
+        return self._wires.exact
+
+    @property
+    def clock(self) -> Clock:
+        virtual = self._board.virtual
+        if virtual is None:
+            remark = "QEMU's clock, which follows the host's: the host's scheduling shows"
+            return Clock(VIRTUAL, 1e-9, remark, self._counter.floor if self._counter else None)
+        if virtual.exact:
+            return Clock(VIRTUAL, 2e-9, INSTRUCTIONS, 0.0, exact=True)
+        return Clock(VIRTUAL, 2e-9, f"NOT EXACT: {virtual.lost or 'not proven'}")
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        return provenance(self._guest)
+
+    def now_ns(self) -> int:
+        return self._wires.now_ns()
+
+    def set_level(self, pin: str, level: int, at_ns: int | None = None) -> None:
+        self.set_levels(pin, [level], [self.now_ns() if at_ns is None else at_ns], now=at_ns is None)
+
+    def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int], *, now: bool = False) -> None:
+        line = self._input(pin)
+        values, times = np.asarray(levels), np.asarray(times_ns, dtype=np.int64)
+        if not np.isin(values, (0, 1)).all():
+            bad = values[~np.isin(values, (0, 1))][0]
+            raise ConfigurationError(f"the level {bad!r} for pin {pin} is not 0 or 1")
+        if len(values) != len(times):
+            raise ConfigurationError(f"{len(values)} levels for pin {pin} have {len(times)} times")
+        if not len(times):
+            return
+        present = int(times[0]) if now else self.now_ns()
+        if not now and (int(times[0]) < present or (np.diff(times) < 0).any()):
+            first = times[0] if times[0] < present else times[1:][np.diff(times) < 0][0]
+            raise ConfigurationError(
+                f"pin {pin} cannot change at {shown(first / 1e9)}: the wires are at {shown(present / 1e9)}, and times "
+                "must ascend",
+                hint="Give a time from pins.now on, such as at=pins.now + 5 * ms.",
+            )
+        self._wires.command(signals(len(times), ns=NOW if now else times, kind=Kind.LEVEL, line=line, value=values))
+        self._driven.add(pin)
+        self.last_ns = max(self.last_ns, int(times[-1]))
+
+    def force(self, pin: str, level: int | None) -> None:
+        value = RELEASED if level is None else level
+        self._wires.command(signals(kind=Kind.FAULT, line=self._line(pin), value=value))
+        self._forced = self._forced - {pin} if level is None else self._forced | {pin}
+
+    def level(self, pin: str) -> int:
+        return self._wires.level(self._line(pin))
+
+    def run_until(self, at_ns: int) -> None:
+        self._wires.run_until(at_ns)
+
+    def wait_edge(self, pins: Collection[str], until_ns: int) -> bool:
+        return self._wires.wait(sum(1 << self._line(pin) for pin in set(pins)), until_ns)
+
+    def edges(self, pin: str, since_ns: int = 0) -> Edges:
+        line, wires = self._line(pin), self._wires
+        records, now = wires.records(), self.now_ns()
+        records = records[(records["kind"] == Kind.LEVEL) & (records["line"] == line)]
+        times = records["ns"].astype(np.int64)
+        first = int(np.searchsorted(times, since_ns, side="left"))
+        before = int(records["value"][first - 1]) if first else wires.first_level(line)
+        ticks = np.concatenate([[since_ns - 1], times[first:]]).astype(np.int64)
+        levels = np.concatenate([[before], records["value"][first:]]).astype(np.uint8)
+        last = np.append(ticks[1:] != ticks[:-1], True)  # of several levels at one time the last counts
+        ticks, levels = changes_only(ticks[last], levels[last])
+        windows = () if self._watch is None else (HostWindow(len(ticks), self._watch.load()),)
+        return Edges(pin, ticks, levels, max(now, int(ticks[-1])), 1e9, self.clock, self.provenance, windows)
+
+    def read_analogue(self, channel: str) -> int:
+        self._no_channel(channel)
+
+    def write_analogue(self, channel: str, raw: int) -> None:
+        self._no_channel(channel)
+
+    def reset(self) -> None:
+        if not self.last_ns and not self._forced:
+            return
+        commands = [signals(kind=Kind.CLEAR)]
+        commands += [signals(kind=Kind.FAULT, line=self._line(pin), value=RELEASED) for pin in sorted(self._forced)]
+        commands += [signals(kind=Kind.LEVEL, line=self._line(pin), value=0) for pin in sorted(self._driven)]
+        self._wires.command(np.concatenate(commands))
+        self._driven, self._forced, self.last_ns = set(), set(), 0
+
+    @property
+    def _wires(self) -> Wires:
+        wires = self._board.qemu.wires
+        if wires is None:
+            raise InfrastructureError(f"board {self._board.name} has no pins in this boot")
+        return wires
+
+    def _line(self, pin: str) -> int:
+        if pin in self._lines:
+            return self._lines[pin]
+        raise ConfigurationError(
+            f"board {self._board.name} has no pin {pin!r}",
+            hint=f"{did_you_mean(pin, self._lines)}The pins are: {', '.join(self._lines)}.",
+        )
+
+    def _input(self, pin: str) -> int:
+        line = self._line(pin)
+        if pin not in self._names.inputs:
+            raise ConfigurationError(
+                f"pin {pin} is an output of the partition and cannot be driven",
+                hint=f"Drive one of {', '.join(self._names.inputs) or 'the inputs, of which there are none'}.",
+            )
+        return line
+
+    def _no_channel(self, channel: str) -> NoReturn:
+        raise ConfigurationError(f"board {self._board.name} has no analogue channel {channel!r}")

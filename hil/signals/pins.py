@@ -1,0 +1,212 @@
+"""The fixture `pins`: drives the inputs of the partition and observes its outputs, with time stamps of the edges."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from hil.errors import ConfigurationError, Evidence, RunnerError
+from hil.measure.units import Amount, amount, shown
+from hil.signals.edges import Edges
+from hil.signals.wiring import Wiring
+
+ANSWER_NS = 10_000_000  # for the answer to the last stimulus, before a module is stopped
+LEAD_NS = 10_000_000  # in real time from a call until its first edge: longer than a command takes
+MOST = 4_000_000  # edges of one call
+
+
+@dataclass(frozen=True)
+class PinFault:
+    """A fault of a pin: what was done to it, from `begin_ns` to `end_ns` by the clock of the wires."""
+
+    pin: str
+    done: str
+    begin_ns: int
+    end_ns: int
+
+    def __str__(self) -> str:
+        return f"{self.pin} {self.done} from {shown(self.begin_ns / 1e9)} to {shown(self.end_ns / 1e9)}"
+
+
+class Pins:
+    """The pins of the partition, by name. Times are those of the wires; see `now`.
+
+    `seed` is for bouncing contacts. In virtual time nothing happens between two calls: time passes in `advance`, `wait`
+    and whatever waits for the console. All methods raise `ConfigurationError` for an unknown pin, and for a level to an
+    output or in the past.
+    """
+
+    def __init__(self, wiring: Wiring, *, seed: int = 1, evidence: Evidence | None = None) -> None:
+        self.wiring = wiring
+        self.faults: list[PinFault] = []
+        self.begin_ns = wiring.now_ns()
+        self._random = random.Random(seed)
+        self._last_ns = 0
+        self._owners: dict[str, str] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.wiring.inputs, *self.wiring.outputs)
+
+    @property
+    def now(self) -> Amount:
+        """The present time of the wires: in virtual time since power-on."""
+        return _time(self.wiring.now_ns())
+
+    def drive(self, pin: str, level: int, *, at: Amount | None = None) -> None:
+        """Set the input `pin` to 0 or 1, now or at the time `at`."""
+        self._check_owner(pin)
+        self.wiring.set_level(pin, level, None if at is None else _ns(at, "the time of an edge"))
+        self._last_ns = max(self._last_ns, self.wiring.now_ns() if at is None else _ns(at, ""))
+
+    def pulse(self, pin: str, width: Amount, *, at: Amount | None = None, level: int = 1) -> None:
+        """Set the input `pin` to `level` for `width`, then to the other level, from now on or from `at`."""
+        self.train(pin, period=width, count=1, high=width, at=at, level=level)
+
+    def train(
+        self,
+        pin: str,
+        *,
+        period: Amount,
+        count: int,
+        high: Amount | None = None,
+        at: Amount | None = None,
+        level: int = 1,
+    ) -> None:
+        """Give the input `pin` `count` pulses to `level`, one each `period`, of the width `high` (half the period).
+
+        They begin now or at the time `at`. Raises `ConfigurationError` for more than 2,000,000 pulses in one call and
+        for pulses that overlap.
+        """
+        self._check_owner(pin)
+        length = _ns(period, "the period")
+        width = length // 2 if high is None else _ns(high, "the width of a pulse")
+        if not 0 < width <= length or (count > 1 and width == length):
+            raise ConfigurationError(f"pulses of {shown(width / 1e9)} do not fit a period of {period}")
+        if not 1 <= count <= MOST // 2:
+            raise ConfigurationError(f"{count} pulses: give 1 to {MOST // 2} in one call")
+        start = self._start(at)
+        times = [start + number * length + offset for number in range(count) for offset in (0, width)]
+        self.wiring.set_levels(pin, [level, 1 - level] * count, times)
+        self._last_ns = max(self._last_ns, times[-1])
+
+    def bounce(self, pin: str, level: int, *, within: Amount, times: int = 5, at: Amount | None = None) -> None:
+        """Set the input `pin` to `level` as a bouncing contact does: `times` short pulses back `within` that time.
+
+        Their instants depend on the seed of the fixture alone.
+        """
+        self._check_owner(pin)
+        start = self._start(at)
+        length = _ns(within, "the time of bouncing")
+        if length < 2 * times:
+            raise ConfigurationError(f"{times} bounces do not fit into {within}")
+        instants = sorted(start + 1 + offset for offset in self._random.sample(range(length - 1), 2 * times))
+        levels = [level, *(level if number % 2 else 1 - level for number in range(2 * times))]
+        self.wiring.set_levels(pin, levels, [start, *instants])
+        self._last_ns = max(self._last_ns, instants[-1])
+        self.faults.append(PinFault(pin, f"bounces {times} times to {level}", start, instants[-1]))
+
+    def glitch(self, pin: str, width: Amount, *, at: Amount | None = None) -> None:
+        """Invert the level of the input `pin` for `width`, now or at the time `at`."""
+        level = self.level(pin)
+        start = self._start(at)
+        self.pulse(pin, width, at=_time(start), level=1 - level)
+        self.faults.append(PinFault(pin, f"has a glitch to {1 - level}", start, start + _ns(width, "")))
+
+    @contextmanager
+    def fault(self, pin: str, *, stuck: int | None = None, open: bool = False) -> Iterator[None]:
+        """Keep the wire of `pin` `stuck` at 0 or 1, or `open` (pulled down to 0), in this context.
+
+        An input then ignores what the test drives; of an output the test sees the wire, not what the partition drives.
+        """
+        if (stuck is None) == (not open) or stuck not in (None, 0, 1):
+            raise ConfigurationError("a pin's fault is stuck=0, stuck=1 or open=True", hint="Give one of them.")
+        begin = self.wiring.now_ns()
+        self.wiring.force(pin, 0 if stuck is None else stuck)
+        try:
+            yield
+        finally:
+            self.wiring.force(pin, None)
+            done = "is open" if stuck is None else f"is stuck at {stuck}"
+            self.faults.append(PinFault(pin, done, begin, self.wiring.now_ns()))
+
+    def level(self, pin: str) -> int:
+        """Return the present level of `pin`."""
+        return self.wiring.level(pin)
+
+    def advance(self, duration: Amount) -> None:
+        """Let time pass."""
+        self.wiring.run_until(self.wiring.now_ns() + _ns(duration, "the duration"))
+
+    def wait(self, *pins: str, timeout: Amount) -> Amount:
+        """Let time pass until the next edge of one of `pins`, and return its time.
+
+        Raises `RunnerError` if there is none within `timeout`.
+        """
+        limit = self.wiring.now_ns() + _ns(timeout, "the timeout")
+        if not pins:
+            raise ConfigurationError("no pin to wait for", hint=f"Give one or more of {', '.join(self.names)}.")
+        if not self.wiring.wait_edge(pins, limit):
+            raise RunnerError(
+                f"no edge of {' or '.join(pins)} came in {timeout}",
+                hint="Check that the module runs, may use this pin, and has had its stimulus.",
+            )
+        return self.now
+
+    def wait_for(self, pin: str, level: int, *, timeout: Amount) -> Amount:
+        """Let time pass until `pin` has `level`, and return the time; return at once if it has. Raises as `wait`."""
+        limit = self.wiring.now_ns() + _ns(timeout, "the timeout")
+        while self.level(pin) != level:
+            left = limit - self.wiring.now_ns()
+            self.wait(pin, timeout=_time(max(left, 0)))
+        return self.now
+
+    def edges(self, pin: str, *, since: Amount | None = None) -> Edges:
+        """Return the edges of `pin` since the time `since`, by default since the begin of the test."""
+        return self.wiring.edges(pin, self.begin_ns if since is None else _ns(since, "the begin"))
+
+    def __getitem__(self, pin: str) -> Edges:
+        return self.edges(pin)
+
+    def let_pass(self) -> None:
+        """Let all stimuli pass that were given so far, and 10 ms for the answer to the last one."""
+        if self._last_ns:
+            self.wiring.run_until(self._last_ns + ANSWER_NS)
+
+    @contextmanager
+    def owned(self, pins: Collection[str], owner: str) -> Iterator[None]:
+        """Reserve `pins` for `owner`, such as a loop, in this context. Raises `ConfigurationError` for an owned one."""
+        for pin in pins:
+            self._check_owner(pin)
+        self._owners |= dict.fromkeys(pins, owner)
+        try:
+            yield
+        finally:
+            for pin in pins:
+                del self._owners[pin]
+
+    def _start(self, at: Amount | None) -> int:
+        """Return the time of the first of several edges in ns: `at`, or now, in real time as soon as it is safe."""
+        if at is not None:
+            return _ns(at, "the time of an edge")
+        return self.wiring.now_ns() + (0 if self.wiring.exact else LEAD_NS)
+
+    def _check_owner(self, pin: str) -> None:
+        if pin in self._owners:
+            raise ConfigurationError(
+                f"pin {pin} is driven by {self._owners[pin]} already", hint="Let one of them drive it."
+            )
+
+
+def _time(ns: int) -> Amount:
+    return Amount(ns / 1e9, "s")
+
+
+def _ns(time: Amount, what: str) -> int:
+    """Return a time, or a duration, in ns. Raises `ConfigurationError` about `what` for a negative one."""
+    seconds = amount(time, "s", what)
+    if seconds < 0:
+        raise ConfigurationError(f"{what} is negative: {time}")
+    return round(seconds * 1e9)
