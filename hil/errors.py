@@ -110,3 +110,9 @@ class RunnerError(HilError):
     """Wrong behaviour of the agent or of the runner in the partition."""
 
     origin = "image"
+
+
+class PlantError(HilError):
+    """An error of a plant model, or a wrong output of it."""
+
+    origin = "test"

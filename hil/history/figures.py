@@ -11,6 +11,7 @@ from hil.errors import ConfigurationError
 from hil.measure import units
 from hil.measure.bound import Figure
 from hil.measure.figures import DEADLINE_FIGURES, FIGURES
+from hil.measure.response import RESPONSE_FIGURES
 from hil.measure.results import SeriesRecord
 
 USUAL = ("min", "p50", "p90", "p99", "max")
@@ -37,7 +38,7 @@ def stored_figures(record: SeriesRecord) -> list[dict[str, Any]]:
 
 def _figure(name: str) -> Figure | None:
     """Return the figure of that name; None for one of another tool or version, of which only the check is stored."""
-    if figure := FIGURES.get(name):
+    if figure := FIGURES.get(name) or RESPONSE_FIGURES.get(name):
         return figure
     parts = DEADLINE.fullmatch(name)
     if parts is None or parts[1] not in DEADLINE_FIGURES:

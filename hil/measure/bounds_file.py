@@ -15,6 +15,7 @@ from hil.measure.bound import Bound
 from hil.measure.clock import CLOCKS
 from hil.measure.figures import DEADLINE_FIGURES, FIGURES
 from hil.measure.quantities import UNITS
+from hil.measure.response import RESPONSE_FIGURES
 from hil.measure.series_data import SeriesData
 from hil.measure.units import Amount, amount, parse
 
@@ -32,7 +33,7 @@ def _clock(name: str | None) -> str | None:
 
 
 def _figure(name: str) -> str:
-    if name not in (known := [*FIGURES, *DEADLINE_FIGURES]):
+    if name not in (known := [*FIGURES, *RESPONSE_FIGURES, *DEADLINE_FIGURES]):
         raise ValueError(f"there is no figure {name!r}; {did_you_mean(name, known)}the figures are: {', '.join(known)}")
     return name
 
@@ -78,7 +79,11 @@ class BoundsRow(BaseModel):
             raise ConfigurationError(
                 f"deadline belongs to the figures {' and '.join(DEADLINE_FIGURES)}, and only to them"
             )
-        figure = DEADLINE_FIGURES[self.figure](self.deadline) if self.deadline else FIGURES[self.figure]
+        figure = (
+            DEADLINE_FIGURES[self.figure](self.deadline)
+            if self.deadline
+            else {**FIGURES, **RESPONSE_FIGURES}[self.figure]
+        )
         return Bound(figure, self.limit, self.marginal, self.reason, self.clock, source)
 
     def __str__(self) -> str:

@@ -76,7 +76,10 @@ def check(series: SeriesData, bounds: Sequence[Bound]) -> tuple[Check, ...]:
 
 
 def _worst(series: SeriesData) -> Iterator[str]:
-    """Yield a line for each of the largest samples: number, value, time, and the line of the console if known."""
+    """Yield a line for each of the worst samples: number, value, time, and the line of the console if known.
+
+    They are the largest ones, of a step response those furthest from the setpoint.
+    """
     import numpy as np
 
     from hil.console import Transcript  # not needed to collect tests
@@ -88,7 +91,11 @@ def _worst(series: SeriesData) -> Iterator[str]:
                 transcript = Transcript(Path(path))
                 stack.callback(transcript.close)
                 transcript.refresh()
-        for index in np.argsort(-series.samples, kind="stable")[:WORST_SHOWN]:
+        facts = series.response
+        badness = (
+            series.samples if facts is None else abs(series.samples - facts.setpoint) * (series.times >= facts.start)
+        )
+        for index in np.argsort(-badness, kind="stable")[:WORST_SHOWN]:
             text = f"  #{index + 1} {shown(float(series.samples[index]), series.unit)}"
             if series.times is not None:
                 text += f" at {series.times[index]:.6f} s"

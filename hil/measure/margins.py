@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hil.measure.units import shown
 
 FAR = 2.0  # times the limit, from which on a factor reads better than a percentage
@@ -22,6 +24,8 @@ def margin(value: float, limit: float) -> str:
 
 def excess(value: float, limit: float) -> str:
     """Return by how much a value exceeds its limit: `12 % over the limit`, `216 times the limit`."""
+    if math.isinf(value):
+        return "not within the time of the record"
     if limit == 0:
         return "over a limit of 0"
     ratio = value / limit

@@ -7,6 +7,7 @@ from hil.measure.clock import ANALYSER, CONSOLE, GUEST_COUNTER, MODULE
 RESPONSE, EXECUTION, OVERHEAD = "response time", "execution time", "overhead"
 TRANSFER, DEPLOYMENT = "transfer time", "deployment time"
 RELEASE, ADDED, RELATIVE = "release jitter", "added delay", "relative time"
+STEP_RESPONSE, SIGNAL = "step response", "signal"
 GUEST, PARTITION, RUNNER, QEMU = (f"{who} memory taken" for who in ("guest", "partition", "runner", "QEMU"))
 
 EVENTS = (GUEST_COUNTER, CONSOLE, MODULE, ANALYSER)
@@ -14,6 +15,7 @@ QUANTITIES = {
     **dict.fromkeys((RESPONSE, EXECUTION, OVERHEAD, TRANSFER), (GUEST_COUNTER,)),
     DEPLOYMENT: (CONSOLE,),
     **dict.fromkeys((RELEASE, ADDED, RELATIVE), EVENTS),
+    **dict.fromkeys((STEP_RESPONSE, SIGNAL), EVENTS),
     **dict.fromkeys(("period jitter", "cycle-to-cycle jitter", "interarrival jitter"), EVENTS),
     **dict.fromkeys((GUEST, PARTITION, RUNNER, QEMU), (CONSOLE,)),
     **dict.fromkeys(("period", "high time", "low time", "duty cycle", "latency", "frequency"), (ANALYSER,)),
@@ -23,6 +25,6 @@ QUANTITIES = {
 UNITS = {
     **dict.fromkeys(QUANTITIES.keys() - {"frequency"}, "s"),
     **dict.fromkeys((GUEST, PARTITION, RUNNER, QEMU), "B"),
-    **dict.fromkeys((RELATIVE, "duty cycle"), "1"),
+    **dict.fromkeys((RELATIVE, STEP_RESPONSE, SIGNAL, "duty cycle"), "1"),
 }
 """The units of these quantities; none for frequencies."""

@@ -23,6 +23,7 @@ from hil.measure.clock import Clock
 from hil.measure.decision import Check
 from hil.measure.figures import maximum, minimum, p50, p99
 from hil.measure.series import Series
+from hil.measure.series_data import StepResponse
 from hil.measure.units import Amount, shown
 
 MAGIC = "hil-results"
@@ -196,6 +197,7 @@ class _Line(BaseModel):
     clock: Clock
     provenance: dict[str, str] = {}
     interim_analyses: Annotated[int, Field(alias="looks", ge=1, le=1_000_000)] = 1
+    response: StepResponse | None = None
     checks: tuple[CheckResult, ...] = ()
 
 
@@ -237,6 +239,7 @@ def _line(series: Series, checks: Iterable[Check | CheckResult]) -> bytes:
             **_facts(series, checks),
             "looks": series.interim_analyses,
             "samples": series.samples.tolist(),
+            **({} if series.response is None else {"response": asdict(series.response)}),
             **({} if times is None else {"times": times.tolist()}),
             **({} if offsets is None else {"offsets": [int(offset) for offset in offsets]}),
         }

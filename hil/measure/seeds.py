@@ -14,11 +14,11 @@ def pool(several: Iterable[Series]) -> Iterator[Series]:
     """Yield the series of one test, quantity and subject, taken with different seeds, as one series that is not exact.
 
     Its confidence intervals assume independent samples, although samples of one seed depend on each other more than
-    the seeds do.
+    the seeds do. Step responses are left out: a signal over time is not a sample of a distribution.
     """
     groups: dict[tuple[str, ...], list[Series]] = {}
     for series in several:
-        if "seed" in series.provenance:
+        if "seed" in series.provenance and series.response is None:
             where = (series.provenance.get("board", ""), series.provenance.get("test", ""))
             same = (*where, series.quantity, series.subject, series.unit, series.clock.name)
             groups.setdefault(same, []).append(series)

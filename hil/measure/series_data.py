@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,43 @@ NO_VERDICT = {"check": "no verdict"}
 """The fact of a series that a test checked, but that has no bounds, or wrong ones."""
 
 
+@dataclass(frozen=True)
+class StepResponse:
+    """The facts of the response to a step of the setpoint, for the figures of `hil.measure.response`.
+
+    - `setpoint`: the value after the step, in the unit of the samples.
+    - `span`: what shares are of, above 0, in the same unit.
+    - `rising`: 1 for a step upwards, -1 downwards, 0 without a step.
+    - `band`: the half width, a share of the span, within which the signal is settled.
+    - `start`: the time of the step in seconds, on the axis of the series.
+    - `tail`: the share of the time, at its end, in which the signal is in its steady state.
+
+    Raises `ConfigurationError` for a number that is not finite, a span, band or tail of 0 or less, and a tail above 1.
+    """
+
+    setpoint: float
+    span: float
+    rising: int
+    band: float
+    start: float
+    tail: float
+
+    def __post_init__(self) -> None:
+        numbers = (self.setpoint, self.span, self.band, self.start, self.tail)
+        if not all(map(math.isfinite, numbers)):
+            raise ConfigurationError(f"{self} has a number that is not finite")
+        if self.span <= 0:
+            raise ConfigurationError(
+                f"a step response to {self.setpoint:g} has a span of {self.span:g}",
+                hint="Give span=, the size of which errors are shares: the signal starts at its setpoint.",
+            )
+        if self.band <= 0 or not 0 < self.tail <= 1:
+            raise ConfigurationError(
+                f"a step response has a band of {self.band:g} and a tail of {self.tail:g}",
+                hint="Give band=2 * percent, tail=10 * percent.",
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class SeriesData:
     """Samples, in order, of `quantity` ("response time") of `subject` ("nbody-c.wasm 10").
@@ -27,6 +65,7 @@ class SeriesData:
     - `offsets`: the position of each sample in the transcript, in bytes.
     - `provenance`: facts needed to repeat the measurement: board, image, digests, QEMU, seed, transcript.
     - `interim_analyses`: the planned number of decisions while the series grew.
+    - `response`: the facts of the response to a step of a setpoint, else None.
     - `host`: the host's load where it can have delayed samples; empty in virtual time and for a series read from a
       file.
 
@@ -44,6 +83,7 @@ class SeriesData:
     provenance: Mapping[str, str] = field(default_factory=dict)
     interim_analyses: int = 1
     host: Sequence[HostWindow] = ()
+    response: StepResponse | None = None
 
     def __post_init__(self) -> None:
         import numpy as np

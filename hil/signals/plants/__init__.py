@@ -1,0 +1,1 @@
+"""Small plants for tests of controllers, and examples of how a plant is written."""

@@ -1,0 +1,127 @@
+"""Wires with a virtual time of their own and a controller in Python, for tests of what works with wires."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from hil.errors import ConfigurationError
+from hil.measure.clock import VIRTUAL, Clock
+from hil.signals.edges import Edges
+
+EXACT = Clock(VIRTUAL, 1e-9, "stand-in", 0.0, exact=True)
+INPUTS = ("BUTTON", "FAULT", "ENCODER_A", "ENCODER_B")
+OUTPUTS = ("LED", "HEATER", "BEAT", "SPARE")
+
+
+class FakeWires:
+    """Exact wires. `on_edge(wires, pin, level)` is the controller: it is called at each edge of an input.
+
+    `every(period_ns, task)` calls `task(wires)` periodically; `put` and `out` set a pin and a channel of the partition.
+    """
+
+    inputs, outputs = INPUTS, OUTPUTS
+    exact = True
+
+    def __init__(self, on_edge: Callable[[FakeWires, str, int], None] | None = None, now: int = 0) -> None:
+        self.clock = EXACT
+        self.now = now
+        self.log: dict[str, list[tuple[int, int]]] = {pin: [(0, 0)] for pin in (*INPUTS, *OUTPUTS)}
+        self.raw = {f"{kind}{number}": 0 for kind in ("AI", "AO") for number in range(8)}
+        self.calls: list[tuple[object, ...]] = []
+        self._on_edge = on_edge
+        self._order = itertools.count()
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def set_level(self, pin: str, level: int, at_ns: int | None = None) -> None:
+        self.calls.append(("set", pin, level, at_ns))
+        assert pin in INPUTS
+        if at_ns is None:
+            self._put(pin, level)
+        elif at_ns < self.now:
+            raise ConfigurationError(f"{at_ns} is in the past of {self.now}")
+        else:
+            self._schedule(at_ns, lambda: self._put(pin, level))
+
+    def level(self, pin: str) -> int:
+        return self.log[pin][-1][1]
+
+    def run_until(self, at_ns: int) -> None:
+        while self._queue and self._queue[0][0] <= at_ns:
+            self.now, _, action = heapq.heappop(self._queue)
+            action()
+        self.now = max(self.now, at_ns)
+
+    def wait_edge(self, pins: Collection[str], until_ns: int) -> bool:
+        raise NotImplementedError
+
+    def edges(self, pin: str, since_ns: int = 0) -> Edges:
+        before = [level for at, level in self.log[pin] if at <= since_ns][-1]
+        found = [(since_ns, before), *(each for each in self.log[pin] if each[0] > since_ns)]
+        ticks, levels = (np.array(column) for column in zip(*found, strict=True))
+        return Edges(pin, ticks, levels.astype(np.uint8), self.now, 1e9, self.clock)
+
+    def read_analogue(self, channel: str) -> int:
+        if channel not in self.raw:
+            raise ConfigurationError(f"there is no analogue channel {channel!r}")
+        return self.raw[channel]
+
+    def write_analogue(self, channel: str, raw: int) -> None:
+        assert channel.startswith("AI")
+        assert 0 <= raw <= 65535
+        self.calls.append(("write", channel, raw))
+        self.raw[channel] = raw
+
+    def put(self, pin: str, level: int) -> None:
+        assert pin in OUTPUTS
+        self._put(pin, level)
+
+    def out(self, channel: str, raw: int) -> None:
+        self.raw[channel] = raw
+
+    def later(self, delay_ns: int, action: Callable[[], None]) -> None:
+        self._schedule(self.now + delay_ns, action)
+
+    def every(self, period_ns: int, task: Callable[[FakeWires], None]) -> None:
+        def tick() -> None:
+            self.later(period_ns, tick)
+            task(self)
+
+        self.later(period_ns, tick)
+
+    def _schedule(self, at: int, action: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (at, next(self._order), action))
+
+    def _put(self, pin: str, level: int) -> None:
+        if level == self.level(pin):
+            return
+        self.log[pin].append((self.now, level))
+        if pin in INPUTS and self._on_edge is not None:
+            self._on_edge(self, pin, level)
+
+
+class BenchWires(FakeWires):
+    """Wires at the clock of the host: time passes by itself."""
+
+    exact = False
+
+    def __init__(self, floor: float = 20e-6) -> None:
+        super().__init__()
+        self.clock = Clock("host monotonic", 1e-9, "stand-in", floor)
+        self._zero = time.monotonic_ns()
+
+    def now_ns(self) -> int:
+        self.now = max(self.now, time.monotonic_ns() - self._zero)
+        return self.now
+
+    def run_until(self, at_ns: int) -> None:
+        while (left := at_ns - self.now_ns()) > 0:
+            time.sleep(left / 1e9)
+        super().run_until(self.now)
