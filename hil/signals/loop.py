@@ -78,7 +78,7 @@ class Loop:
         - `until`: the length, of whole steps, or a function of the time in seconds and the signals, called at each
           step, that ends the loop when it returns true; then `within` is the limit.
         - `at`: functions that are called at a time since the start: `{1 * s: lambda: pins.drive("FAULT", 1)}`.
-        - `units`: the names of the signals' units for people, by default the plant's attribute `units`.
+        - `units`: the names of the signals' units for people, over those of the plant's attribute `units`.
         - `host_limit`: the seconds of the host that one step of the plant may take.
         - `reset`: False continues the previous run with the plant's state and time.
 
@@ -101,8 +101,7 @@ class Loop:
             run = LoopRun(self.wiring, current, readers(self.wiring, inputs), step_ns, host_limit)
             met = run.go(length, events, condition)
             stack.pop_all()
-        names = units if units is not None else getattr(plant, "units", {})
-        result = run.result(names, self._provenance)
+        result = run.result({**getattr(plant, "units", {}), **(units or {})}, self._provenance)
         self.results.append(result)
         if condition is not None and not met:
             values = ", ".join(f"{name} = {signal.samples[-1]:g}" for name, signal in result.signals.items())
@@ -149,6 +148,7 @@ class Loop:
             return current
         free = [name for name, to in outputs.items() if isinstance(to, str)]
         model = PlantModel(plant, outputs, free)
+        model.connect(inputs)
         current = Current(model, ends_of(self.wiring, outputs), wires, 0, None)
         first = model.reset()
         if first is not None:

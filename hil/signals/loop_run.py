@@ -9,8 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hil.errors import ConfigurationError, PlantError
-from hil.host.hints import did_you_mean
+from hil.errors import PlantError
 from hil.measure.clock import Clock
 from hil.measure.quantities import SIGNAL
 from hil.measure.series import Series
@@ -124,11 +123,6 @@ class LoopRun:
         facts = {**provenance, "step": shown(step), "plant": self._current.model.name}
         rows = [{**inputs, **outputs} for inputs, outputs in zip(self._inputs, self._outputs, strict=True)]
         names = rows[0] if rows else {}
-        if strange := [name for name in units if name not in names]:
-            raise ConfigurationError(
-                f"there is a unit of {strange[0]!r}, which is no signal",
-                hint=f"{did_you_mean(strange[0], names)}The signals are: {', '.join(names)}.",
-            )
 
         def signal(name: str) -> SampledSignal:
             samples = np.array([row[name] for row in rows], dtype=np.float64)
@@ -147,7 +141,9 @@ class LoopRun:
             seconds=max(self._late_end(), 1) / 1e9,
             lateness=Series("step lateness", plant, np.array(late) / 1e9, wiring.clock, provenance=facts),
             overruns=tuple(number for number, ns in enumerate(late) if ns > tolerance),
-            host_seconds=Series("plant time", plant, np.array(self._current.model.seconds), host, provenance=facts),
+            host_seconds=Series(
+                "plant time", plant, np.array(self._current.model.seconds or [0.0]), host, provenance=facts
+            ),
             wall=self._wall,
             saturated={
                 name: end.saturated - self._saturated[name]

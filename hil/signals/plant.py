@@ -5,6 +5,7 @@ outputs at `t + dt`, given the inputs that were held since `t`; `t` and `dt` are
 reset. An object may also have these methods:
 
 - `reset()` returns to the initial state. What it returns, unless None, are the outputs at the start.
+- `connect(inputs, outputs)` gets the names that the loop uses, before the first step, to refuse unknown ones.
 - `state()` and `restore(state)` for snapshots; without them the attributes of the object are copied deeply.
 """
 
@@ -60,6 +61,11 @@ class PlantModel:
         self._needed = tuple(needed)
         self._free = frozenset(free)
         self._names: tuple[str, ...] | None = None
+
+    def connect(self, inputs: Iterable[str]) -> None:
+        """Let the plant check the names of its inputs and outputs."""
+        if callable(connect := getattr(self.plant, "connect", None)):
+            connect(tuple(inputs), self._needed)
 
     def reset(self) -> dict[str, Any] | None:
         """Reset the plant and return its outputs at the start; None if it gives none."""
