@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         HilError,
         HookError,
         InfrastructureError,
+        PlantError,
         RunnerError,
     )
     from hil.faults.catalogue import Fault
@@ -40,12 +41,18 @@ if TYPE_CHECKING:
     from hil.measure.jitter import cycle_to_cycle_jitter, interarrival_jitter, period_jitter, release_jitter
     from hil.measure.measure import Measure
     from hil.measure.parts import Parts
+    from hil.measure.response import iae, overshoot, settling_time, steady_state_error
     from hil.measure.series import Series
     from hil.measure.soak_result import Soak
     from hil.measure.units import Amount, B, KiB, MiB, ms, ns, percent, ratio, s, us
     from hil.measure.worst_case import pwcet
     from hil.signals.captures import read_vcd
+    from hil.signals.fmu import Fmu
+    from hil.signals.loop import ConditionNotMet, Loop
+    from hil.signals.loop_result import LoopResult
     from hil.signals.pins import PinFault, Pins
+    from hil.signals.sampled import SampledSignal
+    from hil.signals.signal_map import Analogue, Duty, Edge, Quadrature
     from hil.wasm.catalogue import sample_cases
     from hil.wasm.execution import Execution
     from hil.wasm.loading import Loadable
@@ -68,6 +75,8 @@ __all__ += ["DISTRESS", "LOADS", "Clock", "Measure", "Parts", "Series", "Soak", 
 __all__ += ["Amount", "Bound", "Check", "Outcome"]
 __all__ += ["B", "KiB", "MiB", "ms", "ns", "percent", "ratio", "s", "us"]
 __all__ += ["maximum", "mean", "minimum", "miss_count", "misses", "p50", "p90", "p99", "p999", "peak_to_peak", "rms"]
+__all__ += ["Analogue", "ConditionNotMet", "Duty", "Edge", "Fmu", "Loop", "LoopResult", "PlantError", "Quadrature"]
+__all__ += ["SampledSignal", "iae", "overshoot", "settling_time", "steady_state_error"]
 __all__ += ["cycle_to_cycle_jitter", "interarrival_jitter", "period_jitter", "release_jitter"]
 
 

@@ -78,7 +78,7 @@ def check(series: SeriesData, bounds: Sequence[Bound]) -> tuple[Check, ...]:
 def _worst(series: SeriesData) -> Iterator[str]:
     """Yield a line for each of the worst samples: number, value, time, and the line of the console if known.
 
-    They are the largest ones, of a step response those furthest from the setpoint.
+    They are the largest ones, of a step response those furthest beyond the setpoint.
     """
     import numpy as np
 
@@ -93,7 +93,9 @@ def _worst(series: SeriesData) -> Iterator[str]:
                 transcript.refresh()
         badness = series.samples
         if (facts := series.response) is not None and series.times is not None:
-            badness = abs(series.samples - facts.setpoint) * (series.times >= facts.start)
+            beyond = series.samples - facts.setpoint
+            badness = beyond * facts.rising if facts.rising else abs(beyond)
+            badness[series.times < facts.start] = -np.inf
         for index in np.argsort(-badness, kind="stable")[:WORST_SHOWN]:
             text = f"  #{index + 1} {shown(float(series.samples[index]), series.unit)}"
             if series.times is not None:

@@ -133,6 +133,7 @@ class LoopRun:
 
         late = self._late[:-1] or self._late
         tolerance = 0 if wiring.exact else OVERRUN * self._step_ns
+        took = np.array(self._current.model.seconds or [0.0])
         plant, host = self._current.model.name, Clock("host monotonic", 1e-9, "of the plant's process")
         return LoopResult(
             signals={name: signal(name) for name in names},
@@ -141,9 +142,7 @@ class LoopRun:
             seconds=max(self._late_end(), 1) / 1e9,
             lateness=Series("step lateness", plant, np.array(late) / 1e9, wiring.clock, provenance=facts),
             overruns=tuple(number for number, ns in enumerate(late) if ns > tolerance),
-            host_seconds=Series(
-                "plant time", plant, np.array(self._current.model.seconds or [0.0]), host, provenance=facts
-            ),
+            host_seconds=Series("plant time", plant, took, host, provenance=facts),
             wall=self._wall,
             saturated={
                 name: end.saturated - self._saturated[name]

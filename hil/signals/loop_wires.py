@@ -12,10 +12,10 @@ import numpy as np
 
 from hil.errors import ConfigurationError, PlantError
 from hil.host.hints import did_you_mean
+from hil.signals.encoder import MOST_EDGES, encoder_edges, lines, storm
 from hil.signals.signal_map import RAW, Analogue, Duty, Edge, Quadrature
 from hil.signals.wiring import Wiring
 
-MOST_EDGES = 100_000  # of one output in one step
 Input: TypeAlias = str | Analogue | Duty
 Output: TypeAlias = str | Analogue | Quadrature
 
@@ -81,7 +81,7 @@ class PinEnd:
         last = 0.0
         edges = list(itertools.islice(value, MOST_EDGES + 1)) if isinstance(value, Iterable) else [value]
         if len(edges) > MOST_EDGES:
-            raise _storm(self._name, self._pin)
+            raise storm(self._name, self._pin)
         length = (ends - began) / 1e9
         for edge in edges:
             if not isinstance(edge, Edge) or edge.level not in (0, 1) or not last <= edge.after <= length:
@@ -158,7 +158,7 @@ class QuadratureEnd:
 
     def apply(self) -> None:
         if not self._placed and self._position is not None:
-            for pin, level in zip(self.names, _lines(math.floor(self._position)), strict=True):
+            for pin, level in zip(self.names, lines(math.floor(self._position)), strict=True):
                 self._wiring.set_level(pin, level)
             self._placed = True
 
@@ -208,42 +208,6 @@ def ends_of(wiring: Wiring, outputs: Mapping[str, Output]) -> dict[str, End]:
     return ends
 
 
-def encoder_edges(
-    encoder: Quadrature, name: str, before: float, after: float, began: int, ends: int
-) -> list[tuple[int, str, int]]:
-    """Return time in ns, pin and level of each edge while the position moves from `before` to `after`, in counts."""
-    first, last = math.floor(before), math.floor(after)
-    if abs(last - first) > MOST_EDGES:
-        raise _storm(name, f"{encoder.a} and {encoder.b}")
-    # a count is entered at its lower limit on the way up, and at its upper limit on the way down
-    up = last > first
-    entered = range(first + 1, last + 1) if up else range(first - 1, last - 1, -1)
-    edges = []
-    at = began
-    for count in entered:
-        share = ((count if up else count + 1) - before) / (after - before)
-        at = max(began + round(share * (ends - began)), at + 1)  # one line at a time
-        if at > ends:
-            raise _storm(name, f"{encoder.a} and {encoder.b}")
-        levels = _lines(count)
-        line = (0 if count % 2 else 1) if up else (1 if count % 2 else 0)
-        edges.append((at, (encoder.a, encoder.b)[line], levels[line]))
-    return edges
-
-
-def _lines(count: int) -> tuple[int, int]:
-    """Return the levels of both lines at a count: 00, 10, 11, 01."""
-    phase = count % 4
-    return int(phase in (1, 2)), int(phase in (2, 3))
-
-
 def _set(wiring: Wiring, pin: str, level: int, at: int, now: int) -> None:
     """Set a pin at a time, or now if that is over, as after an overrun."""
     wiring.set_level(pin, level, at if at > now else None)
-
-
-def _storm(name: str, wires: str) -> PlantError:
-    return PlantError(
-        f"{name} makes more than {MOST_EDGES} edges in one step, or edges less than 1 ns apart, on {wires}",
-        hint="Shorten the step, or check the units of the plant's speed and of `counts`.",
-    )
