@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from hil.review.comparison_sides import read_side
     from hil.review.review_window import ReviewWindow
     from hil.signals.emulated import EmulatedWiring
+    from hil.signals.loop import Loop
     from hil.signals.pins import PinFault, Pins
     from hil.stats.rates import Rate, rate
     from hil.wasm import Execution, Module, Runner, Samples

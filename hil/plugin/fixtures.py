@@ -175,6 +175,12 @@ def measure(request: pytest.FixtureRequest, board: slow.Board) -> Iterator[slow.
 
 
 @pytest.fixture
+def loop(pins: Any, guest: slow.Guest, measure: slow.Measure) -> slow.Loop:
+    """Steps a plant beside the partition and connects both by the wires: `loop.run(plant, step=1 * ms, ...)`."""
+    return slow.Loop(pins.wiring, provenance=lambda: {"test": measure.test, **slow.provenance(guest)})
+
+
+@pytest.fixture
 def soak(request: pytest.FixtureRequest, guest: slow.Guest, measure: slow.Measure) -> Callable[..., slow.Soak]:
     """Deploys a module repeatedly on one boot, for --hil-soak-deployments or --hil-soak-hours."""
     option, executions = request.config.option, record_of(request.node).executions

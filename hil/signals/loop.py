@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -48,13 +48,13 @@ class Loop:
     the step before on the wires, reads the inputs of the plant, and has the plant compute its outputs at the end of the
     step from these inputs, which are held. Edges within the step are scheduled by their absolute time.
 
-    `provenance` are the facts of the series.
+    `provenance` returns the facts of the series, after each run.
     """
 
-    def __init__(self, wiring: Wiring, *, provenance: Mapping[str, str] | None = None) -> None:
+    def __init__(self, wiring: Wiring, *, provenance: Callable[[], Mapping[str, str]] = dict) -> None:
         self.wiring = wiring
         self.results: list[LoopResult] = []
-        self._provenance = dict(provenance or {})
+        self._provenance = provenance
         self._current: Current | None = None
 
     def run(
@@ -101,7 +101,7 @@ class Loop:
             run = LoopRun(self.wiring, current, readers(self.wiring, inputs), step_ns, host_limit)
             met = run.go(length, events, condition)
             stack.pop_all()
-        result = run.result({**getattr(plant, "units", {}), **(units or {})}, self._provenance)
+        result = run.result({**getattr(plant, "units", {}), **(units or {})}, self._provenance())
         self.results.append(result)
         if condition is not None and not met:
             values = ", ".join(f"{name} = {signal.samples[-1]:g}" for name, signal in result.signals.items())

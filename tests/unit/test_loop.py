@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_wires import BenchWires, FakeWires
+from test_plugin import run  # noqa: F401  a fixture
 
 from hil import (
     Analogue,
@@ -38,6 +39,7 @@ from hil.signals.ownership import check_free
 from hil.signals.plants.motor import Motor
 from hil.signals.plants.oven import Oven
 
+pytest_plugins = ["pytester"]
 STEP: dict[str, Any] = {"step": 1 * ms, "inputs": {}, "outputs": {}, "until": 10 * ms}
 
 
@@ -66,14 +68,14 @@ def counting(t: float, dt: float, inputs: Mapping[str, float]) -> dict[str, floa
 
 
 def test_a_thermostat_holds_its_temperature_and_repeats_to_the_bit() -> None:
-    def run() -> Any:
+    def hold() -> Any:
         wires = FakeWires(thermostat)
         wires.put("HEATER", 1)
         outputs = {"hot": "BUTTON"}
         result = Loop(wires).run(Oven(), step=1 * ms, inputs={"heater": "HEATER"}, outputs=outputs, until=3 * s)
         return result, wires
 
-    (result, wires), (again, _) = run(), run()
+    (result, wires), (again, _) = hold(), hold()
     temperature = result["temperature"]
     assert result.signals.keys() == {"heater", "temperature", "hot"}
     assert len(temperature) == 3001
@@ -428,3 +430,35 @@ def test_a_signal_is_a_series_with_bounds() -> None:
     with pytest.raises(BoundsNotKept):
         result["y"].check(maximum <= 0.009 * ratio)
     assert result["y"].at(0.0045) == 0.004
+
+
+def test_the_fixture_runs_on_the_wiring_of_the_pins(run: Callable[..., pytest.RunResult]) -> None:  # noqa: F811
+    result = run(
+        """
+import types
+import pytest
+import hil.slow
+from fake_wires import FakeWires
+from hil import ms
+from hil.signals.plants.oven import Oven
+
+@pytest.fixture
+def pins():
+    return types.SimpleNamespace(wiring=FakeWires())
+
+@pytest.fixture
+def guest(monkeypatch):
+    monkeypatch.setattr(hil.slow, "provenance", lambda guest: {"board": "b"})
+
+@pytest.fixture
+def measure():
+    return types.SimpleNamespace(test="a test")
+
+def test_loop(loop, pins):
+    result = loop.run(Oven(), step=1 * ms, inputs={"heater": "HEATER"}, outputs={"hot": "BUTTON"}, until=5 * ms)
+    assert result["temperature"].provenance == {"test": "a test", "board": "b", "step": "1 ms", "plant": "Oven"}
+    assert loop.wiring is pins.wiring
+    assert loop.results == [result]
+"""
+    )
+    result.assert_outcomes(passed=1)
