@@ -175,9 +175,9 @@ def measure(request: pytest.FixtureRequest, board: slow.Board) -> Iterator[slow.
 
 
 @pytest.fixture
-def loop(pins: Any, guest: slow.Guest, measure: slow.Measure) -> slow.Loop:
+def loop(pins: slow.Pins, measure: slow.Measure) -> slow.Loop:
     """Steps a plant beside the partition and connects both by the wires: `loop.run(plant, step=1 * ms, ...)`."""
-    return slow.Loop(pins.wiring, provenance=lambda: {"test": measure.test, **slow.provenance(guest)})
+    return slow.Loop(pins.wiring, own=pins.owned, facts={"test": measure.test})
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,13 @@ from hil.signals.interruption import interruptible
 from hil.signals.loop_result import LoopResult
 from hil.signals.loop_run import Condition, Current, Event, LoopRun
 from hil.signals.loop_wires import Input, Output, ends_of, readers
-from hil.signals.ownership import claimed
 from hil.signals.plant import Plant, PlantModel
 from hil.signals.wiring import Wiring
 
 HOST_LIMIT = 10.0  # seconds of the host, of one step of a plant
 FINEST = 2  # uncertainties of a bench's clock that a step needs at least: an overrun is half a step late
+
+Own = Callable[[Collection[str], str], AbstractContextManager[None]]
 
 
 class ConditionNotMet(AssertionError):
@@ -48,13 +49,15 @@ class Loop:
     the step before on the wires, reads the inputs of the plant, and has the plant compute its outputs at the end of the
     step from these inputs, which are held. Edges within the step are scheduled by their absolute time.
 
-    `provenance` returns the facts of the series, after each run.
+    `own` is `Pins.owned`: it reserves the wires of a loop while it runs. `facts` are facts of the series beside those
+    of the wires.
     """
 
-    def __init__(self, wiring: Wiring, *, provenance: Callable[[], Mapping[str, str]] = dict) -> None:
+    def __init__(self, wiring: Wiring, *, own: Own | None = None, facts: Mapping[str, str] | None = None) -> None:
         self.wiring = wiring
         self.results: list[LoopResult] = []
-        self._provenance = provenance
+        self._own = own
+        self._facts = dict(facts or {})
         self._current: Current | None = None
 
     def run(
@@ -96,12 +99,12 @@ class Loop:
         current = self._prepared(plant, step_ns, inputs, outputs, reset)
         owned = [wire for end in current.ends.values() for wire in end.names]
         owner = f"the loop with the plant {current.model.name}"
-        with claimed(self.wiring, owned, owner), interruptible(), ExitStack() as stack:
+        with self._own(owned, owner) if self._own else nullcontext(), interruptible(), ExitStack() as stack:
             stack.callback(self._forget_if_failed, current)
             run = LoopRun(self.wiring, current, readers(self.wiring, inputs), step_ns, host_limit)
             met = run.go(length, events, condition)
             stack.pop_all()
-        result = run.result({**getattr(plant, "units", {}), **(units or {})}, self._provenance())
+        result = run.result({**getattr(plant, "units", {}), **(units or {})}, {**self.wiring.provenance, **self._facts})
         self.results.append(result)
         if condition is not None and not met:
             values = ", ".join(f"{name} = {signal.samples[-1]:g}" for name, signal in result.signals.items())

@@ -78,7 +78,7 @@ class PinEnd:
             return self._next
         if self._level is None:
             self.apply()
-        last = 0.0
+        last, planned = 0.0, []
         edges = list(itertools.islice(value, MOST_EDGES + 1)) if isinstance(value, Iterable) else [value]
         if len(edges) > MOST_EDGES:
             raise storm(self._name, self._pin)
@@ -90,8 +90,9 @@ class PinEnd:
                     hint="Return 0, 1, or a list of Edge(after, level) in ascending order.",
                 )
             last = edge.after
-            _set(self._wiring, self._pin, edge.level, began + round(edge.after * 1e9), now)
-            self._level = self._next = edge.level
+            planned.append((began + round(edge.after * 1e9), self._pin, int(edge.level)))
+            self._level = self._next = int(edge.level)
+        schedule(self._wiring, planned, now)
         return float(self._level or 0)
 
     def apply(self) -> None:
@@ -152,8 +153,7 @@ class QuadratureEnd:
     def plan(self, value: Any, began: int, ends: int, now: int) -> float:
         before, self._position = self._position, value * self._to.counts
         if before is not None and self._placed:
-            for at, pin, level in encoder_edges(self._to, self._name, before, self._position, began, ends):
-                _set(self._wiring, pin, level, at, now)
+            schedule(self._wiring, encoder_edges(self._to, self._name, before, self._position, began, ends), now)
         return float(value)
 
     def apply(self) -> None:
@@ -208,6 +208,15 @@ def ends_of(wiring: Wiring, outputs: Mapping[str, Output]) -> dict[str, End]:
     return ends
 
 
-def _set(wiring: Wiring, pin: str, level: int, at: int, now: int) -> None:
-    """Set a pin at a time, or now if that is over, as after an overrun."""
-    wiring.set_level(pin, level, at if at > now else None)
+def schedule(wiring: Wiring, edges: Iterable[tuple[int, str, int]], now: int) -> None:
+    """Schedule edges, each of a time in ns, a pin and a level; those of the past, after an overrun, are set now."""
+    ahead: dict[str, tuple[list[int], list[int]]] = {}
+    for at, pin, level in edges:
+        if at <= now:
+            wiring.set_level(pin, level)
+        else:
+            levels, times = ahead.setdefault(pin, ([], []))
+            levels.append(level)
+            times.append(at)
+    for pin, (levels, times) in ahead.items():
+        wiring.set_levels(pin, levels, times)

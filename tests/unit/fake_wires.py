@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -50,6 +50,21 @@ class FakeWires:
         else:
             self._schedule(at_ns, lambda: self._put(pin, level))
 
+    def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int]) -> None:
+        assert list(times_ns) == sorted(times_ns)
+        for level, at in zip(levels, times_ns, strict=True):
+            self.set_level(pin, level, at)
+
+    def force(self, pin: str, level: int | None) -> None:
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        return {"board": "fake"}
+
     def level(self, pin: str) -> int:
         return self.log[pin][-1][1]
 
@@ -63,8 +78,8 @@ class FakeWires:
         raise NotImplementedError
 
     def edges(self, pin: str, since_ns: int = 0) -> Edges:
-        before = [level for at, level in self.log[pin] if at <= since_ns][-1]
-        found = [(since_ns, before), *(each for each in self.log[pin] if each[0] > since_ns)]
+        before = [level for at, level in self.log[pin] if at < since_ns or not at][-1]
+        found = [(since_ns - 1, before), *(each for each in self.log[pin] if each[0] >= max(since_ns, 1))]
         ticks, levels = (np.array(column) for column in zip(*found, strict=True))
         return Edges(pin, ticks, levels.astype(np.uint8), self.now, 1e9, self.clock)
 

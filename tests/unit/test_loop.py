@@ -19,6 +19,7 @@ from hil import (
     Duty,
     Edge,
     Loop,
+    Pins,
     PlantError,
     Quadrature,
     iae,
@@ -35,7 +36,6 @@ from hil import (
 )
 from hil.errors import ConfigurationError
 from hil.signals.encoder import encoder_edges
-from hil.signals.ownership import check_free
 from hil.signals.plants.motor import Motor
 from hil.signals.plants.oven import Oven
 
@@ -250,7 +250,6 @@ def test_a_wrong_output_is_named_with_step_and_inputs(returned: Any, message: st
     wires = FakeWires()
     with pytest.raises(PlantError, match="the plant plant in step 3 at 3 ms " + message):
         Loop(wires).run(plant, **{**STEP, "inputs": {"u": "LED"}, "outputs": {"y": Analogue("AI0")}})
-    check_free(wires, "AI0")
 
 
 def test_names_must_stay_the_same() -> None:
@@ -279,7 +278,6 @@ def test_ctrl_c_stays_what_it_is() -> None:
     loop = Loop(wires)
     with pytest.raises(KeyboardInterrupt):
         loop.run(plant, **{**STEP, "outputs": {"y": "BUTTON"}})
-    check_free(wires, "BUTTON")
     with pytest.raises(ConfigurationError, match="cannot continue"):
         loop.run(plant, **STEP, reset=False)
 
@@ -299,13 +297,17 @@ def test_the_same_wire_twice_is_refused() -> None:
 
 def test_a_pin_of_the_loop_has_no_other_owner_while_it_runs() -> None:
     wires = FakeWires()
-    loop = Loop(wires)
-    wiring = {**STEP, "outputs": {"y": Analogue("AI0")}}
-    with pytest.raises(ConfigurationError, match="the test cannot drive AI0: the loop with the plant counting"):
-        loop.run(counting, **wiring, at={5 * ms: lambda: check_free(wires, "AI0")})
-    with pytest.raises(ConfigurationError, match="the loop with the plant counting cannot drive AI0"):
-        loop.run(counting, **wiring, at={5 * ms: lambda: Loop(wires).run(counting, **wiring)})
-    loop.run(counting, **wiring)
+    pins = Pins(wires)
+    loop = Loop(wires, own=pins.owned)
+    wiring = {**STEP, "inputs": {"u": "LED"}, "outputs": {"position": Quadrature("ENCODER_A", "ENCODER_B")}}
+    motor = Motor()
+    wiring["inputs"] = {"drive": "HEATER"}
+    with pytest.raises(ConfigurationError, match="ENCODER_B is driven by the loop with the plant Motor already"):
+        loop.run(motor, **wiring, at={5 * ms: lambda: pins.drive("ENCODER_B", 1)})
+    with pytest.raises(ConfigurationError, match="ENCODER_A is driven by the loop with the plant Motor already"):
+        loop.run(motor, **wiring, at={5 * ms: lambda: Loop(wires, own=pins.owned).run(motor, **wiring)})
+    loop.run(motor, **wiring, at={5 * ms: lambda: pins.drive("FAULT", 1)})
+    pins.drive("ENCODER_B", 1)
 
 
 @pytest.mark.parametrize(
@@ -437,18 +439,13 @@ def test_the_fixture_runs_on_the_wiring_of_the_pins(run: Callable[..., pytest.Ru
         """
 import types
 import pytest
-import hil.slow
 from fake_wires import FakeWires
-from hil import ms
+from hil import Pins, ms
 from hil.signals.plants.oven import Oven
 
 @pytest.fixture
 def pins():
-    return types.SimpleNamespace(wiring=FakeWires())
-
-@pytest.fixture
-def guest(monkeypatch):
-    monkeypatch.setattr(hil.slow, "provenance", lambda guest: {"board": "b"})
+    return Pins(FakeWires())
 
 @pytest.fixture
 def measure():
@@ -456,7 +453,7 @@ def measure():
 
 def test_loop(loop, pins):
     result = loop.run(Oven(), step=1 * ms, inputs={"heater": "HEATER"}, outputs={"hot": "BUTTON"}, until=5 * ms)
-    assert result["temperature"].provenance == {"test": "a test", "board": "b", "step": "1 ms", "plant": "Oven"}
+    assert result["temperature"].provenance == {"board": "fake", "test": "a test", "step": "1 ms", "plant": "Oven"}
     assert loop.wiring is pins.wiring
     assert loop.results == [result]
 """
