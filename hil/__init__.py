@@ -58,12 +58,24 @@ if TYPE_CHECKING:
     from hil.wasm.loading import Loadable
     from hil.wasm.module import Module
     from hil.wasm.runner import Runner
+    from hil.wasm.running import RunningModule
     from hil.wasm.samples import Samples
     from hil.wasm.verdict import Verdict, exited, failed, faulted, no_agent, silent, stuck
 else:
     __getattr__ = lazy_names(__name__)
 
-__all__ = ["Board", "Console", "Execution", "Guest", "Module", "Runner", "Samples", "boots", "sample_cases"]
+__all__ = [
+    "Board",
+    "Console",
+    "Execution",
+    "Guest",
+    "Module",
+    "Runner",
+    "RunningModule",
+    "Samples",
+    "boots",
+    "sample_cases",
+]
 __all__ += ["BoardDown", "BoardUp", "BootReport", "Boots", "Loadable", "Result", "StageTime", "Verdict"]
 __all__ += ["PinFault", "Pins"]
 __all__ += ["Fault", "FaultRecord", "Injection", "Injector"]

@@ -59,7 +59,7 @@ class Stream:
     """The bytes that arrive from now on, without the `foreign` lines of other writers.
 
     Foreign lines may cut into anything, so marks are searched in `text`, the bytes without them. Bytes are taken line
-    by line. `at` is the end of the last mark found.
+    by line. `at` is the end of the last mark found, `next` the transcript offset of the next byte to read.
     """
 
     def __init__(self, console: Console, foreign: re.Pattern[bytes] | None) -> None:
@@ -68,27 +68,49 @@ class Stream:
         self.at = self.begin = 0
         self._console = console
         self._pattern = foreign
-        self._base = console.position
+        self.next = self._base = console.position
         self._pending = bytearray()
         self._removed: list[tuple[int, int]] = []
 
     def find(self, mark: re.Pattern[bytes], number: int, deadline: float) -> re.Match[bytes]:
-        """Wait for the `mark`, at the end of a line, whose first group is `number`. Raises `LineTimeout`."""
-        wanted = b"%d" % number
+        """Wait for the `mark`, at the end of a line, whose first group is `number`. Raises `LineTimeout`.
+
+        Moves the console's position behind what was read.
+        """
         start, late = self.at, False
-        while (match := self._search(mark, wanted, start)) is None:
+        while (match := self.search(mark, number, start)) is None:
             start = max(self.at, self.text.rfind(b"\n") + 1)  # a mark lies within a line
             left = deadline - self._console.now
-            data = b"" if late else self._console.read(max(0.0, left))
+            taken = not late and self.take(max(0.0, left))
             late = left < 0  # read once more; a busy line would otherwise be read forever
-            if not data:
+            if not taken:
                 raise LineTimeout("no mark in time", evidence=self._console.evidence())
-            self._feed(data)
-        self.at = match.end()
+            self._console.position = max(self._console.position, self.next)
         return match
 
-    def _search(self, mark: re.Pattern[bytes], wanted: bytes, start: int) -> re.Match[bytes] | None:
-        return next((match for match in mark.finditer(self.text, start) if match[1] == wanted), None)
+    def search(self, mark: re.Pattern[bytes], number: int, start: int | None = None) -> re.Match[bytes] | None:
+        """Return the `mark` with this `number` if it has been read, else None."""
+        wanted = b"%d" % number
+        found = mark.finditer(self.text, self.at if start is None else start)
+        match = next((match for match in found if match[1] == wanted), None)
+        if match is not None:
+            self.at = match.end()
+        return match
+
+    def take(self, timeout: float) -> bool:
+        """Read what has arrived; wait for the first byte `timeout` seconds at most. Return whether any came."""
+        for offset, block in self._console.blocks(self.next, self._console.now + timeout):
+            self.next = offset + len(block)
+            self._feed(block)
+            return True
+        return False
+
+    def take_all(self) -> None:
+        """Read all that has arrived; let no virtual time pass."""
+        while self.take(0.0):
+            # a busy line in real time would otherwise be read forever
+            if not self._console.virtual and self.next >= self._console.transcript.size:
+                return
 
     def seen(self) -> bytes:
         """Return the bytes after `begin`, unfinished lines included."""

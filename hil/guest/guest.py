@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hil.board.board import Board
-from hil.console import Console, LineTimeout
+from hil.console import Console
 from hil.errors import ConfigurationError, GuestError
 from hil.guest import load, transfer
-from hil.guest.shell import CommandTimeout, Result, Shell
+from hil.guest.foreground import Foreground, noting_damage
+from hil.guest.shell import Result, Shell
 from hil.guest.typed import described, text_of
 from hil.host.progress import Progress
 
@@ -51,15 +52,17 @@ class Guest:
 
         Marks the board dirty if the shell does not respond after an interrupt.
         """
-        try:
+        with noting_damage(self.board):
             return self.shell.run(command, timeout=timeout, check=check)
-        except CommandTimeout as error:
-            if not error.recovered:
-                self.board.dirty = "the guest's shell does not respond"
-            raise
-        except LineTimeout:
-            self.board.dirty = "the guest does not take typed bytes"
-            raise
+
+    def start(self, command: str | bytes, *, timeout: float, subject: str) -> Foreground:
+        """Start a shell command that occupies the shell until it ends, overdue after `timeout` seconds.
+
+        Meanwhile all that needs the shell raises `ConfigurationError`, which names the `subject`. Otherwise as `run`.
+        """
+        with noting_damage(self.board):
+            shell = self.shell
+            return Foreground(self.board, shell, shell.start(command, timeout=timeout, subject=subject))
 
     @contextmanager
     def load(self, kind: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ directory are kept.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 from hil.console import Console, LineTimeout
 from hil.console.lines import split_lines
-from hil.errors import Evidence, GuestError
+from hil.errors import ConfigurationError, Evidence, GuestError
 from hil.guest import typed
 from hil.guest.framing import ENTER, INTERRUPT, PROMPT, QUESTION, SETUP, Stream, foreign_lines, frame
 from hil.image.manifest import ConsoleFacts
@@ -72,6 +73,28 @@ class Result:
         return (self.end_ns - self.begin_ns) / 1e9
 
 
+@dataclass
+class Typed:
+    """A typed command whose frame has begun; `result` is None until its end was read.
+
+    It is overdue at `deadline` by the console's clock, `timeout` seconds after it was first typed. `subject` is its
+    name in errors, if it occupies the shell.
+    """
+
+    command: str
+    number: int
+    stream: Stream
+    timeout: float
+    deadline: float
+    subject: str = ""
+    result: Result | None = None
+
+    @property
+    def start(self) -> int:
+        """The offset of the output in the transcript."""
+        return self.stream.raw_end(self.stream.begin)
+
+
 class Shell:
     """A session with the shell that shows its prompt on `console`.
 
@@ -83,6 +106,7 @@ class Shell:
         self.console = console
         self.lost = False
         self.retyped = 0
+        self._foreground: Typed | None = None
         self._nonce = console.token(4)
         self._count = 0
         # compiled once per session: that takes longer than a round trip
@@ -110,63 +134,129 @@ class Shell:
 
         A command that did not arrive completely was not run and is typed again. Raises `CommandTimeout` after
         interrupting the command, `LineTimeout` if the guest does not take the command, `GuestError` if the line garbled
-        the answer, or with `check` for a status other than 0, `ConfigurationError` for a NUL byte.
+        the answer, or with `check` for a status other than 0, `ConfigurationError` for a NUL byte and while a command
+        of `start` occupies the shell.
+        """
+        result = self.result(self.start(command, timeout=timeout))
+        if check and result.status:
+            raise GuestError(
+                f"the guest's command {result.command!r} ended with status {result.status}: "
+                f"{result.text.strip()[-500:]}",
+                evidence=self.console.evidence(),
+            )
+        return result
+
+    def start(self, command: str | bytes, *, timeout: float, subject: str = "") -> Typed:
+        """Type `command` until it has begun. It is overdue after `timeout` seconds; otherwise as `run`.
+
+        With a `subject`, the command's name in errors, the shell is occupied until the command has ended.
         """
         command = typed.text_of(command)
         deadline = self.console.now + timeout
         for _ in range(TRIES):
-            result = self.attempt(command, timeout=timeout, deadline=deadline)
-            if result is None:
+            begun = self._begin(command, timeout=timeout, deadline=deadline)
+            if begun is None:
                 self.retyped += 1
                 continue
-            if check and result.status:
-                raise GuestError(
-                    f"the guest's command {command!r} ended with status {result.status}: {result.text.strip()[-500:]}",
-                    evidence=self.console.evidence(),
-                )
-            return result
+            begun.subject = subject
+            self._foreground = begun if subject else None
+            return begun
         raise GuestError(
             f"the guest's command {command!r} did not arrive completely in {TRIES} tries",
             hint="Check whether the line loses bytes: compare sent and received bytes in the transcript.",
             evidence=self.console.evidence(),
         )
 
-    def attempt(
-        self, command: str, *, timeout: float, deadline: float | None = None, start: float | None = None
-    ) -> Result | None:
+    def attempt(self, command: str, *, timeout: float, start: float | None = None) -> Result | None:
         """Type `command` once; return None if it did not arrive completely and was not run, else as `run`.
 
-        `start` limits the seconds until it begins, for a command known to be quick; `deadline` (by `Console.now`) is
-        the end of `timeout`.
+        `start` limits the seconds until it begins, for a command known to be quick.
         """
-        deadline = self.console.now + timeout if deadline is None else deadline
+        begun = self._begin(command, timeout=timeout, deadline=self.console.now + timeout, start=start)
+        return None if begun is None else self.result(begun)
+
+    def result(self, begun: Typed) -> Result:
+        """Wait for the result of a command until it is overdue, then interrupt it. Raises as `run`."""
+        result = self.wait(begun, max(0.0, begun.deadline - self.console.now))
+        if result is None:
+            self._foreground = None
+            raise self._recover(begun) or LineTimeout("no mark in time", evidence=self.console.evidence())
+        return result
+
+    def wait(self, begun: Typed, timeout: float) -> Result | None:
+        """Wait for the result of a command, `timeout` seconds at most; return None if it does not come."""
+        if begun.result is None:
+            try:
+                self._end(begun, begun.stream.find(self._ended, begun.number, self.console.now + timeout))
+            except LineTimeout:
+                return None
+        return begun.result
+
+    def poll(self, begun: Typed) -> Result | None:
+        """Return the result of a command if it has arrived, else None; lets no virtual time pass."""
+        if begun.result is None:
+            begun.stream.take_all()
+            if match := begun.stream.search(self._ended, begun.number):
+                self._end(begun, match)
+        return begun.result
+
+    def interrupt(self, begun: Typed) -> Result:
+        """Type ^C and return the result of the command.
+
+        Raises `CommandTimeout` if the command does not end, or ends without its frame.
+        """
+        result = self.poll(begun)
+        if result is None:
+            with contextlib.suppress(LineTimeout):
+                self.console.write(INTERRUPT, timeout=RECOVERY_LIMIT)
+                result = self.wait(begun, RECOVERY_LIMIT)
+        if result is not None:
+            return result
+        end = begun.stream.next
+        last = self._ask(interrupt=True)
+        if result := self.poll(begun):  # it has ended late
+            return result
+        self.lost, self._foreground = last is None, None
+        raise self._timeout(begun, f"did not end at ^C in {RECOVERY_LIMIT:g} s", last is not None, end=end)
+
+    def _begin(self, command: str, *, timeout: float, deadline: float, start: float | None = None) -> Typed | None:
+        """Type `command` once and wait until it begins; return None if it was not run and there is time to retype."""
+        running = self._foreground
+        if running is not None and self.poll(running) is None:
+            raise ConfigurationError(
+                f"{running.subject} runs in the foreground of the guest's shell, which takes no other command",
+                hint="Stop it or wait for its end first, with stop() or wait() of its handle or by leaving its `with` "
+                "block. Start loads and background jobs before it.",
+                evidence=self.console.evidence(),
+            )
+        self._foreground = None
         self._count += 1
         lines = frame(command, self._count)
         self.console.skip()
         self.console.write(lines, timeout=max(0.0, deadline - self.console.now))
-        stream = Stream(self.console, self._foreign)
-        begun = self.console.now + (START_LIMIT if start is None else start)
+        begun = Typed(command, self._count, Stream(self.console, self._foreign), timeout, deadline)
+        until = self.console.now + (START_LIMIT if start is None else start)
         if self.console.lockstep is not None:  # no byte is lost
-            begun = deadline
+            until = deadline
         try:
-            return self._result(command, stream, min(deadline, begun), deadline)
+            mark = begun.stream.find(self._begun, begun.number, min(deadline, until))
         except LineTimeout:
-            self._recover(command, timeout, deadline, stream)
+            if error := self._recover(begun):
+                raise error from None
             return None
+        if mark[2] == b"!@":  # it arrived cut
+            return None
+        begun.stream.begin = begun.stream.at
+        return begun
 
-    def _result(self, command: str, stream: Stream, begun: float, deadline: float) -> Result | None:
-        """Read one frame; return None for a command that arrived cut. Raises `LineTimeout`."""
-        started = stream.find(self._begun, self._count, begun)
-        if started[2] == b"!@":
-            return None
-        start = stream.begin = stream.at
-        ended = stream.find(self._ended, self._count, deadline)
-        end = stream.at - len(ended[0])
-        time_at = self.console.transcript.time_at
-        return Result(
-            command,
+    def _end(self, begun: Typed, mark: re.Match[bytes]) -> None:
+        """Set the result of a command whose end `mark` was read."""
+        stream, time_at = begun.stream, self.console.transcript.time_at
+        start, end = stream.begin, stream.at - len(mark[0])
+        begun.result = Result(
+            begun.command,
             bytes(stream.text[start:end]),
-            int(ended[2]),
+            int(mark[2]),
             tuple(stream.foreign),
             time_at(stream.raw_end(start) - 1),
             time_at(stream.raw_end(stream.at) - 1),
@@ -174,30 +264,42 @@ class Shell:
             stream.raw(end),
         )
 
-    def _recover(self, command: str, timeout: float, deadline: float, stream: Stream) -> None:
-        """Recover the shell; return if the command never started and there is time to type it again, else raise."""
+    def _recover(self, begun: Typed) -> GuestError | None:
+        """Recover the shell; return why the command failed, None if it never began and there is time to retype it."""
         evidence = self.console.evidence()
-        end = self.console.position
-        number = self._count
+        number, deadline = begun.number, begun.deadline
         last = self._ask(interrupt=True)
         self.lost = last is None
         if last is not None and self.console.now < deadline and last[0] != number:
-            return
+            return None
         if last is not None and last[0] == number and (last[1] is not None or self.console.now < deadline):
             ended = "was interrupted" if last[1] is None else f"ended with status {last[1]}"
-            raise GuestError(
-                f"the line garbled the frame of the guest's command {command!r}, which {ended}",
+            return GuestError(
+                f"the line garbled the frame of the guest's command {begun.command!r}, which {ended}",
                 hint="Check for another writer on the line; add its lines to console.foreign in the image's manifest.",
                 evidence=evidence,
             )
-        after = "the shell does not respond after ^C" if last is None else "it was interrupted"
-        raise CommandTimeout(
-            f"the guest's command {command!r} did not end in {timeout:g} s; {after}",
-            recovered=last is not None,
+        problem = f"did not end in {begun.timeout:g} s"
+        return self._timeout(begun, problem, last is not None, evidence=evidence)
+
+    def _timeout(
+        self,
+        begun: Typed,
+        problem: str,
+        recovered: bool,
+        *,
+        evidence: Evidence | None = None,
+        end: int | None = None,
+    ) -> CommandTimeout:
+        after = "it was interrupted" if recovered else "the shell does not respond after ^C"
+        stream = begun.stream
+        return CommandTimeout(
+            f"the guest's command {begun.command!r} {problem}; {after}",
+            recovered=recovered,
             output=stream.seen(),
             start=stream.raw_end(stream.begin),
-            end=end,
-            evidence=evidence,
+            end=stream.next if end is None else end,
+            evidence=evidence or self.console.evidence(),
         )
 
     def _ask(self, question: str = QUESTION, *, interrupt: bool = False) -> tuple[int, int | None] | None:

@@ -23,7 +23,9 @@ class Module:
     """A module and its static properties.
 
     `kind` is `interpreted` or `aot`; `imports` are `module.name`; `sha256` is hexadecimal. `source` is a path or a
-    reference pinned by a digest; empty for a module made by a test.
+    reference pinned by a digest; empty for a module made by a test. `pins` are the names of the pins, analogue channels
+    and buses that the module may use. `ready` is the beginning of the line that it prints when it is ready, None if it
+    prints no such line.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Module:
     imports: tuple[str, ...] = ()
     path: Path | None = None
     source: str = ""
+    pins: tuple[str, ...] = ()
+    ready: str | None = None
 
     @classmethod
     def load(cls, path: Path | str) -> Module:

@@ -77,6 +77,12 @@ def read(console: bytes, facts: AgentFacts, *, nonce: str | None = None, foreign
     return Reading(seal.verdict, output, True, seal, _texts(diagnostics), others)
 
 
+def output_so_far(console: bytes, facts: AgentFacts, *, foreign: tuple[str, ...] = ()) -> bytes | None:
+    """Return the output in the bytes of a deployment that still runs; None until the runner executes the module."""
+    data, others = _separate(console, foreign, facts)
+    return _unsealed(data, others, facts).output if _begin(data, facts) else None
+
+
 def _begin(console: bytes, facts: AgentFacts) -> re.Match[bytes] | None:
     return re.search(b"(?:" + facts.executing.encode() + b")" + LINE_END, console)
 

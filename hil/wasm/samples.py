@@ -7,8 +7,9 @@ import re
 import tomllib
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +20,7 @@ from hil.wasm import oci
 from hil.wasm.catalogue import SAMPLES_DIR
 from hil.wasm.execution import DEFAULT_LIMIT, Execution
 from hil.wasm.module import Module
+from hil.wasm.pins import PIN
 from hil.wasm.verdict import Exited, Failed, Faulted, Verdict
 
 
@@ -86,6 +88,8 @@ class Sample(_Model):
     kind: Literal["interpreted", "aot"]
     build: str
     about: str
+    pins: tuple[Annotated[str, Field(pattern=f"^{PIN}$")], ...] = ()
+    ready: str | None = Field(default=None, pattern=r"^[^\r\n]+$")
     case: tuple[Case, ...] = Field(min_length=1)
 
     def __getitem__(self, name: str) -> Case:
@@ -130,7 +134,7 @@ class Samples:
         if found := next((path for path in own if os.path.isfile(path)), None):  # noqa: PTH113  a name may be too long
             return Module.load(found)
         sample = self[file]
-        module = Module.load(self.directory / sample.file)
+        module = replace(Module.load(self.directory / sample.file), pins=sample.pins, ready=sample.ready)
         if module.sha256 != sample.sha256:
             raise ConfigurationError(
                 f"{module.path} differs from the sample in samples.toml: its SHA-256 is {module.sha256}",
@@ -143,13 +147,14 @@ class Samples:
 
         Raises `ConfigurationError` if the image does not hold it, or holds one without native code.
         """
-        name = f"{self[file].name}.aot.wasm"
+        sample = self[file]
+        name = f"{sample.name}.aot.wasm"
         if name not in image.files:
             held = ", ".join(sorted(key for key in image.files if key.endswith(".aot.wasm"))) or "none"
             raise ConfigurationError(
                 f"image {image.manifest.name} holds no {name}", hint=f"Use one of its native modules: {held}."
             )
-        module = Module.load(image.files[name])
+        module = replace(Module.load(image.files[name]), pins=sample.pins, ready=sample.ready)
         if module.kind != "aot":
             raise ConfigurationError(f"{module.path} has no native code", hint=f"{command_for(image.manifest)} --force")
         return module

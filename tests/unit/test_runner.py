@@ -3,99 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from agents import PLAIN, SEALING, install, line, make, module, runner
 from support import ShellLine, shell_line
 
 from hil import Measure
-from hil.board.protocol import Transport
 from hil.errors import ConfigurationError, RunnerError
-from hil.guest import Guest
 from hil.guest import shell as shell_module
-from hil.image.manifest import AgentFacts, ConsoleFacts
+from hil.image.manifest import AgentFacts
 from hil.wasm import Execution, Module, Runner
 from hil.wasm import (
     runner as runner_module,
 )
 from hil.wasm.verdict import exited, failed, faulted, no_agent, silent, stuck
 
-# the module's file is Python: it has write() for its output and ends with end(verdict, code, reason)
-AGENT = r"""#!PYTHON -IS
-import os, sys, time, zlib
-from urllib.parse import quote
-options = {}
-words = sys.argv[1:]
-while words and words[0].startswith("--"):
-    name, _, options[name] = words.pop(0).partition("=")
-path, arguments = words[0], words[1:]
-output = b""
-line = lambda text: os.write(1, b"[2026-11-23 12:00:00.000] " + text + b"\r\n")
-def write(data):
-    global output
-    output += data
-    os.write(1, data)
-def end(verdict="exited", code=0, reason="", status=None):
-    line(b"[info] execution success, exit code:%d" % code if verdict == "exited"
-         else b"[info] execution failed:" + reason.encode())
-    seal = (f"hil-seal v=1 nonce={options.get('--seal')} verdict={verdict} code={code} reason={quote(reason)} "
-            f"bytes={len(output)} crc32={zlib.crc32(output):08x} transfer=10 run=125 hz=62500")
-    if "--seal" in options:
-        print(seal, f"sum={zlib.crc32(seal.encode()):08x}", sep=" ", flush=True)
-    sys.exit(code if status is None else status)
-source = open(path).read()
-line(b"[info] executing wasm file")
-exec(source)
-"""
-SEALING = AgentFacts(seal_option="--seal={nonce}", limit_option="--limit={ms}", samples="samples")
-RUNNER_LINES = (r"\[2026-11-23 12:00:00\.000\] .*", "Assertion failed: .*")
-PLAIN = AgentFacts(newline="\r\n", faults=("(?P<reason>Assertion failed: .*)",), samples="samples")
-
-
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[ShellLine]:
-    with shell_line(tmp_path) as made:
-        agent = made.home / "wasmedge_emit"
-        agent.write_text(AGENT.replace("PYTHON", sys.executable))
-        agent.chmod(0o755)
-        yield made
-
-
-def make(line: ShellLine, facts: AgentFacts | None = SEALING) -> Runner:
-    manifest = SimpleNamespace(
-        name="stand-in",
-        agent=facts,
-        console=ConsoleFacts(foreign=(r"\[ *\d+\.\d{6}\] .*", "partition: .*"), runner=RUNNER_LINES),
-    )
-    board: Any = SimpleNamespace(
-        name="board",
-        console=line.console,
-        manifest=manifest,
-        dirty=None,
-        image=lambda: SimpleNamespace(digest="d"),
-        origin=Path("boot.raw"),
-        report=None,
-        emulated=False,
-        virtual=None,
-        line=SimpleNamespace(transport=Transport("serial", "/dev/ttyUSB9", 115200), tap=None),
-    )
-    guest = Guest(board)
-    guest.run(f"PATH={line.home}:$PATH", check=True)
-    return Runner(guest)
-
-
-@pytest.fixture
-def runner(line: ShellLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    monkeypatch.setattr(runner_module, "MODULES", str(tmp_path / "modules"))
-    return make(line)
-
-
-def module(code: str, name: str = "m.wasm") -> Module:
-    return Module.raw(name, code.encode())
+__all__ = ["line", "runner"]
 
 
 @pytest.mark.parametrize(
@@ -331,8 +255,7 @@ def test_a_guest_that_boots_with_a_new_console_is_followed(plain: Runner, line: 
     kill(plain, line)
     (tmp_path / "second").mkdir()
     with shell_line(tmp_path / "second") as other:
-        (other.home / "wasmedge_emit").write_text(AGENT.replace("PYTHON", sys.executable))
-        (other.home / "wasmedge_emit").chmod(0o755)
+        install(other)
 
         def boot() -> None:
             plain.guest.board.console = other.console  # type: ignore[misc]
