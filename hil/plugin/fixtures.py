@@ -120,7 +120,7 @@ def guest(request: pytest.FixtureRequest, board: slow.Board) -> slow.Guest:
 
 
 @pytest.fixture
-def hil_runner(request: pytest.FixtureRequest, guest: slow.Guest) -> slow.Runner:
+def hil_runner(request: pytest.FixtureRequest, guest: slow.Guest) -> Iterator[slow.Runner]:
     """The runner, also of an image that has no agent for it; tests use `runner`."""
     hooks, executions = request.config.stash[SESSION].hooks, record_of(request.node).executions
 
@@ -128,12 +128,14 @@ def hil_runner(request: pytest.FixtureRequest, guest: slow.Guest) -> slow.Runner
         executions.append(execution)
         hooks.execution(execution)
 
-    return slow.Runner(guest, record=record)
+    runner = slow.Runner(guest, record=record)
+    yield runner
+    runner.close()
 
 
 @pytest.fixture
 def runner(hil_runner: slow.Runner) -> slow.Runner:
-    """The runner in the partition: `runner.run(module, *arguments)`."""
+    """The runner in the partition: `runner.run(module, *arguments)`, `with runner.start(module, *arguments):`."""
     try:
         _ = hil_runner.facts
     except ConfigurationError as error:

@@ -68,6 +68,10 @@ def test_a_sample_that_is_gone_is_told(directory: Path) -> None:
         ('kind = "interpreted"', 'knid = "interpreted"', "knid"),
         ('verdict = "exited"', 'verdict = "fine"', "verdict"),
         ("\n[[sample]]\n", "\xff", "samples.toml"),
+        ('kind = "interpreted"', 'kind = "interpreted"\npins = "LED"', "pins"),
+        ('kind = "interpreted"', 'kind = "interpreted"\npins = ["LED,AO0"]', "sample.0.pins.0"),
+        ('kind = "interpreted"', 'kind = "interpreted"\nready = ""', "sample.0.ready"),
+        ('kind = "interpreted"', 'kind = "interpreted"\nready = "a\\nb"', "sample.0.ready"),
     ],
 )
 def test_a_wrong_table_is_told(directory: Path, old: str, new: str, told: str) -> None:
@@ -78,6 +82,16 @@ def test_a_wrong_table_is_told(directory: Path, old: str, new: str, told: str) -
         Samples(directory)
     assert str(directory / "samples.toml") in str(caught.value)
     assert told in str(caught.value)
+
+
+def test_a_sample_brings_its_pins_and_its_ready_text(directory: Path, tmp_path: Path) -> None:
+    assert (Samples()("hello.wasm").pins, Samples()("hello.wasm").ready) == ((), None)
+    assert Samples()("loop.wasm").ready == "looping"
+    change(directory, 'kind = "interpreted"', 'kind = "interpreted"\npins = ["LED", "AO0"]\nready = "hello"')
+    module = Samples(directory)("hello.wasm")
+    assert (module.pins, module.ready) == (("LED", "AO0"), "hello")
+    native = Samples(directory).aot("hello.wasm", image(tmp_path, hello=b"\0asm\1\0\0\0\0\x0a\x08wasmedge\0"))
+    assert (native.pins, native.ready) == (("LED", "AO0"), "hello")
 
 
 def test_a_table_that_is_gone_is_told(tmp_path: Path) -> None:
