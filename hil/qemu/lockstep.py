@@ -108,10 +108,11 @@ def _shipped() -> Path:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why an emulator cannot run in lock step, and why it cannot have wires; each is empty if it can."""
+    """Why an emulator cannot run in lock step, have wires, and have a CAN bus; each is empty if it can."""
 
     lockstep: str = ""
     wires: str = ""
+    can: str = ""
 
 
 def refusal(emulator: str, preload: Path) -> Refusal:
@@ -136,9 +137,11 @@ def _probed(emulator: str, changed_ns: int, preload: Path) -> Refusal:
             )
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = f"cannot probe {emulator}: {error}"
-        return Refusal(reason, reason)
+        return Refusal(reason, reason, reason)
     first, _, rest = done.stderr.strip().partition("\n")  # empty for a statically linked program
     if first == "lock step":
-        return Refusal("", rest.removeprefix("wires: "))
+        parts = dict(line.split(": ", 1) for line in rest.splitlines() if ": " in line)
+        wires = parts.get("wires", "")
+        return Refusal("", wires, wires or parts.get("can", ""))
     reason = done.stderr.strip() or f"{emulator} does not load preload libraries"
-    return Refusal(reason, reason)
+    return Refusal(reason, reason, reason)

@@ -143,7 +143,9 @@ class Qemu:
             wires.log.touch(mode=0o600)
             log = passed.enter_context(wires.log.open("ab")).fileno()
             fds.append(log)
-            settings.append(f"HIL_WIRES={log} {wires.controller}")
+            settings.append(f"HIL_WIRES={log} {wires.controller or '-'}")
+            if wires.can:
+                settings.append(f"HIL_CAN={wires.can}")
             self.wires = Wires(wires.log, self.lockstep, None if self.lockstep else control, self.exit_reason)
         config = lockstep or wires
         assert config is not None

@@ -42,9 +42,22 @@ class Kind(IntEnum):
     REPORT = 5
     SAVE = 6
     CLEAR = 7
+    CAN_FRAME = 16
+    CAN_CONTENT = 17
+    CAN_PERIOD = 18
+    CAN_ERROR = 19
+    CAN_OFF = 20
+    CAN_OPEN = 21
+    CAN_BITRATE = 22
+    CAN_STATE = 23
+    CAN_LOST = 24
+    CAN_REFUSED = 25
+    CAN_CLEAR = 26
 
 
-STIMULI = (Kind.LEVEL, Kind.FAULT, Kind.CLEAR)  # what changes the state of the machine
+FIRST_OF_CAN = Kind.CAN_FRAME
+CAN_EVENT = 1 << LINES  # a record of the CAN bus, in the mask of `Wires.wait`
+NO_STIMULI = (Kind.ARM, Kind.REPORT, Kind.SAVE)  # what leaves the state of the machine as it is
 
 
 @dataclass(frozen=True)
@@ -52,13 +65,13 @@ class WiresConfig:
     """The settings of the wires of one machine.
 
     `library` is the preload library, `log` the file of the log, `controller` the pins' controller as QEMU names its
-    type. `saved` is the state of a restored machine, from `Wires.save`.
+    type; empty for a machine without pins. `can` is the path of the CAN bus and its bitrate in bit/s; empty for none.
     """
 
     library: Path
     log: Path
     controller: str
-    saved: bytes = b""
+    can: str = ""
 
 
 def signals(count: int = 1, **fields: object) -> Signals:
@@ -110,7 +123,7 @@ class Wires:
         """Pass commands, all stimuli or none, to the machine: at the present pause, or at once in real time."""
         if self.lockstep is not None:
             with self._converted():
-                self.lockstep.command(commands.tobytes(), stimulus=int(commands["kind"][0]) in STIMULI)
+                self.lockstep.command(commands.tobytes(), stimulus=int(commands["kind"][0]) not in NO_STIMULI)
         else:
             self._send(MESSAGE.pack(len(commands), WIRES) + commands.tobytes())
 
@@ -120,7 +133,10 @@ class Wires:
             pass
 
     def wait(self, lines: int, until_ns: int) -> bool:
-        """Let time pass until the next edge of a line in the mask `lines`; return whether it came by `until_ns`."""
+        """Let time pass until the next edge of a line in the mask `lines`; return whether it came by `until_ns`.
+
+        With `CAN_EVENT` in the mask a record of the CAN bus counts too.
+        """
         seen = len(self.records())
         self.command(signals(kind=Kind.ARM, id=lines))
         try:
@@ -129,7 +145,8 @@ class Wires:
                 records = self.records()
                 new, seen = records[seen:], len(records)
                 edges = new["line"][new["kind"] == Kind.LEVEL]
-                if np.any(lines >> edges.astype(np.int64) & 1):
+                frames = lines & CAN_EVENT and np.any(new["kind"] >= FIRST_OF_CAN)
+                if frames or np.any(lines >> edges.astype(np.int64) & 1):
                     return True
                 if not more:
                     return False
@@ -167,7 +184,8 @@ class Wires:
 
     def trace(self) -> str:
         """Return everything that has happened on the wires so far, a line each, for the determinism check."""
-        return "".join(f"{' '.join(map(str, record.tolist()[:-1]))}\n" for record in self.records())
+        values = (record.tolist() for record in self.records())
+        return "".join(f"{' '.join(map(str, fields))} {bytes(data).hex()}\n" for *fields, data in values)
 
     def restore(self, saved: bytes) -> None:
         """Restore the state `saved` in a machine that has not continued yet."""

@@ -171,7 +171,7 @@ def test_no_compiler_is_said_with_the_remedy(stub: Path, monkeypatch: pytest.Mon
 def test_an_emulator_without_the_functions_is_not_called_exact(stub: Path, tmp_path: Path) -> None:
     """Any program that is not QEMU exports nothing; the machine runs on, without lock step."""
     reason = "this QEMU does not export qemu_clock_get_ns"
-    assert lockstep.refusal(shutil.which("true") or "", lockstep.library()) == Refusal(reason, reason)
+    assert lockstep.refusal(shutil.which("true") or "", lockstep.library()) == Refusal(reason, reason, reason)
     with board(stub) as one:
         emulator = Path(shutil.which("qemu-system-aarch64") or "")
         assert lockstep.refusal(str(emulator), lockstep.library()) == Refusal()

@@ -575,4 +575,5 @@ __attribute__((constructor)) static void load(void)
 	unsetenv("LD_PRELOAD");
 	unsetenv("HIL_LOCKSTEP");
 	unsetenv("HIL_WIRES");
+	unsetenv("HIL_CAN");
 }

@@ -5,9 +5,11 @@
  * A stimulus is a timer of virtual time. An edge of an output is stamped in the virtual CPU's own write to the
  * controller. Both are appended to the log, a file of `struct signal`: nothing waits for its reader.
  *
- * Environment: HIL_WIRES="LOG_FD CONTROLLER", the controller as QEMU names its type, such as pl061.
+ * Environment: HIL_WIRES="LOG_FD CONTROLLER", the controller as QEMU names its type, such as pl061, or `-` for none.
+ * HIL_CAN: see canport.c.
  */
 #define _GNU_SOURCE
+#include "canbus.h"
 #include "wires.h"
 
 #include <errno.h>
@@ -84,7 +86,7 @@ static struct signal pop(void)
 	}
 }
 
-static void append(struct signal record)
+void wires_append(struct signal record)
 {
 	const char *at = (const char *)&record;
 	for (size_t left = sizeof record; left;) {
@@ -101,7 +103,15 @@ static void append(struct signal record)
 void wires_log(struct signal record)
 {
 	record.ns = (uint64_t)clock_get_ns(VIRTUAL);
-	append(record);
+	wires_append(record);
+}
+
+void wires_event(uint32_t mask)
+{
+	if (armed & mask) {
+		armed = 0;
+		wires_report(EDGE_REPORT);
+	}
 }
 
 /* Lets the other end see what is driven, or the fault. */
@@ -114,10 +124,7 @@ static void update(int line)
 	wires_log((struct signal){.kind = SIGNAL_LEVEL, .line = (uint8_t)line, .value = level});
 	if (is_input[line])
 		set_irq(gpio_in(controller, line), level);
-	if (armed >> line & 1) {
-		armed = 0;
-		wires_report(EDGE_REPORT);
-	}
+	wires_event(1u << line);
 }
 
 static void drive(int line, bool level, bool input)
@@ -140,18 +147,22 @@ static int by_time(const void *a, const void *b)
 	return before(a, b) ? -1 : 1;
 }
 
+static void put_saved(struct signal command)
+{
+	command.kind |= SAVED;
+	wires_append(command);
+}
+
 static void save(void)
 {
 	for (uint8_t i = 0; i < LINES; i++) {
 		uint8_t state = lines[i].driven | lines[i].level << 1 | is_input[i] << 2;
-		append((struct signal){.kind = SAVED | SIGNAL_STATE, .line = i, .value = state, .id = lines[i].fault});
+		put_saved((struct signal){.kind = SIGNAL_STATE, .line = i, .value = state, .id = lines[i].fault});
 	}
 	qsort(heap, pending, sizeof *heap, by_time); /* a sorted array is a heap, too */
-	for (size_t i = 0; i < pending; i++) {
-		struct signal command = heap[i].command;
-		command.kind |= SAVED;
-		append(command);
-	}
+	for (size_t i = 0; i < pending; i++)
+		put_saved(heap[i].command);
+	can_save(put_saved);
 }
 
 static void obey(const struct signal *command)
@@ -184,13 +195,14 @@ static void obey(const struct signal *command)
 		pending = 0;
 		break;
 	default:
-		die("the host sent an unknown command to the wires");
+		if (command->kind < FIRST_OF_CAN)
+			die("the host sent an unknown command to the wires");
+		can_command(command);
 	}
 }
 
-static void stimulate(void *unused)
+void wires_due(void)
 {
-	(void)unused;
 	while (pending && (int64_t)heap[0].command.ns <= clock_get_ns(VIRTUAL)) {
 		struct signal due = pop();
 		obey(&due);
@@ -199,10 +211,16 @@ static void stimulate(void *unused)
 		timer_set(&stimulator, (int64_t)heap[0].command.ns);
 }
 
+static void stimulate(void *unused)
+{
+	(void)unused;
+	wires_due();
+}
+
 bool wires_command(const struct signal *command)
 {
 	int64_t now = clock_get_ns(VIRTUAL);
-	if (!controller)
+	if (!controller && (command->kind == SIGNAL_LEVEL || command->kind == SIGNAL_FAULT))
 		die("there is no pin to set");
 	if ((int64_t)command->ns <= now) {
 		obey(command);
@@ -216,20 +234,22 @@ bool wires_command(const struct signal *command)
 static void connect(void *unused, void *data)
 {
 	(void)unused, (void)data;
-	bool ambiguous = false;
-	controller = resolve_type("", controller_type, &ambiguous);
-	if (!controller) {
+	bool ambiguous = false, wanted = strcmp(controller_type, "-") != 0;
+	controller = wanted ? resolve_type("", controller_type, &ambiguous) : NULL;
+	if (wanted && !controller) {
 		fprintf(stderr, "wires: this machine has %s %s\n", ambiguous ? "several" : "no", controller_type);
 		_exit(3);
 	}
-	for (int i = 0; i < LINES; i++)
+	for (int i = 0; wanted && i < LINES; i++)
 		connect_out(controller, i, allocate_irq(on_output, NULL, i));
 	timer_make(&stimulator, stimulate);
+	can_connect();
 	wires_ready();
 }
 
 void wires_load(const char *setting, bool probe)
 {
+	const char *can = getenv("HIL_CAN");
 	static struct {
 		void (*notify)(void *, void *);
 		void *next, *prev;
@@ -243,11 +263,14 @@ void wires_load(const char *setting, bool probe)
 	if (probe) {
 		if (missing)
 			fprintf(stderr, "wires: this QEMU does not export %s\n", missing);
+		can_load(NULL, true);
 		return;
 	}
 	if (missing || sscanf(setting, "%d %63s", &log_fd, controller_type) != 2)
 		die("HIL_WIRES cannot be used");
 	for (int i = 0; i < LINES; i++)
 		lines[i].fault = RELEASED;
+	if (can)
+		can_load(can, false);
 	add_init_done(&ready);
 }

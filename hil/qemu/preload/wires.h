@@ -21,13 +21,15 @@ enum signal_kind {
 	SIGNAL_LEVEL = 1,  /* command: drive the input `line` to `value`; record: `line` has the level `value` */
 	SIGNAL_FAULT = 2,  /* command: force `line` to `value`, or end that with RELEASED */
 	SIGNAL_STATE = 3,  /* command after a restore: `line` has the state `value`, bits driven, level, input; fault `id` */
-	SIGNAL_ARM = 4,    /* command: report the next edge of a line in the mask `id`, once */
+	SIGNAL_ARM = 4,    /* command: report the next edge of a line in the mask `id`, or CAN_EVENT, once */
 	SIGNAL_REPORT = 5, /* command of a machine in real time: report with the reason `id` */
 	SIGNAL_SAVE = 6,   /* command: append the commands to the log that restore the present state, marked as SAVED */
 	SIGNAL_CLEAR = 7,  /* command: forget the commands for later */
+	FIRST_OF_CAN = 16, /* see canbus.h */
 	SAVED = 0x80,      /* with another kind */
 };
 enum { LINES = 8, RELEASED = 2, EDGE_REPORT = 1 };
+enum { CAN_EVENT = 1 << LINES }; /* a record of the CAN bus, in the mask of SIGNAL_ARM */
 
 /* Reads HIL_WIRES. With `probe` reports on stderr why there can be no wires, if so. */
 void wires_load(const char *setting, bool probe);
@@ -40,7 +42,12 @@ void wires_report(uint64_t reason);
 /* The machine is complete: in real time take messages from now on. */
 void wires_ready(void);
 
-/* Appends a record with the present time to the log. */
+/* Appends a record to the log: as it is, or with the present time. */
+void wires_append(struct signal record);
 void wires_log(struct signal record);
+/* Reports that one of the events in `mask` has happened, if that is armed. */
+void wires_event(uint32_t mask);
+/* Carries out the commands that are due. */
+void wires_due(void);
 
 #endif
