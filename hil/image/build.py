@@ -32,8 +32,8 @@ NATIVE = ("hello.wasm", "nbody-c.wasm")
 """The samples that the image also contains as native code: `hello.aot.wasm` beside `hello.wasm`."""
 
 _FLAGS = ("-Os", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
-_AGENT = ("agent.c",)
-_RUNNER = ("runner.c", "worker.c", "proposal.c", "uart.c")
+_AGENT = ("agent.c", "pins.c")
+_RUNNER = ("runner.c", "worker.c", "host.c", "gpio.c", "pins.c", "proposal.c", "uart.c")
 _COMPILER = "compile.c"
 _NATIVE_KEPT = "aot"
 # for any CPU of the architecture: the same bytes on every host

@@ -2,6 +2,7 @@
 /* The agent: hands a module to the runner and tells how it ended. See usage(). */
 #define _GNU_SOURCE
 #include "link.h"
+#include "pins.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -46,7 +47,7 @@ static sigset_t unblocked; /* while waiting */
 
 static void usage(FILE *to)
 {
-	fputs("Usage: wasmedge_emit [--seal=NONCE] [--limit=MS] wasm-file [args...]\n"
+	fputs("Usage: wasmedge_emit [--seal=NONCE] [--limit=MS] [--pins=NAME,...] wasm-file [args...]\n"
 	      "       wasmedge_emit --hello[=MS]\n"
 	      "       wasmedge_emit --entropy=HEX\n"
 	      "\n"
@@ -54,6 +55,7 @@ static void usage(FILE *to)
 	      "\n"
 	      "  --seal=NONCE  end with a line that carries NONCE, verdict, length and CRC of the output, times\n"
 	      "  --limit=MS    end the module after so many milliseconds (0: never)\n"
+	      "  --pins=NAMES  let the module use these pins and channels, commas in between (without it: none)\n"
 	      "  --hello[=MS]  ask the runner who it is; wait for it at most so long (2000)\n"
 	      "  --entropy=HEX add random bytes (1 to 64) to this kernel's and to the runner's random numbers\n"
 	      "\n"
@@ -350,7 +352,7 @@ static void print_seal(const char *nonce, uint64_t transfer, uint64_t run)
 	printf("%s sum=%08X\n", line, link_crc(0, line, used));
 }
 
-static int deploy(char **arguments, const char *nonce, uint64_t limit_ms)
+static int deploy(char **arguments, const char *nonce, uint64_t limit_ms, const char *pins)
 {
 	uint64_t bytes;
 	int file = open_module(arguments[0], &bytes);
@@ -363,6 +365,8 @@ static int deploy(char **arguments, const char *nonce, uint64_t limit_ms)
 	send_module(file, bytes);
 	uint64_t sent = link_ticks();
 	must(LINK_SET_LIMIT, &limit_ms, sizeof limit_ms);
+	if (*pins)
+		must(LINK_SET_PINS, pins, strlen(pins));
 	for (char **argument = arguments + 1; *argument; argument++)
 		must(LINK_SET_ARG, *argument, strlen(*argument));
 	drain_terminal();
@@ -396,7 +400,7 @@ static const char *value_of(const char *argument, const char *option)
 
 int main(int count, char **arguments)
 {
-	const char *nonce = NULL, *value;
+	const char *nonce = NULL, *pins = "", *value;
 	uint64_t limit_ms = 0;
 	struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a wait ends */
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGALRM};
@@ -413,7 +417,12 @@ int main(int count, char **arguments)
 			return hello(milliseconds(value));
 		if ((value = value_of(*arguments, "--entropy=")))
 			return add_entropy(value);
-		if ((value = value_of(*arguments, "--limit=")))
+		if ((value = value_of(*arguments, "--pins="))) {
+			if (strlen(value) > LINK_PINS_MAX || !pins_valid(value))
+				die(1, "--pins wants names of 1 to %d characters, commas in between, %d characters in all",
+				    PIN_NAME - 1, LINK_PINS_MAX);
+			pins = value;
+		} else if ((value = value_of(*arguments, "--limit=")))
 			limit_ms = milliseconds(value);
 		else if ((value = value_of(*arguments, "--seal=")) && *value && strlen(value) <= NONCE_MAX)
 			nonce = value;
@@ -426,5 +435,5 @@ int main(int count, char **arguments)
 		usage(stdout);
 		return 1;
 	}
-	return deploy(arguments, nonce, limit_ms);
+	return deploy(arguments, nonce, limit_ms, pins);
 }

@@ -34,6 +34,7 @@ enum {
 	LINK_ARGUMENTS = 256,          /* arguments without argv[0] */
 	LINK_CYCLES = LINK_BULK / 4,   /* of one CYCLE */
 	LINK_ENTROPY_MAX = 64,         /* bytes of ADD_ENTROPY */
+	LINK_PINS_MAX = 1024,          /* bytes of SET_PINS */
 	LINK_PERIOD_MIN = 10000,       /* nanoseconds */
 	LINK_PRIORITY_MAX = 98,        /* of CYCLE; the kernel's own threads have 99 */
 };
@@ -51,6 +52,7 @@ enum link_command {
 	LINK_SEND_BULK = 9, /* as SEND_PART, with 14 times as much: the bytes are in `bulk` */
 	LINK_CYCLE = 10,    /* struct link_cycle; forgets the module, answered as RUN, u32 ticks late each in `bulk` */
 	LINK_ADD_ENTROPY = 11, /* up to LINK_ENTROPY_MAX random bytes, for the kernel under the runner */
+	LINK_SET_PINS = 12, /* names of the pins and channels that the module may use, commas in between; none without it */
 };
 
 enum link_answer {

@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "link.h"
+#include "pins.h"
 #include "proposal.h"
 #include "uart.h"
 #include "worker.h"
@@ -51,7 +52,8 @@ static uint64_t module_most;            /* bytes of the largest since the buffer
 static uint64_t limit_ms, started_ms, started_ticks, output_bytes;
 static uint32_t output_crc;
 static uint32_t arguments, argument_bytes, cycles;
-static char argument[LINK_ARGUMENTS_MAX]; /* the worker gets a copy */
+static char argument[LINK_ARGUMENTS_MAX]; /* the worker gets a copy, of this too: */
+static char pins[LINK_PINS_MAX + 1];
 static char log_text[LOG_MAX + 1];
 static size_t log_bytes;
 
@@ -122,6 +124,7 @@ static void renew_worker(void)
 static void forget_module(void)
 {
 	state = IDLE;
+	pins[0] = 0;
 	if (module_most > MODULE_KEPT && madvise(module, LINK_MODULE_MAX, MADV_REMOVE) == 0)
 		module_most = 0;
 }
@@ -132,11 +135,23 @@ static void answer(uint32_t seq, enum link_answer value)
 	link_publish(&peer, &peer.page->answer_seq, seq);
 }
 
+/* Makes inputs of the pins that the module might use, so that its outputs fall to the board's level without it. */
+static void release_pins(void)
+{
+	if (cycling || !pins[0])
+		return;
+	worker_end(&worker); /* the kernel keeps the lines of a living process */
+	const char *failed = pins_release(pins);
+	if (failed)
+		uart_log("error", "pin %s was not released: %s", failed, strerror(errno));
+}
+
 /* Tells the verdict: on the line, in the result block, to the agent if it still waits. */
 static void finish(enum link_verdict verdict, uint32_t code, const char *reason)
 {
 	volatile struct link_page *page = peer.page;
 	page->end_ticks = link_ticks();
+	release_pins();
 	print_log();
 	if (cycling)
 		link_put(page->bulk, job->late, cycles * sizeof *job->late);
@@ -252,6 +267,7 @@ static enum link_answer run(uint32_t seq)
 	job->module_bytes = received;
 	job->arguments = arguments;
 	memcpy(job->argument, argument, argument_bytes);
+	memcpy(job->pins, pins, sizeof pins);
 	begin(seq, WORK_MODULE);
 	return LINK_OK;
 }
@@ -368,6 +384,21 @@ static enum link_answer take_argument(size_t size)
 	return LINK_OK;
 }
 
+static enum link_answer take_pins(size_t size)
+{
+	char list[sizeof pins];
+	if (state != RECEIVING && state != READY)
+		return LINK_BAD_ORDER;
+	if (size >= sizeof list)
+		return LINK_TOO_LARGE;
+	link_get(list, peer.page->data, size);
+	list[size] = 0;
+	if (strlen(list) != size || !pins_valid(list))
+		return LINK_BAD_SIZE;
+	memcpy(pins, list, size + 1);
+	return LINK_OK;
+}
+
 static enum link_answer add_entropy(size_t size)
 {
 	char bytes[LINK_ENTROPY_MAX];
@@ -415,6 +446,8 @@ static enum link_answer obey(uint32_t seq, uint32_t header)
 		return LINK_OK;
 	case LINK_ADD_ENTROPY:
 		return add_entropy(size);
+	case LINK_SET_PINS:
+		return take_pins(size);
 	case LINK_SET_LIMIT:
 		if (size != 4 && size != 8)
 			return LINK_BAD_SIZE;
@@ -484,6 +517,7 @@ static void start(void)
 	job->module = module;
 	uint64_t kept = RESERVE + LINK_MODULE_MAX;
 	memory_max = free_bytes() > 2 * kept ? free_bytes() - kept : kept;
+	pins_release_all(); /* of a module whose runner died */
 	if (worker_fork(&worker, job, memory_max) < 0)
 		die("fork");
 	peer.page->epoch++;

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "worker.h"
 #include "cycle.h"
+#include "host.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -31,7 +32,7 @@ static uint64_t pages(uint64_t memory)
 	return (memory - OWN_MEMORY) / PAGE;
 }
 
-static WasmEdge_VMContext *new_machine(uint64_t memory)
+static WasmEdge_VMContext *new_machine(struct job *job, uint64_t memory)
 {
 	WasmEdge_ConfigureContext *configure = WasmEdge_ConfigureCreate();
 	WasmEdge_ConfigureAddHostRegistration(configure, WasmEdge_HostRegistration_Wasi);
@@ -40,6 +41,7 @@ static WasmEdge_VMContext *new_machine(uint64_t memory)
 	WasmEdge_ConfigureSetMaxMemoryPage(configure, pages(memory));
 	WasmEdge_VMContext *machine = WasmEdge_VMCreate(configure, NULL);
 	WasmEdge_ConfigureDelete(configure);
+	host_register(machine, job);
 	return machine;
 }
 
@@ -122,7 +124,7 @@ static void warm_up(uint64_t memory)
 		7, 10, 1, 6, '_', 's', 't', 'a', 'r', 't', 0, 0, 10, 4, 1, 2, 0, 0x0b,
 	};
 	static struct job idle = {.module = nothing, .module_bytes = sizeof nothing};
-	WasmEdge_VMContext *machine = new_machine(memory);
+	WasmEdge_VMContext *machine = new_machine(&idle, memory);
 	execute(machine, &idle, memory);
 	WasmEdge_VMDelete(machine);
 }
@@ -196,7 +198,7 @@ static _Noreturn void work(struct job *job, uint64_t memory)
 	set_limits(memory);
 	mprotect((void *)job->module, LINK_MODULE_MAX, PROT_READ); /* it may run again */
 	warm_up(memory);
-	WasmEdge_VMContext *machine = new_machine(memory);
+	WasmEdge_VMContext *machine = new_machine(job, memory);
 	if (write(LOG, "\n", 1) != 1 || read(START, &what, 1) != 1)
 		_exit(0);
 	if (what == WORK_CYCLE)

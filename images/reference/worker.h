@@ -17,6 +17,7 @@ struct job {
 	uint32_t done;           /* 1: verdict, code, reason and log are complete */
 	char reason[128];
 	char argument[LINK_ARGUMENTS_MAX];
+	char pins[LINK_PINS_MAX + 1]; /* names that the module may use, commas in between */
 	struct link_cycle cycle;
 	uint32_t late[LINK_CYCLES]; /* ticks */
 };
