@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from hil.qemu import lockstep, snapshot_store
     from hil.report import build as report_build
     from hil.report import evidence, generator, labels, merge
+    from hil.report import signals as signal_report
     from hil.report.console import Mark, Span, stages_of
     from hil.report.kinds import kind_of
     from hil.report.repeat import Deployed, Ran, software
@@ -70,7 +71,9 @@ if TYPE_CHECKING:
     from hil.review.review_window import ReviewWindow
     from hil.signals.emulated import EmulatedWiring
     from hil.signals.loop import Loop
+    from hil.signals.loop_timeline import LoopSignals
     from hil.signals.pins import PinFault, Pins
+    from hil.signals.placing import Traceable
     from hil.stats.rates import Rate, rate
     from hil.wasm import Execution, Module, Runner, Samples
     from hil.wasm.health_check import check_health

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ Checks = Iterable[Check | CheckResult]
 DASHES = ("-", "--", "-.", ":")
 WIDTH, HEIGHT = 9.0, 4.8  # inches
 BINS = 160
+POINTS = 1500  # drawn of a longer series; each picture says which ones
 ON_AXIS = re.compile(r"p(\d+)|min|max|mean")  # figures in the unit of the samples' axis
 STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -100,6 +102,15 @@ def bin_edges(ordered: Floats, axis: Axis, several: Sequence[Series]) -> Floats:
     step = max(each.clock.resolution for each in several) / axis.factor if axis.unit == "s" else 0.0
     width = max((high - low) / BINS or abs(high) / BINS, step) or 1.0
     return np.asarray(low + width * (np.arange(math.floor((high - low) / width + 0.5) + 2) - 0.5))
+
+
+def extremes(values: Floats) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Return the places of the samples to draw: all, or the smallest and largest of each of many stretches."""
+    if len(values) <= POINTS:
+        return np.arange(len(values))
+    borders = np.linspace(0, len(values), POINTS // 2 + 1).astype(int)
+    spans = list(itertools.pairwise(borders))
+    return np.unique([a + function(values[a:b]) for a, b in spans for function in (np.argmin, np.argmax)])
 
 
 def count_axis(axes: Axes, label: str, *, least: float, most: float) -> None:

@@ -5,7 +5,6 @@ Colours come in pairs for light and dark, by the viewer's preference. The same s
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,14 @@ from hil.plots import labels
 from hil.plots.canvas import (
     DASHES,
     HEIGHT,
+    POINTS,
     WIDTH,
     Checks,
     axis_of,
     bin_edges,
     count_axis,
     draw_bounds,
+    extremes,
     percentile_axis,
     picture_of,
 )
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LIMITS = 80  # percentiles with drawn limits
-POINTS = 1500  # drawn of a longer series; each picture says which ones
 WORST = 5  # marked samples, as many as in the text of a failure
 
 
@@ -93,7 +93,7 @@ def timeline(series: Series, checks: Checks = (), baseline: Series | None = None
     moments, xlabel = np.arange(1.0, len(series) + 1), "repetition"
     if series.times is not None:
         moments, xlabel = series.times - series.times[0], "time since the first sample [s]"
-    kept = _extremes(values)
+    kept = extremes(values)
     drawn = "samples" if len(kept) == len(series) else "smallest and largest of each stretch"
     with picture_of(labels.title(series), labels.description(series, checks)) as picture:
         axes = picture.figure.add_subplot()
@@ -102,7 +102,7 @@ def timeline(series: Series, checks: Checks = (), baseline: Series | None = None
         if baseline is not None:
             old = axis.place(baseline.samples)
             before = np.arange(1.0, len(old) + 1) if baseline.times is None else baseline.times - baseline.times[0]
-            chosen = _extremes(old)
+            chosen = extremes(old)
             dashed: dict[str, Any] = {"linewidth": 0.7, "linestyle": "--", "color": LINES[5][0]}
             axes.plot(before[chosen], old[chosen], label=_before(baseline), **dashed)
         axes.plot(moments[kept], values[kept], color=LINES[0][0], label=drawn, **thin)
@@ -182,15 +182,6 @@ def _draw_band(axes: Axes, axis: Axis, series: Series) -> None:
         shares, lowest, highest = np.array(known).T
         label = f"limits at {100 * series.confidence:.4g} %, one-sided"
         axes.fill_between(shares, lowest, highest, color=LINES[0][0], alpha=0.2, linewidth=0, label=label)
-
-
-def _extremes(values: Floats) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """Return the places of the samples to draw: all, or the smallest and largest of each of many stretches."""
-    if len(values) <= POINTS:
-        return np.arange(len(values))
-    borders = np.linspace(0, len(values), POINTS // 2 + 1).astype(int)
-    spans = list(itertools.pairwise(borders))
-    return np.unique([a + function(values[a:b]) for a, b in spans for function in (np.argmin, np.argmax)])
 
 
 def _mark_worst(axes: Axes, moments: Floats, values: Floats) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +18,9 @@ from hil.plugin.record import TestRecord, record_of
 from hil.plugin.repetitions import repetition_of
 from hil.plugin.selection import BoardSelection
 from hil.plugin.session import Session
+
+if TYPE_CHECKING:
+    from hil.plugin.measurements import Checked
 
 OPTIONS = {  # those that change a test, by their name in pytest's configuration: the option, its default
     "image": ("--image", None),
@@ -74,8 +78,10 @@ class Pages:
         for number, part in enumerate(parts, 1):
             name = "console" if number == 1 else f"console {number}"
             slow.evidence.attach_console(part, board.manifest, failed=failed, name=name, title=item.nodeid)
-        self._attach_figures()
+        checked = self._attach_figures()
         slow.evidence.attach_executions(record.executions)
+        if record.pins is not None or record.traced or record.loops:
+            _attach_signals(item.nodeid, record, board, checked)
 
     def _attach_setup(self, item: pytest.Item, call: pytest.CallInfo[None], selection: BoardSelection) -> None:
         """Attach the command that repeats a test whose board did not come up, and the console of that boot."""
@@ -93,13 +99,15 @@ class Pages:
         slow.evidence.attach_console(part, board.manifest, failed=True, title=item.nodeid)
         part.transcript.close()
 
-    def _attach_figures(self) -> None:
+    def _attach_figures(self) -> Sequence[Checked]:
+        """Attach the series that were recorded since the last call, and return them with their checks."""
         pending, compared = self._session.measurements.take_pending()
         if pending:
             baselines = slow.Baselines(self._config.option.hil_baselines)
             slow.evidence.attach_figures(pending, self._session.facts.results_file, baselines)
         for several in compared:
             slow.evidence.attach_comparison(several)
+        return pending
 
     def _ran(
         self,
@@ -170,6 +178,24 @@ def _span(record: TestRecord, board: slow.Board, transcript: slow.Transcript, st
             if stage.offset > 0
         ]
     return slow.Span(transcript, start, transcript.size, record.began_ns, power_on, tuple(marks))
+
+
+def _attach_signals(title: str, record: TestRecord, board: slow.Board, checked: Sequence[Checked]) -> None:
+    """Attach the signals of the test, from its last boot on."""
+    booted_within = board.console is not record.console
+    evidence = slow.signal_report.SignalEvidence(
+        board.console,
+        0 if booted_within else record.start,
+        board.report,
+        record.executions,
+        record.injections,
+        checked,
+        record.pins,
+        record.traced,
+        record.loops,
+        follows_host=board.virtual is None,
+    )
+    slow.signal_report.attach_signals(evidence, title)
 
 
 def _outcome(run: slow.Execution) -> str:

@@ -22,7 +22,8 @@ class TestRecord:
     `properties` are the item's user properties before its first try. `selection` is the board that the test has
     requested. `where` is the board's place or name and its incarnation, set before the board comes up; `board` is set
     once it is up. `start` is the offset in the transcript of `console` at which the test begins. `origins` are the
-    failure origins so far.
+    failure origins so far. The signals of `pins`, of the objects with timelines `traced` and of the results `loops` are
+    attached.
     """
 
     __test__ = False  # not a test class
@@ -39,12 +40,15 @@ class TestRecord:
     measure: slow.Measure | None = None
     injections: list[slow.Injection] = field(default_factory=list)
     pins: slow.Pins | None = None
+    traced: list[slow.Traceable] = field(default_factory=list)
+    loops: list[slow.LoopSignals] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
 
     def begin_try(self) -> None:
         """Discard the data of the try before."""
         self.board, self.console, self.start, self.began_ns = None, None, 0, 0
         self.executions, self.measure, self.injections, self.pins, self.origins = [], None, [], None, []
+        self.traced, self.loops = [], []
 
     def begin_on(self, board: slow.Board) -> None:
         """Note that `board` is up for the test; its console is the test's own from here on."""

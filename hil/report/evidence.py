@@ -149,7 +149,7 @@ def attach_figures(recorded: Sequence[tuple[Series, Sequence[Check]]], results: 
 
     measured = [_compared(series, checks, baselines) for series, checks in recorded]
     allure.attach(figures_page(measured), "figures", allure.attachment_type.HTML)
-    with _note_instead_of_pictures():
+    with note_instead_of_pictures():
         for item in (item for item in measured if item.checks):
             pictures = {
                 "histogram": plots.histogram(item.series, item.checks, item.baseline),
@@ -182,12 +182,12 @@ def attach_comparison(several: Sequence[Series]) -> None:
     from hil.plots import series as plots
 
     names = " | ".join(series.subject for series in several)
-    with _note_instead_of_pictures():
+    with note_instead_of_pictures():
         allure.attach(plots.compare(several), f"compared: {names}", allure.attachment_type.SVG)
 
 
 @contextmanager
-def _note_instead_of_pictures() -> Iterator[None]:
+def note_instead_of_pictures() -> Iterator[None]:
     """Attach a note if the pictures drawn in the block need a package that is not installed."""
     try:
         yield

@@ -24,6 +24,9 @@ from hil.stats.arrays import Floats
 Ticks = NDArray[np.int64]
 Levels = NDArray[np.uint8]
 
+AXIS = "axis"
+"""The fact in the provenance of edges and series that names the clock on whose axis their times are, from its zero."""
+
 DRIFT = 100e-6  # between two ordinary crystals of 50 ppm
 
 

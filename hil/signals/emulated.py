@@ -16,7 +16,7 @@ from hil.measure.host import EMULATOR, HostWindow, Watch
 from hil.measure.provenance import provenance
 from hil.measure.units import shown
 from hil.qemu.wires import NOW, RELEASED, Kind, Wires, signals
-from hil.signals.edges import Edges, changes_only
+from hil.signals.edges import AXIS, Edges, changes_only
 
 
 class EmulatedWiring:
@@ -119,8 +119,9 @@ class EmulatedWiring:
         levels = np.concatenate([[before], records["value"][first:]]).astype(np.uint8)
         last = np.append(ticks[1:] != ticks[:-1], True)  # of several levels at one time the last counts
         ticks, levels = changes_only(ticks[last], levels[last])
+        facts = {**self.provenance, AXIS: VIRTUAL}
         windows = () if self._watch is None else (HostWindow(len(ticks), self._watch.load()),)
-        return Edges(pin, ticks, levels, max(now, int(ticks[-1])), 1e9, self.clock, self.provenance, windows)
+        return Edges(pin, ticks, levels, max(now, int(ticks[-1])), 1e9, self.clock, facts, windows)
 
     def read_analogue(self, channel: str) -> int:
         self._no_channel(channel)

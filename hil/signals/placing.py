@@ -14,11 +14,10 @@ from hil.console import Console
 from hil.measure.clock import CONSOLE, VIRTUAL
 from hil.measure.decision import Check
 from hil.measure.series import Series
+from hil.signals.edges import AXIS
 from hil.signals.timeline import Events, Instant, Span, Timeline
 from hil.wasm import Execution
 
-AXIS = "axis"
-"""The fact in a series' provenance that names the clock on whose axis its times are, counted from the axis' zero."""
 LINES = 100_000  # of a console in one timeline; the rest is counted
 STATES = {True: "proven", None: "not provable", False: "garbled"}
 

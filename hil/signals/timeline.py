@@ -7,14 +7,14 @@ All times are nanoseconds on the axis `clock`: virtual time of the machine, or t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hil.errors import ConfigurationError
-from hil.signals.edges import Edges, changes_only
+from hil.signals.edges import Edges
 
 if TYPE_CHECKING:
     from hil.stats.arrays import Floats
@@ -137,6 +137,8 @@ class Timeline:
     - `signals`: analogue channels and quantities of plants.
     - `frames`: CAN frames.
     - `left_out`: how many things have no place on the axis, by their kind.
+    - `host_zero_ns`: the host's monotonic time at the zero of the axis, where it is known; things with only a host
+      stamp are placed by it.
     """
 
     clock: str
@@ -152,6 +154,7 @@ class Timeline:
     faults: Sequence[Span] = ()
     overruns: Sequence[Span] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    host_zero_ns: int | None = None
 
     @property
     def pins(self) -> Sequence[Edges]:
@@ -191,27 +194,6 @@ class Timeline:
             yield from (int(times[0]), int(times[-1]))
 
 
-def merged(first: Timeline, *others: Timeline) -> Timeline:
-    """Return one timeline with the parts of all; of pins and signals with the same name both stay.
-
-    Raises `ConfigurationError` for timelines on different axes.
-    """
-    for other in others:
-        if other.clock != first.clock:
-            raise ConfigurationError(
-                f"timelines by {first.clock} and by {other.clock} have no common axis",
-                hint="Take all parts by the same clock.",
-            )
-    parts: dict[str, Any] = {}
-    for name in PARTS:
-        parts[name] = tuple(part for each in (first, *others) for part in getattr(each, name))
-    left_out: dict[str, int] = {}
-    for each in (first, *others):
-        for kind, count in each.left_out.items():
-            left_out[kind] = left_out.get(kind, 0) + count
-    return replace(first, **parts, left_out=left_out)
-
-
 PARTS = (
     *("stages", "lines", "executions", "releases", "misses", "stimuli", "outputs", "signals", "frames", "faults"),
     "overruns",
@@ -225,17 +207,11 @@ def in_ns(edges: Edges, tick: int) -> int:
 
 
 def edge_times(edges: Edges) -> Times:
-    """Return the times of all entries of `edges` in ns."""
+    """Return the times of all entries of `edges` in ns; a level from before the zero of the axis begins there."""
     if edges.rate == 1e9:
-        return edges.ticks
+        return np.maximum(edges.ticks, 0)
     times: Times = np.rint(edges.ticks * (1e9 / edges.rate)).astype(np.int64)
     return times
-
-
-def pin(name: str, times_ns: Sequence[int] | Times, levels: Sequence[int], end_ns: int, like: Edges) -> Edges:
-    """Return the edges of a pin from plain arrays, with the clock of `like`; repeated levels are removed."""
-    ticks, kept = changes_only(_times(name, times_ns), np.asarray(levels, dtype=np.uint8))
-    return replace(like, channel=name, ticks=ticks, levels=kept, end=end_ns, rate=1e9)
 
 
 def _times(name: str, given: Any) -> Times:

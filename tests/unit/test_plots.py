@@ -108,7 +108,7 @@ def test_a_million_samples_make_a_small_file_with_their_extremes(draw: Callable[
 
 def test_downsampling_keeps_every_extreme_of_a_stretch() -> None:
     values = RANDOM.normal(0, 1, 30_000)
-    kept = plots._extremes(values)
+    kept = canvas.extremes(values)
     assert len(kept) <= plots.POINTS
     assert {int(values.argmin()), int(values.argmax())} <= set(kept.tolist())
     assert (np.diff(kept) > 0).all()

@@ -75,7 +75,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ig
             test = told["fullName"].rpartition("#")[2]
             attached = found.setdefault(test, {})
             for one in told.get("attachments", []):
-                attached[one["name"]] = (results / one["source"]).read_text()
+                attached[one["name"]] = (results / one["source"]).read_text(errors="replace")
         return result, found
 
     return act
@@ -234,3 +234,53 @@ def test_figures_are_on_the_page_of_the_test_that_took_them(run, pytester, tmp_p
     arguments = shlex.split(found["test_judged"]["repeat this test"].splitlines()[1])
     given = arguments[arguments.index("--hil-baselines") + 1]
     assert (pytester.path.parent / given).samefile(tmp_path)
+
+
+WITH_SIGNALS = """
+import numpy as np
+import pytest
+from types import SimpleNamespace
+from hil.errors import InfrastructureError
+from hil.measure.clock import VIRTUAL, Clock
+from hil.measure.series import Series
+from hil.plugin.record import record_of
+from hil.signals.edges import Edges
+from hil.signals.timeline import Timeline
+CLOCK = Clock(VIRTUAL, 1e-9, exact=True)
+class Pins:
+    def timeline(self):
+        ticks = np.array([0, 5_000_000])
+        return Timeline(VIRTUAL, outputs=[Edges("LED", ticks, np.array([0, 1], np.uint8), 9_000_000, 1e9, CLOCK)])
+class Dead:
+    def timeline(self):
+        raise InfrastructureError("the machine has died")
+def a_loop():
+    signals = {"temperature": Series("signal", "temperature", [20.0, 21.0], CLOCK, "1", [0.0, 0.001])}
+    late = Series("step lateness", "oven", [0.0], CLOCK)
+    return SimpleNamespace(signals=signals, step=0.001, start_ns=0, lateness=late, overruns=())
+def test_wires(board, request):
+    record_of(request.node).traced.append(Pins())
+    record_of(request.node).loops.append(a_loop())
+def test_dead(board, request):
+    record_of(request.node).traced += [Pins(), Dead()]
+    assert False
+def test_none(board): pass
+"""
+
+
+def test_a_test_with_pins_or_a_loop_has_traces_and_a_picture(run, pytester) -> None:  # type: ignore[no-untyped-def]
+    pytester.makepyfile(test_it=WITH_SIGNALS)
+    result, found = run("--board", "stub.yaml", "--hil-no-snapshots")
+    result.assert_outcomes(passed=2, failed=1)
+    assert "signals" not in found["test_none"]
+    wires = found["test_wires"]
+    assert list(wires)[-4:] == ["signals", "signals.vcd", "signals.pftrace", "loop"]
+    assert "1 pin, 1 signal, 0 CAN frames, 4 changes; clock: virtual time" in wires["signals"]
+    assert "https://ui.perfetto.dev" in wires["signals"]
+    assert "$var wire 1 ! LED $end" in wires["signals.vcd"]
+    assert "temperature" in wires["signals.pftrace"]
+    assert 'role="img"' in wires["loop"]
+    assert "temperature: 20 to 21, at the end 21" in wires["loop"]
+    dead = found["test_dead"]
+    assert "missing: the machine has died" in dead["signals"]
+    assert "LED" in dead["signals.vcd"]
