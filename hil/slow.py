@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from hil.review.review_window import ReviewWindow
     from hil.signals.emulated import EmulatedWiring
     from hil.signals.loop import Loop
-    from hil.signals.loop_timeline import LoopSignals
+    from hil.signals.loop_result import LoopResult
     from hil.signals.pins import PinFault, Pins
     from hil.signals.placing import Traceable
     from hil.stats.rates import Rate, rate

@@ -12,7 +12,9 @@ from hil.measure.units import shown
 from hil.plots.canvas import DASHES, POINTS, WIDTH, extremes, picture_of
 from hil.plots.picture import FAINT, INK, LINES, OUTCOMES, Axis
 from hil.signals.edges import Edges
-from hil.signals.loop_timeline import LoopSignals, overruns
+from hil.signals.loop_result import LoopResult
+from hil.signals.loop_timeline import overruns
+from hil.signals.sampled import SampledSignal
 from hil.signals.timeline import edge_times
 from hil.stats.arrays import Floats
 from hil.text import counted, printable_line
@@ -49,7 +51,7 @@ class _Lane:
     levels: Floats
 
 
-def loop_picture(loop: LoopSignals, pins: Sequence[Edges] = (), targets: Sequence[Target] = (), name: str = "") -> str:
+def loop_picture(loop: LoopResult, pins: Sequence[Edges] = (), targets: Sequence[Target] = (), name: str = "") -> str:
     """Draw the signals of `loop` as SVG, those of a unit together, and below them the levels of `pins`.
 
     Steps that began too late are marked. Of a long signal the extremes of each stretch are drawn, of a pin with many
@@ -58,14 +60,14 @@ def loop_picture(loop: LoopSignals, pins: Sequence[Edges] = (), targets: Sequenc
     """
     lanes = [_lane(edges, loop) for edges in pins]
     panels: dict[str, list[str]] = {}
-    for signal, series in loop.signals.items():
-        if _is_level(series.samples) and not getattr(series, "physical_unit", ""):
+    for signal, sampled in loop.signals.items():
+        unit = sampled.physical_unit
+        if not unit and np.isin(sampled.samples, (0.0, 1.0)).all():
             if not any(lane.name == signal for lane in lanes):
-                changes = np.flatnonzero(np.diff(series.samples, prepend=np.nan))
-                lanes.append(_Lane(signal, _times(series)[changes], series.samples[changes]))
-            continue
-        unit = getattr(series, "physical_unit", "")
-        panels.setdefault(unit if unit in panels or len(panels) < PANELS else list(panels)[-1], []).append(signal)
+                changes = np.flatnonzero(np.diff(sampled.samples, prepend=np.nan))
+                lanes.append(_Lane(signal, _times(sampled)[changes], sampled.samples[changes]))
+        else:
+            panels.setdefault(unit if unit in panels or len(panels) < PANELS else list(panels)[-1], []).append(signal)
     hidden, lanes = max(0, len(lanes) - LANES), lanes[:LANES]
     seconds = max([loop.step, *(float(times[-1]) for times in map(_times, loop.signals.values()) if len(times))])
     axis = Axis.over(0.0, seconds, 0.0, "s")
@@ -102,30 +104,26 @@ def _add_legend(rows: Sequence[Axes], axis: Axis) -> None:
         bottom.plot([], [], label=label, **look)
 
 
-def _words(loop: LoopSignals, name: str, late: int, seconds: float, hidden: int) -> tuple[str, str]:
+def _words(loop: LoopResult, name: str, late: int, seconds: float, hidden: int) -> tuple[str, str]:
     """Return the title, and the description for screen readers."""
     steps = f"{len(loop.lateness)} steps of {shown(loop.step)} in {shown(seconds)}"
     title = f"{printable_line(name) or 'loop'}\n{steps}, {counted(late, 'overrun') if late else 'no overruns'}"
     title += f", {counted(hidden, 'pin')} not drawn" if hidden else ""
     rows = [
         f"{printable_line(signal)}: {samples.min():.6g} to {samples.max():.6g}, at the end {samples[-1]:.6g} "
-        f"{printable_line(getattr(series, 'physical_unit', ''))}".rstrip()
+        f"{printable_line(series.physical_unit)}".rstrip()
         for signal, series in loop.signals.items()
         if len(samples := series.samples)
     ]
     return title, "\n".join([steps, f"clock: {loop.lateness.clock}", *rows])
 
 
-def _times(series: Any) -> Floats:
-    times: Floats = series.times if series.times is not None else np.arange(float(len(series.samples)))
-    return times
+def _times(signal: SampledSignal) -> Floats:
+    assert signal.times is not None
+    return signal.times
 
 
-def _is_level(samples: Floats) -> bool:
-    return bool(np.isin(samples, (0.0, 1.0)).all())
-
-
-def _lane(edges: Edges, loop: LoopSignals) -> _Lane:
+def _lane(edges: Edges, loop: LoopResult) -> _Lane:
     times = (edge_times(edges) - loop.start_ns) / 1e9
     levels = np.array([0.0, 1.0, 0.5])[np.minimum(edges.levels, 2)]
     since = max(0, int(np.searchsorted(times, 0.0, side="right")) - 1)  # the level at the start of the loop
@@ -133,7 +131,7 @@ def _lane(edges: Edges, loop: LoopSignals) -> _Lane:
 
 
 def _draw_signals(
-    axes: Axes, axis: Axis, loop: LoopSignals, signals: Mapping[str, int], targets: Sequence[Target]
+    axes: Axes, axis: Axis, loop: LoopResult, signals: Mapping[str, int], targets: Sequence[Target]
 ) -> None:
     """Draw signals, each with the look of its number, and their set points."""
     for signal, number in signals.items():

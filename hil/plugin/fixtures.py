@@ -177,9 +177,11 @@ def measure(request: pytest.FixtureRequest, board: slow.Board) -> Iterator[slow.
 
 
 @pytest.fixture
-def loop(pins: slow.Pins, measure: slow.Measure) -> slow.Loop:
+def loop(request: pytest.FixtureRequest, pins: slow.Pins, measure: slow.Measure) -> slow.Loop:
     """Steps a plant beside the partition and connects both by the wires: `loop.run(plant, step=1 * ms, ...)`."""
-    return slow.Loop(pins.wiring, own=pins.owned, facts={"test": measure.test})
+    loop = slow.Loop(pins.wiring, own=pins.owned, facts={"test": measure.test})
+    record_of(request.node).loops = loop.results
+    return loop
 
 
 @pytest.fixture

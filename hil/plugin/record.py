@@ -41,7 +41,7 @@ class TestRecord:
     injections: list[slow.Injection] = field(default_factory=list)
     pins: slow.Pins | None = None
     traced: list[slow.Traceable] = field(default_factory=list)
-    loops: list[slow.LoopSignals] = field(default_factory=list)
+    loops: list[slow.LoopResult] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
 
     def begin_try(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import allure
+import numpy as np
 
 from hil.board.boot_report import BootReport
 from hil.console import Console
@@ -17,7 +18,8 @@ from hil.measure.series import Series
 from hil.plots.loop import Target, loop_picture
 from hil.report.evidence import note_instead_of_pictures
 from hil.signals.axes import merged
-from hil.signals.loop_timeline import LoopSignals, loop_timeline
+from hil.signals.loop_result import LoopResult
+from hil.signals.loop_timeline import loop_timeline
 from hil.signals.perfetto import perfetto_blocks
 from hil.signals.pins import Pins
 from hil.signals.pins_timeline import pins_timeline
@@ -55,7 +57,7 @@ class SignalEvidence:
     checked: Sequence[tuple[Series, Sequence[Check]]]
     pins: Pins | None
     traced: Sequence[Traceable]
-    loops: Sequence[LoopSignals]
+    loops: Sequence[LoopResult]
     follows_host: bool = False
 
     def timeline(self) -> tuple[Timeline, list[str]]:
@@ -119,9 +121,16 @@ def attach_signals(evidence: SignalEvidence, title: str) -> None:
             allure.attach(picture, name, allure.attachment_type.SVG)
 
 
-def targets(loop: LoopSignals, checked: Iterable[tuple[Series, Sequence[Check]]]) -> list[Target]:
-    """Return the set points of the responses of `loop` that were checked."""
-    return []
+def targets(loop: LoopResult, checked: Iterable[tuple[Series, Sequence[Check]]]) -> list[Target]:
+    """Return the set points of the responses of `loop` that were checked, each once."""
+    found: dict[Target, None] = {}
+    for series, _ in checked:
+        facts, signal = series.response, loop.signals.get(series.subject)
+        if facts is not None and signal is not None and np.array_equal(series.samples, signal.samples):
+            width = facts.band * facts.span
+            low, high = facts.setpoint - width, facts.setpoint + width
+            found[Target(signal.name, facts.setpoint, low, high, facts.start)] = None
+    return list(found)
 
 
 def _packed(blocks: Iterable[bytes]) -> tuple[bytes, str]:

@@ -13,6 +13,7 @@ from hil.board.boot_report import BootReport
 from hil.console import Console
 from hil.measure.clock import CONSOLE, VIRTUAL
 from hil.measure.decision import Check
+from hil.measure.quantities import RELEASE, SIGNAL, STEP_RESPONSE
 from hil.measure.series import Series
 from hil.signals.edges import AXIS
 from hil.signals.timeline import Events, Instant, Span, Timeline
@@ -156,16 +157,19 @@ def _execution(axis: ConsoleAxis, run: Execution, path: Path) -> Span | None:
 def _events(
     axis: ConsoleAxis, checked: Iterable[tuple[Series, Sequence[Check]]], left_out: dict[str, int]
 ) -> tuple[tuple[Events, ...], tuple[Events, ...]]:
-    """Return the samples of the series as events, and those beyond a deadline."""
+    """Return the releases among the series, and the samples of all of them beyond a deadline."""
     releases, misses = [], []
     for series, checks in checked:
+        if series.quantity in (SIGNAL, STEP_RESPONSE):  # the timeline of the loop has them
+            continue
         at = _places(axis, series)
         if at is None:
             left_out["samples"] = left_out.get("samples", 0) + len(series)
             continue
         times, samples = at
         name = f"{series.quantity} of {series.subject}"
-        releases.append(Events(name, times))
+        if series.quantity == RELEASE:
+            releases.append(Events(name, times))
         for deadline in sorted({check.bound.figure.deadline.value for check in checks if check.bound.figure.deadline}):
             late = times[samples > deadline]
             if len(late):

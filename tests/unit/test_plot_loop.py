@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,30 +13,26 @@ from hil.measure.series import Series
 from hil.plots import picture
 from hil.plots.loop import DENSE, LANES, Target, loop_picture
 from hil.signals.edges import Edges
+from hil.signals.loop_result import LoopResult
+from hil.signals.sampled import SampledSignal
 
 CLOCK = Clock(VIRTUAL, 1e-9, exact=True, floor=0.0)
 START = 1_000_000_000
 MS = 1_000_000
 
 
-class Sampled(Series):
-    physical_unit = ""
+def signal(name: str, samples: Any, unit: str = "") -> SampledSignal:
+    times = np.arange(len(samples)) * 1e-3
+    return SampledSignal("signal", name, samples, CLOCK, "1", times, physical_unit=unit, start_ns=START)
 
 
-def signal(name: str, samples: Any, unit: str = "") -> Series:
-    made = Sampled("signal", name, samples, CLOCK, "1", np.arange(len(samples)) * 1e-3)
-    object.__setattr__(made, "physical_unit", unit)
-    return made
-
-
-def loop(*signals: Series, overruns: tuple[int, ...] = ()) -> Any:
+def loop(*signals: SampledSignal, overruns: tuple[int, ...] = ()) -> LoopResult:
     steps = max([2, *map(len, signals)]) - 1
     late = np.zeros(steps)
     late[list(overruns)] = 4e-4
     lateness = Series("step lateness", "oven", late, CLOCK)
-    return SimpleNamespace(
-        signals={one.subject: one for one in signals}, step=1e-3, start_ns=START, lateness=lateness, overruns=overruns
-    )
+    signals_by_name = {one.subject: one for one in signals}
+    return LoopResult(signals_by_name, 1e-3, START, steps * 1e-3, lateness, overruns, lateness, 1.0, {})
 
 
 def pin(name: str, *changes: tuple[int, int]) -> Edges:
@@ -108,7 +103,7 @@ def test_many_edges_are_stretches_and_many_pins_are_counted() -> None:
     "signals",
     [[], [signal("x", [1.5])], [signal("x", [0.0])], [signal("x", [7.0] * 5)], [signal(f"s{n}", RAMP, f"u{n}") for n in range(12)]],
 )  # fmt: skip
-def test_any_loop_can_be_drawn(signals: list[Series]) -> None:
+def test_any_loop_can_be_drawn(signals: list[SampledSignal]) -> None:
     ET.fromstring(loop_picture(loop(*signals)))
 
 

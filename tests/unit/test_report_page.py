@@ -239,7 +239,10 @@ def test_figures_are_on_the_page_of_the_test_that_took_them(run, pytester, tmp_p
 WITH_SIGNALS = """
 import numpy as np
 import pytest
-from types import SimpleNamespace
+from hil import percent
+from hil.measure.response import overshoot
+from hil.signals.loop_result import LoopResult
+from hil.signals.sampled import SampledSignal
 from hil.errors import InfrastructureError
 from hil.measure.clock import VIRTUAL, Clock
 from hil.measure.series import Series
@@ -255,12 +258,14 @@ class Dead:
     def timeline(self):
         raise InfrastructureError("the machine has died")
 def a_loop():
-    signals = {"temperature": Series("signal", "temperature", [20.0, 21.0], CLOCK, "1", [0.0, 0.001])}
+    temperature = SampledSignal("signal", "temperature", [20.0, 49.5], CLOCK, "1", [0.0, 0.001], physical_unit="C")
     late = Series("step lateness", "oven", [0.0], CLOCK)
-    return SimpleNamespace(signals=signals, step=0.001, start_ns=0, lateness=late, overruns=())
+    return LoopResult({"temperature": temperature}, 0.001, 0, 0.001, late, (), late, 1.0, {})
 def test_wires(board, request):
-    record_of(request.node).traced.append(Pins())
-    record_of(request.node).loops.append(a_loop())
+    record = record_of(request.node)
+    record.traced.append(Pins())
+    record.loops.append(a_loop())
+    record.loops[0].response("temperature", 50, band=2 * percent).check(overshoot <= 1 * percent)
 def test_dead(board, request):
     record_of(request.node).traced += [Pins(), Dead()]
     assert False
@@ -274,13 +279,14 @@ def test_a_test_with_pins_or_a_loop_has_traces_and_a_picture(run, pytester) -> N
     result.assert_outcomes(passed=2, failed=1)
     assert "signals" not in found["test_none"]
     wires = found["test_wires"]
+    assert "set point 50 of temperature" in wires["loop"]
     assert list(wires)[-4:] == ["signals", "signals.vcd", "signals.pftrace", "loop"]
     assert "1 pin, 1 signal, 0 CAN frames, 4 changes; clock: virtual time" in wires["signals"]
     assert "https://ui.perfetto.dev" in wires["signals"]
     assert "$var wire 1 ! LED $end" in wires["signals.vcd"]
     assert "temperature" in wires["signals.pftrace"]
     assert 'role="img"' in wires["loop"]
-    assert "temperature: 20 to 21, at the end 21" in wires["loop"]
+    assert "temperature: 20 to 49.5, at the end 49.5 C" in wires["loop"]
     dead = found["test_dead"]
     assert "missing: the machine has died" in dead["signals"]
     assert "LED" in dead["signals.vcd"]

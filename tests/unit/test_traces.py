@@ -26,11 +26,13 @@ from hil.measure.units import ms, percent
 from hil.signals.axes import merged, shifted
 from hil.signals.captures import read_vcd
 from hil.signals.edges import AXIS, Edges
+from hil.signals.loop_result import LoopResult
 from hil.signals.loop_timeline import loop_timeline
 from hil.signals.perfetto import perfetto_blocks, perfetto_bytes, write_perfetto
 from hil.signals.pins import PinFault
 from hil.signals.pins_timeline import pins_timeline
 from hil.signals.placing import console_timeline
+from hil.signals.sampled import SampledSignal
 from hil.signals.timeline import CanFrame, Events, Instant, Signal, Span, Timeline
 from hil.signals.vcd_writer import vcd_blocks, write_vcd
 
@@ -336,7 +338,7 @@ def test_host_stamps_place_console_stages_executions_and_samples(tmp_path: Path)
 def test_virtual_stamps_are_used_alone_and_what_lacks_one_is_counted(tmp_path: Path) -> None:
     console = line(tmp_path, virtual=True)
     boot = BootReport("b", "i", 5, (StageTime("kernel", 0.25, 3),), tmp_path / "other.raw", restored=0.4)
-    by_axis = Series("latency", "LED", [0.1], CLOCK, times=[1.5], provenance={AXIS: VIRTUAL})
+    by_axis = Series("release jitter", "LED", [0.1], CLOCK, times=[1.5], provenance={AXIS: VIRTUAL})
     fault = SimpleNamespace(
         fault="drop", done="dropped a byte", did="", transcript=console.transcript.path, start=14, end=99
     )
@@ -372,13 +374,14 @@ def test_pins_have_stimuli_outputs_and_faults_and_a_zero_where_their_clock_follo
 
 
 def test_a_loop_has_signals_and_overruns_on_the_axis_of_its_wires() -> None:
-    temperature = Series("signal", "temperature", [20.0, 21.0, 22.0], CLOCK, "1", [0.0, 0.001, 0.002])
-    lateness = Series("step lateness", "oven", [0.0, 0.0004], CLOCK)
-    loop = SimpleNamespace(
-        signals={"temperature": temperature}, step=0.001, start_ns=40, lateness=lateness, overruns=(1,)
+    temperature = SampledSignal(
+        "signal", "temperature", [20.0, 21.0, 22.0], CLOCK, "1", [0.0, 0.001, 0.002], physical_unit="°C", start_ns=40
     )
+    lateness = Series("step lateness", "oven", [0.0, 0.0004], CLOCK)
+    loop = LoopResult({"temperature": temperature}, 0.001, 40, 0.002, lateness, (1,), lateness, 1.0, {})
     found = loop_timeline(loop)
     assert found.clock == VIRTUAL
+    assert found.signals[0].unit == "°C"
     assert found.signals[0].times_ns.tolist() == [40, MS + 40, 2 * MS + 40]
     assert [(span.begin_ns, span.end_ns, span.name) for span in found.overruns] == [(MS + 40, MS + 400_040, "step 1")]
 
