@@ -15,15 +15,18 @@ from hil.plugin.record import record_of
 from hil.plugin.selection import BoardSelection
 
 
+JUDGING = frozenset(("measure", "pins", "can", "loop"))  # the fixtures of tests that judge time
+
+
 def uses_virtual_time(item: pytest.Item) -> bool:
     """Return whether `--clock auto` runs `item` in virtual time, on boards that support it.
 
-    It does for tests with the marker `timing` and for tests that use the fixture `measure`, directly or through
-    another fixture; not with `soak`, which judges wear. Tests that use `faults` always run in real time: a line in
+    It does for tests with the marker `timing` and for tests that use one of the fixtures in `JUDGING`, directly or
+    through another fixture; not with `soak`, which judges wear. Tests that use `faults` always run in real time: a line in
     lock step cannot go through the fault proxy.
     """
     fixtures = getattr(item, "fixturenames", ())
-    measures = "measure" in fixtures and "soak" not in fixtures
+    measures = not JUDGING.isdisjoint(fixtures) and "soak" not in fixtures
     return "faults" not in fixtures and (measures or item.get_closest_marker("timing") is not None)
 
 
