@@ -152,6 +152,7 @@ def pins(request: pytest.FixtureRequest, guest: slow.Guest, hil_runner: slow.Run
     except HilError as error:
         refuse(error)
     record_of(request.node).pins = pins
+    hil_runner.before_stop = pins.let_pass
     yield pins
     if guest.board.up:
         wiring.reset()
