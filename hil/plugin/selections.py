@@ -14,7 +14,6 @@ from hil.plugin import checks
 from hil.plugin.record import record_of
 from hil.plugin.selection import BoardSelection
 
-
 JUDGING = frozenset(("measure", "pins", "can", "loop"))  # the fixtures of tests that judge time
 
 
@@ -22,8 +21,8 @@ def uses_virtual_time(item: pytest.Item) -> bool:
     """Return whether `--clock auto` runs `item` in virtual time, on boards that support it.
 
     It does for tests with the marker `timing` and for tests that use one of the fixtures in `JUDGING`, directly or
-    through another fixture; not with `soak`, which judges wear. Tests that use `faults` always run in real time: a line in
-    lock step cannot go through the fault proxy.
+    through another fixture; not with `soak`, which judges wear. Tests that use `faults` always run in real time: a
+    line in lock step cannot go through the fault proxy.
     """
     fixtures = getattr(item, "fixturenames", ())
     measures = not JUDGING.isdisjoint(fixtures) and "soak" not in fixtures
