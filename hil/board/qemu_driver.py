@@ -25,6 +25,7 @@ from hil.image.manifest import Manifest
 from hil.qemu import lockstep
 from hil.qemu.arguments import memory_size
 from hil.qemu.lockstep import LockstepConfig, Virtual
+from hil.qemu.plant import PlantMemory
 from hil.qemu.process import MachineMemory, Qemu
 from hil.qemu.snapshot import Snapshot
 from hil.qemu.snapshot_store import SnapshotStore, size_limit
@@ -75,10 +76,13 @@ class HilQemuDriver(MachineDriver):
             lockstep=config,
             wires=self._wires_config(transcript.path),
             memory=self._machine_memory(command),
+            plant=PlantMemory() if image.manifest.analogue is not None else None,
         )
         try:
             store.prove(image)  # again: QEMU has read the files by now
             if self.snapshot is not None:
+                if self.qemu.plant is not None:
+                    self.qemu.plant.load(bytes.fromhex(self.snapshot.facts["plant"]))
                 self.qemu.restore(self.snapshot.state, base64.b64decode(self.snapshot.facts.get("wires", "")))
         except BaseException:
             self.qemu.abandon()
@@ -179,7 +183,11 @@ class HilQemuDriver(MachineDriver):
             if wires is not None and not wires.exact:
                 state = wires.save()
             facts = {**facts, "wires": base64.b64encode(state).decode()}
-            return snapshots.save(self._memory, self.qemu.monitor.state(), self.console.transcript, facts)
+            devices = self.qemu.monitor.state()
+            if self.qemu.plant is not None:  # the state contains no shared memory
+                facts = {**facts, "plant": self.qemu.plant.content().hex()}
+                devices = self.qemu.plant.loadable(devices)
+            return snapshots.save(self._memory, devices, self.console.transcript, facts)
         except BaseException:
             self.qemu.go_on()
             raise

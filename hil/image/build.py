@@ -22,7 +22,7 @@ from hil.host.progress import Progress
 from hil.image import packages, store, workshop
 from hil.image.cpio import Tree
 from hil.image.manifest import Manifest
-from hil.image.packages import Packages
+from hil.image.packages import CAN_DRIVERS, Packages
 from hil.image.recipe import SOURCES, Filesystem, Recipe, executable, recipe
 
 NEEDED = 500 * MIB
@@ -31,9 +31,13 @@ NEEDED = 500 * MIB
 NATIVE = ("hello.wasm", "nbody-c.wasm")
 """The samples that the image also contains as native code: `hello.aot.wasm` beside `hello.wasm`."""
 
+CAN_INTERFACE = "can0"
+"""The name that Linux gives the first CAN controller."""
+
 _FLAGS = ("-Os", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
 _AGENT = ("agent.c", "pins.c")
 _RUNNER = ("runner.c", "worker.c", "host.c", "gpio.c", "pins.c", "proposal.c", "uart.c")
+_CAN_UP = "can-up.c"
 _COMPILER = "compile.c"
 _NATIVE_KEPT = "aot"
 # for any CPU of the architecture: the same bytes on every host
@@ -95,7 +99,10 @@ def _make(
         shutil.copy(parts.directory / copy, result / copy)
     samples = (*planned.samples, *sorted(result.glob("*.aot.wasm")))
     for name, filesystem in planned.plan.initramfs.items():
-        _pack(_filled(filesystem, planned.directory, parts, staging, samples), result / f"{name}.initramfs", staging)
+        tree = _filled(filesystem, planned.directory, parts, staging, samples)
+        if "can driver" in filesystem.contents:
+            _add_can(tree, manifest, parts, staging)
+        _pack(tree, result / f"{name}.initramfs", staging)
 
     if planned.plan.trees:
         progress.step("making the device trees")
@@ -123,11 +130,12 @@ def _make(
 
 
 def _compile(parts: Packages, staging: Path) -> None:
-    """Compile `agent` and `runner`, the same for all images."""
+    """Compile `agent`, `runner` and `can-up`, the same for all images."""
     gcc = ["aarch64-linux-gnu-gcc", *_FLAGS]
     # relative names keep paths of this machine out of the binaries
     tools.run([*gcc, "-static", "-o", str(staging / "agent"), *_AGENT], limit=120, directory=SOURCES)
     tools.run([*gcc, "-o", str(staging / "runner"), *_RUNNER, *_link(parts)], limit=120, directory=SOURCES)
+    tools.run([*gcc, "-o", str(staging / "can-up"), _CAN_UP], limit=120, directory=SOURCES)
 
 
 def _link(parts: Packages) -> tuple[str, ...]:
@@ -174,6 +182,21 @@ def _filled(filesystem: Filesystem, directory: Path, parts: Packages, staging: P
                 mode = 0o755 if executable(path) else 0o644
                 tree.file(str(PurePosixPath(place) / path.relative_to(source)), path, mode)
     return tree
+
+
+def _add_can(tree: Tree, manifest: Manifest, parts: Packages, staging: Path) -> None:
+    """Add the CAN drivers, and `/etc/can` with the arguments of `can-up`: interface, bit rate, drivers."""
+    if manifest.can is None:
+        raise ConfigurationError(
+            f"{manifest.path or manifest.name}: recipe {manifest.build!r} has a CAN driver, but [can] is missing",
+            hint="add [can] with bus and bitrate to the manifest",
+        )
+    places = [f"lib/can/{name}.ko" for name in CAN_DRIVERS]
+    for place in places:
+        tree.file(place, parts.directory / "can" / PurePosixPath(place).name)
+    tree.file("usr/sbin/can-up", staging / "can-up", 0o755)
+    words = (CAN_INTERFACE, str(manifest.can.bitrate), *(f"/{place}" for place in places))
+    tree.file("etc/can", " ".join(words).encode() + b"\n")
 
 
 def _base(parts: Packages) -> Tree:

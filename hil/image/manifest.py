@@ -165,12 +165,38 @@ class AgentFacts(Model):
     dump: Annotated[str, has("name", "value")] | None = None
 
 
+class CanFacts(Model):
+    """The CAN bus of the partition.
+
+    `bus` is the id of the emulator's `can-bus` object that the bench joins; `bitrate` is in bit/s.
+    """
+
+    bus: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]*$")]
+    bitrate: int = Field(default=500_000, ge=5_000, le=1_000_000)
+
+
+class AnalogueFacts(Model):
+    """The analogue channels of the partition: `inputs` AI0, AI1 and so on, `outputs` AO0 and so on.
+
+    Under QEMU they are words of the plant's memory, see `hil.qemu.plant`.
+    """
+
+    inputs: int = Field(default=8, ge=0, le=8)
+    outputs: int = Field(default=8, ge=0, le=8)
+
+    @model_validator(mode="after")
+    def _some(self) -> AnalogueFacts:
+        if not self.inputs + self.outputs:
+            raise ValueError("inputs and outputs are both 0; remove [analogue]")
+        return self
+
+
 class Manifest(Model):
     """An image: its identity, the origin of its files, its machine, stages, console and agent.
 
     `build` names the recipe of an image that the project builds; `files` are those of an image the user brings; `add`
-    is the kind of build tree that `hil image add` reads. `agent` is None for an image that runs no modules, `pins` for
-    one whose partition has no wires.
+    is the kind of build tree that `hil image add` reads. `agent` is None for an image that runs no modules; `pins`,
+    `can` and `analogue` for one whose partition has no such wires.
     """
 
     version: Literal[1] = Field(alias="schema")
@@ -186,6 +212,8 @@ class Manifest(Model):
     console: ConsoleFacts = ConsoleFacts()
     agent: AgentFacts | None = None
     pins: Pins | None = None
+    can: CanFacts | None = None
+    analogue: AnalogueFacts | None = None
 
     _path: Path | None = PrivateAttr(default=None)
 
@@ -205,6 +233,8 @@ class Manifest(Model):
         unknown = self.machine.file_names() - set(self.files)
         if self.files and unknown:
             raise ValueError(f"machine names {sorted(unknown)[0]!r}, which is not one of files")
+        if self.can and not self.add and f"can-bus,id={self.can.bus}" not in self.machine.arguments:
+            raise ValueError(f"can.bus is {self.can.bus!r}, but machine.arguments have no `can-bus,id={self.can.bus}`")
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError("stages: two have the same name")

@@ -32,9 +32,14 @@ PACKAGES = (
 NEEDED = 1200 * MIB
 """Temporary space in bytes for fetching; about a fifth of it stays."""
 
-_FORMAT = 1
+CAN_DRIVERS = ("can", "can-dev", "can-raw", "sja1000", "kvaser_pci")
+"""The kernel's modules for SocketCAN on `kvaser_pci`, each after those it needs."""
+
+_FORMAT = 2
 _RECORD = "packages.json"
 _LIBRARIES = ("libwasmedge.so.0",)
+_SIGNED = b"~Module signature appended~\n"
+_SIGNATURE_FACTS = 12  # bytes between the signature and _SIGNED; the last four are its size
 _UNITS = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
 
 
@@ -42,8 +47,8 @@ _UNITS = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
 class Packages:
     """The needed files of the packages.
 
-    `directory` contains `xen`, `kernel`, `busybox`, `xen-evtchn.ko`, `include/` and `lib/`; `versions` maps
-    a package to its version, `digests` to the SHA-256 of its archive.
+    `directory` contains `xen`, `kernel`, `busybox`, `xen-evtchn.ko`, `can/` (the modules `CAN_DRIVERS`), `include/` and
+    `lib/`; `versions` maps a package to its version, `digests` to the SHA-256 of its archive.
     """
 
     directory: Path
@@ -97,7 +102,7 @@ def _read(directory: Path) -> Packages | None:
         packages: dict[str, dict[str, str]] = json.loads((directory / _RECORD).read_text())["packages"]
     except (OSError, ValueError, KeyError):
         return None
-    if not all((directory / name).exists() for name in ("xen", "kernel", "busybox", "lib", "include")):
+    if not all((directory / name).exists() for name in ("xen", "kernel", "busybox", "can", "lib", "include")):
         return None
     return Packages(
         directory,
@@ -151,8 +156,11 @@ def _keep(root: Path, kept: Path) -> None:
     shutil.copy(_one(root, "boot/vmlinuz-*-arm64"), kept / "kernel")
     shutil.copy(_one(root, "boot/xen-*-arm64"), kept / "xen")
     shutil.copy(root / "usr/bin/busybox", kept / "busybox")
-    module = _one(root, "usr/lib/modules/*/kernel/drivers/xen/xen-evtchn.ko.xz")
-    (kept / "xen-evtchn.ko").write_bytes(lzma.decompress(module.read_bytes()))
+    (kept / "can").mkdir()
+    for driver in ("xen-evtchn", *CAN_DRIVERS):
+        module = _one(root, f"usr/lib/modules/*/kernel/**/{driver}.ko.xz")
+        target = kept / "can" if driver in CAN_DRIVERS else kept
+        (target / f"{driver}.ko").write_bytes(_unsigned(lzma.decompress(module.read_bytes())))
     shutil.copytree(root / "usr/include/wasmedge", kept / "include/wasmedge")
     (kept / "lib").mkdir()
     needed = list(_LIBRARIES)
@@ -167,6 +175,18 @@ def _keep(root: Path, kept: Path) -> None:
         dynamic = tools.run(["aarch64-linux-gnu-readelf", "-d", str(source)], limit=60)
         needed += re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic)
     (kept / "lib/libwasmedge.so").symlink_to("libwasmedge.so.0")
+
+
+def _unsigned(module: bytes) -> bytes:
+    """Return a kernel module without its signature: the emulated kernel takes 0.1 s to check each.
+
+    The format is that of `struct module_signature` in Linux' include/linux/module_signature.h.
+    """
+    if not module.endswith(_SIGNED):
+        return module
+    end = len(module) - len(_SIGNED)
+    size = int.from_bytes(module[end - 4 : end], "big")
+    return module[: end - _SIGNATURE_FACTS - size]
 
 
 def _one(root: Path, pattern: str) -> Path:

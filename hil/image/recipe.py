@@ -28,7 +28,7 @@ _CODE = ("build.py", "cpio.py", "packages.py", "recipe.py")
 class Filesystem(Model):
     """An initial RAM file system with BusyBox. `files` maps a path in it to a file or directory beside the recipe."""
 
-    contents: tuple[Literal["agent", "runner", "samples", "event driver"], ...]
+    contents: tuple[Literal["agent", "runner", "samples", "event driver", "can driver"], ...]
     files: dict[str, str]
 
 
@@ -100,6 +100,7 @@ def recipe(manifest: Manifest) -> Recipe:
     samples = tuple(sorted(SAMPLES.glob("*.wasm")))
     facts = {
         "machine": manifest.machine.model_dump(mode="json"),
+        "can": manifest.can and manifest.can.model_dump(mode="json"),
         "packages": [packages.SUITE, packages.PACKAGES],
     }
     inputs = {name: _sha256(json.dumps(fact, sort_keys=True).encode()) for name, fact in facts.items()}

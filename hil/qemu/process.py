@@ -21,6 +21,7 @@ from hil.host.processes import Process, reap, start_script, tied
 from hil.qemu import keeper
 from hil.qemu.lockstep import LockstepConfig
 from hil.qemu.monitor import MigrationError, Monitor
+from hil.qemu.plant import PlantMemory
 from hil.qemu.wires import Wires, WiresConfig
 
 DEATH_LIMIT = 5.0  # seconds for a killed QEMU to be gone (it unmaps some GB)
@@ -52,7 +53,8 @@ class Qemu:
 
     Both are socket pairs passed at start: no path, no port, nothing to clean up. `command` is the machine's command
     line; `log` receives QEMU's output. `lockstep` keeps the console in lock step with virtual time. `memory` holds the
-    RAM; a machine with private memory waits for `restore`. `wires` connects its pins.
+    RAM; a machine with private memory waits for `restore`. `wires` connects its pins. `plant` is closed with
+    the machine.
 
     Raises `ConfigurationError` if the emulator is missing or older than `oldest` ("7.2"), `InfrastructureError` if it
     does not start.
@@ -70,6 +72,7 @@ class Qemu:
         lockstep: LockstepConfig | None = None,
         wires: WiresConfig | None = None,
         memory: MachineMemory | None = None,
+        plant: PlantMemory | None = None,
     ) -> None:
         emulator = shutil.which(command[0])
         if emulator is None:
@@ -81,6 +84,7 @@ class Qemu:
         self.command = (emulator, *command[1:], *_plumbing("FD", "FD"))
         self.lockstep: Lockstep | None = None
         self.wires: Wires | None = None
+        self.plant = plant
         self._status: str | None = None
         self._exit: int | None = None
         self._waits = lockstep is None and not (memory is not None and memory.private)
@@ -92,6 +96,9 @@ class Qemu:
         if memory is not None:
             fds.append(memory.file)
             argv += memory.arguments()
+        if plant is not None:
+            fds.append(plant.file)
+            argv += plant.arguments()
         argv += ["-S"] * self._waits
         with contextlib.ExitStack() as passed:
             for end in (guest_end, qmp_end, keeper_end):
@@ -263,6 +270,8 @@ class Qemu:
         self.monitor.close()
         if self.wires is not None:
             self.wires.close()
+        if self.plant is not None:
+            self.plant.close()
 
     def _poll_status(self, timeout: float) -> str | None:
         if self._status is None:
