@@ -295,6 +295,19 @@ def test_the_key_follows_the_machine() -> None:
     assert recipe.recipe(described).key != recipe.recipe(other).key
 
 
+def test_the_key_follows_the_bit_rate() -> None:
+    described = manifest.find("reference")
+    assert described.can is not None
+    other = described.model_copy(update={"can": described.can.model_copy(update={"bitrate": 125_000})})
+    assert recipe.recipe(described).key != recipe.recipe(other).key
+
+
+def test_kernel_modules_lose_their_signature() -> None:
+    module, signature, facts = b"ELF", b"x" * 300, bytes(8) + (300).to_bytes(4, "big")
+    signed = module + signature + facts + b"~Module signature appended~\n"
+    assert packages._unsigned(signed) == packages._unsigned(module) == module
+
+
 def test_brought_images_are_not_built(tmp_path: Path) -> None:
     described = manifest.find("reference").model_copy(update={"build": None})
     with pytest.raises(ConfigurationError, match="reference"):

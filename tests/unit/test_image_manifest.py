@@ -226,3 +226,49 @@ def test_an_image_without_an_agent_runs_no_modules(tmp_path: Path) -> None:
 def test_every_image_of_the_project_says_whether_it_has_an_agent() -> None:
     for name in manifest.available():
         assert manifest.find(name).agent is not None
+
+
+BUSES = """
+[can]
+bus = "canbus0"
+
+[analogue]
+inputs = 2
+"""
+WITH_CAN = GOOD.replace('"{kernel}"]', '"{kernel}", "-object", "can-bus,id=canbus0"]')
+
+
+def test_can_and_analogue(tmp_path: Path) -> None:
+    read = manifest.load(write(tmp_path, WITH_CAN + BUSES))
+    assert read.can is not None
+    assert (read.can.bus, read.can.bitrate) == ("canbus0", 500_000)
+    assert read.analogue is not None
+    assert (read.analogue.inputs, read.analogue.outputs) == (2, 8)
+    none = manifest.load(write(tmp_path, GOOD))
+    assert (none.can, none.analogue) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ('bus = "canbus0"', "", "can.bus: this key is missing"),
+        ('bus = "canbus0"', 'bus = "can bus"', "can.bus: "),
+        ('bus = "canbus0"', 'bus = "other"', "machine.arguments have no `can-bus,id=other`"),
+        ('bus = "canbus0"', 'bus = "canbus0"\nbitrate = 2000000', "can.bitrate: "),
+        ('bus = "canbus0"', 'bus = "canbus0"\nbitrate = "500k"', "can.bitrate: "),
+        ("inputs = 2", "inputs = 9", "analogue.inputs: "),
+        ("inputs = 2", "input = 2", "analogue.input: unknown key; did you mean 'inputs'?"),
+        ("inputs = 2", "inputs = 0\noutputs = 0", "analogue: inputs and outputs are both 0"),
+    ],
+)
+def test_wrong_can_and_analogue(tmp_path: Path, before: str, after: str, problem: str) -> None:
+    assert before in BUSES
+    with pytest.raises(ConfigurationError) as caught:
+        manifest.load(write(tmp_path, WITH_CAN + BUSES.replace(before, after)))
+    assert problem in caught.value.message
+
+
+def test_can_and_analogue_of_the_projects_own() -> None:
+    reference, plain = manifest.find("reference"), manifest.find("plain-linux")
+    assert reference.can == plain.can is not None
+    assert reference.analogue == plain.analogue is not None

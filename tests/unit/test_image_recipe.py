@@ -14,7 +14,8 @@ from hil.host import project, tools
 from hil.host.project import Project
 from hil.image import build as builder
 from hil.image import manifest, recipe
-from hil.image.packages import Packages
+from hil.image.cpio import Tree
+from hil.image.packages import CAN_DRIVERS, Packages
 
 GOOD = """
 copies = ["kernel"]
@@ -119,6 +120,24 @@ def test_a_file_tree_holds_what_its_recipe_says(root: Path, tmp_path: Path) -> N
     assert files["usr/bin/own.wasm"] == (0o644, b"own.wasm")
     assert {"lib/libwasmedge.so.0", "lib/ld.so"} <= set(files)
     assert not {"lib/libwasmedge.so", "lib/xen-evtchn.ko"} & set(files)
+
+
+def test_can_drivers_come_with_the_bit_rate(tmp_path: Path) -> None:
+    (tmp_path / "can").mkdir()
+    for name in CAN_DRIVERS:
+        (tmp_path / "can" / f"{name}.ko").write_text(name)
+    (tmp_path / "can-up").write_text("can-up")
+    described, parts, tree = manifest.find("reference"), Packages(tmp_path, {}, {}), Tree()
+    builder._add_can(tree, described, parts, tmp_path)
+    out = io.BytesIO()
+    tree.write(out)
+    files = entries(out.getvalue())
+    interface, bitrate, *drivers = files["etc/can"][1].decode().split()
+    assert (interface, bitrate) == ("can0", "500000")
+    assert [files[path.removeprefix("/")][1].decode() for path in drivers] == list(CAN_DRIVERS)
+    assert files["usr/sbin/can-up"] == (0o755, b"can-up")
+    with pytest.raises(ConfigurationError, match=r"\[can\] is missing"):
+        builder._add_can(tree, described.model_copy(update={"can": None}), parts, tmp_path)
 
 
 def entries(archive: bytes) -> dict[str, tuple[int, bytes]]:
