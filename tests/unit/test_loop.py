@@ -157,6 +157,23 @@ def test_analogue_outputs_are_quantised_noisy_by_seed_and_saturate() -> None:
     assert noisy == again != other != exact
 
 
+def test_a_continued_run_counts_its_own_saturated_samples() -> None:
+    loop, plant = Loop(FakeWires()), lambda t, dt, inputs: {"v": 2}
+    wiring = {**STEP, "outputs": {"v": Analogue("AI0")}}
+    assert loop.run(plant, **wiring).saturated == {"v": 10}
+    assert loop.run(plant, **wiring, reset=False).saturated == {"v": 10}
+
+
+def test_a_plant_may_return_the_same_mapping_each_time() -> None:
+    values = {"y": 0.0}
+
+    def plant(t: float, dt: float, inputs: Mapping[str, float]) -> dict[str, float]:
+        values["y"] += 1
+        return values
+
+    assert Loop(FakeWires()).run(plant, **STEP)["y"].samples.tolist() == list(range(1, 11))
+
+
 def test_an_encoder_changes_many_times_in_a_step_at_the_exact_moments() -> None:
     wires = FakeWires()
 
@@ -277,7 +294,7 @@ def test_ctrl_c_stays_what_it_is() -> None:
     wires = FakeWires()
     loop = Loop(wires)
     with pytest.raises(KeyboardInterrupt):
-        loop.run(plant, **{**STEP, "outputs": {"y": "BUTTON"}})
+        loop.run(plant, **STEP)
     with pytest.raises(ConfigurationError, match="cannot continue"):
         loop.run(plant, **STEP, reset=False)
 
@@ -385,13 +402,17 @@ def test_a_loop_continues_and_is_restored_with_its_plant() -> None:
     whole, oven, wiring = loop()
     expected = whole.run(oven, **{**wiring, "until": 30 * ms})["temperature"].samples
     parts, oven, wiring = loop()
+    written: list[Any] = parts.wiring.calls  # type: ignore[attr-defined]
     parts.run(oven, **wiring)
-    state = parts.state()
+    state, before = parts.state(), len(written)
     second = parts.run(oven, **wiring, reset=False)["temperature"].samples
+    after = written[before:]
     parts.run(oven, **wiring, reset=False)
     assert np.array_equal(second, expected[10:21])
     parts.restore(state)
+    before = len(written)
     assert np.array_equal(parts.run(oven, **wiring, reset=False)["temperature"].samples, second)
+    assert written[before:] == after  # with the same noise
     parts.restore(state)
     with pytest.raises(ConfigurationError, match="cannot continue"):
         parts.run(Oven(), **wiring, reset=False)
