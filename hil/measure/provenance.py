@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 from hil.errors import InfrastructureError
 from hil.guest import Guest
+from hil.image.store import Image
 from hil.measure.clock import LOCKSTEP
 from hil.measure.host import EMULATOR, OWN, READER, HostWindow, Watch
 from hil.wasm import Module
@@ -29,10 +30,13 @@ def watched(guest: Guest, count: int, windows: list[HostWindow] | None = None) -
     windows.append(HostWindow(count, watch.load()))
 
 
-def provenance(guest: Guest, module: Module | None = None) -> dict[str, str]:
-    """Return the facts needed to repeat a measurement: board, image, module, QEMU, seed, and what was typed before."""
+def provenance(guest: Guest, module: Module | None = None, image: Image | None = None) -> dict[str, str]:
+    """Return the facts needed to repeat a measurement: board, image, module, QEMU, seed, and what was typed before.
+
+    `image` is that of the board, if it is known: the board's search for it takes subprocesses.
+    """
     board, console = guest.board, guest.board.console
-    facts = {"board": board.name, "image": f"{board.manifest.name} {board.image().digest}"}
+    facts = {"board": board.name, "image": f"{board.manifest.name} {(image or board.image()).digest}"}
     if module is not None:
         facts["module"] = f"{module.name} {module.sha256}"
     if board.emulated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.guest import Guest
 from hil.host.hints import did_you_mean
+from hil.image.store import Image
 from hil.measure.board_clocks import INSTRUCTIONS, BoardClocks
 from hil.measure.clock import VIRTUAL, Clock
 from hil.measure.host import EMULATOR, HostWindow, Watch
@@ -64,7 +66,11 @@ class EmulatedWiring:
 
     @property
     def provenance(self) -> Mapping[str, str]:
-        return provenance(self._guest)
+        return provenance(self._guest, image=self._image)
+
+    @cached_property
+    def _image(self) -> Image:
+        return self._board.image()
 
     def now_ns(self) -> int:
         return self._wires.now_ns()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from hil.errors import ConfigurationError
+from hil.errors import ConfigurationError, HilError
 from hil.measure.units import Amount, amount, shown
 from hil.signals.interruption import interruptible
 from hil.signals.loop_result import LoopResult
@@ -43,7 +43,8 @@ class LoopState:
 
 
 class Loop:
-    """Steps plants at `wiring`; the fixture `loop` is one. `results` are those of all runs, in order.
+    """Steps plants at `wiring`; the fixture `loop` is one. `results` are those of all runs, in order, up
+    to the failure of one that failed.
 
     At each step the loop lets time pass until the start of the step, exactly `start + k * step`. It puts the outputs of
     the step before on the wires, reads the inputs of the plant, and has the plant compute its outputs at the end of the
@@ -99,12 +100,17 @@ class Loop:
         current = self._prepared(plant, step_ns, inputs, outputs, reset)
         owned = [wire for end in current.ends.values() for wire in end.names]
         owner = f"the loop with the plant {current.model.name}"
-        with self._own(owned, owner) if self._own else nullcontext(), interruptible(), ExitStack() as stack:
-            stack.callback(self._forget_if_failed, current)
+        names = {**getattr(plant, "units", {}), **(units or {})}
+        with self._own(owned, owner) if self._own else nullcontext(), interruptible():
             run = LoopRun(self.wiring, current, readers(self.wiring, inputs), step_ns, host_limit)
-            met = run.go(length, events, condition)
-            stack.pop_all()
-        result = run.result({**getattr(plant, "units", {}), **(units or {})}, {**self.wiring.provenance, **self._facts})
+            try:
+                met = run.go(length, events, condition)
+            except BaseException:
+                self._current = None  # the state of the plant is that of no step
+                with suppress(HilError):  # the board may be off, or the loop without a step
+                    self.results.append(run.result(names, self._facts))
+                raise
+        result = run.result(names, self._facts)
         self.results.append(result)
         if condition is not None and not met:
             values = ", ".join(f"{name} = {signal.samples[-1]:g}" for name, signal in result.signals.items())
@@ -129,11 +135,6 @@ class Loop:
         if self._current is None:
             raise ConfigurationError("the loop has no state before its first run", hint="Call loop.run(...) first.")
         return self._current
-
-    def _forget_if_failed(self, current: Current) -> None:
-        """Forget a run that was interrupted: the state of its plant is that of no step."""
-        if self._current is current:
-            self._current = None
 
     def _prepared(
         self, plant: Plant, step_ns: int, inputs: Mapping[str, Input], outputs: Mapping[str, Output], reset: bool

@@ -116,11 +116,11 @@ class LoopRun:
         wiring = self._wiring
         return wiring.now_ns() + (0 if wiring.exact else round(wiring.clock.uncertainty * 1e9))
 
-    def result(self, units: Mapping[str, str], provenance: Mapping[str, str]) -> LoopResult:
-        """Return the result of the run."""
+    def result(self, units: Mapping[str, str], more: Mapping[str, str]) -> LoopResult:
+        """Return the result of the run so far; `more` are facts beside those of the wires."""
         wiring, step = self._wiring, self._step_ns / 1e9
         times = np.array(self._times) / 1e9
-        facts = {**provenance, "step": shown(step), "plant": self._current.model.name}
+        facts = {**wiring.provenance, **more, "step": shown(step), "plant": self._current.model.name}
         rows = [{**inputs, **outputs} for inputs, outputs in zip(self._inputs, self._outputs, strict=True)]
         names = rows[0] if rows else {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_wires import BenchWires, FakeWires
+from limits import HANG
 from test_plugin import run  # noqa: F401  a fixture
 
 from hil import (
@@ -281,8 +283,10 @@ def test_an_exception_of_the_plant_is_named_and_is_the_cause() -> None:
     def plant(t: float, dt: float, inputs: Mapping[str, float]) -> Any:
         return {"y": 1 / (0.004 - t)}
 
+    loop = Loop(FakeWires())
     with pytest.raises(PlantError, match=r"in step 4 at 4 ms failed: ZeroDivisionError: .*; inputs: u = 0") as caught:
-        Loop(FakeWires()).run(plant, **{**STEP, "inputs": {"u": "LED"}})
+        loop.run(plant, **{**STEP, "inputs": {"u": "LED"}})
+    assert len(loop.results[0]["y"]) == 4  # what there is, for the report
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert caught.value.origin == "test"
 
@@ -304,6 +308,19 @@ def test_a_plant_that_blocks_is_interrupted_after_the_limit() -> None:
     with pytest.raises(PlantError, match=r"in step 0 at 0 ns took .* more than the limit of 100 ms"):
         Loop(FakeWires()).run(lambda t, dt, inputs: time.sleep(30), **STEP, host_limit=0.1)  # type: ignore[arg-type]
     assert time.monotonic() - began < 10
+
+
+def test_a_plant_that_cannot_be_interrupted_is_an_error_afterwards() -> None:
+    def act() -> None:
+        with pytest.raises(PlantError, match="took .* more than the limit of 10 ms"):
+            Loop(FakeWires()).run(lambda t, dt, inputs: time.sleep(0.05) or {}, **STEP, host_limit=0.01)
+        passed.append(True)
+
+    passed: list[bool] = []
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join(HANG)
+    assert passed
 
 
 def test_the_same_wire_twice_is_refused() -> None:
