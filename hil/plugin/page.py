@@ -210,7 +210,7 @@ def _mark_failure(
     known = hil_error(error)
     seen = known.evidence if known else None
     path, offset = (seen.transcript, seen.position) if seen else (None, None)
-    bad = next((run for run in reversed(executions) if not run.good), None)
+    bad = next((run for run in reversed(executions) if not run.good and not run.stopped), None)
     if offset is None and bad is not None:
         path, offset = bad.transcript, bad.end
     place = next((number for number, part in enumerate(parts) if part.transcript.path == path), None)

@@ -127,6 +127,7 @@ def _facts(run: Execution) -> dict[str, Any]:
         "output proven": run.intact,
         "agent status": run.agent_status,
         "restored": run.restored,
+        "stopped by the test": run.stopped,
         "diagnostics": list(run.diagnostics),
         "foreign lines": list(run.foreign),
         "transcript": f"{run.transcript} bytes {run.start} to {run.end}",

@@ -42,7 +42,7 @@ def kind_of(
         return "bound-failed" if "fail" in outcomes else "bound-inconclusive"
     if isinstance(error, GuestError):
         return "guest"
-    if last is not None and not last.good:
+    if last is not None and not last.good and not last.stopped:
         return "garbled" if last.verdict.good else last.verdict.name
     if isinstance(error, RunnerError):
         return "runner"

@@ -18,7 +18,7 @@ class Execution(Reading):
 
     `request_ns` and `answer_ns` are host monotonic stamps of the agent's start and end on the line; `start` and `end`
     are offsets in the transcript. `restored` is the reason for which the board was made fresh before, None if it was
-    not.
+    not. `stopped` is true if `RunningModule` has ended it with ^C: its verdict is then no failure of the module.
     """
 
     module: Module
@@ -30,6 +30,7 @@ class Execution(Reading):
     start: int
     end: int
     restored: str | None = None
+    stopped: bool = False
 
     @property
     def text(self) -> str:
@@ -51,7 +52,8 @@ class Execution(Reading):
         return call_of(self.module, self.arguments)
 
     def __str__(self) -> str:
+        stopped = " (stopped by the test)" if self.stopped else ""
         state = {True: "", None: ", output without a seal", False: ", output GARBLED on the line"}[self.intact]
         tail = "".join(f"\n  | {line}" for line in self.diagnostics[-5:])
         restored = f"\n  | {self.restored}" if self.restored else ""
-        return f"{self.call}: {self.verdict}, {len(self.output)} bytes{state}{restored}{tail}"
+        return f"{self.call}: {self.verdict}{stopped}, {len(self.output)} bytes{state}{restored}{tail}"

@@ -25,7 +25,7 @@ from hil.wasm.verdict import Failed, Faulted, NoAgent, Silent, Stuck
 MODULES = "/tmp/hil"  # directory of uploaded modules in the guest
 READY_LINES = 5  # lines of output in the error for a module that is not ready
 OVERHEAD = 20.0  # seconds beside the run, for the agent and its transfer of the module to the runner
-NOT_FOUND = 127  # exit status of the shell
+NOT_FOUND, INTERRUPTED = 127, 130  # exit statuses of the shell
 NO_RUNNER, BUSY, TOO_LARGE = 245, 246, 247  # exit statuses of the reference image's agent, which seals
 UPLOADS, UPLOADED = 32 << 20, 256  # bytes and number of uploaded modules that stay in the guest
 
@@ -229,6 +229,7 @@ class Runner:
             start=result.start,
             end=result.end,
             restored=deployment.restored,
+            stopped=stopped and status == INTERRUPTED,
         )
         self._record(run)
         return run

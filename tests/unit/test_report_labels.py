@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,7 @@ def not_kept(*values: float) -> BoundsNotKept:
         (RunnerError("x"), execution(Silent()), "silent"),
         (AssertionError("x"), execution(Exited(3)), "exited"),
         (AssertionError("x"), execution(Failed("x")), "failed"),
+        (AssertionError("x"), replace(execution(Failed("aborted")), stopped=True), "output"),
         (AssertionError("x"), execution(Faulted()), "faulted"),
         (AssertionError("x"), execution(Stuck()), "stuck"),
         (AssertionError("x"), execution(NoAgent()), "no-agent"),

@@ -220,6 +220,20 @@ def test_a_runner_that_was_dead_is_found_and_the_module_not_blamed(plain: Runner
     assert plain.guest.board.dirty is None
 
 
+def test_a_runner_that_was_dead_before_a_start_is_found_too(plain: Runner, line: ShellLine) -> None:
+    kill(plain, line)
+    with plain.start(module("write(b'ready\\r\\n'); time.sleep(60)"), ready="ready") as running:
+        assert plain.guest.board.boots == ["boot"]
+    assert running.execution is not None
+    assert (running.execution.verdict, running.execution.stopped) == (failed("aborted"), True)
+    assert "m.wasm" in (running.execution.restored or "")
+    kill(plain, line)
+    plain.guest.board.fresh = lambda: plain.guest.board.boots.append("in vain")  # type: ignore
+    with pytest.raises(RunnerError, match=r"m\.wasm ended before it had been executed: m\.wasm: silent"):
+        plain.start(module("end()"))
+    assert plain.guest.board.boots == ["boot", "in vain"]
+
+
 def test_a_second_silence_is_the_module_s_own(plain: Runner, line: ShellLine) -> None:
     kill(plain, line)
     plain.guest.board.fresh = lambda: plain.guest.board.boots.append("in vain")  # type: ignore

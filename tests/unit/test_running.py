@@ -14,6 +14,7 @@ from hil import Measure
 from hil.console import LineClosed
 from hil.errors import ConfigurationError, RunnerError
 from hil.guest import shell as shell_module
+from hil.guest.foreground import Foreground
 from hil.wasm import Execution, Module, Runner
 from hil.wasm import runner as runner_module
 from hil.wasm import running as running_module
@@ -59,6 +60,7 @@ def test_a_module_runs_while_the_test_goes_on(runner: Runner, line: ShellLine, s
         execution = running.wait()
         assert not running.running
     assert (execution.verdict, execution.output, execution.intact) == (exited(3), b"ready, 1\r\nwent\r\n", True)
+    assert not execution.stopped
     assert running.output == execution.output
     assert (running.execution, running.stop(), running.wait(0)) == (execution, execution, execution)
     assert seen == [execution], "recorded once"
@@ -70,7 +72,8 @@ def test_a_module_is_stopped_at_the_end_of_the_block(runner: Runner, seen: list[
         pass
     assert running.execution is not None
     assert (running.execution.verdict, running.execution.output) == (failed("aborted"), b"ready\r\n")
-    assert (running.execution.intact, running.execution.good) == (None, False)
+    assert (running.execution.intact, running.execution.good, running.execution.stopped) == (None, False, True)
+    assert "failed(aborted) (stopped by the test)" in str(running.execution)
     assert seen == [running.execution]
     assert runner.guest.board.dirty is None
     assert runner.run(module("end()")).good, "the shell is free"
@@ -138,6 +141,21 @@ def test_the_ready_line_is_whole_and_begins_with_the_text(runner: Runner, line: 
         assert running.lines[:2] == ["not ready\r", "ready now\r"]
 
 
+def test_a_ready_line_that_the_look_for_the_end_has_read_is_seen(
+    runner: Runner, line: ShellLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_module, "READY_LIMIT", 1.0)
+    poll = Foreground.poll
+
+    def late(foreground: Foreground) -> object:
+        until(lambda: b"ready" in line.console.transcript.path.read_bytes())
+        return poll(foreground)
+
+    monkeypatch.setattr(Foreground, "poll", late)
+    with runner.start(ENDLESS, ready="ready") as running:
+        assert running.running
+
+
 def test_a_sample_has_its_own_ready_text_and_a_caller_another(runner: Runner) -> None:
     own = Module(**{**vars(ENDLESS), "ready": "ready"})
     assert runner.start(own).stop().output == b"ready\r\n"
@@ -202,14 +220,14 @@ def test_a_module_that_cannot_be_stopped_is_stuck(runner: Runner, monkeypatch: p
     assert time.monotonic() - begin < 5
     assert str(execution.verdict) == "stuck (^C did not stop it; the shell does not respond after ^C)"
     assert execution.output == b"ready\r\n"
-    assert runner.guest.board.dirty == "deaf.wasm left the runner stuck" or runner.guest.board.dirty
+    assert runner.guest.board.dirty == "m.wasm left the runner stuck"
 
 
 def test_a_module_that_ends_while_it_is_being_stopped_keeps_its_verdict(runner: Runner) -> None:
     code = f"{DEAF}write(b'ready\\r\\n'); time.sleep(1); end(code=6)"
     with runner.start(module(code), ready="ready") as running:
         execution = running.stop()
-    assert (execution.verdict, execution.intact) == (exited(6), True)
+    assert (execution.verdict, execution.intact, execution.stopped) == (exited(6), True, False)
     assert runner.guest.board.dirty is None
 
 
