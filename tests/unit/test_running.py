@@ -231,6 +231,15 @@ def test_a_module_that_ends_while_it_is_being_stopped_keeps_its_verdict(runner: 
     assert runner.guest.board.dirty is None
 
 
+def test_a_module_that_ends_late_keeps_its_verdict_too(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell_module, "RECOVERY_LIMIT", 1.0)
+    code = f"{DEAF}write(b'ready\\r\\n'); time.sleep(1.4); end(code=6)"
+    with runner.start(module(code), ready="ready") as running:
+        execution = running.stop()
+    assert (execution.verdict, execution.intact) == (exited(6), True)
+    assert runner.run(module("end()")).good
+
+
 def test_an_agent_without_a_seal_is_stopped_too(
     line: ShellLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -305,6 +314,8 @@ def test_output_leaves_the_console_s_position(runner: Runner, line: ShellLine) -
         before = line.console.position
         assert running.output
         assert line.console.position == before
+        execution = running.stop()
+    assert line.console.position >= execution.end > before, "what was waited for has been read"
 
 
 def test_pins_are_passed_to_the_agent(line: ShellLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
