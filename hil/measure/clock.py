@@ -13,7 +13,8 @@ GUEST_COUNTER = "guest counter"
 CONSOLE = "host monotonic"
 MODULE = "module (WASI)"
 ANALYSER = "logic analyser"
-CLOCKS = (VIRTUAL, GUEST_COUNTER, CONSOLE, MODULE, ANALYSER)
+EMULATOR_CLOCK = "emulator"  # of a board in real time
+CLOCKS = (VIRTUAL, GUEST_COUNTER, CONSOLE, MODULE, ANALYSER, EMULATOR_CLOCK)
 LOCKSTEP = "lock step"  # provenance `mode` of a series in virtual time whose host input is in lock step
 
 

@@ -27,7 +27,7 @@ SIGNAL = np.dtype(
 SAVED = 0x80  # with another kind: a record of a saved state, not an event
 LINES, RELEASED = 8, 2
 LEVEL = 2  # bit of the value of a `Kind.STATE`
-NOW = 0  # time of a command
+AFTER = 1 << 63  # with the time of a command: counted from its arrival
 EDGE_REPORT, FIRST_TIMER = 1, 16  # reasons of a report in real time
 ANSWER_LIMIT = 10.0  # seconds for a machine in real time to answer
 

@@ -13,11 +13,10 @@ from hil.guest import Guest
 from hil.host.hints import did_you_mean
 from hil.image.store import Image
 from hil.measure.board_clocks import INSTRUCTIONS, BoardClocks
-from hil.measure.clock import VIRTUAL, Clock
+from hil.measure.clock import EMULATOR_CLOCK, VIRTUAL, Clock
 from hil.measure.host import EMULATOR, HostWindow, Watch
 from hil.measure.provenance import provenance
-from hil.measure.units import shown
-from hil.qemu.wires import NOW, RELEASED, Kind, Wires, signals
+from hil.qemu.wires import AFTER, RELEASED, Kind, Wires, signals
 from hil.signals.edges import AXIS, Edges, changes_only
 
 
@@ -59,7 +58,7 @@ class EmulatedWiring:
         virtual = self._board.virtual
         if virtual is None:
             remark = "QEMU's clock, which follows the host's: the host's scheduling shows"
-            return Clock(VIRTUAL, 1e-9, remark, self._counter.floor if self._counter else None)
+            return Clock(EMULATOR_CLOCK, 1e-9, remark, self._counter.floor if self._counter else None)
         if virtual.exact:
             return Clock(VIRTUAL, 2e-9, INSTRUCTIONS, 0.0, exact=True)
         return Clock(VIRTUAL, 2e-9, f"NOT EXACT: {virtual.lost or 'not proven'}")
@@ -76,9 +75,9 @@ class EmulatedWiring:
         return self._wires.now_ns()
 
     def set_level(self, pin: str, level: int, at_ns: int | None = None) -> None:
-        self.set_levels(pin, [level], [self.now_ns() if at_ns is None else at_ns], now=at_ns is None)
+        self.set_levels(pin, [level], [at_ns or 0], after_now=at_ns is None)
 
-    def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int], *, now: bool = False) -> None:
+    def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int], *, after_now: bool = False) -> None:
         line = self._input(pin)
         values, times = np.asarray(levels), np.asarray(times_ns, dtype=np.int64)
         if not np.isin(values, (0, 1)).all():
@@ -88,17 +87,19 @@ class EmulatedWiring:
             raise ConfigurationError(f"{len(values)} levels for pin {pin} have {len(times)} times")
         if not len(times):
             return
-        present = int(times[0]) if now else self.now_ns()
-        if not now and (int(times[0]) < present or (np.diff(times) < 0).any()):
-            first = times[0] if times[0] < present else times[1:][np.diff(times) < 0][0]
+        present = self.now_ns()
+        first = 0 if after_now else present
+        if times[0] < first or (np.diff(times) < 0).any():
+            wrong = times[0] if times[0] < first else times[1:][np.diff(times) < 0][0]
             raise ConfigurationError(
-                f"pin {pin} cannot change at {shown(first / 1e9)}: the wires are at {shown(present / 1e9)}, and times "
+                f"pin {pin} cannot change at {wrong / 1e9:.9f} s: the wires are at {present / 1e9:.9f} s, and times "
                 "must ascend",
                 hint="Give a time from pins.now on, such as at=pins.now + 5 * ms.",
             )
-        self._wires.command(signals(len(times), ns=NOW if now else times, kind=Kind.LEVEL, line=line, value=values))
+        ns = times.astype(np.uint64) | np.uint64(AFTER if after_now else 0)
+        self._wires.command(signals(len(times), ns=ns, kind=Kind.LEVEL, line=line, value=values))
         self._driven.add(pin)
-        self.last_ns = max(self.last_ns, int(times[-1]))
+        self.last_ns = max(self.last_ns, int(times[-1]) + (present if after_now else 0))
 
     def force(self, pin: str, level: int | None) -> None:
         value = RELEASED if level is None else level

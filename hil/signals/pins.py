@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,6 @@ from hil.signals.edges import Edges
 from hil.signals.wiring import Wiring
 
 ANSWER_NS = 10_000_000  # for the answer to the last stimulus, before a module is stopped
-LEAD_NS = 10_000_000  # in real time from a call until its first edge: longer than a command takes
 MOST = 4_000_000  # edges of one call
 
 
@@ -58,8 +57,7 @@ class Pins:
     def drive(self, pin: str, level: int, *, at: Amount | None = None) -> None:
         """Set the input `pin` to 0 or 1, now or at the time `at`."""
         self._check_owner(pin)
-        self.wiring.set_level(pin, level, None if at is None else _ns(at, "the time of an edge"))
-        self._last_ns = max(self._last_ns, self.wiring.now_ns() if at is None else _ns(at, ""))
+        self._set(pin, [level], [0], at)
 
     def pulse(self, pin: str, width: Amount, *, at: Amount | None = None, level: int = 1) -> None:
         """Set the input `pin` to `level` for `width`, then to the other level, from now on or from `at`."""
@@ -87,10 +85,8 @@ class Pins:
             raise ConfigurationError(f"pulses of {shown(width / 1e9)} do not fit a period of {period}")
         if not 1 <= count <= MOST // 2:
             raise ConfigurationError(f"{count} pulses: give 1 to {MOST // 2} in one call")
-        start = self._start(at)
-        times = [start + number * length + offset for number in range(count) for offset in (0, width)]
-        self.wiring.set_levels(pin, [level, 1 - level] * count, times)
-        self._last_ns = max(self._last_ns, times[-1])
+        times = [number * length + offset for number in range(count) for offset in (0, width)]
+        self._set(pin, [level, 1 - level] * count, times, at)
 
     def bounce(self, pin: str, level: int, *, within: Amount, times: int = 5, at: Amount | None = None) -> None:
         """Set the input `pin` to `level` as a bouncing contact does: `times` short pulses back `within` that time.
@@ -98,22 +94,20 @@ class Pins:
         Their instants depend on the seed of the fixture alone.
         """
         self._check_owner(pin)
-        start = self._start(at)
         length = _ns(within, "the time of bouncing")
-        if length < 2 * times:
+        if length < 2 * times + 1:
             raise ConfigurationError(f"{times} bounces do not fit into {within}")
-        instants = sorted(start + 1 + offset for offset in self._random.sample(range(length - 1), 2 * times))
+        instants = sorted(self._random.sample(range(1, length), 2 * times))
         levels = [level, *(level if number % 2 else 1 - level for number in range(2 * times))]
-        self.wiring.set_levels(pin, levels, [start, *instants])
-        self._last_ns = max(self._last_ns, instants[-1])
-        self.faults.append(PinFault(pin, f"bounces {times} times to {level}", start, instants[-1]))
+        start = self._set(pin, levels, [0, *instants], at)
+        self.faults.append(PinFault(pin, f"bounces {times} times to {level}", start, start + instants[-1]))
 
     def glitch(self, pin: str, width: Amount, *, at: Amount | None = None) -> None:
         """Invert the level of the input `pin` for `width`, now or at the time `at`."""
-        level = self.level(pin)
-        start = self._start(at)
-        self.pulse(pin, width, at=_time(start), level=1 - level)
-        self.faults.append(PinFault(pin, f"has a glitch to {1 - level}", start, start + _ns(width, "")))
+        self._check_owner(pin)
+        level, length = self.level(pin), _ns(width, "the width of a glitch")
+        start = self._set(pin, [1 - level, level], [0, length], at)
+        self.faults.append(PinFault(pin, f"has a glitch to {1 - level}", start, start + length))
 
     @contextmanager
     def fault(self, pin: str, *, stuck: int | None = None, open: bool = False) -> Iterator[None]:
@@ -187,11 +181,15 @@ class Pins:
             for pin in pins:
                 del self._owners[pin]
 
-    def _start(self, at: Amount | None) -> int:
-        """Return the time of the first of several edges in ns: `at`, or now, in real time as soon as it is safe."""
-        if at is not None:
-            return _ns(at, "the time of an edge")
-        return self.wiring.now_ns() + (0 if self.wiring.exact else LEAD_NS)
+    def _set(self, pin: str, levels: Sequence[int], times_ns: Sequence[int], at: Amount | None) -> int:
+        """Set the levels at times that are counted from `at` or from now, and return the time of the first in ns."""
+        start = self.wiring.now_ns() if at is None else _ns(at, "the time of an edge")
+        if at is None:
+            self.wiring.set_levels(pin, levels, times_ns, after_now=True)
+        else:
+            self.wiring.set_levels(pin, levels, [start + time for time in times_ns])
+        self._last_ns = max(self._last_ns, start + times_ns[-1])
+        return start
 
     def _check_owner(self, pin: str) -> None:
         if pin in self._owners:

@@ -43,8 +43,11 @@ class Wiring(Protocol):
     def set_level(self, pin: str, level: int, at_ns: int | None = None) -> None:
         """Set the input `pin` to 0 or 1, now or at `at_ns`. Raises `ConfigurationError` for a time in the past."""
 
-    def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int]) -> None:
-        """Set the input `pin` to each of `levels` at the ascending `times_ns`. Raises as `set_level`."""
+    def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int], *, after_now: bool = False) -> None:
+        """Set the input `pin` to each of `levels` at the ascending `times_ns`, which are counted from now or from zero.
+
+        Raises as `set_level`.
+        """
 
     def force(self, pin: str, level: int | None) -> None:
         """Force the wire of a pin to 0 or 1, whatever drives it, from now on; None ends that."""

@@ -50,10 +50,10 @@ class FakeWires:
         else:
             self._schedule(at_ns, lambda: self._put(pin, level))
 
-    def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int]) -> None:
+    def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int], *, after_now: bool = False) -> None:
         assert list(times_ns) == sorted(times_ns)
         for level, at in zip(levels, times_ns, strict=True):
-            self.set_level(pin, level, at)
+            self.set_level(pin, level, at + self.now if after_now else at)
 
     def force(self, pin: str, level: int | None) -> None:
         raise NotImplementedError

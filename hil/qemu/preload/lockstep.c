@@ -210,12 +210,15 @@ static void report(uint64_t first)
 static uint64_t take_commands(uint64_t count)
 {
 	struct signal commands[256];
-	uint64_t late = 0;
+	uint64_t late = 0, arrival = (uint64_t)clock_get_ns(VIRTUAL);
 	while (count) {
 		size_t piece = count < 256 ? (size_t)count : 256;
 		read_exactly(commands, piece * sizeof *commands);
-		for (size_t i = 0; i < piece; i++)
+		for (size_t i = 0; i < piece; i++) {
+			if (commands[i].ns & AFTER)
+				commands[i].ns = arrival + (commands[i].ns & ~AFTER);
 			late += wires_command(&commands[i]) || !commands[i].ns;
+		}
 		count -= piece;
 	}
 	return late;

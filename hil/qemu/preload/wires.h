@@ -7,7 +7,7 @@
 
 /* A command of the host, or a record of the log; both have this layout in hil/qemu/wires.py. */
 struct signal {
-	uint64_t ns;     /* virtual time; of a command 0 for now */
+	uint64_t ns;     /* virtual time; of a command 0 for now, with AFTER the time after its arrival */
 	uint8_t kind;    /* enum signal_kind */
 	uint8_t line;    /* of the pins' controller */
 	uint8_t value;   /* level, or the kind's own */
@@ -16,6 +16,8 @@ struct signal {
 	uint8_t data[8];
 };
 _Static_assert(sizeof(struct signal) == 24, "the layout of hil/qemu/wires.py");
+
+#define AFTER (1ull << 63)
 
 enum signal_kind {
 	SIGNAL_LEVEL = 1,  /* command: drive the input `line` to `value`; record: `line` has the level `value` */
