@@ -161,14 +161,23 @@ class Lockstep:
 
         They are sent with the next message to the machine. A `stimulus` changes the machine's state.
         """
+        if stimulus:
+            self.note(commands)
+        else:
+            self._begin_input()
+        self._commands += commands
+
+    def note(self, stimulus: bytes) -> None:
+        """Note in the history what changes the machine's state at the present pause. Raises `HostTooSlow`."""
+        self._begin_input()
+        entry = b"wires %d\n%s" % (self._now_ns or 0, stimulus)
+        self._history.update(entry)
+        self._typed.update(entry)
+
+    def _begin_input(self) -> None:
         self.take()
         if not self._expired:
             self._await_pause()
-        if stimulus:
-            entry = b"wires %d\n%s" % (self._now_ns or 0, commands)
-            self._history.update(entry)
-            self._typed.update(entry)
-        self._commands += commands
 
     def resume(self, commands: bytes) -> None:
         """Pass the saved commands of a restored machine to its wires at its first pause."""

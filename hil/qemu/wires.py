@@ -127,6 +127,12 @@ class Wires:
         else:
             self._send(MESSAGE.pack(len(commands), WIRES) + commands.tobytes())
 
+    def note(self, stimulus: bytes) -> None:
+        """Note a stimulus that does not pass through the wires, such as a value in the plant's memory."""
+        if self.lockstep is not None:
+            with self._converted():
+                self.lockstep.note(stimulus)
+
     def run_until(self, at_ns: int) -> None:
         """Let time pass until `at_ns`."""
         while self._pass_time(at_ns):

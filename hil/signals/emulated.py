@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import NoReturn
 
 import numpy as np
 
@@ -16,8 +15,18 @@ from hil.measure.board_clocks import INSTRUCTIONS, BoardClocks
 from hil.measure.clock import EMULATOR_CLOCK, VIRTUAL, Clock
 from hil.measure.host import EMULATOR, HostWindow, Watch
 from hil.measure.provenance import provenance
+from hil.qemu.plant import INPUTS, OUTPUTS, PlantMemory
 from hil.qemu.wires import AFTER, RELEASED, Kind, Wires, signals
 from hil.signals.edges import AXIS, Edges, changes_only
+from hil.signals.signal_map import RAW
+
+INPUT, OUTPUT = "AI", "AO"
+
+
+def channels(inputs: int, outputs: int) -> dict[str, int]:
+    """Return the words of the analogue channels in the plant's memory, by name."""
+    made = {f"{INPUT}{number}": INPUTS + number for number in range(inputs)}
+    return made | {f"{OUTPUT}{number}": OUTPUTS + number for number in range(outputs)}
 
 
 class EmulatedWiring:
@@ -34,6 +43,9 @@ class EmulatedWiring:
             raise ConfigurationError(f"board {board.name} has no pins: {reason}")
         self._guest, self._board, self._names = guest, board, board.manifest.pins
         self._lines: dict[str, int] = self._names.lines
+        facts = board.manifest.analogue
+        self._channels = {} if facts is None else channels(facts.inputs, facts.outputs)
+        self._set_channels: set[str] = set()
         self._driven: set[str] = set()
         self._forced: set[str] = set()
         self.last_ns = 0  # time of the latest stimulus so far
@@ -131,19 +143,32 @@ class EmulatedWiring:
         return Edges(pin, ticks, levels, max(now, int(ticks[-1])), 1e9, self.clock, facts, windows)
 
     def read_analogue(self, channel: str) -> int:
-        self._no_channel(channel)
+        self._wires.now_ns()  # at a pause
+        return self._plant.read(self._word(channel)) & RAW
 
     def write_analogue(self, channel: str, raw: int) -> None:
-        self._no_channel(channel)
+        word = self._word(channel)
+        if not channel.startswith(INPUT):
+            raise ConfigurationError(
+                f"channel {channel} is an output of the partition and cannot be set",
+                hint=f"Set one of {', '.join(name for name in self._channels if name.startswith(INPUT))}.",
+            )
+        if not 0 <= raw <= RAW:
+            raise ConfigurationError(f"{raw} does not fit channel {channel}", hint=f"Give 0 to {RAW}.")
+        self._wires.note(f"{channel} {raw}".encode())
+        self._plant.write(word, raw)
+        self._set_channels.add(channel)
 
     def reset(self) -> None:
-        if not self.last_ns and not self._forced:
+        if not self.last_ns and not self._forced and not self._set_channels:
             return
         commands = [signals(kind=Kind.CLEAR)]
         commands += [signals(kind=Kind.FAULT, line=self._line(pin), value=RELEASED) for pin in sorted(self._forced)]
         commands += [signals(kind=Kind.LEVEL, line=self._line(pin), value=0) for pin in sorted(self._driven)]
         self._wires.command(np.concatenate(commands))
-        self._driven, self._forced, self.last_ns = set(), set(), 0
+        for channel in sorted(self._set_channels):
+            self.write_analogue(channel, 0)
+        self._driven, self._forced, self._set_channels, self.last_ns = set(), set(), set(), 0
 
     @property
     def _wires(self) -> Wires:
@@ -169,5 +194,18 @@ class EmulatedWiring:
             )
         return line
 
-    def _no_channel(self, channel: str) -> NoReturn:
-        raise ConfigurationError(f"board {self._board.name} has no analogue channel {channel!r}")
+    @property
+    def _plant(self) -> PlantMemory:
+        plant = self._board.qemu.plant
+        if plant is None:
+            raise InfrastructureError(f"board {self._board.name} has no analogue channels in this boot")
+        return plant
+
+    def _word(self, channel: str) -> int:
+        if channel in self._channels:
+            return self._channels[channel]
+        names = ", ".join(self._channels) or "none"
+        raise ConfigurationError(
+            f"board {self._board.name} has no analogue channel {channel!r}",
+            hint=f"{did_you_mean(channel, self._channels)}The channels are: {names}.",
+        )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hil.errors import ConfigurationError, Evidence, RunnerError
 from hil.measure.units import Amount, amount, shown
 from hil.signals.edges import Edges
+from hil.signals.signal_map import Analogue
 from hil.signals.wiring import Wiring
 
 ANSWER_NS = 10_000_000  # for the answer to the last stimulus, before a module is stopped
@@ -163,6 +164,23 @@ class Pins:
 
     def __getitem__(self, pin: str) -> Edges:
         return self.edges(pin)
+
+    def read(self, channel: Analogue | str) -> float:
+        """Return the present value of an analogue channel: raw, 0 to 65535, or in the range of an `Analogue`."""
+        if isinstance(channel, Analogue):
+            return channel.value(self.wiring.read_analogue(channel.channel))
+        return self.wiring.read_analogue(channel)
+
+    def write(self, channel: Analogue | str, value: float) -> None:
+        """Set an analogue input of the partition, raw or in the range of an `Analogue`, without its noise.
+
+        Raises `ConfigurationError` for an output and for a value out of range.
+        """
+        name, raw = (channel.channel, channel.raw(value)) if isinstance(channel, Analogue) else (channel, value)
+        self._check_owner(name)
+        if raw != int(raw):
+            raise ConfigurationError(f"the raw value {raw} for channel {name} is no whole number")
+        self.wiring.write_analogue(name, int(raw))
 
     def let_pass(self) -> None:
         """Let all stimuli pass that were given so far, and 10 ms for the answer to the last one."""
