@@ -1,0 +1,5 @@
+(module ;; a result that is not aligned; ends with a trap
+  (import "wasi:gpio/digital@0.2.0" "[static]digital-in-pin.get" (func $in (param i32 i32 i32 i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 256) "BUTTON")
+  (func (export "_start") (call $in (i32.const 256) (i32.const 6) (i32.const 0) (i32.const 0) (i32.const 2))))

@@ -1,0 +1,3 @@
+(module ;; has no memory; ends with a trap
+  (import "wasi:gpio/digital@0.2.0" "[static]digital-in-pin.get" (func $in (param i32 i32 i32 i32 i32)))
+  (func (export "_start") (call $in (i32.const 0) (i32.const 6) (i32.const 0) (i32.const 0) (i32.const 0))))
