@@ -49,7 +49,7 @@ static bool named(const char *name, struct pin *pin, unsigned *names)
 		struct gpiochip_info about = {0};
 		pin->chip = open_chip(number);
 		if (pin->chip < 0)
-			break;
+			continue; /* numbers may have gaps */
 		ioctl(pin->chip, GPIO_GET_CHIPINFO_IOCTL, &about);
 		for (uint32_t line = 0; line < about.lines; line++) {
 			struct gpio_v2_line_info info = {.offset = line};

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from doc_blocks import PAGES, ROOT, Block, Command, blocks, commands
 from labgrid.remote.client import get_parser
+from limits import HANG
 
 import hil
 from hil.cli import main
@@ -105,11 +106,20 @@ def json_(text: str) -> None:
     assert json.loads(text)
 
 
+def c(text: str) -> None:
+    """Compile it, without the imports of WebAssembly."""
+    header = ROOT / "wasm_samples" / "include"
+    command = ["cc", "-fsyntax-only", "-Wall", "-Werror", "-Wno-attributes", f"-I{header}", "-xc", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=HANG, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 KINDS: dict[str, Callable[[str], object]] = {
     "python": python,
     "toml": tomllib.loads,
     "yaml": yaml.safe_load,
     "json": json_,
+    "c": c,
     "sql": lambda text: None,  # test_history_cli.py runs it
     "text": lambda text: None,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +125,19 @@ def test_pins_of_the_projects_own() -> None:
     assert reference.pins is not None
     assert len(reference.pins.lines) == 8
     assert manifest.agent_of(reference).pins_option == "--pins={pins}" == manifest.agent_of(plain).pins_option
+
+
+def test_pins_are_those_of_the_image() -> None:
+    """The runner's table and the device tree have the names, directions and lines of the manifest."""
+    pins = manifest.find("reference").pins
+    assert pins is not None
+    sources = project.packaged("images") / "reference"
+    rows = [line.split() for line in (sources / "pins").read_text().splitlines() if line[0] != "#"]
+    assert [name for name, _, _ in rows] == list(pins.lines)
+    assert {name: int(line) for name, direction, line in rows if direction == "in"} == pins.inputs
+    assert {name: int(line) for name, direction, line in rows if direction == "out"} == pins.outputs
+    names = re.findall(r"gpio-line-names = (.*);", (sources / "partition.dts").read_text())
+    assert [re.findall('"(.*?)"', line) for line in names] == [sorted(pins.lines, key=pins.lines.__getitem__)]
 
 
 @pytest.mark.parametrize(
