@@ -23,7 +23,7 @@ from hil.signals.loop_timeline import loop_timeline
 from hil.signals.perfetto import perfetto_blocks
 from hil.signals.pins import Pins
 from hil.signals.pins_timeline import pins_timeline
-from hil.signals.placing import Fault, Traceable, console_timeline
+from hil.signals.placing import Fault, Traceable, console_timeline, series_timeline
 from hil.signals.timeline import Timeline
 from hil.signals.vcd_writer import vcd_blocks
 from hil.text import counted, printable
@@ -78,8 +78,8 @@ class SignalEvidence:
             faults=self.faults,
             checked=self.checked,
         )
-        whole = wires[0] if wires else others
-        for other in [*wires[1:], *([others] if wires else [])]:
+        whole, *more = [*wires, others]
+        for other in [series_timeline(whole.clock, self.checked), *more]:
             try:
                 whole = merged(whole, other)
             except HilError as error:

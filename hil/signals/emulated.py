@@ -138,7 +138,7 @@ class EmulatedWiring:
         levels = np.concatenate([[before], records["value"][first:]]).astype(np.uint8)
         last = np.append(ticks[1:] != ticks[:-1], True)  # of several levels at one time the last counts
         ticks, levels = changes_only(ticks[last], levels[last])
-        facts = {**self.provenance, AXIS: VIRTUAL}
+        facts = {**self.provenance, AXIS: self.clock.name}
         windows = () if self._watch is None else (HostWindow(len(ticks), self._watch.load()),)
         return Edges(pin, ticks, levels, max(now, int(ticks[-1])), 1e9, self.clock, facts, windows)
 

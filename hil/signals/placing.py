@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,8 +16,11 @@ from hil.measure.decision import Check
 from hil.measure.quantities import RELEASE, SIGNAL, STEP_RESPONSE
 from hil.measure.series import Series
 from hil.signals.edges import AXIS
-from hil.signals.timeline import Events, Instant, Span, Timeline
+from hil.signals.timeline import Events, Instant, Span, Timeline, Times
 from hil.wasm import Execution
+
+Measured = tuple[Series, Sequence[Check]]
+"""A series with its checks."""
 
 LINES = 100_000  # of a console in one timeline; the rest is counted
 STATES = {True: "proven", None: "not provable", False: "garbled"}
@@ -82,13 +85,13 @@ def console_timeline(
     boot: BootReport | None = None,
     executions: Iterable[Execution] = (),
     faults: Iterable[Fault] = (),
-    checked: Iterable[tuple[Series, Sequence[Check]]] = (),
+    checked: Iterable[Measured] = (),
 ) -> Timeline:
     """Return the timeline of a test on the axis of its console, whose part of the transcript begins at `start`.
 
     Executions, faults and series are placed by their offsets in the transcript. What lies in another transcript, or
-    has no stamp on the axis, is left out and counted. A series whose provenance has `AXIS` is placed by its times.
-    Samples of a checked series beyond the deadline of a bound are deadline misses.
+    has no stamp on the axis, is left out and counted, but for series with `AXIS` (see `series_timeline`). Samples of a
+    checked series beyond the deadline of a bound are deadline misses.
     """
     axis = ConsoleAxis(console)
     console.transcript.refresh()
@@ -108,7 +111,7 @@ def console_timeline(
             left_out["console lines"] = left_out.get("console lines", 0) + 1
         elif line.text:
             lines.append(Instant(at, line.text, {"line": str(line.number)}))
-    releases, misses = _events(axis, checked, left_out)
+    releases, misses = _events(_placed(axis, checked, left_out))
     return Timeline(
         axis.clock,
         stages=placed("stages", _stages(axis, boot)),
@@ -154,19 +157,45 @@ def _execution(axis: ConsoleAxis, run: Execution, path: Path) -> Span | None:
     return axis.span(max(0, run.start - 1), run.end, f"{run.call}: {run.verdict}", detail)
 
 
+def series_timeline(clock: str, checked: Iterable[Measured]) -> Timeline:
+    """Return the timeline of the series whose provenance has `AXIS`, on the axis `clock`; those of others are counted.
+
+    Samples of a series beyond the deadline of a bound are deadline misses.
+    """
+    placed, left_out = [], 0
+    for series, checks in checked:
+        axis = series.provenance.get(AXIS)
+        if axis == clock and series.times is not None:
+            placed.append((series, checks, np.rint(series.times * 1e9).astype(np.int64)))
+        elif axis is not None:
+            left_out += len(series)
+    releases, misses = _events(placed)
+    return Timeline(clock, releases=releases, misses=misses, left_out={"samples": left_out} if left_out else {})
+
+
+def _placed(
+    axis: ConsoleAxis, checked: Iterable[Measured], left_out: dict[str, int]
+) -> Iterator[tuple[Series, Sequence[Check], Times]]:
+    """Yield the series with positions in the transcript, with their times by these; count others in `left_out`."""
+    for series, checks in checked:
+        if series.provenance.get(AXIS) or series.quantity in (SIGNAL, STEP_RESPONSE):
+            continue  # these are in the timelines of series and loops
+        here = series.provenance.get("transcript") == str(axis.console.transcript.path)
+        stamps = [axis.at(int(offset)) for offset in series.offsets] if series.offsets is not None and here else [None]
+        if None in stamps:
+            left_out["samples"] = left_out.get("samples", 0) + len(series)
+        else:
+            yield series, checks, np.array(stamps, dtype=np.int64)
+
+
 def _events(
-    axis: ConsoleAxis, checked: Iterable[tuple[Series, Sequence[Check]]], left_out: dict[str, int]
+    placed: Iterable[tuple[Series, Sequence[Check], Times]],
 ) -> tuple[tuple[Events, ...], tuple[Events, ...]]:
     """Return the releases among the series, and the samples of all of them beyond a deadline."""
     releases, misses = [], []
-    for series, checks in checked:
-        if series.quantity in (SIGNAL, STEP_RESPONSE):  # the timeline of the loop has them
-            continue
-        at = _places(axis, series)
-        if at is None:
-            left_out["samples"] = left_out.get("samples", 0) + len(series)
-            continue
-        times, samples = at
+    for series, checks, stamps in placed:
+        order = np.argsort(stamps, kind="stable")
+        times, samples = stamps[order], series.samples[order]
         name = f"{series.quantity} of {series.subject}"
         if series.quantity == RELEASE:
             releases.append(Events(name, times))
@@ -175,18 +204,3 @@ def _events(
             if len(late):
                 misses.append(Events(f"{name} > {deadline * 1e3:g} ms", late))
     return tuple(releases), tuple(misses)
-
-
-def _places(axis: ConsoleAxis, series: Series) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the times of the samples on the axis, ascending, and the samples; None for those of another axis."""
-    if series.times is not None and series.provenance.get(AXIS) == axis.clock:
-        times = np.rint(series.times * 1e9).astype(np.int64)
-    elif series.offsets is not None and series.provenance.get("transcript") == str(axis.console.transcript.path):
-        stamps = [axis.at(int(offset)) for offset in series.offsets]
-        if None in stamps:
-            return None
-        times = np.array(stamps, dtype=np.int64)
-    else:
-        return None
-    order = np.argsort(times, kind="stable")
-    return times[order], series.samples[order]

@@ -31,7 +31,7 @@ from hil.signals.loop_timeline import loop_timeline
 from hil.signals.perfetto import perfetto_blocks, perfetto_bytes, write_perfetto
 from hil.signals.pins import PinFault
 from hil.signals.pins_timeline import pins_timeline
-from hil.signals.placing import console_timeline
+from hil.signals.placing import console_timeline, series_timeline
 from hil.signals.sampled import SampledSignal
 from hil.signals.timeline import CanFrame, Events, Instant, Signal, Span, Timeline
 from hil.signals.vcd_writer import vcd_blocks, write_vcd
@@ -218,6 +218,7 @@ def test_the_same_timeline_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.pftrace.gz", "b.pftrace.gz"):
         write_perfetto(whole(), tmp_path / name)
     assert (tmp_path / "a.pftrace.gz").read_bytes() == (tmp_path / "b.pftrace.gz").read_bytes()
+    assert (tmp_path / "a.pftrace.gz").read_bytes()[4:8] == bytes(4), "without the time at which it was made"
     assert gzip.decompress((tmp_path / "a.pftrace.gz").read_bytes()) == perfetto_bytes(whole())
 
 
@@ -343,13 +344,17 @@ def test_virtual_stamps_are_used_alone_and_what_lacks_one_is_counted(tmp_path: P
         fault="drop", done="dropped a byte", did="", transcript=console.transcript.path, start=14, end=99
     )
     found = console_timeline(console, boot=boot, faults=[fault], checked=[(by_axis, ())])
+    assert found.releases == ()
     assert found.clock == VIRTUAL
     assert [instant.at_ns for instant in found.lines] == [1000 * MS + offset for offset in (13, 21, 26)]
     assert found.left_out == {"console lines": 2, "stages": 1}
     assert [(span.begin_ns, span.end_ns, span.name) for span in found.faults] == [
         (1000 * MS + 13, 1000 * MS + 27, "drop")
     ]
-    assert [events.times_ns.tolist() for events in found.releases] == [[1500 * MS]]
+    placed = series_timeline(VIRTUAL, [(by_axis, ())])
+    assert [events.times_ns.tolist() for events in placed.releases] == [[1500 * MS]]
+    elsewhere = series_timeline("logic analyser", [(by_axis, ())])
+    assert (elsewhere.releases, elsewhere.left_out) == ((), {"samples": 1})
 
 
 def test_pins_have_stimuli_outputs_and_faults_and_a_zero_where_their_clock_follows_the_host() -> None:
