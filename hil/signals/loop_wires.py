@@ -16,6 +16,7 @@ from hil.signals.encoder import MOST_EDGES, encoder_edges, lines, storm
 from hil.signals.signal_map import RAW, Analogue, Duty, Edge, Quadrature
 from hil.signals.wiring import Wiring
 
+TRIES = 3  # to schedule edges on a bench before time overtakes them
 Input: TypeAlias = str | Analogue | Duty
 Output: TypeAlias = str | Analogue | Quadrature
 
@@ -209,14 +210,25 @@ def ends_of(wiring: Wiring, outputs: Mapping[str, Output]) -> dict[str, End]:
 
 
 def schedule(wiring: Wiring, edges: Iterable[tuple[int, str, int]], now: int) -> None:
-    """Schedule edges, each of a time in ns, a pin and a level; those of the past, after an overrun, are set now."""
-    ahead: dict[str, tuple[list[int], list[int]]] = {}
-    for at, pin, level in edges:
-        if at <= now:
+    """Schedule edges, each of a time in ns, a pin and a level; those up to `now`, after an overrun, are set at once.
+
+    On a bench time passes meanwhile: edges that it overtakes are set at once, too.
+    """
+    left = list(edges)
+    for _ in range(1 if wiring.exact else TRIES):
+        past = [edge for edge in left if edge[0] <= now]
+        left = [edge for edge in left if edge[0] > now]
+        for _, pin, level in past:
             wiring.set_level(pin, level)
-        else:
-            levels, times = ahead.setdefault(pin, ([], []))
-            levels.append(level)
-            times.append(at)
-    for pin, (levels, times) in ahead.items():
-        wiring.set_levels(pin, levels, times)
+        try:
+            for pin in dict.fromkeys(pin for _, pin, _ in left):
+                mine = [(at, level) for at, other, level in left if other == pin]
+                wiring.set_levels(pin, [level for _, level in mine], [at for at, _ in mine])
+                left = [edge for edge in left if edge[1] != pin]
+            return
+        except ConfigurationError:  # in the past
+            if wiring.exact:
+                raise
+            now = wiring.now_ns() + round(wiring.clock.uncertainty * 1e9)
+    for _, pin, level in left:
+        wiring.set_level(pin, level)

@@ -133,10 +133,13 @@ class BenchWires(FakeWires):
         self._zero = time.monotonic_ns()
 
     def now_ns(self) -> int:
-        self.now = max(self.now, time.monotonic_ns() - self._zero)
+        super().run_until(time.monotonic_ns() - self._zero)  # what was scheduled has happened
         return self.now
+
+    def set_level(self, pin: str, level: int, at_ns: int | None = None) -> None:
+        self.now_ns()
+        super().set_level(pin, level, at_ns)
 
     def run_until(self, at_ns: int) -> None:
         while (left := at_ns - self.now_ns()) > 0:
             time.sleep(left / 1e9)
-        super().run_until(self.now)

@@ -458,6 +458,22 @@ def test_on_a_bench_the_loop_runs_at_the_clock_and_counts_overruns() -> None:
     assert not result["y"].clock.exact
 
 
+def test_on_a_bench_no_edge_of_an_encoder_is_lost() -> None:
+    def plant(t: float, dt: float, inputs: Mapping[str, float]) -> dict[str, float]:
+        if t == 0.05:
+            time.sleep(0.03)
+        return {"position": t + dt + 1e-4}
+
+    wires = BenchWires()
+    encoder = Quadrature("ENCODER_A", "ENCODER_B", counts=1000)
+    result = Loop(wires).run(plant, step=10 * ms, inputs={}, outputs={"position": encoder}, until=100 * ms)
+    wires.run_until(wires.now_ns() + 20_000_000)
+    assert result.overruns
+    assert count(wires) == 100 - 10 + 2  # from 10, whose lines are those of 2
+    gaps = np.diff(sorted(at for pin in ("ENCODER_A", "ENCODER_B") for at, _ in wires.log[pin][1:]))
+    assert np.median(gaps) == pytest.approx(1e6)
+
+
 def test_a_step_finer_than_the_bench_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"a step of 1 ms is too fine for this bench: .* 2 ms") as caught:
         Loop(BenchWires(floor=2e-3)).run(counting, **STEP)
