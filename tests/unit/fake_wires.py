@@ -52,8 +52,12 @@ class FakeWires:
 
     def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int], *, after_now: bool = False) -> None:
         assert list(times_ns) == sorted(times_ns)
+        now = self.now_ns()
+        if not after_now and times_ns[0] < now:
+            raise ConfigurationError(f"{times_ns[0]} is in the past of {now}")
         for level, at in zip(levels, times_ns, strict=True):
-            self.set_level(pin, level, at + self.now if after_now else at)
+            self.calls.append(("set", pin, level, at))
+            self._schedule(at + now if after_now else at, lambda level=level: self._put(pin, level))  # type: ignore[misc]
 
     def force(self, pin: str, level: int | None) -> None:
         raise NotImplementedError

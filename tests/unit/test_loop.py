@@ -471,7 +471,7 @@ def test_on_a_bench_no_edge_of_an_encoder_is_lost() -> None:
     assert result.overruns
     assert count(wires) == 100 - 10 + 2  # from 10, whose lines are those of 2
     gaps = np.diff(sorted(at for pin in ("ENCODER_A", "ENCODER_B") for at, _ in wires.log[pin][1:]))
-    assert np.median(gaps) == pytest.approx(1e6)
+    assert (abs(gaps - 1e6) <= 1).sum() > 9, "scheduled, and not set at once"
 
 
 def test_a_step_finer_than_the_bench_is_refused() -> None:
