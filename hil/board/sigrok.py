@@ -75,12 +75,9 @@ def capture(
     """
     count = _samples(samplerate, seconds)
     base = [tool, "-d", device, *options]
-    # libsigrok's VCD writer assigns the first bits to the enabled channels. Not all drivers do, so enable all channels
-    # up to the last one: then both agree.
     run = _run_up_to(channels, _device_channels(wrap([*base, "--show"]), device))
-    sampling = ["-C", ",".join(run), "--config", f"samplerate={samplerate:.0f}", "--samples", str(count)]
-    command = wrap([*base, "-l", "4", *sampling, "-O", "vcd"])
-    began = _Start(samplerate)
+    command = wrap([*base, *_sampling(run, samplerate, "--samples", str(count))])
+    began = Start(samplerate)
     with disk_errors(f"write the capture {path}"), path.open("wb") as file:
         output = _stamped(command, file.fileno(), seconds + GRACE, began)
     complete = _complete(path)
@@ -94,17 +91,42 @@ def capture(
             hint="capture slower or fewer channels, and check that the disk is not full",
         )
     with path.open("rb") as file:
-        rate = stated_rate(file.read(TAIL).decode("utf-8", "replace"))
+        check_rate(file.read(TAIL), device, samplerate, tool)
+    names = tuple(channel.rpartition("=")[2] for channel in channels)
+    return Capture(path, names, round(samplerate), count, began.instant())
+
+
+def endless(
+    device: str,
+    channels: Sequence[str],
+    samplerate: float,
+    *,
+    options: Sequence[str] = (),
+    wrap: Callable[[list[str]], list[str]] = list,
+    tool: str = "sigrok-cli",
+) -> list[str]:
+    """Return the command that samples until it reads a key, as VCD on its output. Arguments and errors as `capture`."""
+    _check_rate(samplerate)
+    base = [tool, "-d", device, *options]
+    run = _run_up_to(channels, _device_channels(wrap([*base, "--show"]), device))
+    return wrap([*base, *_sampling(run, samplerate, "--continuous")])
+
+
+def check_rate(head: bytes, device: str, samplerate: float, tool: str = "sigrok-cli") -> None:
+    """Raise `ConfigurationError` if the begin of a VCD file states another sample rate than `samplerate`."""
+    rate = stated_rate(head.decode("utf-8", "replace"))
     if rate is not None and round(rate) != round(samplerate):
         raise ConfigurationError(
             f"{device} samples at {rate:g} Hz, not at {samplerate:g}",
             hint=f"`{tool} -d {device} --show` lists its rates",
         )
-    names = tuple(channel.rpartition("=")[2] for channel in channels)
-    return Capture(path, names, round(samplerate), count, began.instant())
 
 
-class _Start:
+def _sampling(run: Sequence[str], samplerate: float, *length: str) -> list[str]:
+    return ["-l", "4", "-C", ",".join(run), "--config", f"samplerate={samplerate:.0f}", *length, "-O", "vcd"]
+
+
+class Start:
     """Bounds of the instant at which sampling started, from sigrok-cli's log lines and their arrival.
 
     The earliest is the start of sigrok-cli plus the time, by the clock of its log, until it started the device. The
@@ -125,13 +147,22 @@ class _Start:
             self._latest = min(self._latest, stamp - (self.samples - 1) * self._period_ns)
 
     def instant(self) -> Instant:
-        earliest, latest = sorted((self._earliest, self._latest))
+        earliest, latest = self.bounds()
         return Instant(round((earliest + latest) / 2), (latest - earliest) / 2e9)
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the earliest and the latest possible start, in ns of the host's monotonic clock."""
+        earliest, latest = sorted((self._earliest, self._latest))
+        return earliest, latest
+
+
+def _check_rate(samplerate: float) -> None:
+    if not (1 <= samplerate < math.inf and float(samplerate).is_integer()):
+        raise ConfigurationError(f"the sample rate {samplerate!r} is not a whole number of Hz")
 
 
 def _samples(samplerate: float, seconds: float) -> int:
-    if not (1 <= samplerate < math.inf and float(samplerate).is_integer()):
-        raise ConfigurationError(f"the sample rate {samplerate!r} is not a whole number of Hz")
+    _check_rate(samplerate)
     if not 0 < seconds < math.inf or (count := round(samplerate * seconds)) < 2:
         raise ConfigurationError(f"no capture of {seconds!r} s at {samplerate:g} Hz: the minimum is two samples")
     return count
@@ -149,11 +180,15 @@ def _device_channels(command: list[str], device: str) -> list[str]:
         raise _hung(command, SCAN_LIMIT) from None
     if found := _CHANNELS.search(done.stdout):
         return found[1].split()
-    raise _failure(command, device, done.returncode, done.stdout + done.stderr)
+    raise failure(command, device, done.returncode, done.stdout + done.stderr)
 
 
 def _run_up_to(channels: Sequence[str], device: Sequence[str]) -> list[str]:
-    """Return the device's channels up to the last of `channels`, renamed as these are."""
+    """Return the device's channels up to the last of `channels`, renamed as these are.
+
+    libsigrok's VCD writer assigns the first bits to the enabled channels. Not all drivers do, so all channels up to the
+    last one are enabled: then both agree.
+    """
     if not channels or isinstance(channels, str):
         raise ConfigurationError(f"a capture needs a list of channels, not {channels!r}", hint=_listed(device))
     names = {channel.partition("=")[0]: channel for channel in channels}
@@ -169,7 +204,7 @@ def _listed(device: Sequence[str]) -> str:
     return f"its channels are: {', '.join(device)}"
 
 
-def _stamped(command: list[str], output: int, limit: float, start: _Start) -> str:
+def _stamped(command: list[str], output: int, limit: float, start: Start) -> str:
     """Run `command`, its stdout in the file `output`, stamp its log lines, and return the last ones for a message."""
     deadline = time.monotonic() + limit
     try:
@@ -202,8 +237,8 @@ def _stamped(command: list[str], output: int, limit: float, start: _Start) -> st
     finally:
         process.stderr.close()
     if process.returncode:
-        raise _failure(command, command[command.index("-d") + 1], process.returncode, text)
-    return _last(text)
+        raise failure(command, command[command.index("-d") + 1], process.returncode, text)
+    return last_lines(text)
 
 
 def _complete(path: Path) -> bool:
@@ -213,20 +248,20 @@ def _complete(path: Path) -> bool:
         return re.search(rb"\n#\d+\n$", file.read(TAIL)) is not None
 
 
-def _last(output: str) -> str:
+def last_lines(output: str) -> str:
     lines = [line for line in output.splitlines() if line.strip() and not _LOG.match(line)][-3:]
     return f"; its output: {' / '.join(lines)}" if lines else ""
 
 
 def _hung(command: Sequence[str], limit: float, output: str = "") -> InfrastructureError:
     return InfrastructureError(
-        f"`{' '.join(command)}` did not end within {limit:g} s{_last(output)}",
+        f"`{' '.join(command)}` did not end within {limit:g} s{last_lines(output)}",
         hint="check whether the device waits for a trigger, and plug it in again",
     )
 
 
-def _failure(command: Sequence[str], device: str, status: int, output: str) -> ConfigurationError | InfrastructureError:
-    text = f"`{' '.join(command)}` failed with status {status}{_last(output)}"
+def failure(command: Sequence[str], device: str, status: int, output: str) -> ConfigurationError | InfrastructureError:
+    text = f"`{' '.join(command)}` failed with status {status}{last_lines(output)}"
     if re.search(r"Driver \S+ not found", output):
         return ConfigurationError(text, hint="`sigrok-cli -L` lists the drivers")
     if re.search(r"option '|[Ii]nvalid", output):

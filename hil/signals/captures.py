@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,24 +29,48 @@ def read_vcd(path: Path | str, channels: Sequence[str] = (), *, samplerate: floa
             f"the sample rate {samplerate!r} is not above 0 Hz", hint="Give it in Hz, such as 24e6."
         )
     rate = dump.rate if samplerate is None else float(samplerate)
-    per_second = float(dump.per_second if rate is None else rate)
     if rate is None:
         remark = "the time scale of the file; the sample rate of the instrument is unknown"
+        clock = Clock(ANALYSER, 1 / float(dump.per_second), remark)
     else:
-        remark = "an edge is between two samples; the error of the instrument's crystal comes on top"
-    clock = Clock(ANALYSER, 1 / per_second, remark, floor=None if rate is None else 1 / rate)
+        clock = sampling_clock(rate)
+
+    return {name: _edges(path, dump, name, rate, clock, {"capture": str(path)}) for name in dump.changes}
+
+
+def sampling_clock(rate: float) -> Clock:
+    """Return the clock of an instrument that samples at `rate` in Hz."""
+    remark = "an edge is between two samples; the error of the instrument's crystal comes on top"
+    return Clock(ANALYSER, 1 / rate, remark, floor=1 / rate)
+
+
+def in_ns(path: Path, dump: vcd.Dump, rate: float, clock: Clock, facts: Mapping[str, str]) -> dict[str, Edges]:
+    """Return the edges of a capture of sigrok's, taken at `rate` in Hz, with ticks of 1 ns.
+
+    A tick is rounded: at a rate that is not a whole number of ns, equal intervals differ by up to 1 ns.
+    """
 
     def edges(name: str) -> Edges:
-        packed = np.frombuffer(dump.changes[name], dtype=np.int64)
-        ticks, levels = packed >> 2, (packed & 3).astype(np.uint8)
-        last = np.append(ticks[1:] != ticks[:-1], True)  # of several values at one time the last counts
-        ticks, levels = changes_only(ticks[last], levels[last])
-        if rate is not None:
-            ticks = _on_samples(f"{path}: {name}", ticks, rate, float(dump.per_second))
-        stop = dump.end if rate is None else round(dump.end * rate / float(dump.per_second))
-        return Edges(name, ticks, levels, stop, per_second, clock, {"capture": str(path)})
+        sampled = _edges(path, dump, name, rate, clock, facts)
+        ticks: Ticks = np.rint(sampled.ticks * (1e9 / rate)).astype(np.int64)
+        return replace(sampled, ticks=ticks, end=round(sampled.end * 1e9 / rate), rate=1e9)
 
     return {name: edges(name) for name in dump.changes}
+
+
+def _edges(
+    path: Path | str, dump: vcd.Dump, name: str, rate: float | None, clock: Clock, facts: Mapping[str, str]
+) -> Edges:
+    """Return the edges of a channel, in samples if the sample rate is known."""
+    packed = np.frombuffer(dump.changes[name], dtype=np.int64)
+    ticks, levels = packed >> 2, (packed & 3).astype(np.uint8)
+    last = np.append(ticks[1:] != ticks[:-1], True)  # of several values at one time the last counts
+    ticks, levels = changes_only(ticks[last], levels[last])
+    per_second = float(dump.per_second)
+    if rate is None:
+        return Edges(name, ticks, levels, dump.end, per_second, clock, facts)
+    ticks = _on_samples(f"{path}: {name}", ticks, rate, per_second)
+    return Edges(name, ticks, levels, round(dump.end * rate / per_second), float(rate), clock, facts)
 
 
 def _on_samples(what: str, ticks: Ticks, rate: float, per_second: float) -> Ticks:

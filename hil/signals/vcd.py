@@ -62,6 +62,43 @@ def read(path: Path, channels: Sequence[str]) -> Dump:
             events.read(words)
     except OSError as error:
         raise ConfigurationError(f"cannot read the capture {path}: {error.strerror}") from error
+    return _dump(header, chosen, events)
+
+
+class Follower:
+    """The one-bit signals of a VCD file that sigrok-cli is still writing; each `read` takes what is new."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with path.open("rb") as file:
+            self._header = Header(path, _words(path, file, set()))
+        self._chosen = self._header.choose(())
+        self._events = _Events(path, self._header, self._chosen.values())
+        self._rest = b""
+        self._offset = _end_of_header(path)
+
+    def read(self) -> Dump:
+        """Return all changes in the whole lines of the file so far. Raises as `read`."""
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            while block := file.read(_CHUNK):
+                self._offset += len(block)
+                whole, newline, self._rest = (self._rest + block).rpartition(b"\n")
+                self._events.read(iter((whole + newline).split()))
+        return _dump(self._header, self._chosen, self._events)
+
+
+def _end_of_header(path: Path) -> int:
+    with path.open("rb") as file:
+        offset = 0
+        for line in file:
+            offset += len(line)
+            if b"$enddefinitions" in line:
+                break
+    return offset
+
+
+def _dump(header: Header, chosen: dict[str, Bit], events: _Events) -> Dump:
     changes = {name: events.changes[bit.place] for name, bit in chosen.items()}
     return Dump(header.per_second, header.rate, events.now >> 2, changes)
 
