@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from hil.review import comparison, overview
     from hil.review.comparison_sides import read_side
     from hil.review.review_window import ReviewWindow
-    from hil.signals.emulated import EmulatedWiring
+    from hil.signals.choice import wiring_of
     from hil.signals.loop import Loop
     from hil.signals.loop_result import LoopResult
     from hil.signals.pins import PinFault, Pins

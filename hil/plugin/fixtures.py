@@ -147,15 +147,18 @@ def runner(hil_runner: slow.Runner) -> slow.Runner:
 def pins(request: pytest.FixtureRequest, guest: slow.Guest, hil_runner: slow.Runner) -> Iterator[slow.Pins]:
     """The pins of the partition: `pins.drive("BUTTON", 1)`, `pins["LED"].rising`; back at 0 after the test."""
     try:
-        wiring = slow.EmulatedWiring(guest)
+        wiring = slow.wiring_of(guest)
         pins = slow.Pins(wiring)
     except HilError as error:
         refuse(error)
     record_of(request.node).pins = pins
     hil_runner.before_stop = pins.let_pass
-    yield pins
-    if guest.board.up:
-        wiring.reset()
+    try:
+        yield pins
+        if guest.board.up or not guest.board.emulated:  # a bench must not power a board that is off through its pins
+            wiring.reset()
+    finally:
+        wiring.close()
 
 
 @pytest.fixture(scope="session")

@@ -44,18 +44,16 @@ def sampling_clock(rate: float) -> Clock:
     return Clock(ANALYSER, 1 / rate, remark, floor=1 / rate)
 
 
-def in_ns(path: Path, dump: vcd.Dump, rate: float, clock: Clock, facts: Mapping[str, str]) -> dict[str, Edges]:
-    """Return the edges of a capture of sigrok's, taken at `rate` in Hz, with ticks of 1 ns.
+def in_ns(
+    path: Path, dump: vcd.Dump, channel: str, rate: float, clock: Clock, facts: Mapping[str, str] | None = None
+) -> Edges:
+    """Return the edges of a channel in a capture of sigrok's, taken at `rate` in Hz, with ticks of 1 ns.
 
-    A tick is rounded: at a rate that is not a whole number of ns, equal intervals differ by up to 1 ns.
+    A tick is rounded: if the sample period is not a whole number of ns, equal intervals differ by up to 1 ns.
     """
-
-    def edges(name: str) -> Edges:
-        sampled = _edges(path, dump, name, rate, clock, facts)
-        ticks: Ticks = np.rint(sampled.ticks * (1e9 / rate)).astype(np.int64)
-        return replace(sampled, ticks=ticks, end=round(sampled.end * 1e9 / rate), rate=1e9)
-
-    return {name: edges(name) for name in dump.changes}
+    sampled = _edges(path, dump, channel, rate, clock, facts or {})
+    ticks: Ticks = np.rint(sampled.ticks * (1e9 / rate)).astype(np.int64)
+    return replace(sampled, ticks=ticks, end=round(sampled.end * 1e9 / rate), rate=1e9)
 
 
 def _edges(

@@ -19,6 +19,7 @@ from hil.qemu.plant import INPUTS, OUTPUTS, PlantMemory
 from hil.qemu.wires import AFTER, RELEASED, Kind, Wires, signals
 from hil.signals.edges import AXIS, Edges, changes_only
 from hil.signals.signal_map import RAW
+from hil.signals.stimuli import checked, driven_output, unknown_pin
 
 INPUT, OUTPUT = "AI", "AO"
 
@@ -91,23 +92,10 @@ class EmulatedWiring:
 
     def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int], *, after_now: bool = False) -> None:
         line = self._input(pin)
-        values, times = np.asarray(levels), np.asarray(times_ns, dtype=np.int64)
-        if not np.isin(values, (0, 1)).all():
-            bad = values[~np.isin(values, (0, 1))][0]
-            raise ConfigurationError(f"the level {bad!r} for pin {pin} is not 0 or 1")
-        if len(values) != len(times):
-            raise ConfigurationError(f"{len(values)} levels for pin {pin} have {len(times)} times")
+        present = self.now_ns()
+        values, times = checked(pin, levels, times_ns, present, after_now=after_now)
         if not len(times):
             return
-        present = self.now_ns()
-        first = 0 if after_now else present
-        if times[0] < first or (np.diff(times) < 0).any():
-            wrong = times[0] if times[0] < first else times[1:][np.diff(times) < 0][0]
-            raise ConfigurationError(
-                f"pin {pin} cannot change at {wrong / 1e9:.9f} s: the wires are at {present / 1e9:.9f} s, and times "
-                "must ascend",
-                hint="Give a time from pins.now on, such as at=pins.now + 5 * ms.",
-            )
         ns = times.astype(np.uint64) | np.uint64(AFTER if after_now else 0)
         self._wires.command(signals(len(times), ns=ns, kind=Kind.LEVEL, line=line, value=values))
         self._driven.add(pin)
@@ -170,6 +158,9 @@ class EmulatedWiring:
             self.write_analogue(channel, 0)
         self._driven, self._forced, self._set_channels, self.last_ns = set(), set(), set(), 0
 
+    def close(self) -> None:
+        """Do nothing: the wires are the emulator's."""
+
     @property
     def _wires(self) -> Wires:
         wires = self._board.qemu.wires
@@ -180,18 +171,12 @@ class EmulatedWiring:
     def _line(self, pin: str) -> int:
         if pin in self._lines:
             return self._lines[pin]
-        raise ConfigurationError(
-            f"board {self._board.name} has no pin {pin!r}",
-            hint=f"{did_you_mean(pin, self._lines)}The pins are: {', '.join(self._lines)}.",
-        )
+        raise unknown_pin(self._board.name, pin, self._lines)
 
     def _input(self, pin: str) -> int:
         line = self._line(pin)
         if pin not in self._names.inputs:
-            raise ConfigurationError(
-                f"pin {pin} is an output of the partition and cannot be driven",
-                hint=f"Drive one of {', '.join(self._names.inputs) or 'the inputs, of which there are none'}.",
-            )
+            raise driven_output(pin, self._names.inputs)
         return line
 
     @property

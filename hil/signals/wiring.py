@@ -72,3 +72,6 @@ class Wiring(Protocol):
 
     def write_analogue(self, channel: str, raw: int) -> None:
         """Set the analogue input `channel` of the partition to `raw`, 0 to 65535."""
+
+    def close(self) -> None:
+        """Stop observing. The edges so far can still be read."""
