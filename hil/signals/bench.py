@@ -20,7 +20,7 @@ from hil.measure.units import shown
 from hil.signals.bench_outputs import BenchOutputs
 from hil.signals.bench_pins import DOCUMENT, BenchPin, analyser_of, bench_pins
 from hil.signals.captures import in_ns, sampling_clock
-from hil.signals.edges import Edges, Levels, Ticks, changes_only
+from hil.signals.edges import Edges, Ticks, changes_only
 from hil.signals.stimuli import checked, driven_output, unknown_pin
 from hil.signals.vcd import LOW, Dump, Follower
 
@@ -87,15 +87,19 @@ class BenchWiring:
         return self._capture.time.least(time.monotonic_ns())
 
     def set_level(self, pin: str, level: int, at_ns: int | None = None) -> None:
-        if at_ns is not None:
-            self.set_levels(pin, [level], [at_ns])
-            return
-        present, _, _ = self._checked(pin, [level], [0], after_now=True)
-        self._seen_ns = present
-        self._outputs.set(pin, level)
+        self.set_levels(pin, [level], [at_ns or 0], after_now=at_ns is None)
 
     def set_levels(self, pin: str, levels: Sequence[int], times_ns: Sequence[int], *, after_now: bool = False) -> None:
-        present, values, times = self._checked(pin, levels, times_ns, after_now=after_now)
+        if not self._pin(pin).is_input:
+            raise driven_output(pin, self.inputs)
+        self._check_driven(pin)
+        present = self.now_ns()
+        values, times = checked(pin, levels, times_ns, present, after_now=after_now)
+        self._outputs.check_pace(pin, times)
+        if after_now and len(times) and times[0] == 0:  # in this thread: the call returns when the level is set
+            self._seen_ns = present
+            self._outputs.set(pin, int(values[0]))
+            values, times = values[1:], times[1:]
         self._outputs.plan(pin, values, times + present if after_now else times)
 
     def force(self, pin: str, level: int | None) -> None:
@@ -104,7 +108,7 @@ class BenchWiring:
                 f"the wire of pin {pin} cannot be forced on board {self._name}: the partition drives it",
                 hint="Give faults to inputs, or use an emulated board for faults of outputs.",
             )
-        self._driven(pin)
+        self._check_driven(pin)
         self._outputs.force(pin, level)
 
     def level(self, pin: str) -> int:
@@ -184,22 +188,12 @@ class BenchWiring:
     def _host_time(self, at_ns: int) -> int:
         return self._capture.time.host(at_ns)
 
-    def _checked(
-        self, pin: str, levels: Sequence[int], times_ns: Sequence[int], *, after_now: bool
-    ) -> tuple[int, Levels, Ticks]:
-        """Return the present time, and the levels and times for an input."""
-        if not self._pin(pin).is_input:
-            raise driven_output(pin, self.inputs)
-        self._driven(pin)
-        present = self.now_ns()
-        return present, *checked(pin, levels, times_ns, present, after_now=after_now)
-
     def _pin(self, pin: str) -> BenchPin:
         if pin not in self._pins:
             raise unknown_pin(self._name, pin, self._pins)
         return self._pins[pin]
 
-    def _driven(self, pin: str) -> None:
+    def _check_driven(self, pin: str) -> None:
         if self._pin(pin).driver is None:
             raise ConfigurationError(
                 f"nothing drives pin {pin} of board {self._name}",

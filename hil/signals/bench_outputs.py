@@ -51,11 +51,8 @@ class BenchOutputs:
             if pin not in self._forced:
                 self._drive(pin, level)
 
-    def plan(self, pin: str, levels: Levels, times_ns: Ticks) -> None:
-        """Set `pin` to each of `levels` at the ascending `times_ns`.
-
-        Raises `ConfigurationError` for levels that follow each other faster than the pin's driver can set them.
-        """
+    def check_pace(self, pin: str, times_ns: Ticks) -> None:
+        """Raise `ConfigurationError` for levels that follow each other faster than the pin's driver can set them."""
         least = int(np.diff(times_ns).min()) if len(times_ns) > 1 else None
         if least is not None and least < self.fastest[pin] * 1e9:
             raise ConfigurationError(
@@ -63,6 +60,11 @@ class BenchOutputs:
                 f"{shown(self.fastest[pin])} or more for one level",
                 hint="Give longer pulses, or drive the pin by faster hardware, such as a signal generator.",
             )
+
+    def plan(self, pin: str, levels: Levels, times_ns: Ticks) -> None:
+        """Set `pin` to each of `levels` at the ascending `times_ns`."""
+        if not len(times_ns):
+            return
         with self._wake:
             self.check()
             self._push(pin, iter(zip(times_ns.tolist(), levels.tolist(), strict=True)))
