@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
 #include "host.h"
+#include "analog.h"
+#include "can.h"
 #include "gpio.h"
 #include "pins.h"
 
@@ -19,6 +21,8 @@ void host_register(WasmEdge_VMContext *machine, struct job *job)
 {
 	policy = job;
 	gpio_register(machine);
+	can_register(machine);
+	analog_register(machine);
 }
 
 WasmEdge_ModuleInstanceContext *host_module(const char *name)

@@ -7,6 +7,7 @@
  * runner --say TEXT   write a line on the serial line
  */
 #define _GNU_SOURCE
+#include "analog.h"
 #include "link.h"
 #include "pins.h"
 #include "proposal.h"
@@ -141,6 +142,7 @@ static void release_pins(void)
 	if (cycling || !pins[0])
 		return;
 	worker_end(&worker); /* the kernel keeps the lines of a living process */
+	analog_release(pins);
 	const char *failed = pins_release(pins);
 	if (failed)
 		uart_log("error", "pin %s was not released: %s", failed, strerror(errno));
@@ -518,6 +520,7 @@ static void start(void)
 	uint64_t kept = RESERVE + LINK_MODULE_MAX;
 	memory_max = free_bytes() > 2 * kept ? free_bytes() - kept : kept;
 	pins_release_all(); /* of a module whose runner died */
+	analog_release(NULL);
 	if (worker_fork(&worker, job, memory_max) < 0)
 		die("fork");
 	peer.page->epoch++;
