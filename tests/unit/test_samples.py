@@ -24,7 +24,12 @@ LARGEST = {"rust": 100_000, "rust-crate": 5_000, "c": 50_000, "c-tiny": 3_000}  
 SAMPLE_KEYS = {"name", "file", "source", "sha256", "kind", "build", "about", "case"}
 OPTIONAL_SAMPLE_KEYS = {"pins", "ready"}
 WASI = "wasi_snapshot_preview1"
-PIN_INTERFACES = {"wasi:gpio/digital@0.2.0", "hil:gpio/edges@0.1.0"}
+PIN_INTERFACES = {
+    "wasi:gpio/digital@0.2.0",
+    "hil:gpio/edges@0.1.0",
+    "hil:can/frames@0.1.0",
+    "hil:analog/channels@0.1.0",
+}
 CASE_KEYS = {"name", "arguments", "verdict"}
 OUTPUT_KEYS = {"lines", "last_line", "patterns", "text"}
 VERDICT_KEYS = {"exited": {"code"}, "failed": {"reason"}, "faulted": set[str]()}
