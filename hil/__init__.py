@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from hil.measure.soak_result import Soak
     from hil.measure.units import Amount, B, KiB, MiB, ms, ns, percent, ratio, s, us
     from hil.measure.worst_case import pwcet
+    from hil.signals.can_bus import CanBus
+    from hil.signals.can_frame import CanFrame
     from hil.signals.captures import read_vcd
     from hil.signals.fmu import Fmu
     from hil.signals.loop import ConditionNotMet, Loop
@@ -77,7 +79,7 @@ __all__ = [
     "sample_cases",
 ]
 __all__ += ["BoardDown", "BoardUp", "BootReport", "Boots", "Loadable", "Result", "StageTime", "Verdict"]
-__all__ += ["PinFault", "Pins"]
+__all__ += ["CanBus", "CanFrame", "PinFault", "Pins"]
 __all__ += ["Fault", "FaultRecord", "Injection", "Injector"]
 __all__ += ["BootError", "ConfigurationError", "Evidence", "GuestError", "HilError", "HookError"]
 __all__ += ["InfrastructureError", "RunnerError"]

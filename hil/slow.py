@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from hil.measure.checking import Record, recorded
     from hil.measure.decision import Check, decide
     from hil.measure.measure import Measure
+    from hil.measure.provenance import provenance
     from hil.measure.results import CheckResult, SeriesRecord
     from hil.measure.seeds import pool
     from hil.measure.series import Series
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
     from hil.review import comparison, overview
     from hil.review.comparison_sides import read_side
     from hil.review.review_window import ReviewWindow
+    from hil.signals.can_boards import can_port
+    from hil.signals.can_bus import CanBus
     from hil.signals.choice import wiring_of
     from hil.signals.loop import Loop
     from hil.signals.loop_result import LoopResult

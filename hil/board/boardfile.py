@@ -12,7 +12,7 @@ from labgrid import Environment
 from labgrid.config import Config
 from labgrid.factory import target_factory
 
-from hil.board import analyser, qemu_driver, replay, serial_driver, strategy  # noqa: F401  registers the drivers
+from hil.board import analyser, can_resource, qemu_driver, replay, serial_driver, strategy  # noqa: F401  registers the drivers
 from hil.board.seam import described
 from hil.errors import ConfigurationError
 from hil.host.hints import did_you_mean

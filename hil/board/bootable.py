@@ -234,7 +234,12 @@ class BootableBoard(BoardEnvironment):
         """Return what the state of the machine after its boot depends on, apart from its seed."""
         machine, image = self.machine("a snapshot"), self.image()
         facts = [part.model_dump_json() for part in (image.manifest.machine, image.manifest.console)]
-        facts += [str(image.manifest.analogue), *machine.arguments, *file_stamps(machine.arguments)]
+        facts += [
+            str(image.manifest.analogue),
+            str(image.manifest.can),
+            *machine.arguments,
+            *file_stamps(machine.arguments),
+        ]
         return [image.digest, tools.version(image.manifest.machine.emulator), *facts]
 
     def _check_determinism(self, kind: str, again: Callable[[], None]) -> None:

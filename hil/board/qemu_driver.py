@@ -24,7 +24,7 @@ from hil.image import store
 from hil.image.manifest import Manifest
 from hil.qemu import lockstep
 from hil.qemu.arguments import memory_size
-from hil.qemu.lockstep import LockstepConfig, Virtual
+from hil.qemu.lockstep import LockstepConfig, Refusal, Virtual
 from hil.qemu.plant import PlantMemory
 from hil.qemu.process import MachineMemory, Qemu
 from hil.qemu.snapshot import Snapshot
@@ -53,6 +53,7 @@ class HilQemuDriver(MachineDriver):
     snapshot: Snapshot | None = None
     savable = False
     no_pins_reason = "it is off"  # of a machine without wires
+    no_can_reason = "it is off"
     _memory: int | None = None
 
     @property
@@ -64,7 +65,6 @@ class HilQemuDriver(MachineDriver):
         image = built(self.manifest)
         command, config = image.command(), None
         machine = image.manifest.machine
-        self.no_pins_reason = ""
         if self.virtual is not None:
             command += [*machine.virtual_arguments, *self.virtual.arguments()]
             config = self._lockstep_config(transcript.path)
@@ -141,18 +141,28 @@ class HilQemuDriver(MachineDriver):
         return LockstepConfig(library, self.virtual.seed, prompts, transcript.with_suffix(".virtual.tsv"), history)
 
     def _wires_config(self, transcript: Path) -> WiresConfig | None:
-        """Return the configuration of the wires; None where there are none, with the reason in `no_pins_reason`."""
-        manifest = self.manifest
-        if manifest.pins is None:
-            self.no_pins_reason = f"the manifest of image {manifest.name} has no table [pins]"
-        elif not lockstep.available():
-            self.no_pins_reason = "the wires need a C compiler, and there is none"
-        else:
-            library = lockstep.library()
-            self.no_pins_reason = lockstep.refusal(manifest.machine.emulator, library).wires
-            if not self.no_pins_reason:
-                return WiresConfig(library, transcript.with_suffix(".signals"), manifest.pins.controller)
-        return None
+        """Return the configuration of the wires; None where there are none.
+
+        `no_pins_reason` and `no_can_reason` say what is missing.
+        """
+        manifest, pins, can = self.manifest, self.manifest.pins, self.manifest.can
+        refusal = Refusal()
+        if (pins or can) and lockstep.available():
+            refusal = lockstep.refusal(manifest.machine.emulator, lockstep.library())
+        elif pins or can:
+            reason = "the wires need a C compiler, and there is none"
+            refusal = Refusal(wires=reason, can=reason)
+        absent = f"the manifest of image {manifest.name} has no table"
+        self.no_pins_reason = f"{absent} [pins]" if pins is None else refusal.wires
+        self.no_can_reason = f"{absent} [can]" if can is None else refusal.can
+        if self.no_pins_reason and self.no_can_reason:
+            return None
+        return WiresConfig(
+            lockstep.library(),
+            transcript.with_suffix(".signals"),
+            "" if pins is None else pins.controller,
+            "" if can is None or self.no_can_reason else f"/objects/{can.bus} {can.bitrate}",
+        )
 
     def no_snapshot_reason(self) -> str:
         """Return why the machine cannot be saved, apart from room on the disk; empty if it can."""

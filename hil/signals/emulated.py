@@ -15,6 +15,7 @@ from hil.measure.board_clocks import INSTRUCTIONS, BoardClocks
 from hil.measure.clock import EMULATOR_CLOCK, VIRTUAL, Clock
 from hil.measure.host import EMULATOR, HostWindow, Watch
 from hil.measure.provenance import provenance
+from hil.qemu.lockstep import Virtual
 from hil.qemu.plant import INPUTS, OUTPUTS, PlantMemory
 from hil.qemu.wires import AFTER, RELEASED, Kind, Wires, signals
 from hil.signals.edges import AXIS, Edges, changes_only
@@ -28,6 +29,16 @@ def channels(inputs: int, outputs: int) -> dict[str, int]:
     """Return the words of the analogue channels in the plant's memory, by name."""
     made = {f"{INPUT}{number}": INPUTS + number for number in range(inputs)}
     return made | {f"{OUTPUT}{number}": OUTPUTS + number for number in range(outputs)}
+
+
+def wires_clock(virtual: Virtual | None, floor: float | None = None) -> Clock:
+    """Return the clock of an emulated board's wires; `floor` is its noise floor in real time, in seconds."""
+    if virtual is None:
+        remark = "QEMU's clock, which follows the host's: the host's scheduling shows"
+        return Clock(EMULATOR_CLOCK, 1e-9, remark, floor)
+    if virtual.exact:
+        return Clock(VIRTUAL, 2e-9, INSTRUCTIONS, 0.0, exact=True)
+    return Clock(VIRTUAL, 2e-9, f"NOT EXACT: {virtual.lost or 'not proven'}")
 
 
 class EmulatedWiring:
@@ -68,13 +79,7 @@ class EmulatedWiring:
 
     @property
     def clock(self) -> Clock:
-        virtual = self._board.virtual
-        if virtual is None:
-            remark = "QEMU's clock, which follows the host's: the host's scheduling shows"
-            return Clock(EMULATOR_CLOCK, 1e-9, remark, self._counter.floor if self._counter else None)
-        if virtual.exact:
-            return Clock(VIRTUAL, 2e-9, INSTRUCTIONS, 0.0, exact=True)
-        return Clock(VIRTUAL, 2e-9, f"NOT EXACT: {virtual.lost or 'not proven'}")
+        return wires_clock(self._board.virtual, self._counter.floor if self._counter else None)
 
     @property
     def provenance(self) -> Mapping[str, str]:

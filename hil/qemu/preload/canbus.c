@@ -247,25 +247,27 @@ static int64_t recover(int64_t now)
 	return next;
 }
 
-/* Everything up to now, in its order: a frame's end, commands, what becomes due at the same time, the next start. */
+/* Everything up to now, by its time; at the same time first a frame's end, then what becomes due, then the next start. */
 static void tick(void *unused)
 {
 	(void)unused;
-	int64_t now = clock_get_ns(VIRTUAL), next;
+	int64_t now = clock_get_ns(VIRTUAL), at = 0, next;
 	wires_due();
-	do {
+	for (;; at = next) {
 		size_t winner = 0;
-		if (on_bus != SIZE_MAX && ends <= now)
+		if (on_bus != SIZE_MAX && ends <= at)
 			finish();
-		int64_t back = recover(now), cycle = run_cycles(now);
+		int64_t back = recover(at), cycle = run_cycles(at);
 		next = on_bus == SIZE_MAX ? next_start(&winner) : NEVER;
-		if (next <= now)
+		if (next <= at)
 			start(winner, next);
 		if (on_bus != SIZE_MAX)
 			next = ends;
 		next = cycle < next ? cycle : next;
 		next = back < next ? back : next;
-	} while (next <= now);
+		if (next > now)
+			break;
+	}
 	if (next < NEVER)
 		timer_set(&ticker, next);
 }
