@@ -38,6 +38,7 @@ def _reader(wiring: Wiring, name: str, source: Input) -> Callable[[int, int], fl
     pin = source.pin if isinstance(source, Duty) else source
     _known_pin(pin, pins, f"the input {name}", 'Analogue("AO0", low=0, high=1) or Duty("HEATER")')
     if isinstance(source, Duty):
+        wiring.edges(pin, wiring.now_ns())  # the first time takes long: not in the first step of a bench
         return lambda since, now: _duty(wiring, pin, since, now)
     return lambda since, now: wiring.level(pin)
 
