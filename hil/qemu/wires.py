@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -80,6 +80,10 @@ def signals(count: int = 1, **fields: object) -> Signals:
     for name, value in fields.items():
         made[name] = value
     return made
+
+
+class WiresEnded(InfrastructureError):
+    """The machine of the wires has ended."""
 
 
 class Wires:
@@ -160,8 +164,9 @@ class Wires:
             self.command(signals(kind=Kind.ARM, id=0))
 
     def records(self) -> Signals:
-        """Return everything that has happened on the wires since power-on, oldest first."""
-        self._settle()
+        """Return what has happened on the wires since power-on, oldest first; also after the machine has ended."""
+        with suppress(WiresEnded):
+            self._settle()
         self._refresh()
         return self._records[: self._count]
 
@@ -297,8 +302,8 @@ class Wires:
         if self.lockstep.ended:
             raise self._ended()
 
-    def _ended(self) -> InfrastructureError:
-        return InfrastructureError(f"the wires have ended: {self._gone() or 'the machine has closed them'}")
+    def _ended(self) -> WiresEnded:
+        return WiresEnded(f"the wires have ended: {self._gone() or 'the machine has closed them'}")
 
     def _silent(self, seconds: float) -> InfrastructureError:
         return InfrastructureError(

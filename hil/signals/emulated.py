@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +18,7 @@ from hil.measure.host import EMULATOR, HostWindow, Watch
 from hil.measure.provenance import provenance
 from hil.qemu.lockstep import Virtual
 from hil.qemu.plant import INPUTS, OUTPUTS, PlantMemory
-from hil.qemu.wires import AFTER, RELEASED, Kind, Wires, signals
+from hil.qemu.wires import AFTER, RELEASED, Kind, Wires, WiresEnded, signals
 from hil.signals.edges import AXIS, Edges, changes_only
 from hil.signals.signal_map import RAW
 from hil.signals.stimuli import checked, driven_output, unknown_pin
@@ -60,6 +61,8 @@ class EmulatedWiring:
         self._set_channels: set[str] = set()
         self._driven: set[str] = set()
         self._forced: set[str] = set()
+        self._last_wires = board.qemu.wires
+        self._facts: dict[str, str] = {}
         self.last_ns = 0  # time of the latest stimulus so far
         virtual = board.virtual
         self._counter = None if virtual is not None else BoardClocks(guest).guest_counter()
@@ -83,7 +86,9 @@ class EmulatedWiring:
 
     @property
     def provenance(self) -> Mapping[str, str]:
-        return provenance(self._guest, image=self._image)
+        with suppress(InfrastructureError):  # a board that is off has no console
+            self._facts = provenance(self._guest, image=self._image)
+        return self._facts
 
     @cached_property
     def _image(self) -> Image:
@@ -121,8 +126,11 @@ class EmulatedWiring:
         return self._wires.wait(sum(1 << self._line(pin) for pin in set(pins)), until_ns)
 
     def edges(self, pin: str, since_ns: int = 0) -> Edges:
-        line, wires = self._line(pin), self._wires
-        records, now = wires.records(), self.now_ns()
+        line, wires = self._line(pin), self._recorded
+        records = wires.records()
+        end = records["ns"][-1] if len(records) else since_ns
+        with suppress(WiresEnded):
+            end = wires.now_ns()
         records = records[(records["kind"] == Kind.LEVEL) & (records["line"] == line)]
         times = records["ns"].astype(np.int64)
         first = int(np.searchsorted(times, since_ns, side="left"))
@@ -133,7 +141,7 @@ class EmulatedWiring:
         ticks, levels = changes_only(ticks[last], levels[last])
         facts = {**self.provenance, AXIS: self.clock.name}
         windows = () if self._watch is None else (HostWindow(len(ticks), self._watch.load()),)
-        return Edges(pin, ticks, levels, max(now, int(ticks[-1])), 1e9, self.clock, facts, windows)
+        return Edges(pin, ticks, levels, max(int(end), int(ticks[-1])), 1e9, self.clock, facts, windows)
 
     def read_analogue(self, channel: str) -> int:
         self._wires.now_ns()  # at a pause
@@ -171,7 +179,15 @@ class EmulatedWiring:
         wires = self._board.qemu.wires
         if wires is None:
             raise InfrastructureError(f"board {self._board.name} has no pins in this boot")
+        self._last_wires = wires
         return wires
+
+    @property
+    def _recorded(self) -> Wires:
+        """The wires of this boot, or of the last one if the board is off: what they recorded stays."""
+        with suppress(InfrastructureError):
+            return self._wires
+        return self._last_wires
 
     def _line(self, pin: str) -> int:
         if pin in self._lines:
