@@ -169,7 +169,7 @@ def can(request: pytest.FixtureRequest, guest: slow.Guest) -> Iterator[slow.CanB
         bus = slow.CanBus(port, facts=lambda: slow.provenance(guest))
     except HilError as error:
         refuse(error)
-    record_of(request.node).can = bus
+    record_of(request.node).traced.append(bus)
     yield bus
     bus.close(quiet=guest.board.up)
 

@@ -40,7 +40,6 @@ class TestRecord:
     measure: slow.Measure | None = None
     injections: list[slow.Injection] = field(default_factory=list)
     pins: slow.Pins | None = None
-    can: slow.CanBus | None = None
     traced: list[slow.Traceable] = field(default_factory=list)
     loops: list[slow.LoopResult] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
@@ -49,7 +48,7 @@ class TestRecord:
         """Discard the data of the try before."""
         self.board, self.console, self.start, self.began_ns = None, None, 0, 0
         self.executions, self.measure, self.injections, self.pins, self.origins = [], None, [], None, []
-        self.can, self.traced, self.loops = None, [], []
+        self.traced, self.loops = [], []
 
     def begin_on(self, board: slow.Board) -> None:
         """Note that `board` is up for the test; its console is the test's own from here on."""

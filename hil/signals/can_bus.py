@@ -15,7 +15,9 @@ from hil.measure.series import Series
 from hil.measure.units import Amount, amount
 from hil.signals.can_frame import BENCH, BUS, PARTITION, CanEvent, CanFrame, frame_of
 from hil.signals.can_port import CanPort, announce, withdraw
+from hil.signals.can_timeline import can_timeline
 from hil.signals.edges import AXIS, Edges
+from hil.signals.timeline import Timeline
 
 if TYPE_CHECKING:
     import can
@@ -239,6 +241,10 @@ class CanBus:
 
         self._check_node(node)
         return IsoTp(self.port, txid=txid, rxid=rxid, extended=extended, node=node, **parameters)
+
+    def timeline(self) -> Timeline:
+        """Return the frames and faults since the begin of the test, for its trace."""
+        return can_timeline(self.port, self.begin_ns)
 
     def close(self, *, quiet: bool = True) -> None:
         """Leave the bus, and with `quiet` end what the test has begun on it."""

@@ -109,6 +109,11 @@ def test_faults_are_seen_as_events(can: CanBus) -> None:
     assert [event.kind for event in can.events] == ["error", "error", "off", "open", "on", "closed", "bitrate"]
     assert can.events[3].at_ns == can.events[2].at_ns
     assert can.events[4].at_ns - can.events[2].at_ns == 128 * 11 * 2000
+    timeline = can.timeline()
+    assert [frame.kind for frame in timeline.frames] == ["error", "error", "data", "data", "data"]
+    off, open_ = timeline.faults
+    assert (off.name, off.end_ns - off.begin_ns) == ("CAN: partition is off the bus", 128 * 11 * 2000)
+    assert open_.name == "CAN: bus is disconnected"
     first = can.frames(0x100)[0]
     assert 3.9 < (slow.end_ns - slow.begin_ns) / (first.end_ns - first.begin_ns) < 4.3
 

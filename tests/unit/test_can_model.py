@@ -16,7 +16,7 @@ from hil.qemu.lockstep import COMPILER, SOURCES
 from hil.qemu.wires import SIGNAL, Kind, Signals, signals
 
 HERE = Path(__file__).parent
-MODEL = [str(source) for source in SOURCES if source.name in ("canbus.c", "canbits.c")]
+MODEL = [str(source) for source in SOURCES if source.name in ("canbus.c", "cancommands.c", "canbits.c")]
 EXTENDED, REMOTE, PARTITION, ANY, UNHEARD = 1 << 31, 1 << 30, 255, 254, 0x80
 BIT = 2000  # ns at 500 kbit/s
 

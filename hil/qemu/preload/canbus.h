@@ -19,10 +19,10 @@ enum can_kind {
 	CAN_CLEAR = 26,   /* command: end cyclic frames and faults, forget waiting frames of the bench */
 	CAN_REFUSED = 25, /* record at the start: the bus cannot be used, `value` is the reason, enum can_refusal */
 };
-enum { CAN_PARTITION = 255, CAN_ANY = 254 };                            /* nodes; the bench has 0 to 253 */
-enum { CAN_EXTENDED = 1u << 31, CAN_REMOTE = 1u << 30 };                /* of an id */
+enum { CAN_PARTITION = 255, CAN_ANY = 254 };            /* nodes; the bench has 0 to 253 */
+enum { CAN_EXTENDED = 1u << 31, CAN_REMOTE = 1u << 30 }; /* of an id */
 enum { CAN_UNHEARD = 0x80 }; /* in `length` of a record: the partition did not receive it */
-enum can_off { CAN_ON = 0, CAN_RECOVERS = 1, CAN_STAYS_OFF = 2 };       /* bus-off for 128 x 11 bits, or until CAN_ON */
+enum can_off { CAN_ON = 0, CAN_RECOVERS = 1, CAN_STAYS_OFF = 2 }; /* bus-off for 128 x 11 bits, or until CAN_ON */
 enum can_refusal { CAN_NO_BUS = 1, CAN_OTHER_LAYOUT = 2 };
 
 /* Reads HIL_CAN. With `probe` reports on stderr why there can be no bus, if so. */
