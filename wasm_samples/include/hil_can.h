@@ -54,7 +54,7 @@ CAN_FRAMES("close") int can_close(int bus);
 CAN_FRAMES("filter") int can_filter(int bus, uint32_t id, uint32_t mask);
 
 // Sends a frame; its stamp and `lost` count for nothing. Returns 0 when the kernel has it, or an error: HIL_BUSY when
-// ten frames wait for the bus.
+// its queue of ten frames is full. QEMU's controller empties it at once, and the model of the bus has the queue.
 CAN_FRAMES("send") int can_send(int bus, const struct can_frame *frame);
 
 // Waits for the next frame, at most `limit` nanoseconds. Returns 1 with the frame, 0 if the limit has passed, or an
