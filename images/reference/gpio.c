@@ -335,8 +335,10 @@ HOST_FUNCTION(drop)
 	if (!handle)
 		return bad_handle(HOST_I32(0), kind_of(data));
 	struct gpio_v2_line_config input = {.flags = GPIO_V2_LINE_FLAG_INPUT};
-	if (handle->output)
-		ioctl(handle->line, GPIO_V2_LINE_SET_CONFIG_IOCTL, &input); /* the kernel would leave it as it is */
+	if (handle->output) { /* the kernel would leave it as it is; inactive first, as pins_release() does it */
+		set_state(handle, false);
+		ioctl(handle->line, GPIO_V2_LINE_SET_CONFIG_IOCTL, &input);
+	}
 	close(handle->line);
 	*handle = (struct handle){0};
 	return WasmEdge_Result_Success;

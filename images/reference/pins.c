@@ -119,15 +119,25 @@ bool pins_valid(const char *list)
 	return true;
 }
 
-/* Makes an input of it. Returns 0, or -1 with errno set. */
+/*
+ * Makes an input of an output. Its level is set to 0 first: a controller may keep it, as the PL061 does, and show it for
+ * a moment when the next module makes an output of the line. Returns 0, or -1 with errno set.
+ */
 static int release(const struct pin *pin)
 {
+	struct gpio_v2_line_info info = {.offset = pin->offset};
 	struct gpio_v2_line_request line = {.num_lines = 1, .consumer = "release"};
+	struct gpio_v2_line_config input = {.flags = GPIO_V2_LINE_FLAG_INPUT};
 	line.offsets[0] = pin->offset;
-	line.config.flags = GPIO_V2_LINE_FLAG_INPUT;
-	int result = ioctl(pin->chip, GPIO_V2_GET_LINE_IOCTL, &line);
-	if (result == 0)
-		close(line.fd);
+	line.config.flags = GPIO_V2_LINE_FLAG_OUTPUT; /* at 0 */
+	if (ioctl(pin->chip, GPIO_V2_GET_LINEINFO_IOCTL, &info) == 0 && info.flags & GPIO_V2_LINE_FLAG_INPUT)
+		return 0;
+	if (ioctl(pin->chip, GPIO_V2_GET_LINE_IOCTL, &line) < 0)
+		return -1;
+	int result = ioctl(line.fd, GPIO_V2_LINE_SET_CONFIG_IOCTL, &input);
+	int error = errno;
+	close(line.fd);
+	errno = error;
 	return result;
 }
 

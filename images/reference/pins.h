@@ -32,7 +32,7 @@ bool pins_has(const char *list, const char *name);
 bool pins_valid(const char *list);
 
 /*
- * Makes inputs of all pins in the list, whatever a module left them as. Names that are no pins are skipped. Returns
+ * Sets all outputs in the list to 0 and makes inputs of them. Names that are no pins are skipped. Returns
  * NULL, or the name of a pin that could not be released, with errno set.
  */
 const char *pins_release(const char *list);

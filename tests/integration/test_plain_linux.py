@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hil.board.board import Board
 from hil.errors import ConfigurationError
 from hil.guest import Guest
 from hil.image import manifest, store
+from hil.signals.emulated import EmulatedWiring
 from hil.wasm import Runner
 from hil.wasm.verdict import Failed, exited
 
@@ -88,6 +90,28 @@ def test_a_killed_runner_is_told_and_comes_back(plain: Guest) -> None:
     answer = plain.run("wasmedge_emit --hello=20000", check=True)
     assert "process: runner died, status 137" in [line.text for line in console.lines(start)] + list(answer.foreign)
     assert Runner(plain).run(SAMPLES / "hello.wasm").good
+
+
+@pytest.mark.parametrize(("victim", "limit"), [("worker", 2), ("runner", 10)])  # the next runner comes after a second
+def test_outputs_fall_with_a_killed_worker_and_with_a_killed_runner(plain: Guest, victim: str, limit: int) -> None:
+    wires = EmulatedWiring(plain)
+    agent = "wasmedge_emit --pins=SPARE,BEAT /usr/bin/watchdog.wasm 1000 99999999"
+    plain.run(f"{agent} >/tmp/watchdog 2>&1 &", check=True)
+    await_level(wires, "SPARE", 1, limit)
+    parents = "for p in $(pidof runner); do set -- $(cat /proc/$p/stat); pidof runner | grep -wq $4 && echo $p $4; done"
+    worker, runner = plain.run(parents, check=True).text.split()
+    plain.run(f"kill -9 {worker if victim == 'worker' else runner}", check=True)
+    await_level(wires, "SPARE", 0, limit)
+    await_level(wires, "BEAT", 0, limit)
+    plain.run("wasmedge_emit --hello=20000", check=True)
+    assert Runner(plain).run(SAMPLES / "hello.wasm").good
+
+
+def await_level(wires: EmulatedWiring, pin: str, level: int, limit: float) -> None:
+    end = time.monotonic() + limit
+    while wires.level(pin) != level:
+        assert time.monotonic() < end, f"{pin} is not {level} after {limit} s"
+        time.sleep(0.05)
 
 
 @pytest.mark.slow  # a boot of its own; the reference's bounds fail on it in the test above

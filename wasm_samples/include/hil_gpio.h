@@ -162,7 +162,7 @@ static inline int gpio_wait(const int *ins, size_t count, uint64_t limit, struct
   return 1;
 }
 
-// Gives the pin back. An output becomes an input: the board decides its level.
+// Gives the pin back. An output becomes inactive, then an input: the board decides its level.
 static inline void gpio_drop_in(int in) { gpio_import_drop_in(in); }
 static inline void gpio_drop_out(int out) { gpio_import_drop_out(out); }
 

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! The module gets the pins that it is given at its deployment (`--pins`). A pin is given back when its value is
-//! dropped; an output then becomes an input, and the board decides its level.
+//! dropped; an output then becomes inactive and an input, and the board decides its level.
 #![no_std]
 #![warn(missing_docs)]
 
