@@ -76,6 +76,20 @@ def test_start_values_count_and_other_variables_can_be_recorded(oven: Path) -> N
     assert not result["hot"].samples.any()
 
 
+def test_a_reset_frees_the_instance_before(oven: Path, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fmpy.fmi2 import FMU2Slave
+    from fmpy.fmi3 import FMU3Slave
+
+    slave = FMU2Slave if version == 2 else FMU3Slave
+    freed, free = [], slave.freeInstance
+    monkeypatch.setattr(slave, "freeInstance", lambda self: (freed.append(self), free(self)))
+    with Fmu(oven) as plant:
+        for number in range(3):
+            plant.reset()
+            assert len(freed) == number
+    assert len(freed) == 3
+
+
 def test_an_fmu_that_is_forgotten_is_freed(oven: Path, unpacked: Path) -> None:
     plant = Fmu(oven)
     plant.reset()

@@ -96,14 +96,14 @@ def test_a_signal_that_does_not_settle_fails_every_bound() -> None:
 
 def test_a_disturbance_is_judged_from_its_time_by_a_given_span() -> None:
     def y(t: float) -> float:
-        return 50.0 if t < 2 else 50 - 5 * math.exp(-(t - 2))
+        return 50.0 + 20 * math.exp(-20 * t) if t < 2 else 50 - 5 * math.exp(-(t - 2))
 
     found = values(response(y, setpoint=50, start=2 * s, initial=50.0, span=10.0))
     assert found["overshoot"] == 0.5  # the largest deviation, to either side
     assert found["settling_time"] == pytest.approx(math.log(25), abs=1e-3)
     assert found["iae"] == pytest.approx(0.5, rel=1e-3)
     with pytest.raises(ConfigurationError, match="a span of 0"):
-        response(y, setpoint=50)
+        response(y, setpoint=70)
 
 
 def test_a_time_is_known_to_one_step() -> None:
