@@ -59,6 +59,7 @@ class _Run(click.Command):
 @seed_option
 @boot_option
 @click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, help="Time limit in seconds.")
+@click.option("--pins", metavar="NAME,...", help="Pins and channels that it may use, instead of a sample's own.")
 @click.option("--raw", is_flag=True, help="Do not escape control characters on a terminal.")
 @json_option
 def run(
@@ -69,6 +70,7 @@ def run(
     seed: int | None,
     boot: bool,
     limit: float,
+    pins: str | None,
     raw: bool,
     json_: bool,
 ) -> NoReturn:
@@ -108,7 +110,8 @@ def run(
             runner = slow.Runner(slow.Guest(chosen, progress=progress))
             runner.place(loaded)
         words = (slow.text_of(os.fsencode(word)) for word in arguments)  # unchanged bytes, in any locale
-        done = runner.run(loaded, *words, limit=limit)
+        policy = None if pins is None else [name for name in pins.split(",") if name]
+        done = runner.run(loaded, *words, limit=limit, pins=policy)
     if json_:
         as_json(
             {

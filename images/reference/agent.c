@@ -148,6 +148,44 @@ static void close_event(void)
 	close(peer.event);
 }
 
+/* Percent-encodes all but the unreserved characters. */
+static void encode(char *to, size_t room, const char *text)
+{
+	for (; *text && room > 3; text++) {
+		bool plain = (*text | 32) >= 'a' && (*text | 32) <= 'z';
+		plain = plain || (*text >= '0' && *text <= '9') || strchr("-._~", *text);
+		int used = sprintf(to, plain ? "%c" : "%%%02X", plain ? *text : (unsigned char)*text);
+		to += used;
+		room -= used;
+	}
+	*to = 0;
+}
+
+static void print_seal(const char *nonce, uint64_t transfer, uint64_t run)
+{
+	volatile struct link_page *page = peer.page;
+	uint32_t verdict = page->verdict;
+	char reason[sizeof page->reason], encoded_reason[3 * sizeof reason + 1], encoded_nonce[3 * NONCE_MAX + 1];
+	char line[1024];
+	link_get_text(reason, page->reason, sizeof reason);
+	encode(encoded_reason, sizeof encoded_reason, reason);
+	encode(encoded_nonce, sizeof encoded_nonce, nonce);
+	int used = snprintf(line, sizeof line,
+			    "hil-seal v=1 nonce=%s verdict=%s code=%u reason=%s bytes=%llu crc32=%08X transfer=%llu run=%llu hz=%llu",
+			    encoded_nonce,
+			    verdict == LINK_EXITED ? "exited" : verdict == LINK_FAULTED ? "faulted" : "failed", page->code,
+			    encoded_reason, (unsigned long long)page->output_bytes, page->output_crc,
+			    (unsigned long long)transfer, (unsigned long long)run,
+			    (unsigned long long)link_ticks_per_second());
+	printf("%s sum=%08X\n", line, link_crc(0, line, used));
+}
+
+/* The run that a signal may end. */
+static struct {
+	const char *nonce; /* NULL where no seal is wanted, or no run has begun */
+	uint64_t transfer, start;
+} begun;
+
 /* Ends the run and goes, as the signal wants it. */
 static _Noreturn void leave(void)
 {
@@ -155,7 +193,9 @@ static _Noreturn void leave(void)
 	caught = 0;
 	drain_terminal(); /* of the ^C */
 	request(LINK_ABORT, NULL, 0);
-	wait_answer(ANSWER_MS);
+	if (wait_answer(ANSWER_MS) == ANSWERED && begun.nonce)
+		print_seal(begun.nonce, begun.transfer, link_ticks() - begun.start);
+	fflush(stdout);
 	close_event();
 	signal(number, SIG_DFL); /* the shell shall see that it was a signal */
 	raise(number);
@@ -320,38 +360,6 @@ static int status_of(uint32_t verdict, uint32_t code)
 	return STATUS_FAULTED;
 }
 
-/* Percent-encodes all but the unreserved characters. */
-static void encode(char *to, size_t room, const char *text)
-{
-	for (; *text && room > 3; text++) {
-		bool plain = (*text | 32) >= 'a' && (*text | 32) <= 'z';
-		plain = plain || (*text >= '0' && *text <= '9') || strchr("-._~", *text);
-		int used = sprintf(to, plain ? "%c" : "%%%02X", plain ? *text : (unsigned char)*text);
-		to += used;
-		room -= used;
-	}
-	*to = 0;
-}
-
-static void print_seal(const char *nonce, uint64_t transfer, uint64_t run)
-{
-	volatile struct link_page *page = peer.page;
-	uint32_t verdict = page->verdict;
-	char reason[sizeof page->reason], encoded_reason[3 * sizeof reason + 1], encoded_nonce[3 * NONCE_MAX + 1];
-	char line[1024];
-	link_get_text(reason, page->reason, sizeof reason);
-	encode(encoded_reason, sizeof encoded_reason, reason);
-	encode(encoded_nonce, sizeof encoded_nonce, nonce);
-	int used = snprintf(line, sizeof line,
-			    "hil-seal v=1 nonce=%s verdict=%s code=%u reason=%s bytes=%llu crc32=%08X transfer=%llu run=%llu hz=%llu",
-			    encoded_nonce,
-			    verdict == LINK_EXITED ? "exited" : verdict == LINK_FAULTED ? "faulted" : "failed", page->code,
-			    encoded_reason, (unsigned long long)page->output_bytes, page->output_crc,
-			    (unsigned long long)transfer, (unsigned long long)run,
-			    (unsigned long long)link_ticks_per_second());
-	printf("%s sum=%08X\n", line, link_crc(0, line, used));
-}
-
 static int deploy(char **arguments, const char *nonce, uint64_t limit_ms, const char *pins)
 {
 	uint64_t bytes;
@@ -371,6 +379,9 @@ static int deploy(char **arguments, const char *nonce, uint64_t limit_ms, const 
 		must(LINK_SET_ARG, *argument, strlen(*argument));
 	drain_terminal();
 	uint64_t start = link_ticks();
+	begun.nonce = nonce;
+	begun.transfer = sent - begin;
+	begun.start = start;
 	uint32_t answer = call(LINK_RUN, NULL, 0, 0);
 	uint64_t end = link_ticks();
 	if (answer != LINK_OK)
