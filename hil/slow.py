@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from hil.review import comparison, overview
     from hil.review.comparison_sides import read_side
     from hil.review.review_window import ReviewWindow
+    from hil.signals.bench_pins import analyser_of, bench_pins
     from hil.signals.can_boards import can_port
     from hil.signals.can_bus import CanBus
     from hil.signals.choice import wiring_of

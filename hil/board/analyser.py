@@ -44,9 +44,9 @@ class HilAnalyserDriver(Driver):  # type: ignore[misc]
     }
 
     @property
-    def channels(self) -> tuple[str, ...]:
-        """The names of the wired channels."""
-        return tuple(self._named)
+    def channels(self) -> dict[str, str]:
+        """The wired channels: the device's own names by the given ones."""
+        return {name: channel.partition("=")[0] for name, channel in self._named.items()}
 
     @Driver.check_active
     @step(args=["channels", "samplerate", "seconds"])

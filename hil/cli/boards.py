@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from hil import slow
 from hil.board.selection import available, find
+from hil.cli.boardpins import board_pins
 from hil.cli.common import (
     as_json,
     board_option,
@@ -40,6 +41,7 @@ def board() -> None:
 
 
 board.add_command(board_new)
+board.add_command(board_pins)
 
 
 @board.command("list")

@@ -20,7 +20,7 @@ from hil.measure.units import shown
 from hil.signals.bench_outputs import BenchOutputs
 from hil.signals.bench_pins import DOCUMENT, BenchPin, analyser_of, bench_pins
 from hil.signals.captures import in_ns, sampling_clock
-from hil.signals.edges import Edges, Ticks, changes_only
+from hil.signals.edges import AXIS, Edges, Ticks, changes_only
 from hil.signals.stimuli import checked, driven_output, unknown_pin
 from hil.signals.vcd import LOW, Dump, Follower
 
@@ -55,6 +55,11 @@ class BenchWiring:
         self._capture: LiveCapture = self._analyser.start(_free(board.console.transcript.path))
         self._follower = Follower(self._capture.path)
         self._seen_ns = self.now_ns()  # where the next wait for an edge begins
+        try:
+            self._link = max(self._outputs.fastest.values(), default=0.0) + self._delivery()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def inputs(self) -> Sequence[str]:
@@ -63,6 +68,14 @@ class BenchWiring:
     @property
     def outputs(self) -> Sequence[str]:
         return tuple(name for name, pin in self._pins.items() if not pin.is_input)
+
+    @property
+    def observed(self) -> Collection[str]:
+        return [name for name, pin in self._pins.items() if pin.channel]
+
+    @property
+    def link(self) -> float:
+        return self._link
 
     @property
     def exact(self) -> bool:
@@ -112,7 +125,7 @@ class BenchWiring:
         self._outputs.force(pin, level)
 
     def level(self, pin: str) -> int:
-        if not self._pin(pin).observed and self._pins[pin].driver is not None:
+        if not self._pin(pin).channel and self._pins[pin].driver is not None:
             return self._outputs.levels[pin]
         return int(self._observed(pin).levels[-1])
 
@@ -153,7 +166,8 @@ class BenchWiring:
         ticks = np.concatenate([[since_ns - 1], whole.ticks[first:]]).astype(np.int64)
         levels = np.concatenate([[before], whole.levels[first:]]).astype(np.uint8)
         ticks, levels = changes_only(ticks, levels)
-        return Edges(pin, ticks, levels, max(whole.end, int(ticks[-1])), 1e9, self.clock, self.provenance)
+        facts = {**self.provenance, AXIS: self.clock.name}
+        return Edges(pin, ticks, levels, max(whole.end, int(ticks[-1])), 1e9, self.clock, facts)
 
     def read_analogue(self, channel: str) -> int:
         self._no_channel(channel)
@@ -176,6 +190,12 @@ class BenchWiring:
             self._outputs.check()
             self._capture.wait_written(self._capture.time.most(time.monotonic_ns()))
         return self._in_ns(self._follower.read(), channel)
+
+    def _delivery(self) -> float:
+        """Return the time in seconds until the level of the present can be read."""
+        begin = time.monotonic()
+        self._capture.wait_written(self._capture.time.most(time.monotonic_ns()))
+        return time.monotonic() - begin
 
     def _after(self, dump: Dump, pin: str, end_ns: int) -> Ticks:
         """Return the times of the edges of `pin` that no wait has seen, up to `end_ns`."""
@@ -201,7 +221,7 @@ class BenchWiring:
             )
 
     def _channel(self, pin: str) -> str:
-        if not self._pin(pin).observed:
+        if not self._pin(pin).channel:
             raise ConfigurationError(
                 f"no channel of the logic analyser observes pin {pin} of board {self._name}: its edges have no stamps",
                 hint=f"Connect a probe to the pin and add the channel to `channels:` of the sigrok resource, such as "

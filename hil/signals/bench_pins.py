@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +19,16 @@ DOCUMENT = "docs/bench-pins.md"
 
 @dataclass(frozen=True)
 class BenchPin:
-    """A pin: whether it is an input of the partition, its driver, and whether the analyser has a channel of its name.
+    """A pin: whether it is an input of the partition, its driver, and the analyser's channel of its name.
 
     `driver` is a labgrid driver with `DigitalOutputProtocol`; None for outputs and for an input that nothing drives.
+    `channel` is the analyser's own name; empty if no channel has the pin's name.
     """
 
     name: str
     is_input: bool
     driver: Any
-    observed: bool
+    channel: str
 
     @property
     def missing(self) -> str:
@@ -35,7 +36,7 @@ class BenchPin:
         lacking = []
         if self.is_input and self.driver is None:
             lacking.append("no digital output drives it")
-        if not self.observed:
+        if not self.channel:
             lacking.append("no channel of the logic analyser has its name")
         return " and ".join(lacking)
 
@@ -52,8 +53,8 @@ def bench_pins(target: Target, pins: Pins | None) -> dict[str, BenchPin]:
     else:
         inputs = [name for name, driver in drivers.items() if not driver.clients]
         outputs = [channel for channel in channels if channel not in drivers]
-    found = [BenchPin(name, True, drivers.get(name), name in channels) for name in inputs]
-    found += [BenchPin(name, False, None, name in channels) for name in outputs]
+    found = [BenchPin(name, True, drivers.get(name), channels.get(name, "")) for name in inputs]
+    found += [BenchPin(name, False, None, channels.get(name, "")) for name in outputs]
     return {pin.name: pin for pin in found}
 
 
@@ -74,8 +75,9 @@ def _analysers(target: Target) -> list[HilAnalyserDriver]:
     return [driver for driver in target.drivers if isinstance(driver, HilAnalyserDriver)]
 
 
-def _channels(target: Target) -> Sequence[str]:
-    return tuple(dict.fromkeys(channel for analyser in _analysers(target) for channel in analyser.channels))
+def _channels(target: Target) -> dict[str, str]:
+    """Return the analyser's own names of its wired channels, by the names of the pins."""
+    return {name: channel for analyser in _analysers(target) for name, channel in analyser.channels.items()}
 
 
 def _digital_outputs(target: Target) -> Iterator[tuple[str, Any]]:
@@ -85,8 +87,3 @@ def _digital_outputs(target: Target) -> Iterator[tuple[str, Any]]:
             names = [driver.name, *sorted(str(supplier.name) for supplier in driver.suppliers if supplier.name)]
             if name := next(filter(None, names), None):
                 yield name, driver
-
-
-def missing_rows(pins: Mapping[str, BenchPin]) -> list[str]:
-    """Return one sentence for each pin that the board file does not connect completely."""
-    return [f"pin {pin.name}: {pin.missing}" for pin in pins.values() if pin.missing]

@@ -77,6 +77,14 @@ class EmulatedWiring:
         return tuple(self._names.outputs)
 
     @property
+    def observed(self) -> Collection[str]:
+        return self._lines
+
+    @property
+    def link(self) -> float:
+        return 0.0
+
+    @property
     def exact(self) -> bool:
         return self._wires.exact
 

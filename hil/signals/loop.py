@@ -171,11 +171,13 @@ class Loop:
             raise ConfigurationError(
                 f"the step of the loop is {seconds:g} s", hint="Give whole nanoseconds above 0, such as 1 * ms."
             )
-        finest = FINEST * self.wiring.clock.uncertainty
+        clock, link = self.wiring.clock, self.wiring.link
+        finest = max(FINEST * clock.uncertainty, link)
         if not self.wiring.exact and seconds < finest:
+            known = f"its wires are known to {shown(clock.uncertainty)} ({clock})"
             raise ConfigurationError(
-                f"a step of {step} is too fine for this bench: its wires are known to "
-                f"{shown(self.wiring.clock.uncertainty)} ({self.wiring.clock})",
+                f"a step of {step} is too fine for this bench: "
+                f"{f'it needs {shown(link)} to read a level and set another' if link == finest else known}",
                 hint=f"Give a step of {shown(finest)} or more, or run the test on an emulated board in virtual time.",
             )
         return whole

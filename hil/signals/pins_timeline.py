@@ -21,8 +21,8 @@ def pins_timeline(pins: Pins, *, follows_host: bool = False) -> Timeline:
         zero = (before + after) // 2 - now
     return Timeline(
         wiring.clock.name,
-        stimuli=[pins.edges(pin) for pin in wiring.inputs],
-        outputs=[pins.edges(pin) for pin in wiring.outputs],
+        stimuli=[pins.edges(pin) for pin in wiring.inputs if pin in wiring.observed],
+        outputs=[pins.edges(pin) for pin in wiring.outputs if pin in wiring.observed],
         faults=[Span(fault.begin_ns, fault.end_ns, f"{fault.pin} {fault.done}") for fault in pins.faults],
         host_zero_ns=zero,
     )

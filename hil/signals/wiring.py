@@ -15,8 +15,10 @@ from hil.signals.edges import Edges
 class Wiring(Protocol):
     """Pins and analogue channels by name, on one time axis in ns.
 
-    `inputs` are the pins that the bench drives, `outputs` those that the partition drives. `clock` is the clock of all
-    stamps. With `exact` time stands still between two calls: the wires are in lock step with virtual time.
+    `inputs` are the pins that the bench drives, `outputs` those that the partition drives, `observed` those whose edges
+    have stamps. `clock` is the clock of all stamps. With `exact` time stands still between two calls: the wires are in
+    lock step with virtual time. `link` is the time in seconds from a level of the partition until the bench can have
+    answered it; 0 if it is less than the clock's uncertainty.
 
     All methods raise `ConfigurationError` for an unknown name and for a level to an output, `InfrastructureError` if
     the board is off.
@@ -27,6 +29,12 @@ class Wiring(Protocol):
 
     @property
     def outputs(self) -> Sequence[str]: ...
+
+    @property
+    def observed(self) -> Collection[str]: ...
+
+    @property
+    def link(self) -> float: ...
 
     @property
     def clock(self) -> Clock: ...

@@ -24,8 +24,9 @@ class FakeWires:
     `every(period_ns, task)` calls `task(wires)` periodically; `put` and `out` set a pin and a channel of the partition.
     """
 
-    inputs, outputs = INPUTS, OUTPUTS
+    inputs, outputs, observed = INPUTS, OUTPUTS, (*INPUTS, *OUTPUTS)
     exact = True
+    link = 0.0
 
     def __init__(self, on_edge: Callable[[FakeWires, str, int], None] | None = None, now: int = 0) -> None:
         self.clock = EXACT

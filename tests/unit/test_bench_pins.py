@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from support import stub_board
 
 import bench
+from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError, RunnerError
 from hil.measure.clock import ANALYSER
 from hil.measure.units import amount, ms, us
+from hil.signals.loop import Loop
 from hil.signals.pins import Pins
+from hil.signals.pins_timeline import pins_timeline
 
 
 @pytest.fixture
@@ -184,3 +190,70 @@ def test_a_digital_output_that_fails_at_its_time(wired, tmp_path) -> None:
     (tmp_path / "BUTTON").mkdir()
     with pytest.raises(InfrastructureError, match="pin BUTTON cannot be set to 1 by FileDigitalOutputDriver"):
         pins.advance(300 * ms)
+
+
+def test_a_loop_refuses_steps_finer_than_the_bench_reacts(wired) -> None:
+    pins = wired()
+    assert 0.001 < pins.wiring.link < 5
+    with pytest.raises(
+        ConfigurationError, match="too fine for this bench: it needs .* to read a level and set another"
+    ):
+        Loop(pins.wiring).run(lambda t, dt, inputs: {}, step=1 * ms, inputs={}, outputs={}, until=9 * ms)
+
+
+def test_the_trace_has_the_pins_that_the_analyser_sees(wired) -> None:
+    pins = wired()
+    pins.drive("BUTTON", 1)
+    found = pins_timeline(pins, follows_host=True)
+    assert [edges.channel for edges in (*found.stimuli, *found.outputs)] == ["BUTTON", "LED"]
+    assert found.clock == ANALYSER
+    assert abs(found.host_zero_ns - pins.wiring._capture.time.began.ns) < 1e9
+
+
+BOARD = """
+imports: [hil.labgrid]
+images: {main: image.toml}
+targets:
+  main:
+    resources:
+      NetworkSerialPort: {host: localhost, port: 1, protocol: raw}
+      NetworkPowerPort: {model: rest, host: "http://localhost/{index}", index: 1}
+      SigrokDevice: {driver: demo, channels: "D0=BUTTON,D3=LED"}
+    drivers:
+      NetworkPowerDriver: {}
+      HilSerialDriver: {}
+      HilStrategy: {}
+      HilAnalyserDriver: {samplerate: 4000000}
+      FileDigitalOutputDriver: {name: BUTTON, filepath: image.toml}
+"""
+
+
+def test_the_command_lists_what_the_board_file_lacks(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    stub_board(tmp_path)
+    image = (tmp_path / "stub.toml").read_text()
+    pins = '[pins]\ncontroller = "pl061"\ninputs = {BUTTON = 0, FAULT = 1}\noutputs = {LED = 4}\n'
+    (tmp_path / "image.toml").write_text(image + pins)
+    (tmp_path / "bench.yaml").write_text(BOARD)
+    result = CliRunner().invoke(main, ["board", "pins", "--board", "bench.yaml", "--json"])
+    assert result.exit_code == 1, result.output
+    rows = json.loads(result.stdout)
+    assert rows[0] == {
+        "pin": "BUTTON",
+        "direction": "input",
+        "driven by": "FileDigitalOutputDriver(target=main, name=BUTTON)",
+        "observed by": "D0",
+    }
+    assert [(row["pin"], row["driven by"], row["observed by"]) for row in rows[1:]] == [
+        ("FAULT", "nothing", "nothing"),
+        ("LED", "the partition", "D3"),
+    ]
+    assert "pin FAULT: no digital output drives it and no channel of the logic analyser has its name" in result.stderr
+    (tmp_path / "image.toml").write_text(image)
+    result = CliRunner().invoke(main, ["board", "pins", "--board", "bench.yaml"])
+    assert result.exit_code == 0, result.output
+    (tmp_path / "bench.yaml").write_text(BOARD.replace("      HilAnalyserDriver: {samplerate: 4000000}\n", ""))
+    result = CliRunner().invoke(main, ["board", "pins", "--board", "bench.yaml"])
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code not in (0, 1)
+    assert "has no logic analyser" in result.stderr

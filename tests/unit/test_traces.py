@@ -359,7 +359,7 @@ def test_virtual_stamps_are_used_alone_and_what_lacks_one_is_counted(tmp_path: P
 
 def test_pins_have_stimuli_outputs_and_faults_and_a_zero_where_their_clock_follows_the_host() -> None:
     class Wiring:
-        inputs, outputs, clock = ("BUTTON",), ("LED",), CLOCK
+        inputs, outputs, observed, clock = ("BUTTON", "FAULT"), ("LED", "BEAT"), ("BUTTON", "LED"), CLOCK
 
         def now_ns(self) -> int:
             return 50
