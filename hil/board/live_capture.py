@@ -135,10 +135,11 @@ class LiveCapture(Closing):
         if self.closed:
             return
         self.closed = True
-        with suppress(OSError):  # it has ended
-            assert self._process.stdin is not None
-            self._process.stdin.write(b"\n")
-            self._process.stdin.flush()
+        if self._process.poll() is None:
+            with suppress(OSError):  # it ends now
+                assert self._process.stdin is not None
+                self._process.stdin.write(b"\n")
+                self._process.stdin.flush()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_LIMIT)
         end_group(self._process, STOP_LIMIT)
