@@ -152,7 +152,7 @@ def pins(request: pytest.FixtureRequest, guest: slow.Guest, hil_runner: slow.Run
     except HilError as error:
         refuse(error)
     record_of(request.node).pins = pins
-    hil_runner.before_stop = pins.let_pass
+    hil_runner.let_pass.append(pins.let_pass)
     try:
         yield pins
         if guest.board.up or not guest.board.emulated:  # a bench must not power a board that is off through its pins
@@ -162,7 +162,7 @@ def pins(request: pytest.FixtureRequest, guest: slow.Guest, hil_runner: slow.Run
 
 
 @pytest.fixture
-def can(request: pytest.FixtureRequest, guest: slow.Guest) -> Iterator[slow.CanBus]:
+def can(request: pytest.FixtureRequest, guest: slow.Guest, hil_runner: slow.Runner) -> Iterator[slow.CanBus]:
     """The CAN bus of the partition: `can.send(0x123, b"data")`, `can.wait(0x124, timeout=1 * s)`; quiet afterwards."""
     try:
         port = slow.can_port(guest.board)
@@ -170,6 +170,7 @@ def can(request: pytest.FixtureRequest, guest: slow.Guest) -> Iterator[slow.CanB
     except HilError as error:
         refuse(error)
     record_of(request.node).traced.append(bus)
+    hil_runner.let_pass.append(bus.let_pass)
     yield bus
     bus.close(quiet=guest.board.up)
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hil.signals.can_isotp import IsoTp
     from hil.signals.can_restbus import Restbus
 
+ANSWER_NS = 10_000_000  # for the answer to the last frame, before a module is stopped
+
 
 class CyclicFrame:
     """A frame that its node sends at a fixed period, until `stop`; a context that stops it at its end."""
@@ -64,6 +66,7 @@ class CanBus:
         self.begin_ns = port.now_ns()
         self._facts = facts
         self._after_ns = self.begin_ns  # `wait` returns frames from here on
+        self._last_ns = 0  # of a frame that was sent
         self._next = len(port.frames())
         announce(port)
 
@@ -106,6 +109,7 @@ class CanBus:
         begin = self.port.now_ns() if at_ns is None else at_ns
         self.port.send([frame], node, at_ns)
         self._after_ns = max(self._after_ns, begin)
+        self._last_ns = max(self._last_ns, begin)
 
     def cyclic(
         self,
@@ -241,6 +245,11 @@ class CanBus:
 
         self._check_node(node)
         return IsoTp(self.port, txid=txid, rxid=rxid, extended=extended, node=node, **parameters)
+
+    def let_pass(self) -> None:
+        """Let all frames pass that were sent at a given time, and 10 ms for the answer to the last one."""
+        if self._last_ns:
+            self.port.run_until(self._last_ns + ANSWER_NS)
 
     def timeline(self) -> Timeline:
         """Return the frames and faults since the begin of the test, for its trace."""

@@ -46,15 +46,15 @@ class _Deployment:
 class Runner:
     """The runner in the partition, which executes modules deployed through `guest`; calls `record` for each execution.
 
-    `before_stop` is called before a module of `start` is stopped by a test that goes well, for example to let pending
-    stimuli pass.
+    Each function of `let_pass` is called before a module of `start` is stopped by a test that goes well: it lets
+    pending stimuli pass.
 
     Raises `ConfigurationError` on a board whose image has no agent.
     """
 
     def __init__(self, guest: Guest, record: Callable[[Execution], None] = lambda run: None) -> None:
         self.guest = guest
-        self.before_stop: Callable[[], None] = lambda: None
+        self.let_pass: list[Callable[[], None]] = []
         self._record = record
         self._running: RunningModule | None = None
 
@@ -130,7 +130,7 @@ class Runner:
         )
 
     def close(self) -> None:
-        """Stop the module of `start` if it still runs, without `before_stop`."""
+        """Stop the module of `start` if it still runs, without `let_pass`."""
         if self._running is not None:
             self._running.close()
 
@@ -193,9 +193,13 @@ class Runner:
             self.guest.start(deployment.command, timeout=limit + OVERHEAD, subject=f"the module {call}"),
             output=lambda console: output_so_far(console, facts, foreign=foreign),
             conclude=functools.partial(self._conclude, deployment),
-            before_stop=lambda: self.before_stop(),  # noqa: PLW0108  it may be set later
+            before_stop=self._let_pass,
         )
         return self._running
+
+    def _let_pass(self) -> None:
+        for let_pass in self.let_pass:
+            let_pass()
 
     def _conclude(self, deployment: _Deployment, result: Result | CommandTimeout, stopped: bool = False) -> Execution:
         """Read and record the execution of an ended agent; with `stopped` it was ended by ^C."""
