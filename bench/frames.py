@@ -3,7 +3,7 @@
     python bench/frames.py [FRAMES]
 
 Frames of a sleeping machine show the cost of the bus model and of its log; then pytest runs `frame_echo.py` on the
-reference image in virtual time. Bound: 5,000 cyclic frames per second of wall time.
+reference image in virtual time. Bound: 2,000 cyclic frames per second of wall time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from can_machine import machine, port_of
 from hil import ms, s, us
 from hil.signals.can_bus import CanBus
 
-BOUND = 5_000
+BOUND = 2_000
 
 
 def main() -> int:

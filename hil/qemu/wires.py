@@ -147,26 +147,30 @@ class Wires:
 
         With `CAN_EVENT` in the mask a record of the CAN bus counts too.
         """
-        seen = len(self.records())
+        seen, came = len(self.records(settled=lines != CAN_EVENT)), False  # no frame is complete at once
         self.command(signals(kind=Kind.ARM, id=lines))
         try:
             while True:
                 more = self._pass_time(until_ns)
-                records = self.records()
+                records = self.records(settled=False)
                 new, seen = records[seen:], len(records)
                 edges = new["line"][new["kind"] == Kind.LEVEL]
                 frames = lines & CAN_EVENT and np.any(new["kind"] >= FIRST_OF_CAN)
-                if frames or np.any(lines >> edges.astype(np.int64) & 1):
-                    return True
-                if not more:
-                    return False
+                came = bool(frames or np.any(lines >> edges.astype(np.int64) & 1))
+                if came or not more:
+                    return came
         finally:
-            self.command(signals(kind=Kind.ARM, id=0))
+            if not came:  # else it is disarmed
+                self.command(signals(kind=Kind.ARM, id=0))
 
-    def records(self) -> Signals:
-        """Return what has happened on the wires since power-on, oldest first; also after the machine has ended."""
-        with suppress(WiresEnded):
-            self._settle()
+    def records(self, *, settled: bool = True) -> Signals:
+        """Return what has happened on the wires since power-on, oldest first; also after the machine has ended.
+
+        Without `settled` what the latest commands have done at once may be missing, which saves an exchange.
+        """
+        if settled:
+            with suppress(WiresEnded):
+                self._settle()
         self._refresh()
         return self._records[: self._count]
 

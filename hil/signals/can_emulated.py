@@ -57,15 +57,15 @@ class EmulatedCan:
 
     def run_until(self, at_ns: int) -> None:
         self._get_wires().run_until(at_ns)
-        self._refresh()
+        self._refresh(settled=False)
 
     def wait(self, until_ns: int) -> bool:
         came = self._get_wires().wait(CAN_EVENT, until_ns)
-        self._refresh()
+        self._refresh(settled=False)
         return came
 
     def frames(self) -> Sequence[CanFrame]:
-        self._refresh()
+        self._refresh(settled=False)
         return self._frames
 
     def seen(self) -> Sequence[CanFrame]:
@@ -142,12 +142,12 @@ class EmulatedCan:
             self._nodes[name], self._names[number] = number, name
         return self._nodes[name]
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, settled: bool = True) -> None:
         wires = self._get_wires()
         if wires is not self._wires:  # the board was booted again
             self._wires = wires
             self._begin()
-        records = wires.records()
+        records = wires.records(settled=settled)
         new, self._read = records[self._read :], len(records)
         for record in new[new["kind"] >= FIRST_OF_CAN].tolist():
             self._note(*record)
