@@ -187,6 +187,15 @@ def test_rebuild_gives_the_recorded_bytes(toolchain: dict[str, str], copy: Path)
     assert f"{len(TABLE['sample'])} modules are the same" in done.stdout
 
 
+def test_the_crate_without_a_sample_compiles(toolchain: dict[str, str], tmp_path: Path) -> None:
+    builder, source = load_builder(), SAMPLES / "rust/hil-wires/src/lib.rs"
+    command = [str(builder.RUSTC), *builder.RUST_LIBRARY, f"--target={builder.BARE_TARGET}", "--crate-type=rlib"]
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path / "libhil_wires.rlib"), str(source)], capture_output=True, text=True, timeout=HANG
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_recording_twice_is_recording_once(toolchain: dict[str, str], small: Path) -> None:
     (small / "nonl.wasm").unlink()
     assert run(small, "--record").returncode == 0
