@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hil.board.board import Board
 from hil.board.can_resource import HilCanInterface
-from hil.board.qemu_driver import HilQemuDriver
 from hil.errors import ConfigurationError
 from hil.qemu.wires import Wires
 from hil.signals.can_bench import BenchCan
@@ -15,9 +14,9 @@ from hil.signals.emulated import wires_clock
 
 def can_port(board: Board) -> CanPort:
     """Return the port of the partition's bus. Raises `ConfigurationError` for a board without one, with the reason."""
-    if not isinstance(board.power, HilQemuDriver):
+    if not board.emulated:
         return _bench(board)
-    machine = board.power
+    machine = board.machine("CAN")
     facts = board.manifest.can
     if facts is None or machine.no_can_reason:
         raise ConfigurationError(

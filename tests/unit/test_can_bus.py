@@ -8,16 +8,22 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import can as python_can
 import pytest
 from can_machine import machine, port_of
+from labgrid import Environment
+from support import stub_board
 
 from hil import ms, s, us
+from hil.board.board import Board
 from hil.errors import ConfigurationError, InfrastructureError, RunnerError
 from hil.host.extras import MissingExtraError
 from hil.qemu.process import Qemu
 from hil.signals.can_bench import BenchCan
+from hil.signals.can_boards import can_port
 from hil.signals.can_bus import CanBus
 
 DBC = """VERSION ""
@@ -364,6 +370,34 @@ def test_a_bench_uses_an_interface_of_the_host() -> None:
         with pytest.raises(ConfigurationError, match="at a given time"):
             can.send(0x1, at=can.now + 1 * s)
     can.close()
+
+
+def bench_board(directory: Path, resources: str) -> Any:
+    path = directory / "board.yaml"
+    path.write_text(f"imports: [hil.labgrid]\ntargets:\n  main:\n    resources:\n{resources}")
+    return SimpleNamespace(name="bench", emulated=False, target=Environment(str(path)).get_target("main"))
+
+
+def test_the_file_of_a_board_names_its_interface(tmp_path: Path) -> None:
+    interface = "      - HilCanInterface: {interface: virtual, channel: %s, bitrate: 250000}\n"
+    port = can_port(bench_board(tmp_path, interface % "hil-a"))
+    assert (port.channel, port.bitrate, port.exact) == ("hil-a", 250_000, False)
+    port.close()
+    with pytest.raises(ConfigurationError, match="bench has several CAN interfaces"):
+        can_port(bench_board(tmp_path, interface % "hil-a" + interface % "hil-b"))
+    with pytest.raises(ConfigurationError, match="bench has no CAN interface") as raised:
+        can_port(bench_board(tmp_path, "      RawSerialPort: {port: /dev/null}\n"))
+    assert "HilCanInterface: {interface: socketcan" in str(raised.value.hint)
+
+
+def test_an_image_without_a_bus_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with Board(str(stub_board(tmp_path)), snapshots=False, transcripts=tmp_path) as board:
+        with pytest.raises(ConfigurationError, match="has no CAN bus: it is off"):
+            can_port(board)
+        board.boot()
+        with pytest.raises(ConfigurationError, match=r"has no CAN bus: the manifest of image .* has no table \[can\]"):
+            can_port(board)
 
 
 def test_a_missing_interface_is_named() -> None:
