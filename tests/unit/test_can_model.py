@@ -217,7 +217,8 @@ def test_cyclic_frames_have_no_drift_and_new_data_apply_from_the_next(bus: Model
     bus.command(Kind.CAN_PERIOD, id=0x100)
     bus.run(20_000_000)
     records = bus.records()
-    assert (records["ns"] // 10**6).tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    begins = records["ns"] - records["value"].astype(np.uint64) * np.uint64(BIT)
+    assert begins.tolist() == [number * 10**6 for number in range(8)]
     assert records["data"][:, 0].tolist() == [1] * 6 + [2] * 2
 
 
@@ -302,6 +303,17 @@ def test_late_timers_change_no_time_of_the_model(make: Callable[[], Model]) -> N
     assert seen[0] == seen[1]
 
 
+def test_a_late_timer_starts_no_frame_before_an_earlier_event(bus: Model) -> None:
+    between = (bus.bits(0x300) + 1) * BIT  # in the interframe space
+    for _ in range(2):
+        bus.send(0x300)
+    bus.command(Kind.CAN_CONTENT, id=0x80)
+    period = np.frombuffer((10**9).to_bytes(8, "little"), np.uint8)
+    bus.command(Kind.CAN_PERIOD, id=0x80, ns=between, data=period)
+    bus.run(10**7, late=10**6)
+    assert [identifier for _, identifier in bus.seen()] == [0x300, 0x80, 0x300]
+
+
 def busy(bus: Model) -> None:
     cyclic(bus, 0x80, b"\1\2", 700_000)
     bus.command(Kind.CAN_ERROR, line=ANY, id=5)
@@ -312,10 +324,15 @@ def busy(bus: Model) -> None:
         bus.take(0x200 - number, bytes(number))
 
 
-@pytest.mark.parametrize("at", [1, 100_000, 333_333, 1_000_001, 2_900_000])
-def test_a_restored_bus_continues_as_the_saved_one(make: Callable[[], Model], at: int) -> None:
+@pytest.mark.parametrize("at", [1, 100_000, 333_333, 1_000_001, 2_900_000, None])
+def test_a_restored_bus_continues_as_the_saved_one(make: Callable[[], Model], at: int | None) -> None:
     bus, restored = make(), make()
     busy(bus)
+    if at is None:  # in the interframe space
+        bus.run(600_000)
+        at = int(bus.records()[-1]["ns"]) + BIT
+        bus = make()
+        busy(bus)
     bus.run(at)
     before = len(bus.records())
     bus.c.stub_save()
@@ -339,6 +356,7 @@ def test_clearing_ends_all_that_the_bench_does(bus: Model) -> None:
     bus.command(Kind.CAN_CLEAR)
     bus.run(10**8)
     assert [identifier for _, identifier in bus.seen()] == [0x80] + [0x200 - number for number in range(6)]
+    assert np.count_nonzero(bus.records()["kind"] == Kind.CAN_ERROR) == 1, "that of the frame on the bus"
 
 
 @pytest.fixture
