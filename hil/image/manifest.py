@@ -15,7 +15,7 @@ from hil.errors import ConfigurationError
 from hil.host import project, toml
 from hil.host.hints import did_you_mean
 from hil.image.fields import Address, Model, Name, Regex, Sha256, has, placeholders, takes
-from hil.image.pins import Pins
+from hil.image.pins import PinFacts
 
 
 class FileSpec(Model):
@@ -211,7 +211,7 @@ class Manifest(Model):
     failures: Failures = Failures()
     console: ConsoleFacts = ConsoleFacts()
     agent: AgentFacts | None = None
-    pins: Pins | None = None
+    pins: PinFacts | None = None
     can: CanFacts | None = None
     analogue: AnalogueFacts | None = None
 

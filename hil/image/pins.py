@@ -28,7 +28,7 @@ PinName = Annotated[str, AfterValidator(_pin)]
 Line = Annotated[int, Field(ge=0, lt=MOST)]
 
 
-class Pins(Model):
+class PinFacts(Model):
     """The partition's pins: which line of the controller has which name, as the partition's kernel names it.
 
     `inputs` are the pins that the bench drives and the partition reads, `outputs` those that the partition drives.
@@ -45,7 +45,7 @@ class Pins(Model):
         return self.inputs | self.outputs
 
     @model_validator(mode="after")
-    def _distinct(self) -> Pins:
+    def _distinct(self) -> PinFacts:
         if both := sorted(self.inputs.keys() & self.outputs.keys()):
             raise ValueError(f"{both[0]} is both an input and an output")
         if not self.lines:

@@ -23,7 +23,7 @@ from hil.signals.loop_timeline import loop_timeline
 from hil.signals.perfetto import perfetto_blocks
 from hil.signals.pins import Pins
 from hil.signals.pins_timeline import pins_timeline
-from hil.signals.placing import Fault, Traceable, console_timeline, series_timeline
+from hil.signals.placing import PlacedFault, Traceable, console_timeline, series_timeline
 from hil.signals.timeline import Timeline
 from hil.signals.vcd_writer import vcd_blocks
 from hil.text import counted, printable
@@ -53,7 +53,7 @@ class SignalEvidence:
     start: int
     boot: BootReport | None
     executions: Sequence[Execution]
-    faults: Sequence[Fault]
+    faults: Sequence[PlacedFault]
     checked: Sequence[tuple[Series, Sequence[Check]]]
     pins: Pins | None
     traced: Sequence[Traceable]

@@ -11,7 +11,7 @@ import numpy as np
 from hil.errors import ConfigurationError
 from hil.measure.clock import CONSOLE
 from hil.signals.edges import Edges
-from hil.signals.timeline import PARTS, CanFrame, Events, Instant, Signal, Span, Timeline, edge_times, in_ns
+from hil.signals.timeline import PARTS, Events, FrameOnBus, Moment, Period, Signal, Timeline, edge_times, in_ns
 
 
 def merged(first: Timeline, *others: Timeline) -> Timeline:
@@ -55,9 +55,9 @@ def shifted(timeline: Timeline, by_ns: int, clock: str) -> Timeline:
 def _moved(part: Any, by_ns: int) -> Any:
     """Return a part of a timeline with all times moved; None if it begins before 0 then."""
     match part:
-        case Span(begin_ns=begin, end_ns=end) | CanFrame(begin_ns=begin, end_ns=end):
+        case Period(begin_ns=begin, end_ns=end) | FrameOnBus(begin_ns=begin, end_ns=end):
             return None if begin + by_ns < 0 else replace(part, begin_ns=begin + by_ns, end_ns=end + by_ns)
-        case Instant(at_ns=at):
+        case Moment(at_ns=at):
             return None if at + by_ns < 0 else replace(part, at_ns=at + by_ns)
         case Events(times_ns=times) | Signal(times_ns=times):
             return None if len(times) and times[0] + by_ns < 0 else replace(part, times_ns=times + by_ns)

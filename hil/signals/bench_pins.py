@@ -12,7 +12,7 @@ from labgrid.protocol import DigitalOutputProtocol
 from hil.board.analyser import HilAnalyserDriver
 from hil.board.board import Board
 from hil.errors import ConfigurationError
-from hil.image.pins import Pins
+from hil.image.pins import PinFacts
 
 DOCUMENT = "docs/bench-pins.md"
 
@@ -41,7 +41,7 @@ class BenchPin:
         return " and ".join(lacking)
 
 
-def bench_pins(target: Target, pins: Pins | None) -> dict[str, BenchPin]:
+def bench_pins(target: Target, pins: PinFacts | None) -> dict[str, BenchPin]:
     """Return the pins of a board, inputs first.
 
     They are those of the image's manifest. Without them the inputs are the named digital outputs that no other driver

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from hil.signals import timeline
 from hil.signals.can_frame import CanEvent, CanFrame
 from hil.signals.can_port import CanPort
-from hil.signals.timeline import Span, Timeline
+from hil.signals.timeline import Period, Timeline
 
 STATES = {"off": ("on", "is off the bus"), "open": ("closed", "is disconnected")}  # begin, end, description
 
@@ -30,8 +30,8 @@ def can_timeline(port: CanPort, begin_ns: int) -> Timeline:
     )
 
 
-def _placed(frame: CanFrame, kind: str = "") -> timeline.CanFrame:
-    return timeline.CanFrame(
+def _placed(frame: CanFrame, kind: str = "") -> timeline.FrameOnBus:
+    return timeline.FrameOnBus(
         frame.begin_ns,
         frame.end_ns,
         frame.id,
@@ -42,9 +42,9 @@ def _placed(frame: CanFrame, kind: str = "") -> timeline.CanFrame:
     )
 
 
-def _faults(events: Sequence[CanEvent], now: int) -> Iterator[Span]:
+def _faults(events: Sequence[CanEvent], now: int) -> Iterator[Period]:
     for number, event in enumerate(events):
         if event.kind in STATES:
             last, described = STATES[event.kind]
             ends = (later.at_ns for later in events[number:] if (later.kind, later.node) == (last, event.node))
-            yield Span(event.at_ns, next(ends, max(now, event.at_ns)), f"CAN: {event.node} {described}")
+            yield Period(event.at_ns, next(ends, max(now, event.at_ns)), f"CAN: {event.node} {described}")

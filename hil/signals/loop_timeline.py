@@ -8,7 +8,7 @@ import numpy as np
 
 from hil.measure.units import shown
 from hil.signals.loop_result import LoopResult
-from hil.signals.timeline import Signal, Span, Timeline
+from hil.signals.timeline import Period, Signal, Timeline
 
 
 def loop_timeline(loop: LoopResult) -> Timeline:
@@ -21,9 +21,9 @@ def loop_timeline(loop: LoopResult) -> Timeline:
     return Timeline(loop.lateness.clock.name, signals=signals, overruns=tuple(overruns(loop)))
 
 
-def overruns(loop: LoopResult) -> Iterator[Span]:
+def overruns(loop: LoopResult) -> Iterator[Period]:
     """Yield a span for each step that began too late, from the time at which it had to begin until it began."""
     for number in loop.overruns:
         due = loop.start_ns + round(number * loop.step * 1e9)
         late = float(loop.lateness.samples[number])
-        yield Span(due, due + round(late * 1e9), f"step {number}", {"late": shown(late)})
+        yield Period(due, due + round(late * 1e9), f"step {number}", {"late": shown(late)})

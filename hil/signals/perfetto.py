@@ -20,7 +20,7 @@ from hil.host.disk import MIB, disk
 from hil.host.files import replacing
 from hil.signals.edges import Edges
 from hil.signals.protobuf import doubles, message, number, padded_varints, tag, text, varint
-from hil.signals.timeline import CanFrame, Events, Instant, Signal, Span, Timeline, edge_times
+from hil.signals.timeline import Events, FrameOnBus, Moment, Period, Signal, Timeline, edge_times
 from hil.text import printable_line
 
 PARTITION, GUEST, BENCH = "partition", "guest", "bench"
@@ -137,7 +137,7 @@ def _levels(edges: Edges) -> NDArray[np.float64]:
     return np.array([0.0, 1.0, UNKNOWN_LEVEL])[np.minimum(edges.levels, 2)]
 
 
-def _frame(frame: CanFrame) -> Span:
+def _frame(frame: FrameOnBus) -> Period:
     return frame.span
 
 
@@ -182,7 +182,7 @@ def _repeated(content: bytes, count: int) -> NDArray[np.uint8]:
     return np.broadcast_to(np.frombuffer(content, np.uint8), (count, len(content)))
 
 
-def _spans(tracks: _Tracks, group: str, name: str, category: str, spans: Iterable[Span]) -> Iterator[bytes]:
+def _spans(tracks: _Tracks, group: str, name: str, category: str, spans: Iterable[Period]) -> Iterator[bytes]:
     for place, lane in enumerate(_lanes(spans), 1):
         uuid, descriptor = tracks.track(group, name if place == 1 else f"{name} {place}")
         yield descriptor
@@ -191,9 +191,9 @@ def _spans(tracks: _Tracks, group: str, name: str, category: str, spans: Iterabl
             yield _packet(span.begin_ns, begin) + _packet(span.end_ns, _event(_END, uuid))
 
 
-def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
+def _lanes(spans: Iterable[Period]) -> list[list[Period]]:
     """Distribute spans so that those of a lane do not overlap; each goes to the lane that became free first."""
-    lanes: list[list[Span]] = []
+    lanes: list[list[Period]] = []
     free: list[tuple[int, int]] = []
     for span in sorted(spans, key=lambda span: (span.begin_ns, span.end_ns)):
         if free and free[0][0] <= span.begin_ns:
@@ -206,7 +206,7 @@ def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
     return lanes
 
 
-def _instants(tracks: _Tracks, group: str, name: str, category: str, found: Sequence[Instant]) -> Iterator[bytes]:
+def _instants(tracks: _Tracks, group: str, name: str, category: str, found: Sequence[Moment]) -> Iterator[bytes]:
     if not found:
         return
     uuid, descriptor = tracks.track(group, name)

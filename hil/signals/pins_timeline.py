@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from hil.signals.pins import Pins
-from hil.signals.timeline import Span, Timeline
+from hil.signals.timeline import Period, Timeline
 
 
 def pins_timeline(pins: Pins, *, follows_host: bool = False) -> Timeline:
@@ -23,6 +23,6 @@ def pins_timeline(pins: Pins, *, follows_host: bool = False) -> Timeline:
         wiring.clock.name,
         stimuli=[pins.edges(pin) for pin in wiring.inputs if pin in wiring.observed],
         outputs=[pins.edges(pin) for pin in wiring.outputs if pin in wiring.observed],
-        faults=[Span(fault.begin_ns, fault.end_ns, f"{fault.pin} {fault.done}") for fault in pins.faults],
+        faults=[Period(fault.begin_ns, fault.end_ns, f"{fault.pin} {fault.done}") for fault in pins.faults],
         host_zero_ns=zero,
     )

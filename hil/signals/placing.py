@@ -16,7 +16,7 @@ from hil.measure.decision import Check
 from hil.measure.quantities import RELEASE, SIGNAL, STEP_RESPONSE
 from hil.measure.series import Series
 from hil.signals.edges import AXIS
-from hil.signals.timeline import Events, Instant, Span, Timeline, Times
+from hil.signals.timeline import Events, Moment, Period, Timeline, Times
 from hil.wasm import Execution
 
 Measured = tuple[Series, Sequence[Check]]
@@ -32,7 +32,7 @@ class Traceable(Protocol):
     def timeline(self) -> Timeline: ...
 
 
-class Fault(Protocol):
+class PlacedFault(Protocol):
     """An injected fault with its place in a transcript, such as `hil.faults.record.Injection`."""
 
     @property
@@ -72,10 +72,10 @@ class ConsoleAxis:
             return console.lockstep.stamp(min(offset, last))
         return console.transcript.time_at(min(offset, last))
 
-    def span(self, start: int, end: int, name: str, detail: dict[str, str]) -> Span | None:
+    def span(self, start: int, end: int, name: str, detail: dict[str, str]) -> Period | None:
         """Return the span between the bytes at two offsets; None where one has no stamp."""
         begin, until = self.at(start), self.at(end)
-        return None if begin is None or until is None else Span(begin, max(begin, until), name, detail)
+        return None if begin is None or until is None else Period(begin, max(begin, until), name, detail)
 
 
 def console_timeline(
@@ -84,7 +84,7 @@ def console_timeline(
     *,
     boot: BootReport | None = None,
     executions: Iterable[Execution] = (),
-    faults: Iterable[Fault] = (),
+    faults: Iterable[PlacedFault] = (),
     checked: Iterable[Measured] = (),
 ) -> Timeline:
     """Return the timeline of a test on the axis of its console, whose part of the transcript begins at `start`.
@@ -98,19 +98,19 @@ def console_timeline(
     path = console.transcript.path
     left_out: dict[str, int] = {}
 
-    def placed(kind: str, spans: Iterable[Span | None]) -> tuple[Span, ...]:
+    def placed(kind: str, spans: Iterable[Period | None]) -> tuple[Period, ...]:
         found = list(spans)
         if count := found.count(None):
             left_out[kind] = left_out.get(kind, 0) + count
         return tuple(span for span in found if span is not None)
 
-    lines: list[Instant] = []
+    lines: list[Moment] = []
     for line in console.lines(start):
         at = axis.at(line.offset) if len(lines) < LINES else None
         if at is None:
             left_out["console lines"] = left_out.get("console lines", 0) + 1
         elif line.text:
-            lines.append(Instant(at, line.text, {"line": str(line.number)}))
+            lines.append(Moment(at, line.text, {"line": str(line.number)}))
     releases, misses = _events(_placed(axis, checked, left_out))
     return Timeline(
         axis.clock,
@@ -132,7 +132,7 @@ def console_timeline(
     )
 
 
-def _stages(axis: ConsoleAxis, boot: BootReport | None) -> Iterable[Span | None]:
+def _stages(axis: ConsoleAxis, boot: BootReport | None) -> Iterable[Period | None]:
     """Yield the stages of `boot`, each from the end of the one before; None for each in another transcript."""
     if boot is None:
         return
@@ -141,11 +141,11 @@ def _stages(axis: ConsoleAxis, boot: BootReport | None) -> Iterable[Span | None]
     zero = before
     for stage in boot.stages:
         end = zero + round(stage.seconds * 1e9)
-        yield Span(min(before, end), end, stage.name) if here else None
+        yield Period(min(before, end), end, stage.name) if here else None
         before = end
 
 
-def _execution(axis: ConsoleAxis, run: Execution, path: Path) -> Span | None:
+def _execution(axis: ConsoleAxis, run: Execution, path: Path) -> Period | None:
     if run.transcript != path:
         return None
     detail = {

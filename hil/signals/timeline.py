@@ -25,7 +25,7 @@ LATEST_NS = 1 << 62  # 146 years; a sum of two times still fits into 64 bits
 
 
 @dataclass(frozen=True)
-class Span:
+class Period:
     """A period with a name: a boot stage, an execution, a fault, an overrun. `detail` holds further facts by name."""
 
     begin_ns: int
@@ -42,7 +42,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Instant:
+class Moment:
     """A moment with a name, such as a console line. `detail` holds further facts by name."""
 
     at_ns: int
@@ -100,7 +100,7 @@ DRIVERS = ("bench", "partition")
 
 
 @dataclass(frozen=True)
-class CanFrame:
+class FrameOnBus:
     """A frame on a CAN bus, from its first bit to its last. `sender` is `"bench"` or `"partition"` or a node's name.
 
     `kind` is `"data"`, `"remote"` or `"error"`.
@@ -116,12 +116,12 @@ class CanFrame:
     bus: str = "CAN0"
 
     @property
-    def span(self) -> Span:
+    def span(self) -> Period:
         """The frame as a span: its identifier is the name, its data a fact."""
         digits = 8 if self.extended else 3
         name = f"{self.identifier:0{digits}X}" if self.kind == "data" else f"{self.identifier:0{digits}X} {self.kind}"
         facts = {"data": self.data.hex(" ").upper(), "bytes": str(len(self.data)), "sender": self.sender}
-        return Span(self.begin_ns, self.end_ns, name, {key: fact for key, fact in facts.items() if fact})
+        return Period(self.begin_ns, self.end_ns, name, {key: fact for key, fact in facts.items() if fact})
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,17 +142,17 @@ class Timeline:
     """
 
     clock: str
-    stages: Sequence[Span] = ()
-    lines: Sequence[Instant] = ()
-    executions: Sequence[Span] = ()
+    stages: Sequence[Period] = ()
+    lines: Sequence[Moment] = ()
+    executions: Sequence[Period] = ()
     releases: Sequence[Events] = ()
     misses: Sequence[Events] = ()
     stimuli: Sequence[Edges] = ()
     outputs: Sequence[Edges] = ()
     signals: Sequence[Signal] = ()
-    frames: Sequence[CanFrame] = ()
-    faults: Sequence[Span] = ()
-    overruns: Sequence[Span] = ()
+    frames: Sequence[FrameOnBus] = ()
+    faults: Sequence[Period] = ()
+    overruns: Sequence[Period] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     host_zero_ns: int | None = None
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from labgrid import Environment
 
-from hil.image.pins import Pins
+from hil.image.pins import PinFacts
 from hil.signals.bench import BenchWiring
 
 RATE = 20_000  # Hz
@@ -68,13 +68,13 @@ while True:
         print(f"#{total * 1000000 // rate}", flush=True)
         sys.exit()
 """
-MANIFEST = Pins(controller="pl061", inputs={"BUTTON": 0, "FAULT": 1}, outputs={"LED": 4, "BEAT": 6})
+MANIFEST = PinFacts(controller="pl061", inputs={"BUTTON": 0, "FAULT": 1}, outputs={"LED": 4, "BEAT": 6})
 
 
 def wiring(
     directory: Path,
     *,
-    pins: Pins | None = MANIFEST,
+    pins: PinFacts | None = MANIFEST,
     channels: str = "D0=BUTTON,D1=LED",
     analyser: str = f"samplerate: {RATE}",
     drivers: str = "BUTTON",

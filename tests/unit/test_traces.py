@@ -33,7 +33,7 @@ from hil.signals.pins import PinFault
 from hil.signals.pins_timeline import pins_timeline
 from hil.signals.placing import console_timeline, series_timeline
 from hil.signals.sampled import SampledSignal
-from hil.signals.timeline import CanFrame, Events, Instant, Signal, Span, Timeline
+from hil.signals.timeline import Events, FrameOnBus, Moment, Period, Signal, Timeline
 from hil.signals.vcd_writer import vcd_blocks, write_vcd
 
 MS = 1_000_000
@@ -66,9 +66,9 @@ def whole() -> Timeline:
     moments = np.arange(0, 3000, 10) * MS
     return Timeline(
         VIRTUAL,
-        stages=[Span(0, 40 * MS, "xen"), Span(40 * MS, 90 * MS, "linux")],
-        lines=[Instant(100 * MS, "login: \x1b[31m", {"line": "7"}), Instant(150 * MS, "x" * 100_000)],
-        executions=[Span(200 * MS, 2900 * MS, "thermostat.wasm: exited 0", {"verdict": "exited 0"})],
+        stages=[Period(0, 40 * MS, "xen"), Period(40 * MS, 90 * MS, "linux")],
+        lines=[Moment(100 * MS, "login: \x1b[31m", {"line": "7"}), Moment(150 * MS, "x" * 100_000)],
+        executions=[Period(200 * MS, 2900 * MS, "thermostat.wasm: exited 0", {"verdict": "exited 0"})],
         releases=[Events("release jitter", moments)],
         misses=[Events("release jitter > 2 ms", [500 * MS, 800 * MS])],
         stimuli=[edges("BUTTON", (0, 0), (500 * MS, 1), (600 * MS, 0))],
@@ -78,11 +78,11 @@ def whole() -> Timeline:
             Signal("AO0", [5, 6, 7], [1.0, np.nan, 2.0], driver="partition"),
         ],
         frames=[
-            CanFrame(700 * MS, 700 * MS + 230_000, 0x123, b"\1\2\xff", sender="partition"),
-            CanFrame(700 * MS + 100_000, 701 * MS, 0x1ABCDEF0, extended=True, kind="remote"),
+            FrameOnBus(700 * MS, 700 * MS + 230_000, 0x123, b"\1\2\xff", sender="partition"),
+            FrameOnBus(700 * MS + 100_000, 701 * MS, 0x1ABCDEF0, extended=True, kind="remote"),
         ],
-        faults=[Span(1000 * MS, 1500 * MS, "BUTTON stuck at 0"), Span(1200 * MS, 1700 * MS, "glitches")],
-        overruns=[Span(2000 * MS, 2003 * MS, "step 2000")],
+        faults=[Period(1000 * MS, 1500 * MS, "BUTTON stuck at 0"), Period(1200 * MS, 1700 * MS, "glitches")],
+        overruns=[Period(2000 * MS, 2003 * MS, "step 2000")],
         left_out={"stages": 3},
     )
 
@@ -181,9 +181,9 @@ def test_the_trace_processor_finds_edges_executions_and_all_else() -> None:
 def test_hostile_names_are_names_in_perfetto() -> None:
     timeline = Timeline(
         HOSTILE[5],
-        lines=[Instant(0, name, {name: name}) for name in HOSTILE],
+        lines=[Moment(0, name, {name: name}) for name in HOSTILE],
         outputs=[edges(name, (0, 1)) for name in HOSTILE],
-        executions=[Span(0, 0, name) for name in HOSTILE],
+        executions=[Period(0, 0, name) for name in HOSTILE],
     )
     found = perfetto_bytes(timeline)
     names, tracks, errors = query(
@@ -250,9 +250,9 @@ def test_a_file_that_cannot_be_written_is_an_error_of_the_infrastructure(tmp_pat
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Span(5, 4, "x"), "lasts from 5 ns to 4 ns"),
-        (lambda: Span(0, 1 << 63, "x"), "lasts from"),
-        (lambda: Instant(-1, "x"), "is at -1 ns"),
+        (lambda: Period(5, 4, "x"), "lasts from 5 ns to 4 ns"),
+        (lambda: Period(0, 1 << 63, "x"), "lasts from"),
+        (lambda: Moment(-1, "x"), "is at -1 ns"),
         (lambda: Events("late", [3, 2]), "time 2 of 'late' is 2 ns"),
         (lambda: Events("late", [0.5]), "not whole nanoseconds"),
         (lambda: Signal("x", [1, 2], [1.0]), "has 1 values, but 2 times"),
@@ -266,13 +266,13 @@ def test_wrong_data_is_refused(make, message) -> None:  # type: ignore[no-untype
 
 
 def test_parts_on_the_host_clock_are_placed_by_the_zero_of_the_axis_or_counted() -> None:
-    host = Timeline(CONSOLE, lines=[Instant(50, "early"), Instant(150, "late")], executions=[Span(120, 130, "x")])
+    host = Timeline(CONSOLE, lines=[Moment(50, "early"), Moment(150, "late")], executions=[Period(120, 130, "x")])
     alone = merged(Timeline(VIRTUAL, outputs=[edges("LED", (0, 0))]), host)
     assert (alone.lines, alone.executions, alone.left_out) == ((), (), {"lines": 2, "executions": 1})
     placed = merged(Timeline(VIRTUAL, host_zero_ns=100), host)
     assert placed.clock == VIRTUAL
-    assert placed.lines == (Instant(50, "late"),)
-    assert placed.executions == (Span(20, 30, "x"),)
+    assert placed.lines == (Moment(50, "late"),)
+    assert placed.executions == (Period(20, 30, "x"),)
     assert placed.left_out == {"lines": 1}
 
 
@@ -370,7 +370,7 @@ def test_pins_have_stimuli_outputs_and_faults_and_a_zero_where_their_clock_follo
     found = pins_timeline(pins)
     assert [pin.channel for pin in found.stimuli] == ["BUTTON"]
     assert [pin.channel for pin in found.outputs] == ["LED"]
-    assert found.faults == [Span(3, 9, "LED is open")]
+    assert found.faults == [Period(3, 9, "LED is open")]
     assert found.host_zero_ns is None
     assert found.begin_ns == 0, "the level from before the zero of the axis begins there"
     before = time.monotonic_ns()
