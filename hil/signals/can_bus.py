@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hil.errors import ConfigurationError, RunnerError
+from hil.errors import ConfigurationError, InfrastructureError, RunnerError
 from hil.measure.clock import Clock
 from hil.measure.series import Series
 from hil.measure.units import Amount, amount
@@ -258,8 +258,9 @@ class CanBus:
     def close(self, *, quiet: bool = True) -> None:
         """Leave the bus, and with `quiet` end what the test has begun on it."""
         withdraw(self.port)
-        if quiet:
-            self.port.clear()
+        with suppress(InfrastructureError):  # the machine may have ended
+            if quiet:
+                self.port.clear()
         self.port.close()
 
     def _pulses(self, id: int, times: Sequence[int]) -> Edges:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -162,6 +164,16 @@ def test_a_snapshot_keeps_the_bus(can: CanBus, qemu: Qemu, tmp_path: Path) -> No
         again = CanBus(port_of(restored))
         again.advance(10 * ms)
         assert [(f.id, f.begin_ns, f.end_ns) for f in again.frames()] == after
+
+
+def test_frames_of_a_machine_that_has_ended_stay_readable(can: CanBus, qemu: Qemu) -> None:
+    can.send(0x100)
+    can.wait(0x100, timeout=1 * ms)
+    os.kill(qemu.pid, signal.SIGKILL)
+    with pytest.raises(InfrastructureError, match="SIGKILL"):
+        can.advance(1 * s)
+    assert [frame.id for frame in can.frames()] == [0x100]
+    can.close()
 
 
 def test_a_bus_that_is_not_there_is_named(tmp_path: Path) -> None:
