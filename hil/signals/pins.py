@@ -14,6 +14,7 @@ from hil.signals.signal_map import Analogue
 from hil.signals.wiring import Wiring
 
 ANSWER_NS = 10_000_000  # for the answer to the last stimulus, before a module is stopped
+RECHECK_NS = 20_000_000  # in real time between looks at a level that is waited for
 MOST = 4_000_000  # edges of one call
 
 
@@ -154,8 +155,14 @@ class Pins:
         """Let time pass until `pin` has `level`, and return the time; return at once if it has. Raises as `wait`."""
         limit = self.wiring.now_ns() + _ns(timeout, "the timeout")
         while self.level(pin) != level:
-            left = limit - self.wiring.now_ns()
-            self.wait(pin, timeout=_time(max(left, 0)))
+            now = self.wiring.now_ns()
+            if now >= limit:
+                raise RunnerError(
+                    f"{pin} did not become {level} in {timeout}",
+                    hint="Check that the module runs, may use this pin, and has had its stimulus.",
+                )
+            # in real time the edge may come just before the wait begins
+            self.wiring.wait_edge([pin], limit if self.wiring.exact else min(limit, now + RECHECK_NS))
         return self.now
 
     def edges(self, pin: str, *, since: Amount | None = None) -> Edges:

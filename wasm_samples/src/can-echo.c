@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers each frame on CAN0 at once with the same frame and the next id: can-echo COUNT (1). Prints `ready` when it
-// receives, and at the end how many were answered, and how many were lost because they came too fast.
+// Answers each frame on CAN0 at once with the same frame and the next id: can-echo COUNT (1) ID. With an ID, of 11 bits,
+// it receives and answers frames with this id only. Prints `ready` when it receives, and at the end how many were
+// answered, and how many were lost because they came too fast.
 #include "tiny.h"
 #include <hil_can.h>
 
@@ -18,6 +19,8 @@ void _start(void) {
   read_arguments();
   uint32_t count = number_argument(1, 1), lost = 0;
   int bus = must(can_open("CAN0"));
+  if (arguments > 2)
+    must(can_filter(bus, number_argument(2, 0), CAN_EXTENDED | CAN_REMOTE | 0x7ff));
   say("ready\n");
   for (uint32_t n = 0; n < count; n++) {
     must(can_receive(bus, &frame, CAN_FOREVER));
