@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from hil.signals.can_bus import CanBus
     from hil.signals.can_frame import CanFrame
     from hil.signals.captures import read_vcd
+    from hil.signals.edges import Edges
     from hil.signals.fmu import Fmu
     from hil.signals.loop import ConditionNotMet, Loop
     from hil.signals.loop_result import LoopResult
@@ -79,7 +80,7 @@ __all__ = [
     "sample_cases",
 ]
 __all__ += ["BoardDown", "BoardUp", "BootReport", "Boots", "Loadable", "Result", "StageTime", "Verdict"]
-__all__ += ["CanBus", "CanFrame", "PinFault", "Pins"]
+__all__ += ["CanBus", "CanFrame", "Edges", "PinFault", "Pins"]
 __all__ += ["Fault", "FaultRecord", "Injection", "Injector"]
 __all__ += ["BootError", "ConfigurationError", "Evidence", "GuestError", "HilError", "HookError"]
 __all__ += ["InfrastructureError", "RunnerError"]

@@ -27,6 +27,7 @@ Levels = NDArray[np.uint8]
 AXIS = "axis"
 """The fact in the provenance of edges and series that names the clock on whose axis their times are, from its zero."""
 
+CHOICES = {"rising": ((0, 1),), "falling": ((1, 0),), "any": ((0, 1), (1, 0))}  # of edges, with their levels
 DRIFT = 100e-6  # between two ordinary crystals of 50 ppm
 
 
@@ -104,7 +105,8 @@ class Edges:
     def latency_to(self, other: Edges, edge: str = "rising", answer: str = "rising") -> Series:
         """Return the times from each edge to the first edge of `other`, of the same capture, before the next edge.
 
-        `edge` and `answer` are `"rising"`, `"falling"` or `"any"`. The provenance has the count of unanswered edges.
+        `edge` chooses the edges of this channel and `answer` those of `other`: `"rising"`, the default of both,
+        `"falling"` or `"any"`. The provenance has the count of unanswered edges.
         """
         if other.rate != self.rate:
             raise ConfigurationError(
@@ -115,7 +117,12 @@ class Edges:
         asked, answered = self._chosen(edge), other._chosen(answer)
         self._enough("latency", asked)
         subject = f"{self.channel} {edge} to {other.channel} {answer}"
-        return self._latency(subject, self._seconds(asked), self._seconds(answered), self.clock)
+        others = " or ".join(f'answer="{choice}"' for choice in CHOICES if choice != answer)
+        hint = (
+            f"Pass {others} (edge={edge!r} chooses the edges of {self.channel}); {other.channel} has "
+            f"{len(other.rising)} rising and {len(other.falling)} falling edges. Check that both ran at the same time."
+        )
+        return self._latency(subject, self._seconds(asked), self._seconds(answered), self.clock, hint=hint)
 
     def latency_to_console(self, stamps_ns: Sequence[int], began: Instant, host: Clock, edge: str = "rising") -> Series:
         """Return the times from each edge to the first console line after it, before the next edge.
@@ -172,10 +179,9 @@ class Edges:
         return np.flatnonzero(found) + 1
 
     def _chosen(self, edge: str) -> Ticks:
-        patterns = {"rising": ((0, 1),), "falling": ((1, 0),), "any": ((0, 1), (1, 0))}
-        if edge not in patterns:
-            raise ConfigurationError(f"there is no edge {edge!r}", hint=f"Give one of: {', '.join(patterns)}.")
-        at = np.sort(np.concatenate([self._begins(*pattern) for pattern in patterns[edge]]))
+        if edge not in CHOICES:
+            raise ConfigurationError(f"there is no edge {edge!r}", hint=f"Give one of: {', '.join(CHOICES)}.")
+        at = np.sort(np.concatenate([self._begins(*pattern) for pattern in CHOICES[edge]]))
         chosen: Ticks = self.ticks[at]
         return chosen
 
@@ -201,7 +207,15 @@ class Edges:
             quantity, self.channel, samples, clock, unit, times=times, provenance=self.provenance, host=self.host
         )
 
-    def _latency(self, subject: str, asked: Floats, answers: Floats, clock: Clock, slack: float = 0.0) -> Series:
+    def _latency(
+        self,
+        subject: str,
+        asked: Floats,
+        answers: Floats,
+        clock: Clock,
+        slack: float = 0.0,
+        hint: str = "Check that edge= chooses the right edges and that both ran at the same time.",
+    ) -> Series:
         """Return the times from each of `asked` to the first of `answers`, up to `slack` earlier, before the next."""
         place = np.searchsorted(answers, asked - slack)
         first = np.append(answers, np.inf)[place]
@@ -209,7 +223,7 @@ class Edges:
         if not answered.any():
             raise ConfigurationError(
                 f"none of {len(asked)} edges was answered: {subject}",
-                hint="Check that the right edge was chosen and that both ran at the same time.",
+                hint=hint,
             )
         facts = {"unanswered": f"{int((~answered).sum())} of {len(asked)}"}
         return Series(

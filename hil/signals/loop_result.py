@@ -21,8 +21,9 @@ class LoopResult:
     - `signals`: by the names of the plant's inputs and outputs, with the same times: at each step what was on the
       wires then.
     - `step`: the length of a step in seconds; `start_ns`: the start on the clock of the wires.
-    - `lateness`: by how much each step began after its time. `overruns`: the numbers, from 0, of the steps that began
-      too late: by any delay in virtual time, which only an event causes, else by more than half a step.
+    - `lateness`: by how much each step began after its time; in virtual time a delay up to the resolution is 0.
+      `overruns`: the numbers, from 0, of the steps that began too late: by any delay in virtual time, which only an
+      event causes, else by more than half a step.
     - `host_seconds`: the time of the host in each step of the plant.
     - `wall`: the time of the host for the whole loop in seconds, `seconds` the time of the wires.
     - `saturated`: the number of samples of each analogue output beyond its range.

@@ -55,6 +55,8 @@ class LoopRun:
         self._inputs: list[dict[str, float]] = []
         self._outputs: list[dict[str, float]] = []
         self._late: list[int] = []  # ns
+        self._now = self._start  # at the start of the step
+        self._resolution = round(wiring.clock.resolution * 1e9) if wiring.exact else 0
         self._present: dict[str, float] = {}  # the inputs
         self._wall = 0.0
         self._ends = list(current.ends.values())
@@ -81,7 +83,9 @@ class LoopRun:
             wiring.run_until(self._start + when)
             event()
         wiring.run_until(at)
-        self._late.append(max(0, wiring.now_ns() - at))
+        self._now = wiring.now_ns()
+        late = max(0, self._now - at)
+        self._late.append(late if late > self._resolution else 0)  # virtual time goes in steps of the resolution
         for end in self._ends:
             end.apply()
         self._present = inputs = {name: read(max(at - self._step_ns, 0), at) for name, read in self._read.items()}
@@ -101,7 +105,7 @@ class LoopRun:
         given = current.model.step(current.steps, t, length / 1e9, self._present, self._host_limit)
         at = self._start + number * length
         ahead = 0 if self._wiring.exact else length  # a bench needs time to schedule edges
-        now = at if self._wiring.exact and not self._late[-1] else self._soon()
+        now = max(at, self._now) if self._wiring.exact and not self._late[-1] else self._soon()
         outputs = {**given}
         try:
             for name, end in current.ends.items():

@@ -26,6 +26,17 @@ Values: TypeAlias = Mapping[str, float]
 SHOWN = 12  # inputs in an error
 
 
+class _MissingInput(KeyError):
+    """The plant reads an input that is not connected."""
+
+
+class _Inputs(dict[str, float]):
+    """The inputs of a plant, whose missing ones are distinguished from other missing keys."""
+
+    def __missing__(self, name: str) -> float:
+        raise _MissingInput(name)
+
+
 class PlantObject(Protocol):
     """An object that is a plant; see the module for its further methods."""
 
@@ -88,7 +99,7 @@ class PlantModel:
         began = time.perf_counter()
         try:
             with limited(limit):
-                given = self._step(t, dt, inputs)
+                given = self._step(t, dt, _Inputs(inputs))
         except Interrupted:
             raise self._too_long(number, t, limit, inputs, time.perf_counter() - began) from None
         except Exception as error:
@@ -174,6 +185,13 @@ class PlantModel:
 def _failure(where: str, error: BaseException, inputs: Values | None = None) -> HilError:
     if isinstance(error, HilError) and not isinstance(error, PlantError):
         return error
+    if isinstance(error, _MissingInput) and inputs is not None:
+        name = str(error.args[0])
+        return PlantError(
+            f"{where} read the input {name!r}, which is not connected; {_given(inputs)}",
+            hint=f"{did_you_mean(name, inputs)}Connect it by inputs={{{name!r}: ...}}, or read one of: "
+            f"{_list(inputs) or 'none'}.",
+        )
     text = f"{type(error).__name__}: {error}" if not isinstance(error, PlantError) else error.message
     given = "" if inputs is None else f"; {_given(inputs)}"
     hint = error.hint if isinstance(error, PlantError) else None

@@ -108,8 +108,10 @@ def test_latency_to_another_channel(vcd) -> None:
 
 def test_latency_to_an_unanswered_channel_or_another_capture(vcd) -> None:
     channels = read_vcd(vcd('#0 0! 0"\n#10 1!\n'))
-    with pytest.raises(ConfigurationError, match="1 edge"):
+    with pytest.raises(ConfigurationError, match="1 edge") as caught:
         channels["clk"].latency_to(channels["data"])
+    assert 'answer="falling" or answer="any"' in str(caught.value.hint)
+    assert "data has 0 rising and 0 falling edges" in str(caught.value.hint)
     other = read_vcd(vcd('#0 0! 0"\n#10 1"\n', "10 us"))["data"]
     with pytest.raises(ConfigurationError, match=r"clk and data.* 1e\+06 and 100000"):
         channels["clk"].latency_to(other)

@@ -37,6 +37,7 @@ from hil import (
     us,
 )
 from hil.errors import ConfigurationError
+from hil.measure.clock import VIRTUAL, Clock
 from hil.signals.encoder import encoder_edges
 from hil.signals.plants.motor import Motor
 from hil.signals.plants.oven import Oven
@@ -191,6 +192,33 @@ def test_an_encoder_changes_many_times_in_a_step_at_the_exact_moments() -> None:
     assert count(wires) == -4  # from 4 to 0
 
 
+def test_virtual_time_that_goes_in_steps_of_two_ns_makes_no_overruns() -> None:
+    class Coarse(FakeWires):
+        """Wires that pause 1 ns after the limit, as after an edge at an odd nanosecond."""
+
+        def run_until(self, at_ns: int) -> None:
+            super().run_until(at_ns)
+            self.now += any(at % 2 for pin in self.inputs for at, _ in self.log[pin][-1:])
+
+        def set_levels(self, pin: str, levels: Any, times_ns: Any, *, after_now: bool = False) -> None:
+            super().set_levels(pin, levels, [at | 1 for at in times_ns], after_now=after_now)
+
+    wires = Coarse()
+    wires.clock = Clock(VIRTUAL, 2e-9, "stand-in", 0.0, exact=True)
+    encoder = Quadrature("ENCODER_A", "ENCODER_B", counts=400)
+    times: list[int] = []
+    result = Loop(wires).run(
+        lambda t, dt, inputs: {"position": 10.0 * (t + dt)},
+        **{**STEP, "outputs": {"position": encoder}},
+        at={2.5 * ms: lambda: times.append(wires.now)},
+    )
+    assert wires.now % 2 == 1
+    assert times == [2_500_001]
+    assert (result.overruns, result.lateness.samples.max()) == ((), 0)
+    assert result["position"].samples[-1] == pytest.approx(0.1)
+    assert count(wires) == 35  # the last edge is at 10.000001 ms
+
+
 def count(wires: FakeWires) -> int:
     """Return the position that a decoder of both lines counts."""
     order = {(0, 0): 0, (1, 0): 1, (1, 1): 2, (0, 1): 3}
@@ -289,6 +317,16 @@ def test_an_exception_of_the_plant_is_named_and_is_the_cause() -> None:
     assert len(loop.results[0]["y"]) == 4  # what there is, for the report
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert caught.value.origin == "test"
+
+
+def test_an_input_that_is_not_connected_is_named() -> None:
+    def plant(t: float, dt: float, inputs: Mapping[str, float]) -> Any:
+        return {"y": inputs["level"] if t > 0.001 else {"x": 1}["x"]}
+
+    with pytest.raises(PlantError, match=r"in step 2 .* read the input 'level', which is not connected") as caught:
+        Loop(FakeWires()).run(plant, **{**STEP, "inputs": {"levle": "LED"}})
+    assert caught.value.hint == "did you mean 'levle'? Connect it by inputs={'level': ...}, or read one of: 'levle'."
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_ctrl_c_stays_what_it_is() -> None:
