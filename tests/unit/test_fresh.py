@@ -13,6 +13,7 @@ from support import stub_board
 from hil.board.board import Board
 from hil.console import LineTimeout
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.qemu.lockstep import Refusal
 from hil.qemu.process import Qemu
 from hil.qemu.snapshot_store import SnapshotStore, stored
 
@@ -112,7 +113,7 @@ def test_what_nobody_has_proven_is_not_saved_for_others(board: Board) -> None:
 def test_virtual_time_without_lock_step_is_restored_and_not_called_exact(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hil.qemu.lockstep.refusal", lambda emulator, preload: "it exports too little")
+    monkeypatch.setattr("hil.qemu.lockstep.refusal", lambda emulator, preload: Refusal("it exports too little"))
     with Board(str(board.path), transcripts=board.path.parent, health_check=answers, seed=1) as one:
         one.fresh()
         assert (one.boots, one.restores, one.no_snapshot_reason) == (1, 1, "")

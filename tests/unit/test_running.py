@@ -292,7 +292,7 @@ def test_a_board_that_the_test_switches_off_ends_the_module(runner: Runner, line
 def test_what_is_pending_passes_before_a_stop_of_a_good_test_only(runner: Runner) -> None:
     calls: list[bool] = []
     with runner.start(ENDLESS, ready="ready") as running:
-        runner.before_stop = lambda: calls.append(running.running)
+        runner.let_pass.append(lambda: calls.append(running.running))
     assert calls == [True]
     with pytest.raises(ZeroDivisionError), runner.start(ENDLESS, ready="ready"):
         _ = 1 / 0
@@ -303,7 +303,7 @@ def test_what_is_pending_passes_before_a_stop_of_a_good_test_only(runner: Runner
     def fail() -> None:
         raise ZeroDivisionError
 
-    runner.before_stop = fail
+    runner.let_pass.append(fail)
     with pytest.raises(ZeroDivisionError), runner.start(ENDLESS, ready="ready") as running:
         pass
     assert running.execution is not None, "stopped all the same"

@@ -14,7 +14,7 @@ import pytest
 from executions import execution
 from report_pages import recorded
 from trace_processor import query
-from vcdvcd import VCDVCD
+from vcd_reader import VCDVCD
 
 from hil.board.boot_report import BootReport, StageTime
 from hil.errors import ConfigurationError, InfrastructureError
