@@ -6,6 +6,7 @@ import click
 
 from hil import slow
 from hil.cli.common import json_option, origin, show
+from hil.errors import ConfigurationError
 from hil.host import project
 
 
@@ -24,3 +25,13 @@ def sample_list(json_: bool) -> None:
     for name, path in project.current().names("samples", ".wasm").items():
         rows.append({"name": name, **origin("samples", path), "file": path.name, "about": about.get(path, "")})
     show(rows, json_)
+
+
+@sample.command("include")
+@click.option("--rust", is_flag=True, help="The directory of the Rust crates instead.")
+def sample_include(rust: bool) -> None:
+    """Print the directory of the C headers of the host functions, for `clang -I "$(hil sample include)"`."""
+    directory = project.packaged("wasm_samples") / ("rust" if rust else "include")
+    if not directory.is_dir():
+        raise ConfigurationError(f"{directory} is missing", hint="Install the package wasm-hil again.")
+    click.echo(directory)

@@ -125,7 +125,9 @@ class Pages:
             if run.facts.get("board") == board.name:  # they are those of the board that came up last
                 facts |= {key: fact for key, fact in run.facts.items() if key in ("QEMU", "snapshots")}
                 facts["clock"] = board.clock
-        modules = {(done.module.name, done.arguments, done.module.sha256): done.module for done in executions}
+        modules = {
+            (done.module.name, done.arguments, done.module.sha256, done.pins): done.module for done in executions
+        }
         return slow.Ran(
             test=stable_test(item.nodeid, str(selection), str(again), repetition_of(item)),
             options=tuple(repeat_options(self._config, again)),
@@ -134,7 +136,10 @@ class Pages:
             image=board.manifest.name if board else "",
             image_sha256=run.digests.get(board, "") if board else "",
             seed=selection.seed,
-            deployed=tuple(slow.Deployed(key[0], key[2], module.source, key[1]) for key, module in modules.items()),
+            deployed=tuple(
+                slow.Deployed(name, digest, module.source, arguments, pins)
+                for (name, arguments, digest, pins), module in modules.items()
+            ),
             facts=facts,
         )
 

@@ -23,12 +23,16 @@ GIT_LIMIT = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Deployed:
-    """A module that the test deployed, with its arguments; `source` is its origin, empty where the test made it."""
+    """A module that the test deployed, with its arguments and the names of the pins that it could use.
+
+    `source` is its origin, empty where the test made it.
+    """
 
     name: str
     sha256: str
     source: str
     arguments: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Ran:
     def _deployment(self, module: Deployed) -> str:
         options = ["--board", self.board, *(["--image", self.image] if self.image else [])]
         options += [] if self.seed is None else ["--seed", str(self.seed)]
+        options += ["--pins", ",".join(module.pins)] if module.pins else []
         words = ["hil", "run", *options, "--", _relative(module.source, self.root), *module.arguments]
         return " ".join(map(_quoted, words))
 

@@ -19,6 +19,7 @@ class Execution(Reading):
     `request_ns` and `answer_ns` are host monotonic stamps of the agent's start and end on the line; `start` and `end`
     are offsets in the transcript. `restored` is the reason for which the board was made fresh before, None if it was
     not. `stopped` is true if `RunningModule` has ended it with ^C: its verdict is then no failure of the module.
+    `pins` are the names of the pins, analogue channels and buses that the module could use.
     """
 
     module: Module
@@ -31,6 +32,7 @@ class Execution(Reading):
     end: int
     restored: str | None = None
     stopped: bool = False
+    pins: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

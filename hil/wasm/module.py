@@ -15,6 +15,7 @@ from hil.text import printable_line
 MAGIC = b"\0asm"
 VERSION = b"\1\0\0\0"
 CUSTOM, IMPORT = 0, 2  # section numbers, WebAssembly Core 2.0, 5.5.2
+SYMBOLS = ("name", ".debug_")  # beginnings of the names of custom sections that no runner needs
 AOT_SECTION = "wasmedge"  # where WasmEdge's universal format keeps native code
 
 
@@ -70,6 +71,17 @@ class Module:
         return cls(name, data, hashlib.sha256(data).hexdigest())
 
 
+def symbols_size(data: bytes) -> int:
+    """Return the size in bytes of the custom sections with names and debug information, 0 for what is no module."""
+    if data[:8] != MAGIC + VERSION:
+        return 0
+    try:
+        custom = [section for number, section in _sections(data) if number == CUSTOM]
+        return sum(len(section) for section in custom if _name(io.BytesIO(section)).startswith(SYMBOLS))
+    except ValueError:
+        return 0
+
+
 def call_of(module: Module, words: Sequence[str]) -> str:
     """Return the module and its arguments on one line."""
     return printable_line(" ".join((module.name, *words)))
@@ -88,6 +100,16 @@ def _inspect(data: bytes) -> tuple[str, tuple[str, ...]]:
     if data[4:8] != VERSION:
         raise ValueError(f"it has format version {int.from_bytes(data[4:8], 'little')}, not 1")
     kind, imports = "interpreted", tuple[str, ...]()
+    for number, section in _sections(data):
+        if number == IMPORT:
+            imports = tuple(_imports(io.BytesIO(section)))
+        elif number == CUSTOM and _name(io.BytesIO(section)) == AOT_SECTION:
+            kind = "aot"
+    return kind, imports
+
+
+def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and the contents of each section. Raises `ValueError` for a truncated one."""
     stream = io.BytesIO(data)
     stream.seek(8)
     while number := stream.read(1):
@@ -97,11 +119,7 @@ def _inspect(data: bytes) -> tuple[str, tuple[str, ...]]:
             raise ValueError(
                 f"it is truncated: section {number[0]} at byte {at} needs {size} bytes, {len(section)} are left"
             )
-        if number[0] == IMPORT:
-            imports = tuple(_imports(io.BytesIO(section)))
-        elif number[0] == CUSTOM and _name(io.BytesIO(section)) == AOT_SECTION:
-            kind = "aot"
-    return kind, imports
+        yield number[0], section
 
 
 def _imports(section: BinaryIO) -> Iterator[str]:

@@ -14,6 +14,7 @@ from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
 from hil.image.manifest import AgentFacts, agent_of
 from hil.text import printable_line
+from hil.wasm import upload
 from hil.wasm.execution import DEFAULT_LIMIT, Execution
 from hil.wasm.loading import Loadable, load_module, words_of
 from hil.wasm.module import Module, call_of
@@ -37,6 +38,7 @@ class _Deployment:
     module: Module
     arguments: tuple[str, ...]
     limit: float
+    pins: tuple[str, ...]
     nonce: str | None
     command: str
     transcript: Transcript
@@ -165,7 +167,7 @@ class Runner:
         if facts.limit_option:
             command.append(facts.limit_option.format(ms=max(1, round(limit * 1000))))
         command += [*allowed, place, *arguments]
-        return _Deployment(module, arguments, limit, nonce, quote(command), console.transcript, restored)
+        return _Deployment(module, arguments, limit, pins, nonce, quote(command), console.transcript, restored)
 
     def _deploy(
         self,
@@ -234,6 +236,7 @@ class Runner:
             end=result.end,
             restored=deployment.restored,
             stopped=stopped and status == INTERRUPTED,
+            pins=deployment.pins,
         )
         self._record(run)
         return run
@@ -269,7 +272,9 @@ class Runner:
             if digest_in_guest(self.guest.shell, path) != module.sha256:
                 directory = module.sha256[:16]
                 path = f"{MODULES}/{directory}/{module.name}"
-                if self.guest.put(module.data, path) and self._removed_others(directory):
+                with upload.timed(module):
+                    sent = self.guest.put(module.data, path)
+                if sent and self._removed_others(directory):
                     places.clear()
             places[module.sha256] = path
         return places[module.sha256]

@@ -137,6 +137,13 @@ def test_samples_are_listed_and_suggested(tmp_path: Path, monkeypatch: pytest.Mo
     assert rows["args"]["about"]
 
 
+def test_headers_and_crates_of_the_host_functions_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (line,) = hil("sample", "include").stdout.splitlines()
+    assert (Path(line) / "hil_gpio.h").is_file()
+    assert (Path(hil("sample", "include", "--rust").stdout.rstrip("\n")) / "hil-gpio" / "Cargo.toml").is_file()
+
+
 def test_nothing_odd_in_a_message_upsets_it() -> None:
     result = hil("run", "[red]missing[/].wasm")
     assert result.exit_code == 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hil.errors import ConfigurationError
-from hil.wasm import Module, Samples
-from hil.wasm.module import _unsigned
+from hil.wasm import Module, Samples, upload
+from hil.wasm.module import _unsigned, symbols_size
 
 HEAD = b"\0asm\1\0\0\0"
 
@@ -163,3 +164,36 @@ def test_every_truncation_of_a_real_module_is_a_module_or_named(directory: Path)
 def test_what_is_no_file_is_not_read(path: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{path}.*regular file"):
         Module.load(Path(path))
+
+
+def custom(name: str, size: int) -> bytes:
+    return section(0, text(name) + bytes(size))
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (HEAD, 0),
+        (HEAD + custom("producers", 100), 0),
+        (HEAD + custom("name", 100) + custom(".debug_info", 50), 100 + 5 + 50 + 12),
+        (HEAD + b"\0\5abc", 0),
+        (b"no module", 0),
+    ],
+)
+def test_symbol_names_and_debug_information_are_measured(data: bytes, size: int) -> None:
+    assert symbols_size(data) == size
+
+
+def test_a_long_upload_of_what_could_be_stripped_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "_hinted", set())
+    clock = iter([0.0, 9.0, 0.0, 11.0, 0.0, 11.0, 0.0, 11.0])
+    monkeypatch.setattr("hil.wasm.upload.time.monotonic", lambda: next(clock))
+    fat, lean = Module.raw("fat.wasm", HEAD + custom("name", 100)), Module.raw("lean.wasm", HEAD)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for module in (fat, lean, fat, fat):  # quick; nothing to strip; long; long again
+            with upload.timed(module):
+                pass
+    (warning,) = seen
+    assert "the upload of fat.wasm took 11 s, and 105 of its 115 bytes are symbol names" in str(warning.message)
+    assert "--strip-all" in str(warning.message)

@@ -27,7 +27,7 @@ pytest_plugins = ["pytester"]
 
 def test_the_command_is_for_a_shell_and_names_what_must_be_the_same(tmp_path) -> None:  # type: ignore[no-untyped-def]
     modules = (
-        repeat.Deployed("a.wasm", "ab" * 32, str(tmp_path / "a b.wasm"), ("-x", "$HOME")),
+        repeat.Deployed("a.wasm", "ab" * 32, str(tmp_path / "a b.wasm"), ("-x", "$HOME"), ("BUTTON", "LED")),
         repeat.Deployed("made", "cd" * 32, ""),
     )
     ran = repeat.Ran(
@@ -41,7 +41,22 @@ def test_the_command_is_for_a_shell_and_names_what_must_be_the_same(tmp_path) ->
     commands = [shlex.split(line) for line in text.splitlines() if line.startswith("hil ")]
     assert commands == [
         ["hil", "image", "info", "img"],
-        ["hil", "run", "--board", "b", "--image", "img", "--seed", "3", "--", "a b.wasm", "-x", "$HOME"],
+        [
+            "hil",
+            "run",
+            "--board",
+            "b",
+            "--image",
+            "img",
+            "--seed",
+            "3",
+            "--pins",
+            "BUTTON,LED",
+            "--",
+            "a b.wasm",
+            "-x",
+            "$HOME",
+        ],
     ]
     assert "framework" in text
 

@@ -325,7 +325,8 @@ def test_pins_are_passed_to_the_agent(line: ShellLine, tmp_path: Path, monkeypat
     own = Module(**{**vars(code), "pins": ("BUTTON", "LED")})
     assert runner.run(code).text == "None"
     assert runner.run(own).text == "'BUTTON,LED'"
-    assert runner.run(own, pins=["AO0", "CAN0"]).text == "'AO0,CAN0'"
+    assert (done := runner.run(own, pins=["AO0", "CAN0"])).text == "'AO0,CAN0'"
+    assert done.pins == ("AO0", "CAN0")
     assert runner.run(own, pins=()).text == "None"
     with runner.start(own) as running:
         until(lambda: running.execution or not running.running, QUICK)

@@ -6,6 +6,10 @@
 //     return 1;                                  // hil_error(sensor) is the reason
 //   analog_write(valve, ANALOG_MAX - (uint32_t)analog_read(sensor));
 //
+//   clang --target=wasm32-wasi -O2 -Wl,--strip-all -I "$(hil sample include)" -o module.wasm module.c
+//
+// Without --strip-all symbol names make the module several times as large.
+//
 // Needs no library. Channels are AI0 to AI7, inputs of the module, and AO0 to AO7, outputs, with raw values from 0 to
 // ANALOG_MAX: what they stand for is agreed on by the module and its bench. An output is 0 after the module's end. The
 // module runs where the runner has these host functions, and gets the channels that it is given at its deployment

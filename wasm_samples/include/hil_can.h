@@ -10,6 +10,10 @@
 //     can_send(bus, &frame);
 //   }
 //
+//   clang --target=wasm32-wasi -O2 -Wl,--strip-all -I "$(hil sample include)" -o module.wasm module.c
+//
+// Without --strip-all symbol names make the module several times as large.
+//
 // Needs no library. The module runs where the runner has these host functions, and gets the buses that it is given at
 // its deployment (`--pins=CAN0`). A function returns a negative number for an error, one of enum hil_errors negated. A
 // pointer to a place outside the memory, or not aligned, ends the module with a trap.

@@ -8,6 +8,10 @@
 //   while (gpio_wait(&button, 1, GPIO_FOREVER, &edge) == 1)
 //     gpio_set(led, edge.active);
 //
+//   clang --target=wasm32-wasi -O2 -Wl,--strip-all -I "$(hil sample include)" -o module.wasm module.c
+//
+// Without --strip-all symbol names make the module several times as large.
+//
 // Needs no library. The module runs where the runner has these host functions, and gets the pins that it is given at
 // its deployment (`--pins`). A function returns a negative number for an error, one of enum gpio_errors negated. A
 // handle that is none, or of another kind of pin, ends the module with a trap.
