@@ -252,8 +252,8 @@ def test_a_delay_makes_late_but_not_slow() -> None:
 
 
 def test_foreign_lines_come_at_their_rate_on_a_silent_line() -> None:
+    begin = time.monotonic()
     with proxied(received=Faults(lines=100, text="printk {n}\r\n")) as line:
-        begin = time.monotonic()
         got = b""
         while b"printk 50\r\n" not in got:
             got += line.driver.recv(1000)
