@@ -22,7 +22,7 @@ from hil.image.store import Image
 from hil.places.selector import Terms
 from hil.qemu.arguments import file_stamps
 from hil.qemu.determinism import DeterminismCheck, console_trace
-from hil.qemu.lockstep import Virtual
+from hil.qemu.lockstep import Virtual, source_text
 from hil.qemu.process import Qemu
 from hil.qemu.snapshot import Snapshot
 
@@ -231,7 +231,7 @@ class BootableBoard(BoardEnvironment):
         self.on_attempt(kind, None)
 
     def state_key(self) -> list[str]:
-        """Return what the state of the machine after its boot depends on, apart from its seed."""
+        """Return what the state of the machine and its wires after its boot depends on, apart from its seed."""
         machine, image = self.machine("a snapshot"), self.image()
         facts = [part.model_dump_json() for part in (image.manifest.machine, image.manifest.console)]
         facts += [
@@ -240,7 +240,7 @@ class BootableBoard(BoardEnvironment):
             *machine.arguments,
             *file_stamps(machine.arguments),
         ]
-        return [image.digest, tools.version(image.manifest.machine.emulator), *facts]
+        return [image.digest, tools.version(image.manifest.machine.emulator), source_text(), *facts]
 
     def _check_determinism(self, kind: str, again: Callable[[], None]) -> None:
         """Compare the console in virtual time with earlier boots or restores; `again` repeats the first of its kind."""

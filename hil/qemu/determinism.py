@@ -19,7 +19,7 @@ from hil.errors import InfrastructureError
 from hil.host import files
 from hil.host.directories import cache_root
 from hil.host.disk import MIB, disk
-from hil.qemu.lockstep import Virtual, source_text
+from hil.qemu.lockstep import Virtual
 
 
 class DeterminismCheck:
@@ -27,7 +27,7 @@ class DeterminismCheck:
 
     def __init__(self, key: Sequence[str], kind: str = "boot") -> None:
         self._kind = kind
-        digest = hashlib.sha256(os.fsencode("\0".join((*key, source_text())))).hexdigest()[:16]
+        digest = hashlib.sha256(os.fsencode("\0".join(key))).hexdigest()[:16]
         self._directory = cache_root() / "canary" / digest
 
     def compare(self, virtual: Virtual, trace: str, again: Callable[[], str]) -> Virtual:
