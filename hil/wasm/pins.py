@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 
 from hil.errors import ConfigurationError
+from hil.host.hints import did_you_mean
 from hil.image.manifest import Manifest, agent_of
 from hil.text import printable_line
 from hil.wasm.module import Module
 
+_REFUSED = re.compile(rb"\[error\] pin-not-allowed ([A-Z][A-Z0-9_]*)\r?$", re.MULTILINE)  # the runner's line
 PIN = r"[A-Z][A-Z0-9_]{0,30}"  # a line name in the kernel has 31 characters at most
 
 
@@ -34,7 +36,8 @@ def pins_of(module: Module, pins: Sequence[str] | None) -> tuple[str, ...]:
 def pins_option(manifest: Manifest, module: Module, pins: tuple[str, ...]) -> list[str]:
     """Return the agent's option that allows `pins`; nothing without pins.
 
-    Raises `ConfigurationError` for an image whose agent has no such option.
+    Raises `ConfigurationError` for an image whose agent has no such option, and for a name that is none of its
+    manifest's pins, analogue channels and CAN0; a manifest without any of them allows all names.
     """
     option = agent_of(manifest).pins_option
     if not pins:
@@ -45,4 +48,25 @@ def pins_option(manifest: Manifest, module: Module, pins: tuple[str, ...]) -> li
             f"{manifest.name} has no option for pins",
             hint="Choose an image with pins, set agent.pins_option in its manifest, or pass pins=() to run without.",
         )
+    known = _known(manifest)
+    if known and (unknown := [name for name in pins if name not in known]):
+        raise ConfigurationError(
+            f"the module {printable_line(module.name)} may use {unknown[0]!r}, but image {manifest.name} has no such "
+            "pin, channel or bus",
+            hint=f"{did_you_mean(unknown[0], known)}The names are: {', '.join(known)}.",
+        )
     return [option.format(pins=",".join(pins))]
+
+
+def refused_pins(console: bytes) -> list[str]:
+    """Return the names that the runner has refused to a module, by its lines on the console."""
+    return list(dict.fromkeys(name.decode() for name in _REFUSED.findall(console)))
+
+
+def _known(manifest: Manifest) -> list[str]:
+    """Return the names of the partition's pins, analogue channels and bus."""
+    known = [] if manifest.pins is None else list(manifest.pins.lines)
+    if (analogue := manifest.analogue) is not None:
+        known += [f"AI{number}" for number in range(analogue.inputs)]
+        known += [f"AO{number}" for number in range(analogue.outputs)]
+    return known if manifest.can is None else [*known, "CAN0"]

@@ -18,7 +18,7 @@ from hil.wasm import upload
 from hil.wasm.execution import DEFAULT_LIMIT, Execution
 from hil.wasm.loading import Loadable, load_module, words_of
 from hil.wasm.module import Module, call_of
-from hil.wasm.pins import pins_of, pins_option
+from hil.wasm.pins import pins_of, pins_option, refused_pins
 from hil.wasm.reading import Reading, output_so_far, read
 from hil.wasm.running import RunningModule, ready_text
 from hil.wasm.verdict import Failed, Faulted, NoAgent, Silent, Stuck
@@ -84,8 +84,8 @@ class Runner:
         An agent that cannot report a dead runner prints nothing for one. With `restore` the board is then made fresh
         and the module deployed once more (see `Execution.restored`). Both deployments are recorded.
 
-        Raises `ConfigurationError` for a module that is too large for the runner and for pins on an image without
-        them, the errors of `load_module` and `words_of`, those of `guest.run` except timeouts, and those of that boot.
+        Raises `ConfigurationError` for a module that is too large for the runner and for pins that the image does not
+        have, the errors of `load_module` and `words_of`, those of `guest.run` except timeouts, and those of that boot.
         """
         module, words = load_module(module), words_of(arguments)
         allowed = pins_of(module, pins)
@@ -124,10 +124,15 @@ class Runner:
             if restored is not None or execution is None or execution.heard:
                 break
             restored = self._fresh(module)
+        transcript = self.guest.shell.console.transcript
         lines = [printable_line(line) for line in running.lines[-READY_LINES:]]
+        hint = "Set ready= to the beginning of the line that the module prints when it is ready, or to None."
+        if execution and (refused := refused_pins(transcript.read(execution.start, execution.end))):
+            names = ", ".join(f'"{name}"' for name in dict.fromkeys((*allowed, *refused)))
+            hint = f"The runner refused {', '.join(refused)}: pass pins=[{names}]."
         raise RunnerError(
             f"{running.call} {problem}: {execution}" + "".join(f"\n  > {line}" for line in lines),
-            hint="Set ready= to the beginning of the line that the module prints when it is ready, or to None.",
+            hint=hint,
             evidence=self.guest.shell.console.evidence(),
         )
 

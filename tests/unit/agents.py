@@ -71,6 +71,9 @@ def make(line: ShellLine, facts: AgentFacts | None = SEALING) -> Runner:
     manifest = SimpleNamespace(
         name="stand-in",
         agent=facts,
+        pins=None,
+        analogue=None,
+        can=None,
         console=ConsoleFacts(foreign=(r"\[ *\d+\.\d{6}\] .*", "partition: .*"), runner=RUNNER_LINES),
     )
     board: Any = SimpleNamespace(

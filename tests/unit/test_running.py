@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agents import PLAIN, SEALING, line, make, module, runner
@@ -15,6 +16,8 @@ from hil.console import LineClosed
 from hil.errors import ConfigurationError, RunnerError
 from hil.guest import shell as shell_module
 from hil.guest.foreground import Foreground
+from hil.image.manifest import AnalogueFacts, CanFacts
+from hil.image.pins import PinFacts
 from hil.wasm import Execution, Module, Runner
 from hil.wasm import runner as runner_module
 from hil.wasm import running as running_module
@@ -352,3 +355,37 @@ def test_wrong_pins_are_refused_before_anything_is_sent(runner: Runner, pins: ob
     with pytest.raises(ConfigurationError, match=problem):
         runner.start(module("end()"), pins=pins)  # type: ignore[arg-type]
     assert sent() == before
+
+
+def wired(line: ShellLine) -> Runner:
+    runner = make(line, SEALING.model_copy(update={"pins_option": "--pins={pins}"}))
+    facts: Any = runner.guest.board.manifest
+    facts.pins = PinFacts(controller="pl061", inputs={"BUTTON": 0, "ENCODER_A": 2}, outputs={"LED": 4})
+    facts.analogue, facts.can = AnalogueFacts(inputs=1, outputs=2), CanFacts(bus="canbus0")
+    return runner
+
+
+@pytest.mark.parametrize("how", ["ends", "goes on"])
+def test_a_module_that_is_not_ready_for_its_pins_has_them_in_the_hint(
+    line: ShellLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(runner_module, "MODULES", str(tmp_path / "modules"))
+    monkeypatch.setattr(running_module, "READY_LIMIT", QUICK / 4)
+    code = "line(b'[error] pin-not-allowed ENCODER_A')\n" * 2
+    code += "end(code=1)" if how == "ends" else ENDLESS.data.decode().replace("ready", "waiting")
+    with pytest.raises(RunnerError) as caught:
+        wired(line).start(module(code), ready="ready", pins=["LED"])
+    assert caught.value.hint == 'The runner refused ENCODER_A: pass pins=["LED", "ENCODER_A"].'
+
+
+@pytest.mark.parametrize(("name", "meant"), [("ENCODER_B", "ENCODER_A"), ("AO2", "AO1"), ("CAN1", "CAN0")])
+def test_names_that_the_image_does_not_have_are_refused(
+    line: ShellLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setattr(runner_module, "MODULES", str(tmp_path / "modules"))
+    runner, own = wired(line), Module(**{**vars(module("end()")), "pins": (name,)})
+    with pytest.raises(ConfigurationError, match=f"may use '{name}', but image stand-in has no such") as caught:
+        runner.start(own)
+    assert str(caught.value.hint).endswith("The names are: BUTTON, ENCODER_A, LED, AI0, AO0, AO1, CAN0.")
+    assert f"did you mean '{meant}'" in str(caught.value.hint) or meant == "AO1"
+    assert runner.run(own, pins=["BUTTON", "AO1", "CAN0"]).verdict == exited()
