@@ -63,6 +63,7 @@ def init(board: str | None, emulated: bool, ci: str, **options: Any) -> None:
         f"boards/{board}.bounds.toml": "bounds.toml",
         "suites/example/test_example.py": "test_example.py.in",
         "plans/nightly.toml": "nightly.toml",
+        **({"suites/example/test_pins.py": "test_pins.py.in"} if emulated else {}),
         **jobs,
     }
     if there := [name for name in new if (root / name).exists()]:

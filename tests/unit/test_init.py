@@ -43,9 +43,10 @@ def test_a_new_project_is_whole(
 ) -> None:
     done = init(*arguments)
     assert done.exit_code == 0, done.output
-    assert files(tmp_path) == FILES | {f"boards/{board}.yaml", f"boards/{board}.bounds.toml"}
+    pins = {"suites/example/test_pins.py"} if board == "emulated" else set()
+    assert files(tmp_path) == FILES | pins | {f"boards/{board}.yaml", f"boards/{board}.bounds.toml"}
     boardfile.environment(tmp_path / "boards" / f"{board}.yaml")
-    assert len(Bounds(tmp_path / "boards" / f"{board}.bounds.toml").rows) == (2 if board == "emulated" else 1)
+    assert len(Bounds(tmp_path / "boards" / f"{board}.bounds.toml").rows) == (4 if board == "emulated" else 1)
     with project.used(project.of(tmp_path)):
         night = plan.load(plan.find("nightly"))
     assert [run.problems for run in night.runs] == [(), ()]
@@ -55,7 +56,7 @@ def test_a_new_project_is_whole(
         assert yaml.safe_load(text)
         assert ("mmdebstrap" in text) == (board == "emulated")
     output = PytestProcess(tmp_path, *LOAD, "-p", "no:cacheprovider", "--collect-only", "-q").finish()
-    assert "2 tests collected" in output
+    assert f"{2 + len(pins)} tests collected" in output
 
 
 def test_existing_files_are_extended_or_refused(init: Callable[..., Result], tmp_path: Path) -> None:
