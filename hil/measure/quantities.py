@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hil.measure.clock import ANALYSER, CONSOLE, GUEST_COUNTER, MODULE
+from hil.measure.clock import ANALYSER, CONSOLE, EMULATOR_CLOCK, GUEST_COUNTER, MODULE
 
 RESPONSE, EXECUTION, OVERHEAD = "response time", "execution time", "overhead"
 TRANSFER, DEPLOYMENT = "transfer time", "deployment time"
@@ -10,7 +10,8 @@ RELEASE, ADDED, RELATIVE = "release jitter", "added delay", "relative time"
 STEP_RESPONSE, SIGNAL = "step response", "signal"
 GUEST, PARTITION, RUNNER, QEMU = (f"{who} memory taken" for who in ("guest", "partition", "runner", "QEMU"))
 
-EVENTS = (GUEST_COUNTER, CONSOLE, MODULE, ANALYSER)
+WIRES = (ANALYSER, EMULATOR_CLOCK)
+EVENTS = (GUEST_COUNTER, CONSOLE, MODULE, *WIRES)
 QUANTITIES = {
     **dict.fromkeys((RESPONSE, EXECUTION, OVERHEAD, TRANSFER), (GUEST_COUNTER,)),
     DEPLOYMENT: (CONSOLE,),
@@ -18,7 +19,7 @@ QUANTITIES = {
     **dict.fromkeys((STEP_RESPONSE, SIGNAL), EVENTS),
     **dict.fromkeys(("period jitter", "cycle-to-cycle jitter", "interarrival jitter"), EVENTS),
     **dict.fromkeys((GUEST, PARTITION, RUNNER, QEMU), (CONSOLE,)),
-    **dict.fromkeys(("period", "high time", "low time", "duty cycle", "latency", "frequency"), (ANALYSER,)),
+    **dict.fromkeys(("period", "high time", "low time", "duty cycle", "latency", "frequency"), WIRES),
 }
 """All quantities, each with its clocks other than virtual time."""
 

@@ -52,11 +52,23 @@ def test_control_beside_a_loaded_guest(loop, guest, runner, sample, measure, loa
 
 @pytest.mark.destructive
 @pytest.mark.parametrize("controller", CONTROLLERS)
-def test_control_goes_on_when_the_guest_panics(console, power, loop, guest, runner, sample, measure, controller):
-    start = console.skip()
+def test_control_goes_on_when_the_guest_panics(
+    board, console, power, pins, loop, guest, runner, sample, measure, controller
+):
+    start, beats, most = console.skip(), [], 0.02 if loop.wiring.exact else 0.5
     begun = f"while ! pidof {runner.facts.command}; do usleep 10000; done"
     guest.run(f"({begun}; usleep {PANIC_US}; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
-    series = respond(loop, runner, sample, controller, ", guest panics", end=power.off)  # no ^C arrives any more
+
+    def end():
+        beats.append(pins["BEAT"])
+        power.off()  # no ^C arrives any more
+
+    series = respond(loop, runner, sample, controller, ", guest panics", end)
     console.transcript.refresh()
     assert b"Kernel panic" in console.transcript.read(start, console.transcript.size)
+    silent = (beats[0].end - beats[0].ticks[-1]) / 1e9
+    assert silent <= most, (
+        f"the module stopped {silent:.3f} s before the end of the loop, with the guest"
+        f" (image {board.manifest.name}, hypervisor {board.manifest.hypervisor})"
+    )
     measure.check(series)
