@@ -25,7 +25,8 @@ SIGNAL = np.dtype(
     [("ns", "<u8"), ("kind", "u1"), ("line", "u1"), ("value", "u1"), ("length", "u1"), ("id", "<u4"), ("data", "u1", 8)]
 )
 SAVED = 0x80  # with another kind: a record of a saved state, not an event
-LINES, RELEASED = 8, 2
+LINES = 8
+RELEASED, INVERTED = 2, 3  # values of a `Kind.FAULT` beside 0 and 1
 LEVEL = 2  # bit of the value of a `Kind.STATE`
 AFTER = 1 << 63  # with the time of a command: counted from its arrival
 EDGE_REPORT, FIRST_TIMER = 1, 16  # reasons of a report in real time

@@ -17,11 +17,11 @@ from hil.guest import Guest
 from hil.measure.clock import Clock
 from hil.measure.provenance import provenance
 from hil.measure.units import shown
-from hil.signals.bench_outputs import BenchOutputs
+from hil.signals.bench_outputs import BenchOutputs, Force
 from hil.signals.bench_pins import DOCUMENT, BenchPin, analyser_of, bench_pins
 from hil.signals.captures import in_ns, sampling_clock
 from hil.signals.edges import AXIS, Edges, Ticks, changes_only
-from hil.signals.stimuli import checked, driven_output, unknown_pin
+from hil.signals.stimuli import check_times, checked, driven_output, unknown_pin
 from hil.signals.vcd import LOW, Dump, Follower
 
 PAUSE = 0.02  # seconds between two looks at the outputs while time passes
@@ -115,14 +115,23 @@ class BenchWiring:
             values, times = values[1:], times[1:]
         self._outputs.plan(pin, values, times + present if after_now else times)
 
-    def force(self, pin: str, level: int | None) -> None:
+    def force(self, pin: str, level: int | None, *, at_ns: int | None = None, width_ns: int | None = None) -> None:
         if not self._pin(pin).is_input:
             raise ConfigurationError(
                 f"the wire of pin {pin} cannot be forced on board {self._name}: the partition drives it",
                 hint="Give faults to inputs, or use an emulated board for faults of outputs.",
             )
         self._check_driven(pin)
-        self._outputs.force(pin, level)
+        present = self.now_ns()
+        start = present if at_ns is None else at_ns
+        times = np.array([start] if width_ns is None else [start, start + width_ns])
+        check_times(pin, times, present)
+        self._outputs.check_pace(pin, times)
+        forces = list(zip(times.tolist(), (Force(level), Force(None)), strict=False))
+        if at_ns is None:
+            self._outputs.force(pin, level)
+            forces = forces[1:]
+        self._outputs.plan_forces(pin, forces)
 
     def level(self, pin: str) -> int:
         if not self._pin(pin).channel and self._pins[pin].driver is not None:

@@ -6,7 +6,8 @@ import heapq
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,17 @@ from hil.board.seam import guarded
 from hil.errors import ConfigurationError, HilError
 from hil.measure.units import shown
 from hil.signals.edges import Levels, Ticks
+from hil.signals.wiring import INVERTED
 
 TRIALS = 3  # settings of a pin at the begin, whose shortest time counts
 JOIN_LIMIT = 10.0  # seconds for the setting of a level that is under way
+
+
+@dataclass(frozen=True)
+class Force:
+    """A forced level of a pin: 0, 1 or `INVERTED`; None ends it."""
+
+    level: int | None
 
 
 class BenchOutputs:
@@ -34,7 +43,7 @@ class BenchOutputs:
         self.levels = dict.fromkeys(drivers, 0)  # as requested, whatever is forced
         self._drivers, self._host_time = dict(drivers), host_time
         self._forced: dict[str, int] = {}
-        self._plans: list[tuple[int, int, str, int, Iterator[tuple[int, int]]]] = []
+        self._plans: list[tuple[int, int, str, int | Force, Iterator[tuple[int, int | Force]]]] = []
         self._number = 0
         self._failure: HilError | None = None
         self._wake = threading.Condition()
@@ -65,9 +74,12 @@ class BenchOutputs:
         """Set `pin` to each of `levels` at the ascending `times_ns`."""
         if not len(times_ns):
             return
+        self._plan(pin, iter(zip(times_ns.tolist(), levels.tolist(), strict=True)))
+
+    def _plan(self, pin: str, entries: Iterator[tuple[int, int | Force]]) -> None:
         with self._wake:
             self.check()
-            self._push(pin, iter(zip(times_ns.tolist(), levels.tolist(), strict=True)))
+            self._push(pin, entries)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="stimuli", daemon=True)
                 self._thread.start()
@@ -76,11 +88,12 @@ class BenchOutputs:
     def force(self, pin: str, level: int | None) -> None:
         """Keep `pin` at `level`, whatever is set; None returns to what was set last."""
         with self._wake:
-            if level is None:
-                self._forced.pop(pin, None)
-            else:
-                self._forced[pin] = level
-            self._drive(pin, self.levels[pin] if level is None else level)
+            self.check()
+            self._force(pin, Force(level))
+
+    def plan_forces(self, pin: str, forces: Sequence[tuple[int, Force]]) -> None:
+        """Force `pin` at times in ns, in ascending order."""
+        self._plan(pin, iter(forces))
 
     def reset(self) -> None:
         """Forget the levels for later, end what is forced, and set all pins to 0. Raises the first error after that."""
@@ -111,7 +124,14 @@ class BenchOutputs:
         if self._thread is not None:
             self._thread.join(JOIN_LIMIT)
 
-    def _push(self, pin: str, rest: Iterator[tuple[int, int]]) -> None:
+    def _force(self, pin: str, force: Force) -> None:
+        if force.level is None:
+            self._forced.pop(pin, None)
+        else:
+            self._forced[pin] = 1 - self.levels[pin] if force.level == INVERTED else force.level
+        self._drive(pin, self._forced.get(pin, self.levels[pin]))
+
+    def _push(self, pin: str, rest: Iterator[tuple[int, int | Force]]) -> None:
         """Plan the next level of `rest`, if there is one."""
         if (entry := next(rest, None)) is not None:
             self._number += 1  # of two at one time the one planned first comes first
@@ -129,11 +149,15 @@ class BenchOutputs:
                     continue
                 _, _, pin, level, rest = heapq.heappop(self._plans)
                 self._push(pin, rest)
-                self.levels[pin] = level
-                if pin in self._forced:
-                    continue
+                if not isinstance(level, Force):
+                    self.levels[pin] = level
+                    if pin in self._forced:
+                        continue
                 try:
-                    self._drive(pin, level)
+                    if isinstance(level, Force):
+                        self._force(pin, level)
+                    else:
+                        self._drive(pin, level)
                 except HilError as error:
                     self._failure = error
                     self._plans.clear()

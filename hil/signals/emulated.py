@@ -16,12 +16,14 @@ from hil.measure.board_clocks import INSTRUCTIONS, BoardClocks
 from hil.measure.clock import EMULATOR_CLOCK, VIRTUAL, Clock
 from hil.measure.host import EMULATOR, HostWindow, Watch
 from hil.measure.provenance import provenance
+from hil.qemu import wires
 from hil.qemu.lockstep import Virtual
 from hil.qemu.plant import INPUTS, OUTPUTS, PlantMemory
 from hil.qemu.wires import AFTER, RELEASED, Kind, Wires, WiresEnded, signals
 from hil.signals.edges import AXIS, Edges, changes_only
 from hil.signals.signal_map import RAW
-from hil.signals.stimuli import checked, driven_output, unknown_pin
+from hil.signals.stimuli import check_times, checked, driven_output, unknown_pin
+from hil.signals.wiring import INVERTED
 
 INPUT, OUTPUT = "AI", "AO"
 
@@ -119,10 +121,20 @@ class EmulatedWiring:
         self._driven.add(pin)
         self.last_ns = max(self.last_ns, int(times[-1]) + (present if after_now else 0))
 
-    def force(self, pin: str, level: int | None) -> None:
-        value = RELEASED if level is None else level
-        self._wires.command(signals(kind=Kind.FAULT, line=self._line(pin), value=value))
-        self._forced = self._forced - {pin} if level is None else self._forced | {pin}
+    def force(self, pin: str, level: int | None, *, at_ns: int | None = None, width_ns: int | None = None) -> None:
+        line, after, is_input = self._line(pin), at_ns is None, pin in self._names.inputs
+        start = 0 if at_ns is None else at_ns
+        begin_and_end = [start] if width_ns is None else [start, start + width_ns]
+        present = self.now_ns()
+        check_times(pin, np.array(begin_and_end), present, after_now=after)
+        ns = np.array(begin_and_end, dtype=np.uint64) | np.uint64(AFTER if after else 0)
+        values = [RELEASED if level is None else wires.INVERTED if level == INVERTED else level, RELEASED][: len(ns)]
+        self._wires.command(signals(len(ns), ns=ns, kind=Kind.FAULT, line=line, value=values, id=int(is_input)))
+        if at_ns is None and width_ns is None:
+            self._forced = self._forced - {pin} if level is None else self._forced | {pin}
+        else:
+            self._forced |= {pin}
+            self.last_ns = max(self.last_ns, begin_and_end[-1] + (present if after else 0))
 
     def level(self, pin: str) -> int:
         return self._wires.level(self._line(pin))

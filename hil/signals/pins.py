@@ -11,7 +11,7 @@ from hil.errors import ConfigurationError, Evidence, RunnerError
 from hil.measure.units import Amount, amount, shown
 from hil.signals.edges import Edges
 from hil.signals.signal_map import Analogue
-from hil.signals.wiring import Wiring
+from hil.signals.wiring import INVERTED, Wiring
 
 ANSWER_NS = 10_000_000  # for the answer to the last stimulus, before a module is stopped
 RECHECK_NS = 20_000_000  # in real time between looks at a level that is waited for
@@ -46,6 +46,7 @@ class Pins:
         self._random = random.Random(seed)
         self._last_ns = 0
         self._owners: dict[str, str] = {}
+        self._faulty: dict[str, list[tuple[int, int | None]]] = {}  # begin and end of faults, in ns
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,11 +106,21 @@ class Pins:
         self.faults.append(PinFault(pin, f"bounces {times} times to {level}", start, start + instants[-1]))
 
     def glitch(self, pin: str, width: Amount, *, at: Amount | None = None) -> None:
-        """Invert the level of the input `pin` for `width`, now or at the time `at`."""
-        self._check_owner(pin)
-        level, length = self.level(pin), _ns(width, "the width of a glitch")
-        start = self._set(pin, [1 - level, level], [0, length], at)
-        self.faults.append(PinFault(pin, f"has a glitch to {1 - level}", start, start + length))
+        """Invert the wire of `pin` for `width`, whatever drives it, such as a loop, now or at the time `at`.
+
+        The wire has the inverse of its level at the begin until the end. Raises `ConfigurationError` for a `stuck`,
+        `glitch` or `fault` of the same pin at the same time.
+        """
+        self._force_for(pin, INVERTED, f"has a glitch of {width}", width, at)
+
+    def stuck(self, pin: str, level: int, width: Amount, *, at: Amount | None = None) -> None:
+        """Keep the wire of `pin` at `level`, 0 or 1, for `width`, now or at the time `at`; raises as `glitch`.
+
+        This is `fault` for a time that is known before.
+        """
+        if level not in (0, 1):
+            raise ConfigurationError(f"pin {pin} cannot be stuck at {level!r}", hint="Give 0 or 1.")
+        self._force_for(pin, level, f"is stuck at {level}", width, at)
 
     @contextmanager
     def fault(self, pin: str, *, stuck: int | None = None, open: bool = False) -> Iterator[None]:
@@ -120,11 +131,14 @@ class Pins:
         if (stuck is None) == (not open) or stuck not in (None, 0, 1):
             raise ConfigurationError("a pin's fault is stuck=0, stuck=1 or open=True", hint="Give one of them.")
         begin = self.wiring.now_ns()
+        self._check_other_fault(pin, begin, None)
         self.wiring.force(pin, 0 if stuck is None else stuck)
+        self._faulty[pin] = [(begin, None)]
         try:
             yield
         finally:
             self.wiring.force(pin, None)
+            del self._faulty[pin]
             done = "is open" if stuck is None else f"is stuck at {stuck}"
             self.faults.append(PinFault(pin, done, begin, self.wiring.now_ns()))
 
@@ -215,6 +229,27 @@ class Pins:
             self.wiring.set_levels(pin, levels, [start + time for time in times_ns])
         self._last_ns = max(self._last_ns, start + times_ns[-1])
         return start
+
+    def _force_for(self, pin: str, level: int, done: str, width: Amount, at: Amount | None) -> None:
+        """Force the wire of a pin for a time, and note the fault."""
+        length = _ns(width, "the width of a fault")
+        start = self.wiring.now_ns() if at is None else _ns(at, "the time of a fault")
+        if not length:
+            raise ConfigurationError(f"a fault of {pin} lasts 0 s", hint="Give a width above 0 s.")
+        self._check_other_fault(pin, start, start + length)
+        self.wiring.force(pin, level, at_ns=None if at is None else start, width_ns=length)
+        self._faulty.setdefault(pin, []).append((start, start + length))
+        self._last_ns = max(self._last_ns, start + length)
+        self.faults.append(PinFault(pin, done, start, start + length))
+
+    def _check_other_fault(self, pin: str, begin: int, end: int | None) -> None:
+        for other, until in self._faulty.get(pin, ()):
+            if (until is None or begin <= until) and (end is None or other <= end):
+                lasts = "" if until is None else f" to {shown(until / 1e9)}"
+                raise ConfigurationError(
+                    f"pin {pin} has another fault at that time, from {shown(other / 1e9)}{lasts}",
+                    hint="Let the faults of a pin follow each other.",
+                )
 
     def _check_owner(self, pin: str) -> None:
         if pin in self._owners:

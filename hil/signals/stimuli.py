@@ -24,6 +24,12 @@ def checked(
         raise ConfigurationError(f"the level {bad!r} for pin {pin} is not 0 or 1")
     if len(values) != len(times):
         raise ConfigurationError(f"{len(values)} levels for pin {pin} have {len(times)} times")
+    check_times(pin, times, present_ns, after_now=after_now)
+    return values.astype(np.uint8), times
+
+
+def check_times(pin: str, times: Ticks, present_ns: int, *, after_now: bool = False) -> None:
+    """Raise `ConfigurationError` for times, as in `checked`, that are over or that descend."""
     first = 0 if after_now else present_ns
     if len(times) and (times[0] < first or (np.diff(times) < 0).any()):
         wrong = times[0] if times[0] < first else times[1:][np.diff(times) < 0][0]
@@ -32,7 +38,6 @@ def checked(
             "must ascend",
             hint="Give a time from pins.now on, such as at=pins.now + 5 * ms.",
         )
-    return values.astype(np.uint8), times
 
 
 def unknown_pin(board: str, pin: str, names: Collection[str]) -> ConfigurationError:

@@ -11,6 +11,9 @@ from typing import Protocol
 from hil.measure.clock import Clock
 from hil.signals.edges import Edges
 
+INVERTED = 3
+"""For `Wiring.force`: the inverse of the level that drives the wire at the begin."""
+
 
 class Wiring(Protocol):
     """Pins and analogue channels by name, on one time axis in ns.
@@ -57,8 +60,11 @@ class Wiring(Protocol):
         Raises as `set_level`.
         """
 
-    def force(self, pin: str, level: int | None) -> None:
-        """Force the wire of a pin to 0 or 1, whatever drives it, from now on; None ends that."""
+    def force(self, pin: str, level: int | None, *, at_ns: int | None = None, width_ns: int | None = None) -> None:
+        """Force the wire of a pin to 0, 1 or `INVERTED`, whatever drives it, from now or from `at_ns` on.
+
+        It ends after `width_ns`, or with the level None. Raises `ConfigurationError` for a time in the past.
+        """
 
     def level(self, pin: str) -> int:
         """Return the present level of a pin, as the bench sees it."""

@@ -48,7 +48,7 @@ def pins_option(manifest: Manifest, module: Module, pins: tuple[str, ...]) -> li
             f"{manifest.name} has no option for pins",
             hint="Choose an image with pins, set agent.pins_option in its manifest, or pass pins=() to run without.",
         )
-    known = _known(manifest)
+    known = known_names(manifest)
     if known and (unknown := [name for name in pins if name not in known]):
         raise ConfigurationError(
             f"the module {printable_line(module.name)} may use {unknown[0]!r}, but image {manifest.name} has no such "
@@ -63,7 +63,7 @@ def refused_pins(console: bytes) -> list[str]:
     return list(dict.fromkeys(name.decode() for name in _REFUSED.findall(console)))
 
 
-def _known(manifest: Manifest) -> list[str]:
+def known_names(manifest: Manifest) -> list[str]:
     """Return the names of the partition's pins, analogue channels and bus."""
     known = [] if manifest.pins is None else list(manifest.pins.lines)
     if (analogue := manifest.analogue) is not None:

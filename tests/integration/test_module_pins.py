@@ -31,7 +31,13 @@ def refusals(run):
     return [line.partition("] [error] ")[2] for line in run.diagnostics if "pin-not-allowed" in line]
 
 
-def test_each_error_is_that_of_the_interface(runner):
+@pytest.fixture
+def any_names(monkeypatch):
+    """Let names through that the image does not have: what the runner does about them is of interest."""
+    monkeypatch.setattr("hil.wasm.pins.known_names", lambda manifest: [])
+
+
+def test_each_error_is_that_of_the_interface(runner, any_names):
     run = runner.run(module("pins"), pins=["BUTTON", "LED", "NOPIN"])
     assert run.verdict == exited(42), str(run)
     assert refusals(run) == ["pin-not-allowed BEAT", "pin-not-allowed " + "?" * 31]
@@ -42,7 +48,7 @@ def test_what_the_canonical_abi_forbids_is_a_trap(runner):
     assert {name: end.reason for name, end in ends.items() if isinstance(end, Failed)} == TRAPS
 
 
-def test_a_module_gets_the_pins_that_it_is_given_and_no_others(runner, sample):
+def test_a_module_gets_the_pins_that_it_is_given_and_no_others(runner, sample, any_names):
     echo = sample("echo-pin.wasm")
     for pins, refused in (((), "BUTTON"), (("BUTTON",), "LED"), (("LED", "BUTTONS"), "BUTTON")):
         run = runner.run(echo, "0", pins=pins)
@@ -79,6 +85,18 @@ def test_an_echo_keeps_its_time(pins, runner, sample):
     latency = pins["BUTTON"].latency_to(pins["LED"])
     assert len(latency) == 50
     assert 10e-6 < min(latency.samples) <= max(latency.samples) < 150e-6
+
+
+def test_a_fault_of_a_wire_that_nothing_has_driven_reaches_the_module(pins, runner, sample):
+    with runner.start(sample("echo-pin.wasm"), "4") as run:
+        begin = pins.now
+        pins.glitch("BUTTON", 700 * us, at=begin + 2 * ms)
+        pins.stuck("BUTTON", 1, 3 * ms, at=begin + 5 * ms)
+        run.wait()
+    edges = pins.edges("BUTTON", since=begin)
+    assert edges.rising - begin.value == pytest.approx([2e-3, 5e-3], abs=4e-9)
+    assert edges.high_time().samples == pytest.approx([700e-6, 3e-3], abs=4e-9)
+    assert (pins["LED"].rising.size, pins["LED"].falling.size) == (2, 2)
 
 
 def test_a_bouncing_contact_is_debounced(pins, runner, sample):

@@ -25,7 +25,8 @@ def refusals(run):
     return [line.partition("] [error] ")[2] for line in run.diagnostics if "pin-not-allowed" in line]
 
 
-def test_each_error_is_the_documented_one(runner, board):
+def test_each_error_is_the_documented_one(runner, board, monkeypatch):
+    monkeypatch.setattr("hil.wasm.pins.known_names", lambda manifest: [])  # CAN1 and AI8 are for the runner to refuse
     run = runner.run(module("wires"), pins=["CAN0", "CAN1", "AI0", "AO7", "AI8"])
     assert run.verdict == exited(42), str(run)
     assert refusals(run) == ["pin-not-allowed CAN", "pin-not-allowed AO0"]

@@ -12,6 +12,7 @@ import numpy as np
 from hil.errors import ConfigurationError
 from hil.measure.clock import VIRTUAL, Clock
 from hil.signals.edges import Edges
+from hil.signals.wiring import INVERTED
 
 EXACT = Clock(VIRTUAL, 1e-9, "stand-in", 0.0, exact=True)
 INPUTS = ("BUTTON", "FAULT", "ENCODER_A", "ENCODER_B")
@@ -33,6 +34,8 @@ class FakeWires:
         self.now = now
         self.log: dict[str, list[tuple[int, int]]] = {pin: [(0, 0)] for pin in (*INPUTS, *OUTPUTS)}
         self.raw = {f"{kind}{number}": 0 for kind in ("AI", "AO") for number in range(8)}
+        self.driven: dict[str, int] = {}
+        self.forced: dict[str, int] = {}
         self.calls: list[tuple[object, ...]] = []
         self._on_edge = on_edge
         self._order = itertools.count()
@@ -60,8 +63,22 @@ class FakeWires:
             self.calls.append(("set", pin, level, at))
             self._schedule(at + now if after_now else at, lambda level=level: self._put(pin, level))  # type: ignore[misc]
 
-    def force(self, pin: str, level: int | None) -> None:
-        raise NotImplementedError
+    def force(self, pin: str, level: int | None, *, at_ns: int | None = None, width_ns: int | None = None) -> None:
+        start = self.now if at_ns is None else at_ns
+        assert start >= self.now
+        for at, value in ((start, level), (start + (width_ns or 0), None))[: 1 if width_ns is None else 2]:
+            if at == self.now:
+                self._force(pin, value)
+            else:
+                self._schedule(at, lambda value=value: self._force(pin, value))  # type: ignore[misc]
+
+    def _force(self, pin: str, level: int | None) -> None:
+        driven = self.driven.get(pin, 0)
+        self.forced.pop(pin, None)
+        self._put(pin, driven if level is None else 1 - driven if level == INVERTED else level)
+        self.driven[pin] = driven
+        if level is not None:
+            self.forced[pin] = level
 
     def reset(self) -> None:
         raise NotImplementedError
@@ -120,7 +137,8 @@ class FakeWires:
         heapq.heappush(self._queue, (at, next(self._order), action))
 
     def _put(self, pin: str, level: int) -> None:
-        if level == self.level(pin):
+        self.driven[pin] = level
+        if pin in self.forced or level == self.level(pin):
             return
         self.log[pin].append((self.now, level))
         if pin in INPUTS and self._on_edge is not None:

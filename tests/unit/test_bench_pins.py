@@ -101,6 +101,21 @@ def test_a_stuck_input_ignores_stimuli_and_then_has_the_last_one(wired) -> None:
     assert "BUTTON is stuck at 0" in str(pins.faults[0])
 
 
+def test_a_glitch_and_a_stuck_time_of_an_input(wired) -> None:
+    pins = wired()
+    pins.drive("BUTTON", 1)
+    pins.wait_for("LED", 1, timeout=500 * ms)
+    begin = pins.now
+    pins.glitch("BUTTON", 60 * ms)
+    pins.stuck("BUTTON", 0, 60 * ms, at=begin + 300 * ms)
+    pins.let_pass()
+    pins.wait_for("LED", 1, timeout=500 * ms)
+    edges = pins.edges("BUTTON", since=begin)
+    assert len(edges.falling) == len(edges.rising) == 2
+    assert 0.05 < edges.low_time().samples[0] < 0.5
+    assert edges.falling[1] >= amount(begin, "s", "") + 0.29
+
+
 def test_edges_can_be_read_after_the_end(wired) -> None:
     pins = wired()
     pins.drive("BUTTON", 1)
@@ -125,6 +140,9 @@ def test_what_the_bench_cannot_do(wired) -> None:
         (lambda: pins.drive("BUTTON", 1, at=0 * ms), "cannot change at 0"),
         (lambda: pins.pulse("BUTTON", 0.001 * us), "(?s)cannot change twice within 1 ns.*FileDigitalOutputDriver"),
         (lambda: pins.wiring.force("LED", 0), "cannot be forced"),
+        (lambda: pins.glitch("LED", 1 * ms), "cannot be forced"),
+        (lambda: pins.stuck("BUTTON", 1, 1 * ms, at=0 * ms), "cannot change at 0"),
+        (lambda: pins.stuck("BUTTON", 2, 1 * ms), "cannot be stuck at 2"),
         (lambda: pins.wiring.write_analogue("AI0", 1), "no analogue channel 'AI0'"),
     ):
         with pytest.raises(ConfigurationError, match=message):

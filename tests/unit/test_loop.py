@@ -192,6 +192,33 @@ def test_an_encoder_changes_many_times_in_a_step_at_the_exact_moments() -> None:
     assert count(wires) == -4  # from 4 to 0
 
 
+def test_faults_of_a_pin_that_the_loop_drives() -> None:
+    wires = FakeWires()
+    pins = Pins(wires)
+
+    def plant(t: float, dt: float, inputs: Mapping[str, float]) -> dict[str, Any]:
+        return {"p": round(t * 1e3) // 3 % 2}
+
+    def harm() -> None:
+        pins.glitch("FAULT", 100 * us)
+        pins.glitch("FAULT", 200 * us, at=pins.now + 3.1 * ms)
+        pins.stuck("FAULT", 0, 2.5 * ms, at=pins.now + 4 * ms)
+        with pytest.raises(ConfigurationError, match="FAULT has another fault at that time, from 6 ms to 8.5 ms"):
+            pins.glitch("FAULT", 2 * us, at=pins.now + 6 * ms)
+        with pytest.raises(ConfigurationError, match="another fault"), pins.fault("FAULT", stuck=1):
+            pass
+
+    loop = Loop(wires, own=pins.owned)
+    loop.run(plant, **{**STEP, "outputs": {"p": "FAULT"}}, at={2 * ms: harm})
+    us_and_levels = [(at / 1000, level) for at, level in wires.log["FAULT"][1:]]
+    assert us_and_levels == [(2000, 1), (2100, 0), (4000, 1), (5100, 0), (5300, 1), (6000, 0), (10000, 1)]
+    assert [str(fault).partition(" from")[0] for fault in pins.faults] == [
+        "FAULT has a glitch of 100 us",
+        "FAULT has a glitch of 200 us",
+        "FAULT is stuck at 0",
+    ]
+
+
 def test_virtual_time_that_goes_in_steps_of_two_ns_makes_no_overruns() -> None:
     class Coarse(FakeWires):
         """Wires that pause 1 ns after the limit, as after an edge at an odd nanosecond."""

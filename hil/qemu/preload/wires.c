@@ -173,7 +173,8 @@ static void obey(const struct signal *command)
 		drive(line, command->value, true);
 		break;
 	case SIGNAL_FAULT:
-		lines[line].fault = command->value;
+		is_input[line] |= command->id; /* it may never have been driven */
+		lines[line].fault = command->value == INVERTED ? !lines[line].driven : command->value;
 		update(line);
 		break;
 	case SIGNAL_STATE:

@@ -21,7 +21,7 @@ _Static_assert(sizeof(struct signal) == 24, "the layout of hil/qemu/wires.py");
 
 enum signal_kind {
 	SIGNAL_LEVEL = 1,  /* command: drive the input `line` to `value`; record: `line` has the level `value` */
-	SIGNAL_FAULT = 2,  /* command: force `line` to `value`, or end that with RELEASED */
+	SIGNAL_FAULT = 2,  /* command: force `line` to `value`, a level, RELEASED or INVERTED; `id` 1: an input */
 	SIGNAL_STATE = 3,  /* command after a restore: `line` has the state `value`, bits driven, level, input; fault `id` */
 	SIGNAL_ARM = 4,    /* command: report the next edge of a line in the mask `id`, or CAN_EVENT, once */
 	SIGNAL_REPORT = 5, /* command of a machine in real time: report with the reason `id` */
@@ -30,7 +30,8 @@ enum signal_kind {
 	FIRST_OF_CAN = 16, /* see canbus.h */
 	SAVED = 0x80,      /* with another kind */
 };
-enum { LINES = 8, RELEASED = 2, EDGE_REPORT = 1 };
+enum { LINES = 8, EDGE_REPORT = 1 };
+enum { RELEASED = 2, INVERTED = 3 }; /* of SIGNAL_FAULT: ends it; the inverse of what is driven at that time */
 enum { CAN_EVENT = 1 << LINES }; /* a record of the CAN bus, in the mask of SIGNAL_ARM */
 
 /* Reads HIL_WIRES. With `probe` reports on stderr why there can be no wires, if so. */
