@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hil.errors import ConfigurationError
 from hil.measure.series_data import SeriesData
-from hil.measure.units import Amount, amount
+from hil.measure.units import Amount, amount, shown
 
 CONFIDENCE = 0.95  # one-sided
 
@@ -19,6 +19,8 @@ Interval = tuple[float | None, float | None]
 class Estimate:
     """The value of a figure with its confidence interval, in `unit` (`"s"`, `"B"` or `"1"`).
 
+    `physical_unit` is the name for people of the unit of plain numbers, such as `"°C"`.
+
     `lower` and `upper` are one-sided limits at `confidence`, None if there are too few samples; `samples_needed` is the
     number of samples that gives both.
     """
@@ -29,6 +31,11 @@ class Estimate:
     samples_needed: int = 1
     unit: str = "s"
     confidence: float = CONFIDENCE
+    physical_unit: str = ""
+
+    def shown(self, value: float) -> str:
+        """Return a number in the unit of the estimate for people."""
+        return f"{value:.6g} {self.physical_unit}" if self.physical_unit else shown(value, self.unit)
 
 
 @dataclass(frozen=True)
@@ -62,12 +69,15 @@ class Figure:
             )
         value = float(self.value(series))
         unit = self.unit or series.unit
+        physical = "" if self.unit else series.physical_unit
         if series.clock.exact or not self.interval:
-            return Estimate(value, value, value, unit=unit, confidence=confidence)
-        return Estimate(value, *self.interval(series, confidence), self.samples_needed(confidence), unit, confidence)
+            return Estimate(value, value, value, unit=unit, confidence=confidence, physical_unit=physical)
+        return Estimate(
+            value, *self.interval(series, confidence), self.samples_needed(confidence), unit, confidence, physical
+        )
 
-    def __le__(self, limit: Amount) -> Bound:
-        return Bound(self, limit)
+    def __le__(self, limit: Amount | float) -> Bound:
+        return Bound(self, limit)  # type: ignore[arg-type]  # a bare number becomes an amount
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,8 @@ class Bound:
 
     A figure above `marginal`, a limit below `limit`, keeps the bound with a warning. `reason` says why the limit was
     chosen. `clock` is the name of the clock for which the bound holds, None for any. `source` is `FILE:LINE` of its row
-    in a bounds file, else empty.
+    in a bounds file, else empty. A bare number, which becomes an amount of the unit `"1"` and `plain`, is a limit for
+    figures of plain numbers, the signals of a plant.
 
     Raises `ConfigurationError` for an amount without a unit or in the wrong one, a negative limit, a limit that the
     figure can never exceed, a marginal limit that is not below it, and for use as a truth value.
@@ -88,11 +99,15 @@ class Bound:
     reason: str = ""
     clock: str | None = None
     source: str = field(default="", compare=False)
+    plain: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        if self.figure.unit is None and isinstance(self.limit, int | float) and not isinstance(self.limit, bool):
+            object.__setattr__(self, "limit", Amount(float(self.limit), "1"))
+            object.__setattr__(self, "plain", True)
         for limit in (self.limit,) if self.marginal is None else (self.limit, self.marginal):
             unit = self.figure.unit or (limit.unit if isinstance(limit, Amount) else "s")
-            if amount(limit, unit, self.figure.name) < 0:
+            if amount(limit, unit, self.figure.name) < 0 and not self.plain:
                 raise ConfigurationError(f"{self.figure.name} <= {limit}: the limit is negative")
             if self.figure.ceiling is not None and limit.value >= self.figure.ceiling:
                 raise ConfigurationError(
@@ -103,7 +118,7 @@ class Bound:
             raise ConfigurationError(f"{self}: the marginal limit {self.marginal} is not below the limit")
 
     def __str__(self) -> str:
-        return f"{self.figure.name} <= {self.limit}"
+        return f"{self.figure.name} <= {f'{self.limit.value:.6g}' if self.plain else self.limit}"
 
     def __bool__(self) -> bool:
         raise ConfigurationError(

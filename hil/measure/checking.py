@@ -91,13 +91,18 @@ def _worst(series: SeriesData) -> Iterator[str]:
                 transcript = Transcript(Path(path))
                 stack.callback(transcript.close)
                 transcript.refresh()
+        physical = series.physical_unit
         badness = series.samples
+
+        def number(value: float) -> str:
+            return f"{value:.6g} {physical}" if physical else shown(value, series.unit)
+
         if (facts := series.response) is not None and series.times is not None:
             beyond = series.samples - facts.setpoint
             badness = beyond * facts.rising if facts.rising else abs(beyond)
             badness[series.times < facts.start] = -np.inf
         for index in np.argsort(-badness, kind="stable")[:WORST_SHOWN]:
-            text = f"  #{index + 1} {shown(float(series.samples[index]), series.unit)}"
+            text = f"  #{index + 1} {number(float(series.samples[index]))}"
             if series.times is not None:
                 text += f" at {series.times[index]:.6f} s"
             if transcript and series.offsets is not None:

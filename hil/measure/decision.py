@@ -14,6 +14,7 @@ from hil.errors import ConfigurationError
 from hil.measure.bound import CONFIDENCE, Bound, Estimate
 from hil.measure.host import total
 from hil.measure.margins import bound_text
+from hil.measure.quantities import SIGNAL
 from hil.measure.relief import relieved
 from hil.measure.series_data import SeriesData
 from hil.measure.units import amount, shown
@@ -61,10 +62,8 @@ class Check:
 
     def __str__(self) -> str:
         bound, estimate = self.bound, self.estimate
-        lower, upper = (
-            "?" if limit is None else shown(limit, estimate.unit) for limit in (estimate.lower, estimate.upper)
-        )
-        parts = [bound_text(self.outcome, bound.figure.name, estimate.value, bound.limit.value, estimate.unit)]
+        lower, upper = ("?" if limit is None else estimate.shown(limit) for limit in (estimate.lower, estimate.upper))
+        parts = [bound_text(self.outcome, bound.figure.name, estimate.value, bound.limit.value, estimate.shown)]
         if lower == "?" or lower != upper:
             parts.append(f"{100 * estimate.confidence:.4g} % confidence interval {lower} .. {upper}")
         if self.outcome is not Outcome.PASS:
@@ -101,6 +100,8 @@ def decide(bound: Bound, series: SeriesData, confidence: float = CONFIDENCE) -> 
 
 def _decide(bound: Bound, series: SeriesData, confidence: float) -> Check:
     unit = bound.figure.unit or series.unit
+    if bound.plain and series.quantity != SIGNAL:
+        amount(bound.limit.value, unit, f"{bound.figure.name} of {series.quantity}")  # raises
     limit = amount(bound.limit, unit, f"{bound.figure.name} of {series.quantity}")
     estimate = bound.figure.estimate(series, confidence)
     unsure = series.clock.uncertainty

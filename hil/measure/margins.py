@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-
-from hil.measure.units import shown
+from collections.abc import Callable
 
 FAR = 2.0  # times the limit, from which on a factor reads better than a percentage
 
 
-def bound_text(outcome: str, what: str, value: float, limit: float, unit: str) -> str:
-    """Return the outcome of a bound: `FAIL: p50 is 432 ms, limit 2 ms (216 times the limit)`."""
+def bound_text(outcome: str, what: str, value: float, limit: float, text: Callable[[float], str]) -> str:
+    """Return the outcome of a bound: `FAIL: p50 is 432 ms, limit 2 ms (216 times the limit)`.
+
+    `text` writes a number with its unit.
+    """
     beyond = f" ({excess(value, limit)})" if value > limit else ""
-    return f"{outcome.upper()}: {what} is {shown(value, unit)}, limit {shown(limit, unit)}{beyond}"
+    return f"{outcome.upper()}: {what} is {text(value)}, limit {text(limit)}{beyond}"
 
 
 def margin(value: float, limit: float) -> str:
@@ -26,8 +28,8 @@ def excess(value: float, limit: float) -> str:
     """Return by how much a value exceeds its limit: `12 % over the limit`, `216 times the limit`."""
     if math.isinf(value):
         return "not within the time of the record"
-    if limit == 0:
-        return "over a limit of 0"
+    if limit <= 0:
+        return f"over a limit of {limit:g}"
     ratio = value / limit
     if ratio >= FAR:
         return f"{round(ratio):,} times the limit" if ratio >= 100 else f"{ratio:.3g} times the limit"

@@ -66,6 +66,7 @@ class SeriesData:
     - `provenance`: facts needed to repeat the measurement: board, image, digests, QEMU, seed, transcript.
     - `interim_analyses`: the planned number of decisions while the series grew.
     - `response`: the facts of the response to a step of a setpoint, else None.
+    - `physical_unit`: the name for people of the unit of plain numbers, such as `"°C"`, in a series of the unit `"1"`.
     - `host`: the host's load where it can have delayed samples; empty in virtual time and for a series read from a
       file.
 
@@ -84,6 +85,7 @@ class SeriesData:
     interim_analyses: int = 1
     host: Sequence[HostWindow] = ()
     response: StepResponse | None = None
+    physical_unit: str = ""
 
     def __post_init__(self) -> None:
         import numpy as np

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from hil.errors import ConfigurationError
 
+KINDS = {"s": "a time", "B": "an amount of memory", "1": "a ratio or count"}
+
 
 @dataclass(frozen=True, order=False)
 class Amount:
     """A finite number of `unit`: `"s"` (time), `"B"` (bytes) or `"1"` (ratio, count).
 
     Amounts of one unit can be added and compared; a bare number scales. Raises `ConfigurationError` for mixed units, a
-    number that is not finite, and a number without a unit.
+    number that is not finite, a number without a unit, and an unknown unit.
     """
 
     value: float
@@ -22,6 +24,12 @@ class Amount:
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise ConfigurationError(f"{self.value} is not a finite amount")
+        if self.unit not in KINDS:
+            raise ConfigurationError(
+                f"{self.unit!r} is not the unit of an amount",
+                hint=f"The units are {', '.join(f'{unit!r} ({kind})' for unit, kind in KINDS.items())}. Write times as "
+                "2 * ms; bounds on the signal of a plant take a bare number: maximum <= 3.6.",
+            )
 
     def __mul__(self, factor: float) -> Amount:
         return Amount(self.value * factor, self.unit) if isinstance(factor, int | float) else NotImplemented

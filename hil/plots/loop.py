@@ -60,10 +60,13 @@ def loop_picture(loop: LoopResult, pins: Sequence[Edges] = (), targets: Sequence
     """
     lanes = [_lane(edges, loop) for edges in pins]
     panels: dict[str, list[str]] = {}
+    shown_below = {lane.name for lane in lanes}
     for signal, sampled in loop.signals.items():
+        if loop.sources.get(signal) in shown_below:
+            continue  # the pin itself has more than samples
         unit = sampled.physical_unit
         if not unit and np.isin(sampled.samples, (0.0, 1.0)).all():
-            if not any(lane.name == signal for lane in lanes):
+            if signal not in shown_below:
                 changes = np.flatnonzero(np.diff(sampled.samples, prepend=np.nan))
                 lanes.append(_Lane(signal, _times(sampled)[changes], sampled.samples[changes]))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,8 +120,12 @@ class Measurements:
                 loaded.append(slow.results.load(path))
             except HilError as error:  # the summary has yet to name the tests that failed
                 yield f"results: {error.message}"
-        for record in (record for file in loaded for record in file.records if record.checks):
-            yield str(record.series)
+        checked = [record for file in loaded for record in file.records if record.checks]
+        headings = Counter(str(record.series) for record in checked)
+        for record in checked:
+            heading = str(record.series)
+            test = record.series.provenance.get("test", "") if headings[heading] > 1 else ""
+            yield f"{heading}, test: {test}" if test else heading
             yield from (f"  {check.text}" for check in record.checks)
         for series, checks in self.pooled:
             yield f"all seeds: {series}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hil import slow
 from hil.errors import HilError
 from hil.host.project import packaged
 from hil.plugin.record import record_of
@@ -69,6 +70,8 @@ def pytest_runtest_makereport(
     with _plain_traceback(item, call.excinfo):
         report = yield
     _escape(report)
+    if report.failed and call.when == "call" and (late := "\n".join(_late_steps(record_of(item).loops))):
+        report.sections.append(("the loop's steps were late", printable(late)))
     for transcript, start in record_of(item).spans() if report.failed and call.when == "call" else ():
         transcript.refresh()
         place = f"{transcript.path}:{transcript.line_number(start)}"
@@ -77,6 +80,20 @@ def pytest_runtest_makereport(
         lines = transcript.tail(LINES, start=start) or ("(nothing came during this test)",)
         report.sections.append((printable_line(f"console, {where}"), "\n".join(map(printable_line, lines))))
     return report
+
+
+def _late_steps(loops: Sequence[slow.LoopResult]) -> Iterator[str]:
+    """Yield a line for each loop in real time that had overruns: the host may have caused the failure."""
+    for number, loop in enumerate(loops, 1):
+        if loop.overruns and not loop.lateness.clock.exact:
+            name = "the loop" if len(loops) == 1 else f"loop {number}"
+            late, steps = max(loop.lateness.samples) * 1e3, f"steps of {loop.step * 1e3:.4g} ms"
+            yield (
+                f"{name} had {len(loop.overruns)} overruns in {len(loop.lateness)} steps, up to {late:.3g} ms late: "
+                f"the host was too busy for {steps}"
+            )
+    if any(loop.overruns and not loop.lateness.clock.exact for loop in loops):
+        yield "Late edges come in bursts or merge. Choose --clock virtual, a longer step, or a host with less load."
 
 
 @contextmanager

@@ -152,11 +152,13 @@ def attach_figures(recorded: Sequence[tuple[Series, Sequence[Check]]], results: 
     allure.attach(figures_page(measured), "figures", allure.attachment_type.HTML)
     with note_instead_of_pictures():
         for item in (item for item in measured if item.checks):
-            pictures = {
-                "histogram": plots.histogram(item.series, item.checks, item.baseline),
-                "timeline": plots.timeline(item.series, item.checks, item.baseline),
-                "percentiles": plots.percentiles(item.series, item.checks),
-            }
+            pictures = {"timeline": plots.timeline(item.series, item.checks, item.baseline)}
+            if item.series.response is None:  # of a response the order of the samples matters, not their distribution
+                pictures = {
+                    "histogram": plots.histogram(item.series, item.checks, item.baseline),
+                    **pictures,
+                    "percentiles": plots.percentiles(item.series, item.checks),
+                }
             for kind, picture in pictures.items():
                 allure.attach(picture, f"{kind}: {item.name}", allure.attachment_type.SVG)
     for item in measured:

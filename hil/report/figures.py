@@ -98,7 +98,7 @@ def _bounded_row(check: Check, exact: bool) -> dict[str, str]:
     bound, estimate = check.bound, check.estimate
     why = [check.why, f"bound's reason: {bound.reason}" if bound.reason else ""]
     return _row(bound.figure, estimate, exact) | {
-        "bound": f"at most {bound.limit}",
+        "bound": f"at most {estimate.shown(bound.limit.value)}",
         "margin": margin(estimate.value, bound.limit.value),
         "outcome": str(check.outcome),
         "colour": COLOURS[check.outcome],
@@ -107,10 +107,10 @@ def _bounded_row(check: Check, exact: bool) -> dict[str, str]:
 
 
 def _row(figure: Figure, estimate: Estimate, exact: bool) -> dict[str, str]:
-    lower, upper = ("?" if limit is None else shown(limit, estimate.unit) for limit in (estimate.lower, estimate.upper))
+    lower, upper = ("?" if limit is None else estimate.shown(limit) for limit in (estimate.lower, estimate.upper))
     return {
         "figure": figure.name,
-        "value": shown(estimate.value, estimate.unit),
+        "value": estimate.shown(estimate.value),
         "interval": "exact" if exact else f"{lower} .. {upper}" if figure.interval else "of these samples",
         "bound": "",
         "margin": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -141,7 +142,8 @@ def _broken_bounds(group: Sequence[LevelChange]) -> Iterator[str]:
 def bound_text(figure: StoredFigure) -> str:
     """Return a figure and its bound: `FAIL: p50 of jitter of pins is 432 ms, limit 2 ms (216 times the limit)`."""
     what = f"{figure.name} of {figure.quantity} of {figure.subject}"
-    return margins.bound_text(figure.outcome or "", what, figure.value, figure.bound or 0.0, figure.unit)
+    text = functools.partial(shown, unit=figure.unit)
+    return margins.bound_text(figure.outcome or "", what, figure.value, figure.bound or 0.0, text)
 
 
 def broken_bounds(window: ReviewWindow, explained: set[tuple[str, str]]) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hil.errors import ConfigurationError
 from hil.host.hints import did_you_mean
@@ -27,6 +27,7 @@ class LoopResult:
     - `host_seconds`: the time of the host in each step of the plant.
     - `wall`: the time of the host for the whole loop in seconds, `seconds` the time of the wires.
     - `saturated`: the number of samples of each analogue output beyond its range.
+    - `sources`: the pin or analogue channel, scaled or not, that each input of the plant is; none for duty cycles.
     """
 
     signals: Mapping[str, SampledSignal]
@@ -38,6 +39,7 @@ class LoopResult:
     host_seconds: Series
     wall: float
     saturated: Mapping[str, int]
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> SampledSignal:
         """Return a signal by its name. Raises `ConfigurationError` for another name."""

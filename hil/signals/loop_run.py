@@ -18,6 +18,7 @@ from hil.signals.loop_result import LoopResult
 from hil.signals.loop_wires import End, Input, Output
 from hil.signals.plant import PlantModel, Values
 from hil.signals.sampled import SampledSignal
+from hil.signals.signal_map import Analogue
 from hil.signals.wiring import Wiring
 
 OVERRUN = 0.5  # share of a step, on a bench
@@ -153,6 +154,11 @@ class LoopRun:
                 name: end.saturated - self._saturated[name]
                 for name, end in self._current.ends.items()
                 if not isinstance(self._current.wires[1][name], str)
+            },
+            sources={
+                name: source if isinstance(source, str) else source.channel
+                for name, source in self._current.wires[0].items()
+                if isinstance(source, str | Analogue)
             },
         )
 

@@ -12,12 +12,16 @@ from hil.signals.timeline import Period, Signal, Timeline
 
 
 def loop_timeline(loop: LoopResult) -> Timeline:
-    """Return the timeline of a loop, on the axis of its wires."""
+    """Return the timeline of a loop, on the axis of its wires.
+
+    The analogue outputs of the partition are its signals, all others those of the bench.
+    """
     signals = []
     for name, signal in loop.signals.items():
         assert signal.times is not None
         times = loop.start_ns + np.rint(signal.times * 1e9).astype(np.int64)
-        signals.append(Signal(name, times, signal.samples, signal.physical_unit))
+        driver = "partition" if loop.sources.get(name, "").startswith("AO") else "bench"
+        signals.append(Signal(name, times, signal.samples, signal.physical_unit, driver))
     return Timeline(loop.lateness.clock.name, signals=signals, overruns=tuple(overruns(loop)))
 
 

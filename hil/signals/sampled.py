@@ -16,7 +16,6 @@ class SampledSignal(Series):
     numbers; `physical_unit` is the name of their unit for people, such as `"°C"`.
     """
 
-    physical_unit: str = ""
     start_ns: int = 0
 
     @property

@@ -136,6 +136,11 @@ def test_outputs_appear_at_the_end_of_their_step() -> None:
     assert result["high"].times[0] == 1e-3  # the plant gives no outputs at the start
 
 
+def test_the_result_names_the_wires_of_the_inputs() -> None:
+    inputs = {"u": Analogue("AO1", low=0, high=1), "on": "LED", "heat": Duty("HEATER")}
+    assert Loop(FakeWires()).run(counting, **{**STEP, "inputs": inputs}).sources == {"u": "AO1", "on": "LED"}
+
+
 def test_a_duty_cycle_is_that_of_the_last_step() -> None:
     wires = FakeWires()
     for at, level in ((250_000, 1), (500_000, 0), (1_900_000, 1), (2_000_000, 0), (3_000_000, 1)):
@@ -578,3 +583,44 @@ def test_loop(loop, pins):
 """
     )
     result.assert_outcomes(passed=1)
+
+
+def test_a_failure_says_that_steps_in_real_time_were_late(run: Callable[..., pytest.RunResult]) -> None:  # noqa: F811
+    result = run(
+        """
+import time, types
+import pytest
+from fake_wires import BenchWires, FakeWires
+from hil import Pins, ms
+
+@pytest.fixture(params=[BenchWires, FakeWires])
+def pins(request):
+    return Pins(request.param())
+
+@pytest.fixture
+def measure():
+    return types.SimpleNamespace(test="a test")
+
+def test_loop(loop, pins):
+    late = {20 * ms: lambda: time.sleep(0.03), 25 * ms: lambda: pins.wiring.run_until(pins.wiring.now_ns() + 20_000_000)}
+    loop.run(lambda t, dt, inputs: {"y": t}, step=10 * ms, inputs={}, outputs={}, until=100 * ms, at=late)
+    assert loop.results[0].overruns == ()
+"""
+    )
+    result.assert_outcomes(failed=2)
+    result.stdout.re_match_lines(
+        [".* the loop's steps were late .*", "the loop had [1-9] overruns in 10 steps, .*10 ms"]
+    )
+    assert result.stdout.str().count("the loop's steps were late") == 1
+
+
+def test_a_signal_is_bounded_by_a_bare_number_in_its_own_unit() -> None:
+    result = Loop(FakeWires()).run(counting, **STEP, units={"y": "turns"})
+    (check,) = result["y"].check(maximum <= 3.6)
+    assert str(check) == "PASS: max is 0.01 turns, limit 3.6 turns"
+    with pytest.raises(BoundsNotKept, match=r"(?s)max is 0.01 turns, limit 0.005 turns.*#10 0.01 turns"):
+        result["y"].check(maximum <= 0.005)
+    with pytest.raises(BoundsNotKept, match="limit -1 turns"):
+        result["y"].check(maximum <= -1)
+    with pytest.raises(ConfigurationError, match=r"max of step lateness is compared with 3.6, which has no unit"):
+        result.lateness.check(maximum <= 3.6)

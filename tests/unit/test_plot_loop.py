@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,14 @@ def test_a_signal_of_levels_is_a_lane_and_a_pin_of_that_name_takes_its_place() -
     beside = loop_picture(loop(levels), [pin("HEATER", (0, 1))])
     assert words(beside).count("HEATER") == 1
     assert len(beside) < len(alone) / 2
+
+
+def test_an_input_of_the_plant_that_is_a_pin_shown_below_is_not_drawn_twice() -> None:
+    made = loop(signal("drive", [0, 1, 0]), signal("speed", [0, 5, 0], "1/s"))
+    for sources, drawn in (({"drive": "HEATER"}, False), ({"drive": "SPARE"}, True), ({}, True)):
+        shown = words(loop_picture(replace(made, sources=sources), [pin("HEATER", (0, 0), (START + 1 * MS, 1))]))
+        assert ("drive" in shown) == drawn
+        assert "HEATER" in shown
 
 
 def test_the_level_at_the_start_is_that_of_the_edge_before() -> None:

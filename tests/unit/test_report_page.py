@@ -251,6 +251,26 @@ def test_figures_are_on_the_page_of_the_test_that_took_them(run, pytester, tmp_p
     assert (pytester.path.parent / given).samefile(tmp_path)
 
 
+SAME = """
+import pytest
+from hil import p50, ms
+from hil.measure.clock import Clock
+from hil.measure.series import Series
+@pytest.mark.parametrize(("number", "name"), [(1, "same"), (2, "same"), (3, "other")])
+def test_it(board, number, name):
+    facts = {"test": f"test_it[{number}]", "board": "stub"}
+    samples, clock = [1e-3] * 20, Clock("guest counter", 1e-9, floor=0.0)
+    Series("latency", name, samples, clock, provenance=facts).check(p50 <= 2 * ms)
+"""
+
+
+def test_series_with_the_same_heading_have_their_tests_in_the_summary(run, pytester) -> None:  # type: ignore[no-untyped-def]
+    pytester.makepyfile(test_it=SAME)
+    result, _ = run("--board", "stub.yaml", "--hil-no-snapshots")
+    headings = [line for line in result.outlines if line.startswith("latency of ")]
+    assert [line.partition("floor none")[2] for line in headings] == [", test: test_it[1]", ", test: test_it[2]", ""]
+
+
 WITH_SIGNALS = """
 import numpy as np
 import pytest
@@ -295,6 +315,8 @@ def test_a_test_with_pins_or_a_loop_has_traces_and_a_picture(run, pytester) -> N
     assert "signals" not in found["test_none"]
     wires = found["test_wires"]
     assert "set point 50 of temperature" in wires["loop"]
+    kinds = [name.partition(":")[0] for name in wires]
+    assert [kind for kind in kinds if kind in ("histogram", "timeline", "percentiles")] == ["timeline"]
     assert list(wires)[-4:] == ["signals", "signals.vcd", "signals.pftrace", "loop"]
     assert "1 pin, 1 signal, 0 CAN frames, 4 changes; clock: virtual time" in wires["signals"]
     assert "https://ui.perfetto.dev" in wires["signals"]

@@ -387,6 +387,8 @@ def test_a_loop_has_signals_and_overruns_on_the_axis_of_its_wires() -> None:
     found = loop_timeline(loop)
     assert found.clock == VIRTUAL
     assert found.signals[0].unit == "°C"
+    for source, driver in (("AO3", "partition"), ("AI3", "bench"), ("HEATER", "bench")):
+        assert loop_timeline(replace(loop, sources={"temperature": source})).signals[0].driver == driver
     assert found.signals[0].times_ns.tolist() == [40, MS + 40, 2 * MS + 40]
     assert [(span.begin_ns, span.end_ns, span.name) for span in found.overruns] == [(MS + 40, MS + 400_040, "step 1")]
 

@@ -84,3 +84,9 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 
 def test_the_units_are_what_they_say() -> None:
     assert [unit.value for unit in (s, ms, us, ns)] == [1.0, 1e-3, 1e-6, 1e-9]
+
+
+def test_an_unknown_unit_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="'turns' is not the unit of an amount") as caught:
+        Amount(3.6, "turns")
+    assert "'s' (a time), 'B' (an amount of memory), '1' (a ratio or count)" in str(caught.value.hint)
