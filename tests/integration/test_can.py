@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.board, pytest.mark.emulator]
 runs: list[list[str]] = []
 
 
+@pytest.mark.destructive  # the next run has a fresh board
 @pytest.mark.parametrize("run", [1, 2])
 def test_a_module_answers_frames_and_repeats_to_the_bit(board, can, runner, sample, run):
     with runner.start(sample("can-echo.wasm"), "20"):
