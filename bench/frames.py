@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit"))
 from can_machine import machine, port_of
 
 from hil import ms, s, us
-from hil.signals.can_bus import CanBus
+from hil.signals.can.bus import CanBus
 
 BOUND = 2_000
 

@@ -46,15 +46,15 @@ if TYPE_CHECKING:
     from hil.measure.soak_result import Soak
     from hil.measure.units import Amount, B, KiB, MiB, ms, ns, percent, ratio, s, us
     from hil.measure.worst_case import pwcet
-    from hil.signals.can_bus import CanBus
-    from hil.signals.can_frame import CanFrame
+    from hil.signals.can.bus import CanBus
+    from hil.signals.can.frame import CanFrame
     from hil.signals.captures import read_vcd
     from hil.signals.edges import Edges
-    from hil.signals.fmu import Fmu
-    from hil.signals.loop import ConditionNotMet, Loop
-    from hil.signals.loop_result import LoopResult
+    from hil.signals.loop.fmu import Fmu
+    from hil.signals.loop.loop import ConditionNotMet, Loop
+    from hil.signals.loop.result import LoopResult
+    from hil.signals.loop.sampled import SampledSignal
     from hil.signals.pins import PinFault, Pins
-    from hil.signals.sampled import SampledSignal
     from hil.signals.signal_map import Analogue, Duty, Edge, Quadrature
     from hil.wasm.catalogue import sample_cases
     from hil.wasm.execution import Execution

@@ -71,13 +71,13 @@ if TYPE_CHECKING:
     from hil.review.comparison_sides import read_side
     from hil.review.review_window import ReviewWindow
     from hil.signals.bench_pins import analyser_of, bench_pins
-    from hil.signals.can_boards import can_port
-    from hil.signals.can_bus import CanBus
+    from hil.signals.can.boards import can_port
+    from hil.signals.can.bus import CanBus
     from hil.signals.choice import wiring_of
-    from hil.signals.loop import Loop
-    from hil.signals.loop_result import LoopResult
+    from hil.signals.loop.loop import Loop
+    from hil.signals.loop.result import LoopResult
     from hil.signals.pins import PinFault, Pins
-    from hil.signals.placing import Traceable
+    from hil.signals.trace.placing import Traceable
     from hil.stats.rates import Rate, rate
     from hil.wasm import Execution, Module, Runner, Samples
     from hil.wasm.health_check import check_health

@@ -12,10 +12,10 @@ from hil.measure.units import shown
 from hil.plots.canvas import DASHES, POINTS, WIDTH, extremes, picture_of
 from hil.plots.picture import FAINT, INK, LINES, OUTCOMES, Axis
 from hil.signals.edges import Edges
-from hil.signals.loop_result import LoopResult
-from hil.signals.loop_timeline import overruns
-from hil.signals.sampled import SampledSignal
-from hil.signals.timeline import edge_times
+from hil.signals.loop.result import LoopResult
+from hil.signals.loop.sampled import SampledSignal
+from hil.signals.trace.loop_timeline import overruns
+from hil.signals.trace.timeline import edge_times
 from hil.stats.arrays import Floats
 from hil.text import counted, printable_line
 

@@ -17,15 +17,15 @@ from hil.measure.decision import Check
 from hil.measure.series import Series
 from hil.plots.loop import Target, loop_picture
 from hil.report.evidence import note_instead_of_pictures
-from hil.signals.axes import merged
-from hil.signals.loop_result import LoopResult
-from hil.signals.loop_timeline import loop_timeline
-from hil.signals.perfetto import perfetto_blocks
+from hil.signals.loop.result import LoopResult
 from hil.signals.pins import Pins
-from hil.signals.pins_timeline import pins_timeline
-from hil.signals.placing import PlacedFault, Traceable, console_timeline, series_timeline
-from hil.signals.timeline import Timeline
-from hil.signals.vcd_writer import vcd_blocks
+from hil.signals.trace.axes import merged
+from hil.signals.trace.loop_timeline import loop_timeline
+from hil.signals.trace.perfetto import perfetto_blocks
+from hil.signals.trace.pins_timeline import pins_timeline
+from hil.signals.trace.placing import PlacedFault, Traceable, console_timeline, series_timeline
+from hil.signals.trace.timeline import Timeline
+from hil.signals.trace.vcd_writer import vcd_blocks
 from hil.text import counted, printable
 from hil.wasm import Execution
 

@@ -12,7 +12,7 @@ from hil.qemu import lockstep
 from hil.qemu.lockstep import LockstepConfig, Virtual
 from hil.qemu.process import Qemu
 from hil.qemu.wires import WiresConfig
-from hil.signals.can_emulated import EmulatedCan, wires_of
+from hil.signals.can.emulated import EmulatedCan, wires_of
 
 SLEEP = struct.pack("<2I", 0xD503207F, 0x17FFFFFF)  # wfi; b to it
 CLOCK = Clock(VIRTUAL, 2e-9)

@@ -16,9 +16,9 @@ from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError, RunnerError
 from hil.measure.clock import ANALYSER
 from hil.measure.units import amount, ms, us
-from hil.signals.loop import Loop
+from hil.signals.loop.loop import Loop
 from hil.signals.pins import Pins
-from hil.signals.pins_timeline import pins_timeline
+from hil.signals.trace.pins_timeline import pins_timeline
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from hil.board.board import Board
 from hil.errors import ConfigurationError, InfrastructureError, RunnerError
 from hil.host.extras import MissingExtraError
 from hil.qemu.process import Qemu
-from hil.signals.can_bench import BenchCan
-from hil.signals.can_boards import can_port
-from hil.signals.can_bus import CanBus
+from hil.signals.can.bench import BenchCan
+from hil.signals.can.boards import can_port
+from hil.signals.can.bus import CanBus
 
 DBC = """VERSION ""
 NS_ :

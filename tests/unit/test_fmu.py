@@ -15,7 +15,7 @@ from fake_wires import FakeWires
 from hil import Fmu, Loop, PlantError, ms
 from hil.errors import ConfigurationError
 from hil.host.extras import MissingExtraError
-from hil.signals.loop_result import LoopResult
+from hil.signals.loop.result import LoopResult
 from hil.signals.plants.oven import Oven
 
 pytest.importorskip("fmpy")

@@ -38,7 +38,7 @@ from hil import (
 )
 from hil.errors import ConfigurationError
 from hil.measure.clock import VIRTUAL, Clock
-from hil.signals.encoder import encoder_edges
+from hil.signals.loop.encoder import encoder_edges
 from hil.signals.plants.motor import Motor
 from hil.signals.plants.oven import Oven
 

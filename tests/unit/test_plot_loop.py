@@ -14,8 +14,8 @@ from hil.measure.series import Series
 from hil.plots import picture
 from hil.plots.loop import DENSE, LANES, Target, loop_picture
 from hil.signals.edges import Edges
-from hil.signals.loop_result import LoopResult
-from hil.signals.sampled import SampledSignal
+from hil.signals.loop.result import LoopResult
+from hil.signals.loop.sampled import SampledSignal
 
 CLOCK = Clock(VIRTUAL, 1e-9, exact=True, floor=0.0)
 START = 1_000_000_000

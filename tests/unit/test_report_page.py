@@ -276,14 +276,14 @@ import numpy as np
 import pytest
 from hil import percent
 from hil.measure.response import overshoot
-from hil.signals.loop_result import LoopResult
-from hil.signals.sampled import SampledSignal
+from hil.signals.loop.result import LoopResult
+from hil.signals.loop.sampled import SampledSignal
 from hil.errors import InfrastructureError
 from hil.measure.clock import VIRTUAL, Clock
 from hil.measure.series import Series
 from hil.plugin.record import record_of
 from hil.signals.edges import Edges
-from hil.signals.timeline import Timeline
+from hil.signals.trace.timeline import Timeline
 CLOCK = Clock(VIRTUAL, 1e-9, exact=True)
 class Pins:
     def timeline(self):

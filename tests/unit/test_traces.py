@@ -23,18 +23,18 @@ from hil.measure.decision import decide
 from hil.measure.figures import misses
 from hil.measure.series import Series
 from hil.measure.units import ms, percent
-from hil.signals.axes import merged, shifted
 from hil.signals.captures import read_vcd
 from hil.signals.edges import AXIS, Edges
-from hil.signals.loop_result import LoopResult
-from hil.signals.loop_timeline import loop_timeline
-from hil.signals.perfetto import perfetto_blocks, perfetto_bytes, write_perfetto
+from hil.signals.loop.result import LoopResult
+from hil.signals.loop.sampled import SampledSignal
 from hil.signals.pins import PinFault
-from hil.signals.pins_timeline import pins_timeline
-from hil.signals.placing import console_timeline, series_timeline
-from hil.signals.sampled import SampledSignal
-from hil.signals.timeline import Events, FrameOnBus, Moment, Period, Signal, Timeline
-from hil.signals.vcd_writer import vcd_blocks, write_vcd
+from hil.signals.trace.axes import merged, shifted
+from hil.signals.trace.loop_timeline import loop_timeline
+from hil.signals.trace.perfetto import perfetto_blocks, perfetto_bytes, write_perfetto
+from hil.signals.trace.pins_timeline import pins_timeline
+from hil.signals.trace.placing import console_timeline, series_timeline
+from hil.signals.trace.timeline import Events, FrameOnBus, Moment, Period, Signal, Timeline
+from hil.signals.trace.vcd_writer import vcd_blocks, write_vcd
 
 MS = 1_000_000
 CLOCK = Clock(VIRTUAL, 1e-9, exact=True, floor=0.0)

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeAlias
 from hil.errors import ConfigurationError, HilError, PlantError
 from hil.host.hints import did_you_mean
 from hil.measure.units import shown
-from hil.signals.interruption import Interrupted, limited
+from hil.signals.loop.interruption import Interrupted, limited
 
 Values: TypeAlias = Mapping[str, float]
 SHOWN = 12  # inputs in an error

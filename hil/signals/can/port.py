@@ -7,11 +7,11 @@ from typing import Protocol
 
 from hil.errors import ConfigurationError
 from hil.measure.clock import Clock
-from hil.signals.can_frame import CanEvent, CanFrame
+from hil.signals.can.frame import CanEvent, CanFrame
 
 
 class CanPort(Protocol):
-    """Access to one bus. Times are ns by `clock`. Nodes have names, see `hil.signals.can_frame`.
+    """Access to one bus. Times are ns by `clock`. Nodes have names, see `hil.signals.can.frame`.
 
     With `exact` time stands still between two calls. Methods raise `ConfigurationError` for what this port cannot do,
     `InfrastructureError` if the board is off.

@@ -10,8 +10,8 @@ from typing import Any
 from hil.errors import ConfigurationError
 from hil.host import extras
 from hil.host.hints import did_you_mean
-from hil.signals.can_frame import BENCH, CanFrame
-from hil.signals.can_port import CanPort
+from hil.signals.can.frame import BENCH, CanFrame
+from hil.signals.can.port import CanPort
 
 Value = float | int | str
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from hil.errors import ConfigurationError, HilError
 from hil.measure.units import Amount, amount, shown
-from hil.signals.interruption import interruptible
-from hil.signals.loop_result import LoopResult
-from hil.signals.loop_run import Condition, Current, Event, LoopRun
-from hil.signals.loop_wires import Input, Output, ends_of, readers
-from hil.signals.plant import Plant, PlantModel
+from hil.signals.loop.interruption import interruptible
+from hil.signals.loop.plant import Plant, PlantModel
+from hil.signals.loop.result import LoopResult
+from hil.signals.loop.run import Condition, Current, Event, LoopRun
+from hil.signals.loop.wires import Input, Output, ends_of, readers
 from hil.signals.wiring import Wiring
 
 HOST_LIMIT = 10.0  # seconds of the host, of one step of a plant

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from hil.signals.pins import Pins
-from hil.signals.timeline import Period, Timeline
+from hil.signals.trace.timeline import Period, Timeline
 
 
 def pins_timeline(pins: Pins, *, follows_host: bool = False) -> Timeline:

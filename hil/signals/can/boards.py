@@ -6,9 +6,9 @@ from hil.board.board import Board
 from hil.board.can_resource import HilCanInterface
 from hil.errors import ConfigurationError
 from hil.qemu.wires import Wires
-from hil.signals.can_bench import BenchCan
-from hil.signals.can_emulated import EmulatedCan, wires_of
-from hil.signals.can_port import CanPort
+from hil.signals.can.bench import BenchCan
+from hil.signals.can.emulated import EmulatedCan, wires_of
+from hil.signals.can.port import CanPort
 from hil.signals.emulated import wires_clock
 
 

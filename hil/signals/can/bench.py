@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import extras
 from hil.measure.clock import Clock
-from hil.signals.can_frame import BENCH, PARTITION, CanEvent, CanFrame
+from hil.signals.can.frame import BENCH, PARTITION, CanEvent, CanFrame
 
 PYTHON_CAN = "python-can"  # the name of the clock
 RESOLUTION = 1e-6  # seconds, of SocketCAN's stamps
@@ -17,7 +17,7 @@ KERNEL_STAMPS = ("socketcan",)  # interfaces whose stamps are taken in the kerne
 
 
 class BenchCan:
-    """The port of a bus of the host; see `hil.signals.can_port.CanPort`.
+    """The port of a bus of the host; see `hil.signals.can.port.CanPort`.
 
     Frames of all other nodes count as of the partition. Times are of the host's clock, since the port was opened.
     Faults, and frames at a given time, need an emulated board. Raises `MissingExtraError` without python-can,

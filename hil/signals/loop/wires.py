@@ -12,7 +12,7 @@ import numpy as np
 
 from hil.errors import ConfigurationError, PlantError
 from hil.host.hints import did_you_mean
-from hil.signals.encoder import MOST_EDGES, encoder_edges, lines, storm
+from hil.signals.loop.encoder import MOST_EDGES, encoder_edges, lines, storm
 from hil.signals.signal_map import RAW, Analogue, Duty, Edge, Quadrature
 from hil.signals.wiring import Wiring
 

@@ -13,17 +13,17 @@ from hil.errors import ConfigurationError, InfrastructureError, RunnerError
 from hil.measure.clock import Clock
 from hil.measure.series import Series
 from hil.measure.units import Amount, amount
-from hil.signals.can_frame import BENCH, BUS, PARTITION, CanEvent, CanFrame, frame_of
-from hil.signals.can_port import CanPort, announce, withdraw
-from hil.signals.can_timeline import can_timeline
+from hil.signals.can.frame import BENCH, BUS, PARTITION, CanEvent, CanFrame, frame_of
+from hil.signals.can.port import CanPort, announce, withdraw
+from hil.signals.can.timeline import can_timeline
 from hil.signals.edges import AXIS, Edges
-from hil.signals.timeline import Timeline
+from hil.signals.trace.timeline import Timeline
 
 if TYPE_CHECKING:
     import can
 
-    from hil.signals.can_isotp import IsoTp
-    from hil.signals.can_restbus import Restbus
+    from hil.signals.can.isotp import IsoTp
+    from hil.signals.can.restbus import Restbus
 
 ANSWER_NS = 10_000_000  # for the answer to the last frame, before a module is stopped
 
@@ -222,7 +222,7 @@ class CanBus:
 
     def bus(self, node: str = BENCH, **options: Any) -> can.BusABC:
         """Return a Bus of python-can that is the bench's node `node`. Raises `MissingExtraError` without python-can."""
-        from hil.signals.can_interface import HilBus
+        from hil.signals.can.interface import HilBus
 
         self._check_node(node)
         return HilBus(self.port.channel, node=node, **options)
@@ -232,7 +232,7 @@ class CanBus:
 
         Raises `MissingExtraError` without cantools.
         """
-        from hil.signals.can_restbus import Restbus
+        from hil.signals.can.restbus import Restbus
 
         return Restbus(self.port, database, dut=(dut,) if isinstance(dut, str) else dut)
 
@@ -241,7 +241,7 @@ class CanBus:
 
         `parameters` are those of can-isotp. Raises `MissingExtraError` without can-isotp.
         """
-        from hil.signals.can_isotp import IsoTp
+        from hil.signals.can.isotp import IsoTp
 
         self._check_node(node)
         return IsoTp(self.port, txid=txid, rxid=rxid, extended=extended, node=node, **parameters)

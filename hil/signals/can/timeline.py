@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from hil.signals import timeline
-from hil.signals.can_frame import CanEvent, CanFrame
-from hil.signals.can_port import CanPort
-from hil.signals.timeline import Period, Timeline
+from hil.signals.can.frame import CanEvent, CanFrame
+from hil.signals.can.port import CanPort
+from hil.signals.trace import timeline
+from hil.signals.trace.timeline import Period, Timeline
 
 STATES = {"off": ("on", "is off the bus"), "open": ("closed", "is disconnected")}  # begin, end, description
 

@@ -12,7 +12,7 @@ import numpy as np
 from hil.host.disk import MIB, disk
 from hil.host.files import replacing
 from hil.signals.edges import Edges
-from hil.signals.timeline import Signal, Timeline, edge_times, in_ns
+from hil.signals.trace.timeline import Signal, Timeline, edge_times, in_ns
 from hil.text import printable_line
 
 TITLE = "wasm-hil"

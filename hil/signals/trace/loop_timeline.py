@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from hil.measure.units import shown
-from hil.signals.loop_result import LoopResult
-from hil.signals.timeline import Period, Signal, Timeline
+from hil.signals.loop.result import LoopResult
+from hil.signals.trace.timeline import Period, Signal, Timeline
 
 
 def loop_timeline(loop: LoopResult) -> Timeline:

@@ -14,8 +14,8 @@ from typing import Any
 
 from hil.errors import ConfigurationError, HilError
 from hil.host import extras
-from hil.signals.can_frame import BENCH, CanFrame, frame_of
-from hil.signals.can_port import CanPort, open_port
+from hil.signals.can.frame import BENCH, CanFrame, frame_of
+from hil.signals.can.port import CanPort, open_port
 
 extras.require("can", "the python-can interface")
 

@@ -11,7 +11,7 @@ import numpy as np
 from hil.errors import ConfigurationError
 from hil.measure.clock import CONSOLE
 from hil.signals.edges import Edges
-from hil.signals.timeline import PARTS, Events, FrameOnBus, Moment, Period, Signal, Timeline, edge_times, in_ns
+from hil.signals.trace.timeline import PARTS, Events, FrameOnBus, Moment, Period, Signal, Timeline, edge_times, in_ns
 
 
 def merged(first: Timeline, *others: Timeline) -> Timeline:

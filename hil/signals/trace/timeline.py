@@ -1,7 +1,7 @@
 """The timeline of a test: everything that happened on one time axis, as data for traces and pictures.
 
 All times are nanoseconds on the axis `clock`: virtual time of the machine, or the host's monotonic clock. The modules
-`vcd_writer` and `perfetto` write a timeline to files. `hil.signals.placing` makes the parts from consoles and boots.
+`vcd_writer` and `perfetto` write a timeline to files. `placing` makes the parts from consoles and boots.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.measure.clock import Clock
 from hil.measure.units import shown
 from hil.qemu.wires import CAN_EVENT, FIRST_OF_CAN, Kind, Signals, Wires, signals
-from hil.signals.can_frame import BUS, PARTITION, CanEvent, CanFrame
+from hil.signals.can.frame import BUS, PARTITION, CanEvent, CanFrame
 
 NOW = 0  # time of a command
 EXTENDED, REMOTE = 1 << 31, 1 << 30  # of an id, as in `preload/canbus.h`
@@ -23,7 +23,7 @@ Description = Callable[[], Clock]
 
 
 class EmulatedCan:
-    """The port of the bus of an emulated board; see `hil.signals.can_port.CanPort`.
+    """The port of the bus of an emulated board; see `hil.signals.can.port.CanPort`.
 
     `wires` returns the wires of the running machine, `clock` describes their clock, `bitrate` is that of the image in
     bit/s. Raises `ConfigurationError` if the emulator cannot use the bus.

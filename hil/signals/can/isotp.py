@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from hil.errors import RunnerError
 from hil.host import extras
 from hil.measure.units import Amount, amount
-from hil.signals.can_frame import BENCH, frame_of
-from hil.signals.can_port import CanPort
+from hil.signals.can.frame import BENCH, frame_of
+from hil.signals.can.port import CanPort
 
 if TYPE_CHECKING:
     import isotp

@@ -11,7 +11,7 @@ from hil.measure.quantities import STEP_RESPONSE
 from hil.measure.response import StepResponse
 from hil.measure.series import Series
 from hil.measure.units import Amount, amount, percent, shown
-from hil.signals.sampled import SampledSignal
+from hil.signals.loop.sampled import SampledSignal
 
 
 @dataclass(frozen=True, eq=False)

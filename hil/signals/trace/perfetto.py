@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from hil.host.disk import MIB, disk
 from hil.host.files import replacing
 from hil.signals.edges import Edges
-from hil.signals.protobuf import doubles, message, number, padded_varints, tag, text, varint
-from hil.signals.timeline import Events, FrameOnBus, Moment, Period, Signal, Timeline, edge_times
+from hil.signals.trace.protobuf import doubles, message, number, padded_varints, tag, text, varint
+from hil.signals.trace.timeline import Events, FrameOnBus, Moment, Period, Signal, Timeline, edge_times
 from hil.text import printable_line
 
 PARTITION, GUEST, BENCH = "partition", "guest", "bench"

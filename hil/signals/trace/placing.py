@@ -16,7 +16,7 @@ from hil.measure.decision import Check
 from hil.measure.quantities import RELEASE, SIGNAL, STEP_RESPONSE
 from hil.measure.series import Series
 from hil.signals.edges import AXIS
-from hil.signals.timeline import Events, Moment, Period, Timeline, Times
+from hil.signals.trace.timeline import Events, Moment, Period, Timeline, Times
 from hil.wasm import Execution
 
 Measured = tuple[Series, Sequence[Check]]

@@ -14,10 +14,10 @@ from hil.measure.clock import Clock
 from hil.measure.quantities import SIGNAL
 from hil.measure.series import Series
 from hil.measure.units import shown
-from hil.signals.loop_result import LoopResult
-from hil.signals.loop_wires import End, Input, Output
-from hil.signals.plant import PlantModel, Values
-from hil.signals.sampled import SampledSignal
+from hil.signals.loop.plant import PlantModel, Values
+from hil.signals.loop.result import LoopResult
+from hil.signals.loop.sampled import SampledSignal
+from hil.signals.loop.wires import End, Input, Output
 from hil.signals.signal_map import Analogue
 from hil.signals.wiring import Wiring
 
