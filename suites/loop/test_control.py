@@ -30,7 +30,7 @@ def respond(loop, runner, sample, controller, beside="", end=lambda: None):
     """Return the response of the oven's temperature to the start of the controller; call `end` before its stop."""
     arguments, inputs, outputs, band = CONTROLLERS[controller]
     exact = loop.wiring.exact
-    oven, step, length = (Oven(), 1 * ms, 1.5 * s) if exact else (Oven(tau=2.0, delay=0.05), 10 * ms, 4 * s)
+    oven, step, length = (Oven(), 1 * ms, 1 * s) if exact else (Oven(tau=2.0, delay=0.05), 10 * ms, 4 * s)
     with runner.start(sample(controller), *arguments):
         result = loop.run(oven, step=step, inputs=inputs, outputs=outputs, until=length)
         end()

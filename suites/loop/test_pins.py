@@ -50,7 +50,7 @@ def test_a_bouncing_contact_counts_once(pins, runner, sample, measure):
 def test_encoder_is_counted_up_to_a_rate(pins, runner, sample, measure):
     """The rate is found: the time between edges is halved or doubled, and then the interval is halved."""
     exact = pins.wiring.exact
-    counts, close, idle = (2000, 1.1, 20) if exact else (40, 2, 1000)
+    counts, close, idle = (2000, 1.2, 20) if exact else (40, 2, 1000)
     reports = []
 
     def all_counted(apart, counts=counts):
