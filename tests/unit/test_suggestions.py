@@ -18,7 +18,7 @@ from hil.errors import ConfigurationError
 from hil.measure import results
 from hil.measure.bounds_file import Bounds
 from hil.measure.decision import Outcome, decide
-from hil.measure.series_data import NO_VERDICT
+from hil.measure.series_data import NO_VERDICT, StepResponse
 from hil.measure.suggestions import as_toml, suggest
 from hil.measure.units import NAMES
 
@@ -75,6 +75,21 @@ def test_a_headroom_that_is_none_is_refused(headroom: float) -> None:
 def test_a_quantity_in_the_wrong_unit_has_no_row() -> None:
     with pytest.raises(ConfigurationError, match=r"response time of hello\.wasm"):
         suggest([series([1.0] * 9, unit="B")], 0.5)
+
+
+def test_a_step_response_is_bounded_by_its_figures() -> None:
+    times = np.arange(0, 1, 0.001)
+    response = StepResponse(setpoint=50, span=30, rising=1, band=0.02, start=0.0, tail=0.1)
+    taken = replace(
+        series(50 - 30 * np.exp(-times / 0.1), replace(EXACT, resolution=1e-3), unit="1"),
+        quantity="step response",
+        times=times,
+        response=response,
+    )
+    rows = {row.figure: row for row in suggest([taken], 0.5)}
+    assert list(rows) == ["settling_time", "steady_state_error"], "there is no overshoot"
+    assert rows["settling_time"].limit == 590 * ms
+    assert all(decide(row.bound(), taken).outcome is Outcome.PASS for row in rows.values())
 
 
 def test_suggested_rows_are_a_bounds_file(tmp_path: Path) -> None:
