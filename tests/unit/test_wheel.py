@@ -119,7 +119,7 @@ def test_an_installed_copy_beside_a_checkout_uses_its_own_files(installed: Path,
     before = sorted(path for path in (tmp_path / "venv").rglob("*") if "__pycache__" not in path.parts)
     run(*hil, "init", "--emulated", cwd=project)
     output = run(installed, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", cwd=project)
-    assert "2 tests collected" in output
+    assert "3 tests collected" in output
     code = "from hil.host.project import packaged; from hil.qemu.lockstep import library; print(packaged('suites'), library())"
     own, library = run(installed, "-c", code, cwd=project, PATH="/nonexistent").split()
     assert Path(library).is_relative_to(tmp_path / "venv"), "no compiler is needed"
