@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,15 +34,16 @@ class PinFault:
 class Pins:
     """The pins of the partition, by name. Times are those of the wires; see `now`.
 
-    `seed` is for bouncing contacts. In virtual time nothing happens between two calls: time passes in `advance`, `wait`
+    `seed` is for bouncing contacts, `evidence` returns the console for an error. In virtual time nothing happens between two calls: time passes in `advance`, `wait`
     and whatever waits for the console. All methods raise `ConfigurationError` for an unknown pin, and for a level to an
     output or in the past.
     """
 
-    def __init__(self, wiring: Wiring, *, seed: int = 1, evidence: Evidence | None = None) -> None:
+    def __init__(self, wiring: Wiring, *, seed: int = 1, evidence: Callable[[], Evidence] = Evidence) -> None:
         self.wiring = wiring
         self.faults: list[PinFault] = []
         self.begin_ns = wiring.now_ns()
+        self._evidence = evidence
         self._random = random.Random(seed)
         self._last_ns = 0
         self._owners: dict[str, str] = {}
@@ -162,6 +163,7 @@ class Pins:
             raise RunnerError(
                 f"no edge of {' or '.join(pins)} came in {timeout}",
                 hint="Check that the module runs, may use this pin, and has had its stimulus.",
+                evidence=self._evidence(),
             )
         return self.now
 
