@@ -148,7 +148,7 @@ def pins(request: pytest.FixtureRequest, guest: slow.Guest, hil_runner: slow.Run
     """The pins of the partition: `pins.drive("BUTTON", 1)`, `pins["LED"].rising`; back at 0 after the test."""
     try:
         wiring = slow.wiring_of(guest)
-        pins = slow.Pins(wiring, evidence=lambda: guest.board.console.evidence())
+        pins = slow.Pins(wiring, evidence=lambda: guest.board.console.evidence())  # noqa: PLW0108  each boot has its own
     except HilError as error:
         refuse(error)
     record_of(request.node).pins = pins

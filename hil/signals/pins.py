@@ -34,9 +34,9 @@ class PinFault:
 class Pins:
     """The pins of the partition, by name. Times are those of the wires; see `now`.
 
-    `seed` is for bouncing contacts, `evidence` returns the console for an error. In virtual time nothing happens between two calls: time passes in `advance`, `wait`
-    and whatever waits for the console. All methods raise `ConfigurationError` for an unknown pin, and for a level to an
-    output or in the past.
+    `seed` is for bouncing contacts, `evidence` returns the console for an error. In virtual time nothing happens
+    between two calls: time passes in `advance`, `wait` and whatever waits for the console. All methods raise
+    `ConfigurationError` for an unknown pin, and for a level to an output or in the past.
     """
 
     def __init__(self, wiring: Wiring, *, seed: int = 1, evidence: Callable[[], Evidence] = Evidence) -> None:
