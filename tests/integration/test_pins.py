@@ -129,6 +129,22 @@ def test_wires_work_in_real_time_and_a_restored_machine_has_levels_and_stimuli(
 
 
 @pytest.mark.destructive
+def test_a_restored_machine_in_virtual_time_has_levels_and_the_stimuli_to_come(board, pins, monkeypatch):
+    """The state of the wires is put into a snapshot that was taken earlier, so that the stimuli are still to come."""
+    start = round(pins.now.value * 1e9)
+    pins.drive("BUTTON", 1)
+    pins.pulse("FAULT", 3 * ms, at=pins.now + 200 * ms)
+    monkeypatch.setitem(board._snapshot.facts, "wires", base64.b64encode(board.qemu.wires.save()).decode())
+    pins.advance(300 * ms)
+    expected = pins["FAULT"].ticks[1:].tolist()
+    assert len(expected) == 2
+    board.fresh()
+    assert pins.level("BUTTON") == 1
+    pins.wiring.run_until(start + 300_000_000)
+    assert pins["FAULT"].ticks[1:].tolist() == expected
+
+
+@pytest.mark.destructive
 def test_a_board_runs_without_pins_where_the_emulator_lacks_a_symbol(board, guest, runner, sample, monkeypatch):
     lacking = Refusal(
         wires="QEMU does not export qdev_connect_gpio_out", can="QEMU does not export can_bus_client_send"
