@@ -64,7 +64,7 @@ def test_a_capture_has_the_pattern_s_edges(analyser, tmp_path):
 
 
 def test_edges_and_the_lines_that_follow_them(analyser, tmp_path):
-    capture = analyser().capture(tmp_path / "demo.vcd", 50, 1.0, ["CLK"])
+    capture = analyser().capture(tmp_path / "demo.vcd", 10, 2.0, ["CLK"])  # a busy host starts it some 100 ms late
     edges = read_vcd(capture.path, ["CLK"])["CLK"]
     lines = [capture.began.ns + round(at * 1e9) + 4_000_000 for at in edges.rising]
     series = edges.latency_to_console(lines, capture.began, Clock("host monotonic", 1e-9, floor=1e-4))
