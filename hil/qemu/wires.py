@@ -143,25 +143,31 @@ class Wires:
         while self._pass_time(at_ns):
             pass
 
-    def wait(self, lines: int, until_ns: int) -> bool:
-        """Let time pass until the next edge of a line in the mask `lines`; return whether it came by `until_ns`.
+    def wait(self, lines: int, until_ns: int, since: int | None = None) -> int:
+        """Let time pass until the next edge of a line in the mask `lines`, until `until_ns` at most.
 
-        With `CAN_EVENT` in the mask a record of the CAN bus counts too.
+        Returns the number of records up to the edge; 0 if none came. With `CAN_EVENT` in the mask a record of the CAN
+        bus counts too. `since` is a number of records that are older than the edge, by default all so far.
         """
-        seen, came = len(self.records(settled=lines != CAN_EVENT)), False  # no frame is complete at once
+        seen = len(self.records(settled=lines != CAN_EVENT)) if since is None else since  # no frame is complete at once
+        found, more = 0, True
         self.command(signals(kind=Kind.ARM, id=lines))
         try:
             while True:
-                more = self._pass_time(until_ns)
+                if since is None:
+                    more = self._pass_time(until_ns)
+                since = None  # the edges so far are seen by now
                 records = self.records(settled=False)
-                new, seen = records[seen:], len(records)
-                edges = new["line"][new["kind"] == Kind.LEVEL]
-                frames = lines & CAN_EVENT and np.any(new["kind"] >= FIRST_OF_CAN)
-                came = bool(frames or np.any(lines >> edges.astype(np.int64) & 1))
-                if came or not more:
-                    return came
+                new = records[seen:]
+                edge = (new["kind"] == Kind.LEVEL) & (lines >> new["line"].astype(np.int64) & 1 == 1)
+                places = np.flatnonzero(edge | (new["kind"] >= FIRST_OF_CAN) & (lines & CAN_EVENT > 0))
+                if len(places):
+                    found = seen + int(places[0]) + 1
+                seen = len(records)
+                if found or not more:
+                    return found
         finally:
-            if not came:  # else it is disarmed
+            if not (found and self.exact):  # else it is disarmed
                 self.command(signals(kind=Kind.ARM, id=0))
 
     def records(self, *, settled: bool = True) -> Signals:

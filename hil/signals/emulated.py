@@ -64,6 +64,8 @@ class EmulatedWiring:
         self._driven: set[str] = set()
         self._forced: set[str] = set()
         self._last_wires = board.qemu.wires
+        self._seen = 0  # records that are older than an edge that is waited for, in real time
+        self._look()
         self._facts: dict[str, str] = {}
         self.last_ns = 0  # time of the latest stimulus so far
         virtual = board.virtual
@@ -116,6 +118,7 @@ class EmulatedWiring:
         values, times = checked(pin, levels, times_ns, present, after_now=after_now)
         if not len(times):
             return
+        self._look()
         ns = times.astype(np.uint64) | np.uint64(AFTER if after_now else 0)
         self._wires.command(signals(len(times), ns=ns, kind=Kind.LEVEL, line=line, value=values))
         self._driven.add(pin)
@@ -141,9 +144,20 @@ class EmulatedWiring:
 
     def run_until(self, at_ns: int) -> None:
         self._wires.run_until(at_ns)
+        self._look()
+
+    def _look(self) -> None:
+        """Note that the next wait is for edges from now on: in real time they may come before it begins."""
+        if not self.exact:
+            self._seen = len(self._wires.records())
 
     def wait_edge(self, pins: Collection[str], until_ns: int) -> bool:
-        return self._wires.wait(sum(1 << self._line(pin) for pin in set(pins)), until_ns)
+        lines = sum(1 << self._line(pin) for pin in set(pins))
+        if self.exact:
+            return self._wires.wait(lines, until_ns) > 0
+        found = self._wires.wait(lines, until_ns, self._seen)
+        self._seen = found or self._seen
+        return found > 0
 
     def edges(self, pin: str, since_ns: int = 0) -> Edges:
         line, wires = self._line(pin), self._recorded
@@ -199,7 +213,8 @@ class EmulatedWiring:
         wires = self._board.qemu.wires
         if wires is None:
             raise InfrastructureError(f"board {self._board.name} has no pins in this boot")
-        self._last_wires = wires
+        if wires is not self._last_wires:  # of a new boot
+            self._last_wires, self._seen = wires, 0
         return wires
 
     @property

@@ -14,7 +14,6 @@ from hil.signals.signal_map import Analogue
 from hil.signals.wiring import INVERTED, Wiring
 
 ANSWER_NS = 10_000_000  # for the answer to the last stimulus, before a module is stopped
-RECHECK_NS = 20_000_000  # in real time between looks at a level that is waited for
 MOST = 4_000_000  # edges of one call
 
 
@@ -152,9 +151,10 @@ class Pins:
         self.wiring.run_until(self.wiring.now_ns() + _ns(duration, "the duration"))
 
     def wait(self, *pins: str, timeout: Amount) -> Amount:
-        """Let time pass until the next edge of one of `pins`, and return its time.
+        """Let time pass until the next edge of one of `pins`, and return the time then.
 
-        Raises `RunnerError` if there is none within `timeout`.
+        In real time an edge counts that has come since the last stimulus, `advance` or `wait`. Raises `RunnerError` if
+        there is none within `timeout`.
         """
         limit = self.wiring.now_ns() + _ns(timeout, "the timeout")
         if not pins:
@@ -171,14 +171,12 @@ class Pins:
         """Let time pass until `pin` has `level`, and return the time; return at once if it has. Raises as `wait`."""
         limit = self.wiring.now_ns() + _ns(timeout, "the timeout")
         while self.level(pin) != level:
-            now = self.wiring.now_ns()
-            if now >= limit:
+            if not self.wiring.wait_edge([pin], limit):
                 raise RunnerError(
                     f"{pin} did not become {level} in {timeout}",
                     hint="Check that the module runs, may use this pin, and has had its stimulus.",
+                    evidence=self._evidence(),
                 )
-            # in real time the edge may come just before the wait begins
-            self.wiring.wait_edge([pin], limit if self.wiring.exact else min(limit, now + RECHECK_NS))
         return self.now
 
     def edges(self, pin: str, *, since: Amount | None = None) -> Edges:

@@ -101,6 +101,15 @@ def test_time_passes_until_the_given_time(wires: Wires, machine: Machine) -> Non
     assert not wires.wait(1, machine.now + 10_000_000), "no edge came"
 
 
+def test_an_edge_that_came_before_the_wait_counts_from_the_given_record_on(wires: Wires, machine: Machine) -> None:
+    machine.write((1, Kind.LEVEL, 0, 1, 0, 0, [0] * 8), (2, Kind.LEVEL, 3, 1, 0, 0, [0] * 8))
+    now = machine.now
+    assert wires.wait(1 << 3, now + 10_000_000, since=0) == 2
+    assert machine.now < now + 10_000_000, "it did not wait"
+    assert wires.wait(1 << 3, machine.now + 10_000_000, since=2) == 0
+    assert wires.wait(1 << 3, machine.now + 10_000_000) == 0
+
+
 def test_a_saved_state_is_no_event_and_is_given_back_as_it_was(wires: Wires, machine: Machine, tmp_path: Path) -> None:
     saved = wires.save()
     assert len(wires.records()) == 1, "the mark of the save itself"

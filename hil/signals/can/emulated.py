@@ -60,7 +60,7 @@ class EmulatedCan:
         self._refresh(settled=False)
 
     def wait(self, until_ns: int) -> bool:
-        came = self._get_wires().wait(CAN_EVENT, until_ns)
+        came = self._get_wires().wait(CAN_EVENT, until_ns) > 0
         self._refresh(settled=False)
         return came
 
