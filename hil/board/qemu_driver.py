@@ -88,13 +88,16 @@ class HilQemuDriver(MachineDriver):
             self.qemu.abandon()
             raise
         chance = random.SystemRandom() if self.virtual is None else random.Random(self.virtual.seed)
-        return Console(
+        console = Console(
             self.tapped(self.qemu.console_port),
             transcript,
             explain_end=self.qemu.exit_reason,
             lockstep=self.qemu.lockstep,
             token=lambda size: chance.randbytes(size).hex(),  # what is typed must repeat too
         )
+        if self.qemu.wires is not None:
+            self.qemu.wires.evidence = console.evidence
+        return console
 
     def listened(self) -> None:
         if self.qemu is not None:

@@ -7,7 +7,6 @@ import hashlib
 import platform
 import shutil
 import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,28 +115,29 @@ class Refusal:
 
 
 def refusal(emulator: str, preload: Path) -> Refusal:
-    """Return what of the preload library `emulator` cannot use, and why; each emulator is probed once."""
+    """Return what of the preload library `emulator` cannot use, and why.
+
+    Each emulator is probed once; a probe that fails, for example on a busy host, is made again the next time.
+    """
     path = shutil.which(emulator) or emulator
-    with suppress(OSError):
+    try:
         return _probed(path, Path(path).stat().st_mtime_ns, preload)
-    return _probed(path, 0, preload)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = f"cannot probe {emulator}: {error}"
+        return Refusal(reason, reason, reason)
 
 
 @functools.cache
 def _probed(emulator: str, changed_ns: int, preload: Path) -> Refusal:
-    try:
-        with preload.open("rb") as file:  # passed as a descriptor: LD_PRELOAD splits paths at blanks and colons
-            done = subprocess.run(
-                ["env", f"LD_PRELOAD=/proc/self/fd/{file.fileno()}", "HIL_LOCKSTEP=probe", emulator, "--version"],
-                capture_output=True,
-                text=True,
-                timeout=PROBE_LIMIT,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[file.fileno()],
-            )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = f"cannot probe {emulator}: {error}"
-        return Refusal(reason, reason, reason)
+    with preload.open("rb") as file:  # passed as a descriptor: LD_PRELOAD splits paths at blanks and colons
+        done = subprocess.run(
+            ["env", f"LD_PRELOAD=/proc/self/fd/{file.fileno()}", "HIL_LOCKSTEP=probe", emulator, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_LIMIT,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[file.fileno()],
+        )
     first, _, rest = done.stderr.strip().partition("\n")  # empty for a statically linked program
     if first == "lock step":
         parts = dict(line.split(": ", 1) for line in rest.splitlines() if ": " in line)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.console.lockstep import COMMAND_BYTES, MESSAGE, PAUSE, REPORT, WIRES, HostTooSlow, Lockstep
-from hil.errors import InfrastructureError
+from hil.errors import Evidence, InfrastructureError
 
 Signals = NDArray[np.void]
 SIGNAL = np.dtype(
@@ -99,6 +99,7 @@ class Wires:
     ) -> None:
         self.path = log
         self.lockstep = lockstep
+        self.evidence: Callable[[], Evidence] = Evidence  # the console, once the machine has one
         self._control = control
         self._gone = gone
         self._read = 0
@@ -309,15 +310,17 @@ class Wires:
             yield
         except HostTooSlow as error:
             hint = "Check whether the host is overloaded or QEMU is stopped. The board is given up."
-            raise InfrastructureError(str(error), hint=hint) from None
+            raise InfrastructureError(str(error), hint=hint, evidence=self.evidence()) from None
         if self.lockstep.ended:
             raise self._ended()
 
     def _ended(self) -> WiresEnded:
-        return WiresEnded(f"the wires have ended: {self._gone() or 'the machine has closed them'}")
+        reason = self._gone() or "the machine has closed them"
+        return WiresEnded(f"the wires have ended: {reason}", evidence=self.evidence())
 
     def _silent(self, seconds: float) -> InfrastructureError:
         return InfrastructureError(
             f"the machine's wires did not answer in {seconds:.0f} s of host time",
             hint="Check whether the host is overloaded or QEMU is stopped.",
+            evidence=self.evidence(),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from hil.console.lockstep import COMMAND_BYTES, MESSAGE, PAUSE, WIRES, Lockstep
-from hil.errors import InfrastructureError
+from hil.errors import Evidence, InfrastructureError
+from hil.qemu import lockstep as qemu_lockstep
 from hil.qemu import wires as module
 from hil.qemu.wires import SIGNAL, Kind, Wires, signals
 
@@ -156,3 +158,24 @@ def test_stimuli_are_part_of_the_history_and_questions_are_not(tmp_path: Path) -
     high, low = (run(signals(kind=Kind.LEVEL, line=0, value=level)) for level in (1, 0))
     assert len({nothing, high, low}) == 3
     assert len({typed for _, typed in (nothing, high, low)}) == 3
+
+
+def test_a_machine_that_has_ended_shows_the_console(wires: Wires, machine: Machine) -> None:
+    wires.evidence = lambda: Evidence(lines=("last words",))
+    machine.die()
+    with pytest.raises(InfrastructureError, match="last words"):
+        wires.now_ns()
+
+
+def test_a_probe_that_fails_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator = tmp_path / "emulator"
+    emulator.write_text("#!/bin/sh\nsleep 5\n")
+    emulator.chmod(0o755)
+    preload = tmp_path / "preload"
+    preload.touch()
+    monkeypatch.setattr(qemu_lockstep, "PROBE_LIMIT", 0.2)
+    assert "cannot probe" in qemu_lockstep.refusal(str(emulator), preload).lockstep
+    monkeypatch.setattr(
+        qemu_lockstep.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "", "lock step\n")
+    )
+    assert qemu_lockstep.refusal(str(emulator), preload) == qemu_lockstep.Refusal()
