@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import gc
 import hashlib
+import json
 import os
 import pty
 import re
@@ -114,6 +115,11 @@ class ShellLine:
     to_us: Callable[[bytes], bytes] = lambda data: data
     to_shell: Callable[[bytes], bytes] = lambda data: data
     threads: list[threading.Thread] = field(default_factory=list)
+
+    def typed(self) -> list[str]:
+        """What was sent to the shell, in order: the only part of the index that no late answer of the shell moves."""
+        entries = [one.split("\t", 2) for one in self.console.transcript.index_path.read_text().splitlines()]
+        return [json.loads(text) for _, kind, text in entries if kind == ">"]
 
 
 @contextlib.contextmanager

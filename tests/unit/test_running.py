@@ -347,14 +347,15 @@ def test_pins_are_passed_to_the_agent(line: ShellLine, tmp_path: Path, monkeypat
         (["LED"], "no option for pins"),
     ],
 )
-def test_wrong_pins_are_refused_before_anything_is_sent(runner: Runner, pins: object, problem: str) -> None:
-    sent = runner.guest.board.console.transcript.index_path.read_bytes
-    before = sent()
+def test_wrong_pins_are_refused_before_anything_is_sent(
+    line: ShellLine, runner: Runner, pins: object, problem: str
+) -> None:
+    before = line.typed()
     with pytest.raises(ConfigurationError, match=problem):
         runner.run(module("end()"), pins=pins)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=problem):
         runner.start(module("end()"), pins=pins)  # type: ignore[arg-type]
-    assert sent() == before
+    assert line.typed() == before
 
 
 def wired(line: ShellLine) -> Runner:
