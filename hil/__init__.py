@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         HilError,
         HookError,
         InfrastructureError,
+        MissingToolchain,
         PlantError,
         RunnerError,
     )
@@ -83,7 +84,7 @@ __all__ += ["BoardDown", "BoardUp", "BootReport", "Boots", "Loadable", "Result",
 __all__ += ["CanBus", "CanFrame", "Edges", "PinFault", "Pins"]
 __all__ += ["Fault", "FaultRecord", "Injection", "Injector"]
 __all__ += ["BootError", "ConfigurationError", "Evidence", "GuestError", "HilError", "HookError"]
-__all__ += ["InfrastructureError", "RunnerError"]
+__all__ += ["InfrastructureError", "MissingToolchain", "RunnerError"]
 __all__ += ["BoundsNotKept", "CommandTimeout", "LineClosed", "LineTimeout"]
 __all__ += ["exited", "failed", "faulted", "no_agent", "silent", "stuck"]
 __all__ += ["DISTRESS", "LOADS", "Clock", "Measure", "Parts", "Series", "Soak", "pwcet", "read_vcd"]

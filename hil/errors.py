@@ -82,6 +82,10 @@ class ConfigurationError(HilError):
     origin = "configuration"
 
 
+class MissingToolchain(ConfigurationError):
+    """A compiler or library that a module is built with on demand, and that this machine lacks."""
+
+
 class InfrastructureError(HilError):
     """A failure of the test bed: QEMU, a tool, the network, the line, the disk."""
 

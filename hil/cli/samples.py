@@ -8,6 +8,7 @@ from hil import slow
 from hil.cli.common import json_option, origin, show
 from hil.errors import ConfigurationError
 from hil.host import project
+from hil.wasm import catalogue
 
 
 @click.group()
@@ -24,6 +25,12 @@ def sample_list(json_: bool) -> None:
     rows = []
     for name, path in project.current().names("samples", ".wasm").items():
         rows.append({"name": name, **origin("samples", path), "file": path.name, "about": about.get(path, "")})
+    shown = {row["name"] for row in rows}
+    for name, text in catalogue.on_demand().items():
+        if name not in shown:
+            rows.append(
+                {"name": name, "from": "package", "file": f"{name}.wasm", "about": f"{text} (built on first use)"}
+            )
     show(rows, json_)
 
 

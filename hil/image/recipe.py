@@ -20,6 +20,7 @@ from hil.image.manifest import Manifest
 RECIPE = "recipe.toml"
 SOURCES = project.packaged("images") / "reference"  # agent and runner, of all images
 SAMPLES = project.packaged("wasm_samples")
+UPLOADED = "lang-"  # the samples in several languages are large and no part of the image
 TOOLS = ("aarch64-linux-gnu-gcc", "dtc", "lz4")
 
 _CODE = ("build.py", "cpio.py", "packages.py", "recipe.py")
@@ -97,7 +98,7 @@ def recipe(manifest: Manifest) -> Recipe:
                     f"{directory / RECIPE}: initramfs.{name}.files: {place} needs {source}, which does not exist",
                     hint=f"paths are relative to {directory}",
                 )
-    samples = tuple(sorted(SAMPLES.glob("*.wasm")))
+    samples = tuple(sorted(path for path in SAMPLES.glob("*.wasm") if not path.name.startswith(UPLOADED)))
     facts = {
         "machine": manifest.machine.model_dump(mode="json"),
         "can": manifest.can and manifest.can.model_dump(mode="json"),

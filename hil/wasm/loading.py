@@ -12,6 +12,7 @@ from hil.host import project
 from hil.host.hints import did_you_mean
 from hil.text import printable_line
 from hil.wasm import oci
+from hil.wasm.catalogue import on_demand
 from hil.wasm.module import Module
 from hil.wasm.samples import Samples
 
@@ -45,7 +46,7 @@ def _named(name: str) -> Module:
     except ConfigurationError as error:
         if "/" in name or ":" in name or os.path.exists(name):  # noqa: PTH110
             raise
-        names = [f"{sample}.wasm" for sample in project.current().names("samples", ".wasm")]
+        names = [f"{sample}.wasm" for sample in (*project.current().names("samples", ".wasm"), *on_demand())]
         hint = f"{did_you_mean(name, names)}the samples are: {', '.join(names)}; or give the path of a .wasm file"
         raise ConfigurationError(error.message, hint=hint) from error
 
@@ -65,8 +66,9 @@ def _at(where: str | Path) -> Module:
 def _sample(name: str) -> Module | None:
     """Return the sample `name`, with or without `.wasm`, if there is no such path; None if there is none."""
     here = project.current()
-    # Path.exists() raises for a name that is too long
-    if os.path.exists(name) or name.removesuffix(".wasm") not in here.names("samples", ".wasm"):  # noqa: PTH110
+    if os.path.exists(name):  # noqa: PTH110  Path.exists() raises for a name that is too long
+        return None
+    if (stem := name.removesuffix(".wasm")) not in here.names("samples", ".wasm") and stem not in on_demand():
         return None
     return Samples(own=here.own("samples"))(name)
 

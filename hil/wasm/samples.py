@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hil.errors import ConfigurationError
 from hil.host.hints import did_you_mean
 from hil.image.store import Image, command_for
-from hil.wasm import oci
+from hil.wasm import oci, on_demand
 from hil.wasm.catalogue import SAMPLES_DIR
 from hil.wasm.execution import DEFAULT_LIMIT, Execution
 from hil.wasm.module import Module
@@ -84,9 +84,12 @@ class Sample(_Model):
     name: str
     file: str
     source: str
-    sha256: str
+    sha256: str = ""
     kind: Literal["interpreted", "aot"]
     build: str
+    language: str = ""
+    prebuilt: str = ""
+    on_demand: bool = False
     about: str
     pins: tuple[Annotated[str, Field(pattern=f"^{PIN}$")], ...] = ()
     ready: str | None = Field(default=None, pattern=r"^[^\r\n]+$")
@@ -103,6 +106,7 @@ class _File(_Model):
     prebuilt: str
     sample: tuple[Sample, ...]
     toolchain: dict[str, Any]
+    language: dict[str, Any] = {}
 
 
 class Samples:
@@ -126,7 +130,8 @@ class Samples:
     def __call__(self, file: str) -> Module:
         """Return the module in `file` ("hello.wasm"), at a path, in an OCI layout or in a registry (`oci.load`).
 
-        Raises `ConfigurationError` for an unknown name and for bytes that differ from the sample's, else as `oci.load`.
+        Raises `ConfigurationError` for an unknown name and for bytes that differ from the sample's, `MissingToolchain`
+        if the sample is built on demand and cannot be, else as `oci.load`.
         """
         if "/" in file or file.startswith(f"{oci.LAYOUT}:"):
             return oci.load(file)
@@ -134,8 +139,11 @@ class Samples:
         if found := next((path for path in own if os.path.isfile(path)), None):  # noqa: PTH113  a name may be too long
             return Module.load(found)
         sample = self[file]
-        module = replace(Module.load(self.directory / sample.file), pins=sample.pins, ready=sample.ready)
-        if module.sha256 != sample.sha256:
+        held = self.directory / sample.file
+        if sample.on_demand:
+            held = on_demand.built(self.directory, sample.file, sample.source, sample.language)
+        module = replace(Module.load(held), name=sample.file, pins=sample.pins, ready=sample.ready)
+        if module.sha256 != sample.sha256 and not sample.on_demand:
             raise ConfigurationError(
                 f"{module.path} differs from the sample in samples.toml: its SHA-256 is {module.sha256}",
                 hint="Restore it, or record it with wasm_samples/build --record.",

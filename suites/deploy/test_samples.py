@@ -2,7 +2,7 @@
 
 import pytest
 
-from hil import sample_cases
+from hil import MissingToolchain, sample_cases
 
 pytestmark = pytest.mark.board
 
@@ -12,7 +12,11 @@ def test_case(board, runner, sample, name, case):
     if sample[name].pins and board.manifest.agent.pins_option is None:
         pytest.skip(f"image {board.manifest.name} has no pins")
     case = sample[name][case]
-    run = runner.run(sample(name), *case.arguments, limit=case.limit)
+    try:
+        module = sample(name)
+    except MissingToolchain as missing:
+        pytest.skip(str(missing))
+    run = runner.run(module, *case.arguments, limit=case.limit)
     assert not case.problems(run), f"{case.problems(run)}\n{run}"
     if case.hazard:
         after = runner.run(sample("hello.wasm"))

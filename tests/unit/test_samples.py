@@ -20,9 +20,14 @@ from limits import HANG
 SAMPLES = Path(__file__).resolve().parents[2] / "wasm_samples"
 TABLE: dict[str, Any] = tomllib.loads((SAMPLES / "samples.toml").read_text())
 MAGIC = b"\0asm\x01\0\0\0"
-LARGEST = {"rust": 100_000, "rust-crate": 5_000, "c": 50_000, "c-tiny": 3_000}  # bytes
-SAMPLE_KEYS = {"name", "file", "source", "sha256", "kind", "build", "about", "case"}
+LARGEST = {"rust": 100_000, "rust-crate": 5_000, "c": 50_000, "c-tiny": 3_000, "language": 1_000_000}  # bytes
+SAMPLE_KEYS = {"name", "file", "source", "kind", "build", "about", "case"}
+IN_TREE_KEYS, IN_LANGUAGE_KEYS = {"sha256"}, {"sha256", "language", "prebuilt"}
+ON_DEMAND_KEYS = {"language", "on_demand"}
 OPTIONAL_SAMPLE_KEYS = {"pins", "ready"}
+LANGUAGES = {path.parent.name for path in (SAMPLES / "languages").glob("*/build")}
+IN_TREE = [sample for sample in TABLE["sample"] if "on_demand" not in sample]
+OF_DEBIAN = {sample["file"] for sample in TABLE["sample"] if "language" not in sample}
 WASI = "wasi_snapshot_preview1"
 PIN_INTERFACES = {
     "wasi:gpio/digital@0.2.0",
@@ -36,6 +41,7 @@ VERDICT_KEYS = {"exited": {"code"}, "failed": {"reason"}, "faulted": set[str]()}
 OPTIONAL_KEYS = {"limit_ms", "hazard", "bytes", "crc32"}
 
 each_sample = pytest.mark.parametrize("sample", TABLE["sample"], ids=lambda sample: sample["name"])
+each_in_tree = pytest.mark.parametrize("sample", IN_TREE, ids=lambda sample: sample["name"])
 
 
 def load_builder() -> ModuleType:
@@ -45,9 +51,11 @@ def load_builder() -> ModuleType:
     module = module_from_spec(spec)
     keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
+        sys.modules[loader.name] = module  # dataclasses look their module up
         loader.exec_module(module)
     finally:
         sys.dont_write_bytecode = keep
+        sys.path.remove(str(SAMPLES))
     return module
 
 
@@ -61,9 +69,9 @@ def toolchain() -> dict[str, str]:
     """Debian's toolchain, or a skip that names the packages."""
     module = load_builder()
     try:
-        versions: dict[str, str] = module.toolchain()
+        versions: dict[str, str] = module.debian.toolchain()
     except module.Failure as missing:
-        pytest.skip(f"needs Debian's packages {module.PACKAGES}: {missing}")
+        pytest.skip(f"needs Debian's packages {module.debian.PACKAGES}: {missing}")
     return versions
 
 
@@ -134,7 +142,10 @@ def names_in(module: bytes, wanted: int) -> list[str]:
 
 @each_sample
 def test_table_follows_its_schema(sample: dict[str, Any]) -> None:
-    assert SAMPLE_KEYS <= sample.keys() <= SAMPLE_KEYS | OPTIONAL_SAMPLE_KEYS
+    more = ON_DEMAND_KEYS if "on_demand" in sample else IN_LANGUAGE_KEYS if "language" in sample else IN_TREE_KEYS
+    assert SAMPLE_KEYS | more <= sample.keys() <= SAMPLE_KEYS | more | OPTIONAL_SAMPLE_KEYS
+    assert ("language" in sample) == (sample["build"] == "language") == sample["name"].startswith("lang-")
+    assert sample.get("language", "c") in LANGUAGES
     assert sample["file"] == f"{sample['name']}.wasm"
     assert sample["kind"] in {"interpreted", "aot"}
     assert sample["build"] in LARGEST
@@ -149,17 +160,18 @@ def test_table_follows_its_schema(sample: dict[str, Any]) -> None:
             re.compile(pattern)
 
 
-@each_sample
+@each_in_tree
 def test_module_is_the_recorded_one(sample: dict[str, Any]) -> None:
     content = (SAMPLES / sample["file"]).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     assert digest == sample["sha256"], "after a change of the sources: wasm_samples/build --record"
-    assert digest == TABLE["toolchain"][TABLE["prebuilt"]]["modules"][sample["file"]]
+    toolchains = TABLE["language"][sample["language"]] if "language" in sample else TABLE["toolchain"]
+    assert digest == toolchains[sample.get("prebuilt", TABLE["prebuilt"])]["modules"][sample["file"]]
     assert content.startswith(MAGIC)
     assert len(content) <= LARGEST[sample["build"]]
 
 
-@each_sample
+@each_in_tree
 def test_module_asks_for_what_it_may_use_and_names_no_place(sample: dict[str, Any]) -> None:
     content = (SAMPLES / sample["file"]).read_bytes()
     imported = set(names_in(content, 2))
@@ -171,11 +183,15 @@ def test_module_asks_for_what_it_may_use_and_names_no_place(sample: dict[str, An
 
 
 def test_every_file_is_in_the_table() -> None:
-    assert {path.name for path in SAMPLES.glob("*.wasm")} == {sample["file"] for sample in TABLE["sample"]}
+    assert {path.name for path in SAMPLES.glob("*.wasm")} == {sample["file"] for sample in IN_TREE}
     sources = {f"src/{path.name}" for path in (SAMPLES / "src").iterdir() if path.suffix != ".h"}
     assert sources == {sample["source"] for sample in TABLE["sample"]}
     for recorded in TABLE["toolchain"].values():
-        assert recorded["modules"].keys() == {sample["file"] for sample in TABLE["sample"]}
+        assert recorded["modules"].keys() == OF_DEBIAN
+    assert TABLE["language"].keys() == LANGUAGES == {sample.get("language", "c") for sample in TABLE["sample"]}
+    for language, toolchains in TABLE["language"].items():
+        files = {sample["file"] for sample in TABLE["sample"] if sample.get("language") == language}
+        assert all(recorded["modules"].keys() == files for recorded in toolchains.values())
 
 
 @pytest.mark.slow  # compiles all samples; the quick tests compile one
@@ -184,11 +200,15 @@ def test_rebuild_gives_the_recorded_bytes(toolchain: dict[str, str], copy: Path)
     if done.returncode == 3:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
-    assert f"{len(TABLE['sample'])} modules are the same" in done.stdout
+    assert f"{len(OF_DEBIAN)} modules are the same" in done.stdout
+    for language in LANGUAGES:
+        assert re.search(
+            rf"(?m)^{language}: (1 modules are the same|left out, its toolchain is not at hand: .+)", done.stdout
+        )
 
 
 def test_the_crate_without_a_sample_compiles(toolchain: dict[str, str], tmp_path: Path) -> None:
-    builder, source = load_builder(), SAMPLES / "rust/hil-wires/src/lib.rs"
+    builder, source = load_builder().debian, SAMPLES / "rust/hil-wires/src/lib.rs"
     command = [str(builder.RUSTC), *builder.RUST_LIBRARY, f"--target={builder.BARE_TARGET}", "--crate-type=rlib"]
     done = subprocess.run(
         [*command, "-o", str(tmp_path / "libhil_wires.rlib"), str(source)], capture_output=True, text=True, timeout=HANG
@@ -245,9 +265,9 @@ def test_unrecorded_toolchain_is_named(toolchain: dict[str, str], small: Path) -
 
 
 def test_missing_tool_names_its_package(builder: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builder, "TOOLS", {Path("/nonexistent/rustc"): "rustc"})
+    monkeypatch.setattr(builder.debian, "TOOLS", {Path("/nonexistent/rustc"): "rustc"})
     with pytest.raises(builder.Failure, match=r"missing: rustc|not Debian") as caught:
-        builder.toolchain()
+        builder.debian.toolchain()
     assert caught.value.status == 2
 
 
@@ -265,3 +285,54 @@ def test_command_line_must_say_what() -> None:
     )
     assert done.returncode == 2
     assert "--check" in done.stderr
+
+
+@pytest.fixture
+def spoken(copy: Path) -> Path:
+    """The samples with one in a language whose "compiler" copies its source, and whose toolchain is `copier 1`."""
+    language = copy / "languages" / "copied"
+    language.mkdir()
+    (language / "build").write_text(
+        '[ ! -e "$(dirname "$0")/lost" ] || { echo "build: needs the package copier" >&2; exit 2; }\n'
+        'case $1 in --versions) echo "copier 1";; *) cp "$1" "$2";; esac\n'
+    )
+    (copy / "src" / "lang-copied.txt").write_text("text")
+    (copy / "samples.toml").write_text(
+        'prebuilt = "none"\n[[sample]]\nname = "lang-copied"\nfile = "lang-copied.wasm"\nsha256 = ""\n'
+        'source = "src/lang-copied.txt"\nbuild = "language"\nlanguage = "copied"\n'
+        f'prebuilt = "{load_builder().system()}"\n'
+    )
+    return copy
+
+
+def test_a_module_in_a_language_is_recorded_and_checked(spoken: Path) -> None:
+    assert run(spoken, "copied", "--versions").stdout == "copied: copier 1\n"
+    assert run(spoken, "copied", "--check").returncode == 3
+    assert run(spoken, "copied", "--record").returncode == 0
+    assert (spoken / "lang-copied.wasm").read_text() == "text"
+    once = (spoken / "samples.toml").read_text()
+    assert "[language.copied." in once
+    assert run(spoken, "copied", "--record").returncode == 0
+    assert (spoken / "samples.toml").read_text() == once
+    assert "copied: 1 modules are the same" in run(spoken, "copied", "--check").stdout
+    (spoken / "src" / "lang-copied.txt").write_text("other")
+    done = run(spoken, "--check")
+    assert done.returncode == 1
+    assert "copied: not as recorded" in done.stderr
+
+
+def test_a_missing_toolchain_is_an_error_only_by_name(spoken: Path) -> None:
+    (spoken / "languages" / "copied" / "lost").touch()
+    done = run(spoken, "--check")
+    assert done.returncode == 0
+    assert done.stdout == "copied: left out, its toolchain is not at hand: needs the package copier\n"
+    for option in ("--check", "--record", "--versions"):
+        done = run(spoken, "copied", option)
+        assert done.returncode == 2
+        assert "needs the package copier" in done.stderr
+
+
+def test_an_unknown_language_is_named(spoken: Path) -> None:
+    done = run(spoken, "copid", "--check")
+    assert done.returncode == 2
+    assert "no such language: copid; there are: " in done.stderr

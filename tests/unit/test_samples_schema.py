@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from executions import execution
 
-from hil.errors import ConfigurationError
+from hil.errors import ConfigurationError, MissingToolchain
 from hil.image import manifest
 from hil.image.store import Image
 from hil.wasm import Samples
+from hil.wasm.catalogue import on_demand
 from hil.wasm.samples import SAMPLES_DIR, Case
 from hil.wasm.verdict import exited, failed, faulted
 
@@ -121,6 +122,51 @@ def test_a_native_sample_comes_from_the_image(tmp_path: Path) -> None:
         Samples().aot("helo", held)
     with pytest.raises(ConfigurationError, match=r"hello\.aot\.wasm\n.*: none"):
         Samples().aot("hello", image(tmp_path))
+
+
+@pytest.fixture
+def large(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Samples with one on demand, in a language whose "compiler" copies its source and counts how often it ran."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    language = directory / "languages" / "copied"
+    language.mkdir()
+    (language / "build").write_text(
+        f'[ ! -e {tmp_path}/lost ] || {{ echo "needs the package copier" >&2; exit 2; }}\n'
+        f'case $1 in --versions) echo "copier 1";; *) cp "$1" "$2" && echo >>{tmp_path}/count;; esac\n'
+    )
+    (directory / "src").mkdir()
+    (directory / "src" / "lang-copied.txt").write_bytes(b"\0asm\1\0\0\0")
+    (directory / "samples.toml").write_text(
+        'prebuilt = "debian-12"\n[[sample]]\nname = "lang-copied"\nfile = "lang-copied.wasm"\n'
+        'source = "src/lang-copied.txt"\nkind = "interpreted"\nbuild = "language"\nlanguage = "copied"\n'
+        'on_demand = true\nabout = "large"\n[[sample.case]]\nname = "default"\nverdict = "exited"\n[toolchain]\n'
+    )
+    return directory
+
+
+def test_a_sample_on_demand_is_built_once(large: Path, tmp_path: Path) -> None:
+    assert on_demand(large) == {"lang-copied": "large"}
+    for _ in range(2):
+        module = Samples(large)("lang-copied.wasm")
+        assert (module.name, module.data) == ("lang-copied.wasm", b"\0asm\1\0\0\0")
+        assert (tmp_path / "count").read_text() == "\n"
+    (large / "src" / "lang-copied.txt").write_bytes(b"\0asm\1\0\0\0\0\1\0")
+    assert len(Samples(large)("lang-copied").data) == 11, "a changed source is built again"
+
+
+def test_a_sample_on_demand_names_its_missing_toolchain(large: Path, tmp_path: Path) -> None:
+    (tmp_path / "lost").touch()
+    with pytest.raises(MissingToolchain, match=r"copied is not at hand: needs the package copier"):
+        Samples(large)("lang-copied.wasm")
+
+
+def test_a_sample_on_demand_that_does_not_compile_is_no_missing_toolchain(large: Path) -> None:
+    (large / "src" / "lang-copied.txt").unlink()
+    with pytest.raises(
+        ConfigurationError, match=r"cannot build the samples in copied: (.|\n)*lang-copied\.txt"
+    ) as caught:
+        Samples(large)("lang-copied.wasm")
+    assert not isinstance(caught.value, MissingToolchain)
 
 
 def case(**facts: Any) -> Case:
