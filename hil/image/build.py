@@ -36,7 +36,7 @@ CAN_INTERFACE = "can0"
 
 _FLAGS = ("-Os", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
 _AGENT = ("agent.c", "pins.c")
-_RUNNER = ("runner.c", "worker.c", "host.c", "gpio.c", "can.c", "analog.c", "pins.c", "proposal.c", "uart.c")
+_RUNNER = ("runner.c", "worker.c", "host.c", "gpio.c", "can.c", "analog.c", "pins.c", "proposal.c", "uart.c", "idle.c")
 _CAN_UP = "can-up.c"
 _COMPILER = "compile.c"
 _NATIVE_KEPT = "aot"

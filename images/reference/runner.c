@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "analog.h"
+#include "idle.h"
 #include "link.h"
 #include "pins.h"
 #include "proposal.h"
@@ -34,6 +35,9 @@ enum {
 	LOG_MAX = 8 << 10,        /* bytes of the library's log that are kept of a run */
 	RESERVE = 64 << 20,       /* bytes of memory that no module gets */
 	MODULE_KEPT = 1 << 20,    /* bytes of the module's buffer that are not given back */
+	GATHER_FIRST_US = 2000,   /* output that follows other output so soon is gathered before it is put on the line, */
+	GATHER_MAX_US = 16000,    /* each time twice as long: to change to the worker and back takes as long as a line */
+	FORWARD_MAX = 16 << 10,   /* bytes of output at once, so that nothing else waits long */
 };
 
 enum state { IDLE, RECEIVING, READY, RUNNING };
@@ -58,11 +62,20 @@ static char pins[LINK_PINS_MAX + 1];
 static char log_text[LOG_MAX + 1];
 static size_t log_bytes;
 
-static uint64_t now_ms(void)
+static int idle = -1;                    /* readable when the worker waits, see idle.h */
+static bool gathering;                   /* there is output, which waits for more */
+static uint64_t gather_us, forwarded_us; /* how long it waits from the last output on; when that was */
+
+static uint64_t now_us(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000ull + now.tv_nsec / 1000000;
+	return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
+}
+
+static uint64_t now_ms(void)
+{
+	return now_us() / 1000;
 }
 
 static _Noreturn void die(const char *what)
@@ -75,16 +88,44 @@ static _Noreturn void die(const char *what)
 
 /* -- the run ---------------------------------------------------------------------------------- */
 
-/* Puts on the line what the module has printed so far. At most `most` bytes, so that nothing starves. */
+/* Puts on the line what the module has printed so far, at most `most` bytes. */
 static void forward_output(size_t most)
 {
 	char piece[4096];
-	for (ssize_t got; most && (got = read(worker.output, piece, sizeof piece)) > 0;) {
+	for (ssize_t got = sizeof piece; most && got == sizeof piece;) {
+		got = read(worker.output, piece, sizeof piece);
+		if (got <= 0)
+			break;
 		uart_write(piece, got);
 		output_crc = link_crc(output_crc, piece, got);
 		output_bytes += got;
 		most -= (size_t)got < most ? (size_t)got : most;
 	}
+}
+
+/*
+ * The worker has printed, or its output was gathered long enough. What it prints after it has waited, or after a pause,
+ * goes on the line at once. Of what follows without either, many pieces go together: when their time is over, which
+ * becomes longer each time, or as soon as the worker waits.
+ */
+static void take_output(bool readable)
+{
+	uint64_t now = now_us();
+	bool due = idle_seen() || now >= forwarded_us + gather_us;
+	if (gathering && due) {
+		gather_us = gather_us < GATHER_MAX_US / 2 ? 2 * gather_us : GATHER_MAX_US;
+	} else if (!gathering && readable && due) {
+		gather_us = GATHER_FIRST_US;
+	} else {
+		gathering = gathering || readable;
+		if (gathering)
+			idle_wake();
+		return;
+	}
+	gathering = false;
+	forward_output(FORWARD_MAX);
+	forwarded_us = now_us();
+	idle_watch();
 }
 
 /* Returns whether the worker is done: its outcome complete, or itself gone. */
@@ -231,13 +272,17 @@ static void check_limit(void)
 	stop(LINK_LIMIT, reason);
 }
 
-/* Until the limit, at most until the next heartbeat. */
-static int sleep_ms(void)
+/* Until the limit or the end of the gathering, at most until the next heartbeat. */
+static struct timespec sleep_time(void)
 {
-	uint64_t end = started_ms + limit_ms, now = now_ms();
-	if (state != RUNNING || !limit_ms || end > now + HEARTBEAT_MS)
-		return HEARTBEAT_MS;
-	return end > now ? end - now : 0;
+	uint64_t now = now_us(), end = now + HEARTBEAT_MS * 1000;
+	uint64_t limit = (started_ms + limit_ms) * 1000, gathered = forwarded_us + gather_us;
+	if (state == RUNNING && limit_ms && limit < end)
+		end = limit;
+	if (state == RUNNING && gathering && gathered < end)
+		end = gathered;
+	uint64_t left = end > now ? end - now : 0;
+	return (struct timespec){.tv_sec = left / 1000000, .tv_nsec = left % 1000000 * 1000};
 }
 
 static void begin(uint32_t seq, enum work work)
@@ -247,6 +292,8 @@ static void begin(uint32_t seq, enum work work)
 	if (worker.pid < 0)
 		renew_worker();
 	output_bytes = output_crc = log_bytes = 0;
+	gathering = false;
+	gather_us = 0;
 	if (worker.pid > 0)
 		collect_log(); /* what it said while it was prepared */
 	job->verdict = job->done = 0;
@@ -511,6 +558,9 @@ static void start(void)
 	if (failed)
 		die(failed);
 	int shared = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE;
+	idle = idle_open();
+	if (idle < 0)
+		die("eventfd");
 	job = mmap(NULL, sizeof *job, PROT_READ | PROT_WRITE, shared, -1, 0);
 	module = mmap(NULL, LINK_MODULE_MAX, PROT_READ | PROT_WRITE, shared, -1, 0);
 	if (job == MAP_FAILED || module == MAP_FAILED)
@@ -544,14 +594,19 @@ int main(int count, char **arguments)
 		struct pollfd wake[] = {
 			{.fd = peer.event, .events = POLLIN},
 			{.fd = state == RUNNING ? worker.log : -1, .events = POLLIN},
-			{.fd = state == RUNNING ? worker.output : -1, .events = POLLIN},
+			{.fd = state == RUNNING && !gathering ? worker.output : -1, .events = POLLIN},
+			{.fd = idle, .events = POLLIN},
 		};
-		poll(wake, 3, sleep_ms());
+		struct timespec longest = sleep_time();
+		if (ppoll(wake, 4, &longest, NULL) < 0)
+			continue; /* a signal */
 		peer.page->heartbeat++;
 		link_take_event(&peer);
 		serve_request();
+		if (wake[3].revents)
+			idle_take();
 		if (state == RUNNING) {
-			forward_output(16 << 10);
+			take_output(wake[2].revents);
 			if (collect_log())
 				conclude();
 		}

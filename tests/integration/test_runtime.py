@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hil import ms
 from hil.board.board import Board
 from hil.errors import ConfigurationError
 from hil.guest import Guest
@@ -102,3 +103,15 @@ def test_restored_boards_draw_the_same_random_numbers_in_virtual_time(board):
     draws = drawn(board)
     assert draws[:3] == draws[3:]
     assert draws[0] != draws[1]
+
+
+@pytest.mark.timing
+@pytest.mark.emulator
+def test_short_lines_cost_what_their_bytes_cost_and_a_line_before_a_wait_is_not_late(runner, sample, measure):
+    def seconds(argument: str) -> float:
+        run = runner.run(sample("big.wasm"), argument)
+        return run.seal.run_ticks / run.seal.hz
+
+    lines = (seconds("800") - seconds("300")) / 500 / 64
+    assert lines < 1.1 * seconds("line") / 4201, "seconds a byte; 1.24 where each line is put out by itself"
+    assert measure.ticks(runner, sample("ticker.wasm"), 1 * ms, count=50).samples.max() < 50e-6
