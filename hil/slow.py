@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from hil.signals.trace.placing import Traceable
     from hil.stats.rates import Rate, rate
     from hil.wasm import Execution, Module, Runner, Samples
+    from hil.wasm.compiled import compiled
     from hil.wasm.health_check import check_health
     from hil.wasm.loading import Loadable, load_module
     from hil.wasm.verdict import Verdict

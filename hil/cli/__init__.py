@@ -6,6 +6,7 @@ import click
 
 from hil.cli.boards import board, link_
 from hil.cli.common import CommandGroup
+from hil.cli.compiling import compile_
 from hil.cli.completion import completion
 from hil.cli.faults import fault
 from hil.cli.figures import baseline, bounds, plot, results
@@ -40,6 +41,7 @@ for command in (
     transcript,
     link_,
     run,
+    compile_,
     results,
     plot,
     baseline,

@@ -23,7 +23,7 @@ from hil.cli.common import (
     print_error,
     seed_option,
 )
-from hil.cli.verbosity import note, watched
+from hil.cli.verbosity import note, watched, working
 from hil.errors import HilError
 from hil.text import printable
 
@@ -60,6 +60,7 @@ class _Run(click.Command):
 @boot_option
 @click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, help="Time limit in seconds.")
 @click.option("--pins", metavar="NAME,...", help="Pins and channels that it may use, instead of a sample's own.")
+@click.option("--aot", is_flag=True, help="Compile it ahead of time for the image first, see `hil compile`.")
 @click.option("--raw", is_flag=True, help="Do not escape control characters on a terminal.")
 @json_option
 def run(
@@ -71,6 +72,7 @@ def run(
     boot: bool,
     limit: float,
     pins: str | None,
+    aot: bool,
     raw: bool,
     json_: bool,
 ) -> NoReturn:
@@ -104,6 +106,9 @@ def run(
     if loaded.path is None and loaded.source != module:  # the digest behind a tag
         note(loaded.source)
     with powered(name, image, seed, snapshots=not boot) as chosen:
+        if aot:
+            with working():
+                loaded = slow.compiled(loaded, chosen.manifest, chosen.image)
         slow.Runner(slow.Guest(chosen)).check_size(loaded)  # before the boot
         brought_up(chosen, boot=boot)
         with watched() as progress:
@@ -118,6 +123,7 @@ def run(
                 "module": loaded.name,
                 "sha256": loaded.sha256,
                 "source": loaded.source,
+                "aot": done.aot,
                 "verdict": str(done.verdict),
                 "intact": done.intact,
                 "output": done.text,
@@ -130,7 +136,8 @@ def run(
         for line in () if done.good else done.diagnostics:
             err.print(f"[dim]{escape(line)}[/]")
         colour = "green" if done.good else "bold red"
-        err.print(f"[{colour}]{escape(loaded.name)}: {escape(str(done.verdict))}[/]", end="")
+        mark = " (aot)" if done.aot else ""
+        err.print(f"[{colour}]{escape(loaded.name)}{mark}: {escape(str(done.verdict))}[/]", end="")
         err.print(" (output garbled on the line)" if done.intact is False else "")
     raise SystemExit(exit_status(done.verdict) or (0 if done.good else GARBLED))
 

@@ -6,9 +6,7 @@ the cache, which is removed afterwards.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -18,8 +16,8 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.host import tools
 from hil.host.directories import cache_root
 from hil.host.disk import MIB, disk
-from hil.host.progress import Progress
-from hil.image import packages, store, workshop
+from hil.host.progress import Progress, displayed
+from hil.image import native, packages, store, workshop
 from hil.image.cpio import Tree
 from hil.image.manifest import Manifest
 from hil.image.packages import CAN_DRIVERS, Packages
@@ -34,16 +32,9 @@ NATIVE = ("hello.wasm", "nbody-c.wasm")
 CAN_INTERFACE = "can0"
 """The name that Linux gives the first CAN controller."""
 
-_FLAGS = ("-Os", "-std=gnu11", "-Wall", "-Wextra", "-s", "-Wl,--build-id=none")
 _AGENT = ("agent.c", "pins.c")
 _RUNNER = ("runner.c", "worker.c", "host.c", "gpio.c", "can.c", "analog.c", "pins.c", "proposal.c", "uart.c", "idle.c")
 _CAN_UP = "can-up.c"
-_COMPILER = "compile.c"
-_NATIVE_KEPT = "aot"
-# for any CPU of the architecture: the same bytes on every host
-_NATIVE_OPTIONS = ("--generic-binary", "--optimize", "2")
-# a model without pointer authentication, whose emulation takes three quarters of the time
-_EMULATOR = () if platform.machine() == "aarch64" else ("qemu-aarch64", "-cpu", "cortex-a57")
 
 
 def build(manifest: Manifest, *, mirror: str | None = None, progress: Progress, force: bool = False) -> store.Image:
@@ -66,12 +57,10 @@ def build(manifest: Manifest, *, mirror: str | None = None, progress: Progress, 
             fetched = staging / "packages"
             fetched.mkdir()
             parts = packages.fetch(mirror, fetched, progress)
-            if force:
-                shutil.rmtree(parts.directory / _NATIVE_KEPT, ignore_errors=True)
             with disk(root, NEEDED):
                 result = staging / "image"
                 result.mkdir()
-                _make(manifest, planned, parts, staging, result, progress)
+                _make(manifest, planned, parts, staging, result, progress, force)
                 if recipe(manifest).key != planned.key:
                     raise InfrastructureError("the image's sources changed during the build", hint="build it again")
                 workshop.publish(result, target, staging)
@@ -86,13 +75,22 @@ def build(manifest: Manifest, *, mirror: str | None = None, progress: Progress, 
 
 
 def _make(
-    manifest: Manifest, planned: Recipe, parts: Packages, staging: Path, result: Path, progress: Progress
+    manifest: Manifest,
+    planned: Recipe,
+    parts: Packages,
+    staging: Path,
+    result: Path,
+    progress: Progress,
+    force: bool,
 ) -> None:
     progress.step("compiling agent and runner")
-    _compile(parts, staging)
-    for sample in planned.samples:
-        if sample.name in NATIVE:
-            shutil.copy(_native(parts, sample, staging, progress), result / f"{sample.stem}.aot.wasm")
+    compiler = native.Compiler.of(parts)
+    _compile(compiler, staging)
+    with displayed(progress):
+        for sample in planned.samples:
+            if sample.name in NATIVE:
+                made = native.compile_module(compiler, sample.name, sample.read_bytes(), again=force)
+                (result / f"{sample.stem}.aot.wasm").write_bytes(made)
 
     progress.step("packing the file systems")
     for copy in planned.plan.copies:
@@ -129,35 +127,13 @@ def _make(
     (result / store.RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _compile(parts: Packages, staging: Path) -> None:
+def _compile(compiler: native.Compiler, staging: Path) -> None:
     """Compile `agent`, `runner` and `can-up`, the same for all images."""
-    gcc = ["aarch64-linux-gnu-gcc", *_FLAGS]
+    gcc = ["aarch64-linux-gnu-gcc", *native.FLAGS]
     # relative names keep paths of this machine out of the binaries
     tools.run([*gcc, "-static", "-o", str(staging / "agent"), *_AGENT], limit=120, directory=SOURCES)
-    tools.run([*gcc, "-o", str(staging / "runner"), *_RUNNER, *_link(parts)], limit=120, directory=SOURCES)
+    tools.run([*gcc, "-o", str(staging / "runner"), *_RUNNER, *compiler.link], limit=120, directory=SOURCES)
     tools.run([*gcc, "-o", str(staging / "can-up"), _CAN_UP], limit=120, directory=SOURCES)
-
-
-def _link(parts: Packages) -> tuple[str, ...]:
-    include, libraries = parts.directory / "include", parts.directory / "lib"
-    return f"-I{include}", f"-L{libraries}", "-lwasmedge", "-Wl,--allow-shlib-undefined"
-
-
-def _native(parts: Packages, module: Path, staging: Path, progress: Progress) -> Path:
-    """Return `module` with native code. It is kept with the packages of its compiler, which takes 10 s."""
-    source = module.read_bytes() + (SOURCES / _COMPILER).read_bytes() + repr(_NATIVE_OPTIONS).encode()
-    kept = parts.directory / _NATIVE_KEPT / f"{hashlib.sha256(source).hexdigest()[:16]}.wasm"
-    if not kept.exists():
-        progress.step(f"compiling {module.name} to native code")
-        compiler, made = staging / "compiler", staging / "native.wasm"  # the suffix decides the format
-        gcc = ["aarch64-linux-gnu-gcc", *_FLAGS, "-o", str(compiler), _COMPILER, *_link(parts)]
-        tools.run(gcc, limit=120, directory=SOURCES)
-        libraries = parts.directory / "lib"
-        loader = [*_EMULATOR, str(libraries / "ld-linux-aarch64.so.1"), "--library-path", str(libraries)]
-        tools.run([*loader, str(compiler), *_NATIVE_OPTIONS, str(module), str(made)], limit=600)
-        kept.parent.mkdir(exist_ok=True)
-        made.rename(kept)
-    return kept
 
 
 def _filled(filesystem: Filesystem, directory: Path, parts: Packages, staging: Path, samples: Sequence[Path]) -> Tree:

@@ -134,12 +134,32 @@ class ConsoleFacts(Model):
         return {self.login: self.user} | ({"Password: ": Secret(self.password)} if self.password is not None else {})
 
 
+class AotFacts(Model):
+    """The compiled modules that the runner takes: those for `system` and `cpu` in WasmEdge's `format`.
+
+    `format` is the number at the start of the section with native code, which follows the runtime's version. A runner
+    that takes none has the reason in `refused`, and nothing else.
+    """
+
+    cpu: Literal["x86_64", "aarch64", "riscv64", "arm"] | None = None
+    system: Literal["linux", "macos", "windows"] | None = None
+    format: int | None = Field(default=None, ge=0)
+    refused: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> AotFacts:
+        given = [value is not None for value in (self.cpu, self.system, self.format)]
+        if any(given) if self.refused else not all(given):
+            raise ValueError("set cpu, system and format, or refused alone")
+        return self
+
+
 class AgentFacts(Model):
     """How modules are deployed in the guest, and the messages of the runner.
 
     `device` is a file in the guest that the agent requires. An option is None if the agent does not have it.
     `module_limit` is the size in bytes of the largest module the runner accepts, None if unknown. The patterns match
-    a whole line without its line end.
+    a whole line without its line end. `aot` describes the compiled modules that the runner takes, None if unknown.
 
     From `newline` on, the fields describe an agent that cannot seal its verdict. `newline` is received for each line
     feed a module writes. `error` is the runner's reason for a failure, with its number as group `code`. `faults` are
@@ -163,6 +183,7 @@ class AgentFacts(Model):
     error: Regex = r"\[[-\d:. ]+\] \[error\](?:.*, Code: (?P<code>0x[0-9a-fA-F]+)| .*)"
     faults: tuple[Regex, ...] = ()
     dump: Annotated[str, has("name", "value")] | None = None
+    aot: AotFacts | None = None
 
 
 class CanFacts(Model):

@@ -77,7 +77,7 @@ def fetch(mirror: str | None, staging: Path, progress: Progress) -> Packages:
     `staging` is an empty directory on the cache's disk. Raises `InfrastructureError` if they cannot be fetched.
     """
     directory = directory_of(mirror)
-    if cached := _read(directory):
+    if cached := read(directory):
         return cached
     with disk(cache_root(), NEEDED):
         root, listing, kept = staging / "root", staging / "listing", staging / "kept"
@@ -92,12 +92,18 @@ def fetch(mirror: str | None, staging: Path, progress: Progress) -> Packages:
         if directory.exists():
             directory.rename(staging / "old")
         kept.rename(directory)
-    found = _read(directory)
+    found = read(directory)
     assert found is not None
     return found
 
 
-def _read(directory: Path) -> Packages | None:
+def kept() -> list[Path]:
+    """Return the directories in the cache of the packages that were fetched, from any mirror."""
+    return sorted(path for path in (cache_root() / "packages").glob("*") if path.is_dir())
+
+
+def read(directory: Path) -> Packages | None:
+    """Return the packages in `directory`; None if it is incomplete."""
     try:
         packages: dict[str, dict[str, str]] = json.loads((directory / _RECORD).read_text())["packages"]
     except (OSError, ValueError, KeyError):

@@ -23,7 +23,7 @@ SAMPLES = project.packaged("wasm_samples")
 UPLOADED = "lang-"  # the samples in several languages are large and no part of the image
 TOOLS = ("aarch64-linux-gnu-gcc", "dtc", "lz4")
 
-_CODE = ("build.py", "cpio.py", "packages.py", "recipe.py")
+_CODE = ("build.py", "cpio.py", "native.py", "packages.py", "recipe.py")
 
 
 class Filesystem(Model):

@@ -137,7 +137,10 @@ class Pages:
             image_sha256=run.digests.get(board, "") if board else "",
             seed=selection.seed,
             deployed=tuple(
-                slow.Deployed(name, digest, module.source, arguments, pins)
+                slow.Deployed(
+                    *(name, module.compiled_from or digest, module.source, arguments, pins),
+                    aot=bool(module.compiled_from),
+                )
                 for (name, arguments, digest, pins), module in modules.items()
             ),
             facts=facts,
@@ -205,7 +208,7 @@ def _attach_signals(title: str, record: TestRecord, board: slow.Board, checked: 
 
 def _outcome(run: slow.Execution) -> str:
     state = {True: "output proven", None: "output not provable", False: "output GARBLED"}[run.intact]
-    return f"{run.call}: {run.verdict}, {len(run.output)} bytes, {state}"
+    return f"{run.shown}: {run.verdict}, {len(run.output)} bytes, {state}"
 
 
 def _mark_failure(

@@ -121,6 +121,7 @@ def _facts(run: Execution) -> dict[str, Any]:
         "module": run.module.name,
         "sha256": run.module.sha256,
         "source": run.module.source,
+        "aot": run.aot,
         "arguments": list(run.arguments),
         "verdict": str(run.verdict),
         "output bytes": len(run.output),

@@ -25,7 +25,8 @@ GIT_LIMIT = 5.0  # seconds
 class Deployed:
     """A module that the test deployed, with its arguments and the names of the pins that it could use.
 
-    `source` is its origin, empty where the test made it.
+    `source` is its origin, empty where the test made it. With `aot` it was compiled first; `sha256` is then the digest
+    of the module before.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Deployed:
     source: str
     arguments: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
+    aot: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Ran:
         for module in self.deployed[:MODULES]:
             call = printable_line(" ".join((module.name, *module.arguments)))
             where = _relative(module.source, self.root) if module.source else "made by the test"
-            rows.append(("module", f"{call} sha256 {module.sha256} ({where})"))
+            rows.append(("module", f"{call} sha256 {module.sha256} ({where}){', compiled' if module.aot else ''}"))
         if len(self.deployed) > MODULES:
             rows.append(("module", f"and {len(self.deployed) - MODULES} more, see the executions"))
         rows += [*self.facts.items(), *software(self.root).items()]
@@ -84,6 +86,7 @@ class Ran:
         options = ["--board", self.board, *(["--image", self.image] if self.image else [])]
         options += [] if self.seed is None else ["--seed", str(self.seed)]
         options += ["--pins", ",".join(module.pins)] if module.pins else []
+        options += ["--aot"] if module.aot else []
         words = ["hil", "run", *options, "--", _relative(module.source, self.root), *module.arguments]
         return " ".join(map(_quoted, words))
 

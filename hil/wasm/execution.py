@@ -49,13 +49,23 @@ class Execution(Reading):
         return self.verdict.good and self.intact is not False
 
     @property
+    def aot(self) -> bool:
+        """Whether the module was compiled ahead of time."""
+        return self.module.native is not None
+
+    @property
     def call(self) -> str:
         """The module and its arguments on one line."""
         return call_of(self.module, self.arguments)
+
+    @property
+    def shown(self) -> str:
+        """The call, with a mark for a compiled module."""
+        return f"{self.call} (aot)" if self.aot else self.call
 
     def __str__(self) -> str:
         stopped = " (stopped by the test)" if self.stopped else ""
         state = {True: "", None: ", output without a seal", False: ", output GARBLED on the line"}[self.intact]
         tail = "".join(f"\n  | {line}" for line in self.diagnostics[-5:])
         restored = f"\n  | {self.restored}" if self.restored else ""
-        return f"{self.call}: {self.verdict}{stopped}, {len(self.output)} bytes{state}{restored}{tail}"
+        return f"{self.shown}: {self.verdict}{stopped}, {len(self.output)} bytes{state}{restored}{tail}"

@@ -17,6 +17,21 @@ VERSION = b"\1\0\0\0"
 CUSTOM, IMPORT = 0, 2  # section numbers, WebAssembly Core 2.0, 5.5.2
 SYMBOLS = ("name", ".debug_")  # beginnings of the names of custom sections that no runner needs
 AOT_SECTION = "wasmedge"  # where WasmEdge's universal format keeps native code
+COMPONENT = b"\1\0"  # the layer, the last two bytes of the header of the component model
+SYSTEMS = {1: "linux", 2: "macos", 3: "windows"}  # in that section, as the CPUs
+CPUS = {1: "x86_64", 2: "aarch64", 3: "riscv64", 4: "arm"}
+
+
+@dataclass(frozen=True)
+class NativeCode:
+    """For what a module was compiled: the number of the format, which follows the runtime's version, system and CPU."""
+
+    format: int
+    system: str
+    cpu: str
+
+    def __str__(self) -> str:
+        return f"{self.system} {self.cpu}, format {self.format}"
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,9 @@ class Module:
     reference pinned by a digest; empty for a module made by a test. `pins` are the names of the pins, analogue channels
     and buses that the module may use. `ready` is the beginning of the line that it prints when it is ready, None if it
     prints no such line.
+
+    `native` says for what a module with native code was compiled. `compiled_from` is the `sha256` of the module that
+    the framework compiled to this one, empty for any other; `name` and `source` are then those of that module.
     """
 
     name: str
@@ -38,6 +56,13 @@ class Module:
     source: str = ""
     pins: tuple[str, ...] = ()
     ready: str | None = None
+    native: NativeCode | None = None
+    compiled_from: str = ""
+
+    @property
+    def file(self) -> str:
+        """The name of its file among an image's samples: `hello.aot.wasm` for `hello.wasm` compiled."""
+        return f"{self.name.removesuffix('.wasm')}.aot.wasm" if self.compiled_from else self.name
 
     @classmethod
     def load(cls, path: Path | str) -> Module:
@@ -56,14 +81,21 @@ class Module:
     @classmethod
     def of(cls, name: str, data: bytes, source: str, path: Path | None = None) -> Module:
         """Check the bytes of a module from `source`. Raises `ConfigurationError` as `load`."""
+        if data[:4] == MAGIC and data[6:8] == COMPONENT:
+            raise ConfigurationError(
+                f"{source} is a component; the runner takes core modules only",
+                hint="Build a core module: in Rust for the target wasm32-wasip1, not wasm32-wasip2; with other tools "
+                "leave out the step that makes a component of the module.",
+            )
         try:
-            kind, imports = _inspect(data)
+            imports, native = _inspect(data)
         except ValueError as error:
             raise ConfigurationError(
                 f"{source} is not a WebAssembly module: {error}",
                 hint="Build it for a wasm32 target, or deploy it unchecked with Module.raw().",
             ) from error
-        return cls(name, data, hashlib.sha256(data).hexdigest(), kind, imports, path, source)
+        kind = "aot" if native else "interpreted"
+        return cls(name, data, hashlib.sha256(data).hexdigest(), kind, imports, path, source, native=native)
 
     @classmethod
     def raw(cls, name: str, data: bytes) -> Module:
@@ -87,25 +119,31 @@ def call_of(module: Module, words: Sequence[str]) -> str:
     return printable_line(" ".join((module.name, *words)))
 
 
-def _inspect(data: bytes) -> tuple[str, tuple[str, ...]]:
-    """Return kind and imports. Raises `ValueError` with the problem and its offset."""
+def _inspect(data: bytes) -> tuple[tuple[str, ...], NativeCode | None]:
+    """Return the imports, and for what it was compiled. Raises `ValueError` with the problem and its offset."""
     if not data:
         raise ValueError("it is empty")
     if data[:4] != MAGIC[: len(data[:4])] or len(data) < 4:
         raise ValueError(f"it starts with {data[:4]!r}, not with {MAGIC!r}")
     if len(data) < 8:
         raise ValueError(f"it is truncated after {len(data)} bytes")
-    if data[4:8] == b"\x0d\0\1\0":
-        raise ValueError("it is a component; the runner takes core modules only")
     if data[4:8] != VERSION:
         raise ValueError(f"it has format version {int.from_bytes(data[4:8], 'little')}, not 1")
-    kind, imports = "interpreted", tuple[str, ...]()
+    imports, native = tuple[str, ...](), None
     for number, section in _sections(data):
+        stream = io.BytesIO(section)
         if number == IMPORT:
-            imports = tuple(_imports(io.BytesIO(section)))
-        elif number == CUSTOM and _name(io.BytesIO(section)) == AOT_SECTION:
-            kind = "aot"
-    return kind, imports
+            imports = tuple(_imports(stream))
+        elif number == CUSTOM and _name(stream) == AOT_SECTION:
+            native = _native(stream)
+    return imports, native
+
+
+def _native(section: BinaryIO) -> NativeCode:
+    """Return the beginning of WasmEdge's section: the format's number, then a byte each for system and CPU."""
+    form = _unsigned(section)
+    system, cpu = ((*section.read(2), 0, 0))[:2]
+    return NativeCode(form, SYSTEMS.get(system, f"system {system}"), CPUS.get(cpu, f"CPU {cpu}"))
 
 
 def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:

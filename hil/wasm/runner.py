@@ -12,6 +12,7 @@ from hil.guest.transfer import digest_in_guest
 from hil.image.manifest import AgentFacts, agent_of
 from hil.text import printable_line
 from hil.wasm import upload
+from hil.wasm.compiled import check_native, compiled
 from hil.wasm.conclusion import Deployment, conclude
 from hil.wasm.execution import DEFAULT_LIMIT, Execution
 from hil.wasm.loading import Loadable, load_module
@@ -53,6 +54,7 @@ class Runner:
         limit: float = DEFAULT_LIMIT,
         restore: bool = True,
         pins: Sequence[str] | None = None,
+        aot: bool = False,
     ) -> Execution:
         """Deploy `module` with `arguments` and return its execution; a bad module raises nothing.
 
@@ -63,13 +65,15 @@ class Runner:
 
         `pins` are the names of the pins, analogue channels and buses that the module may use; by default `module.pins`.
 
+        With `aot` the module is compiled ahead of time: see `compiled`.
+
         An agent that cannot report a dead runner prints nothing for one. With `restore` the board is then made fresh
         and the module deployed once more (see `Execution.restored`). Both deployments are recorded.
 
         Raises `ConfigurationError` for a module that is too large for the runner and for pins that the image does not
         have, the errors of `load_module` and `words_of`, those of `guest.run` except timeouts, and those of that boot.
         """
-        request = Request.of(module, arguments, limit=limit, pins=pins)
+        request = Request.of(self.compiled(module) if aot else module, arguments, limit=limit, pins=pins)
         run = self._deploy(request)
         if restore and not run.heard:
             run = self._deploy(request, self._fresh(request.module))
@@ -82,18 +86,20 @@ class Runner:
         limit: float = DEFAULT_LIMIT,
         ready: str | EllipsisType | None = ...,
         pins: Sequence[str] | None = None,
+        aot: bool = False,
     ) -> RunningModule:
         """Start `module` with `arguments`, and return when it is ready; it runs while the test goes on.
 
         `ready` is the beginning of the line that the module prints when it is ready, by default `module.ready`. With
-        None the module counts as ready when the runner executes it. `limit`, `pins` and the rest are as in `run`.
+        None the module counts as ready when the runner executes it. `limit`, `pins`, `aot` and the rest are as in
+        `run`.
 
         In virtual time the machine is paused at that line when this returns, and time passes only in waits.
 
         Raises `RunnerError` if the module ends before that line or does not print it in time (it is then stopped),
         otherwise as `run`, and the errors of `guest.run`.
         """
-        request = Request.of(module, arguments, limit=limit, pins=pins)
+        request = Request.of(self.compiled(module) if aot else module, arguments, limit=limit, pins=pins)
         expected = ready_text(request.module, ready)
         restored = None
         while True:
@@ -117,14 +123,22 @@ class Runner:
             evidence=self.guest.shell.console.evidence(),
         )
 
+    def compiled(self, module: Loadable) -> Module:
+        """Return `module` with native code for this runner, compiled now or in the cache: see `hil.wasm.compiled`."""
+        return compiled(module, self.guest.board.manifest, self.guest.board.image)
+
     def close(self) -> None:
         """Stop the module of `start` if it still runs, without `let_pass`."""
         if self._running is not None:
             self._running.close()
 
     def check_size(self, module: Loadable) -> None:
-        """Raise `ConfigurationError` for a module that is too large for the image's runner, and as `load_module`."""
+        """Raise `ConfigurationError` for a module that is too large for the image's runner, and as `load_module`.
+
+        Also for native code that is not for this runner.
+        """
         module = load_module(module)
+        check_native(module, self.guest.board.manifest)
         limit = self.facts.module_limit
         if limit is not None and len(module.data) > limit:
             raise ConfigurationError(
@@ -186,7 +200,7 @@ class Runner:
         self.check_size(module)
         places = self.guest.modules
         if module.sha256 not in places:
-            path = f"{self.facts.samples}/{module.name}"
+            path = f"{self.facts.samples}/{module.file}"
             if digest_in_guest(self.guest.shell, path) != module.sha256:
                 directory = module.sha256[:16]
                 path = f"{MODULES}/{directory}/{module.name}"
