@@ -123,7 +123,7 @@ def run(
                 "module": loaded.name,
                 "sha256": loaded.sha256,
                 "source": loaded.source,
-                "aot": done.aot,
+                "aot": loaded.native is not None,
                 "verdict": str(done.verdict),
                 "intact": done.intact,
                 "output": done.text,
@@ -136,7 +136,7 @@ def run(
         for line in () if done.good else done.diagnostics:
             err.print(f"[dim]{escape(line)}[/]")
         colour = "green" if done.good else "bold red"
-        mark = " (aot)" if done.aot else ""
+        mark = " (aot)" if loaded.native else ""
         err.print(f"[{colour}]{escape(loaded.name)}{mark}: {escape(str(done.verdict))}[/]", end="")
         err.print(" (output garbled on the line)" if done.intact is False else "")
     raise SystemExit(exit_status(done.verdict) or (0 if done.good else GARBLED))

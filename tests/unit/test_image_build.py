@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -247,45 +246,6 @@ def test_old_images_are_forgotten(cache: Path) -> None:
         os.utime(path, (number, number))
     workshop.forget_old("reference", images / f"reference-{0:016x}")
     assert [path.name[-1] for path in sorted(images.iterdir())] == ["0", "3", "4"]
-
-
-@pytest.fixture
-def native(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], bytes]:
-    """Compiles a module to native code, which the stand-in for the compiler numbers."""
-    parts = Packages(tmp_path / "parts", {}, {})
-    parts.directory.mkdir()
-    (tmp_path / "staging").mkdir()
-    monkeypatch.setattr(builder, "_EMULATOR", ("qemu-aarch64",))
-    fake(tmp_path, "qemu-aarch64", f'for made; do :; done; echo run >>{tmp_path}/runs; cp {tmp_path}/runs "$made"')
-
-    def compile(content: bytes) -> bytes:
-        module = tmp_path / "hello.wasm"
-        module.write_bytes(content)
-        return builder._native(parts, module, tmp_path / "staging", Progress()).read_bytes()
-
-    return compile
-
-
-def test_native_code_is_made_once_for_each_module(native: Callable[[bytes], bytes]) -> None:
-    assert [native(b"one"), native(b"two"), native(b"one"), native(b"two")] == [b"run\n", b"run\nrun\n"] * 2
-
-
-def test_native_code_that_cannot_be_made(native: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    fake(tmp_path, "qemu-aarch64", 'for made; do :; done; echo half >"$made"; echo "[error] loading failed"; exit 1')
-    with pytest.raises(InfrastructureError, match=r"qemu-aarch64 .*\n.*loading failed"):
-        native(b"one")
-    assert not list(tmp_path.glob("parts/**/*.wasm"))
-
-
-def test_missing_emulator_is_named(
-    native: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "bin/qemu-aarch64").unlink()
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
-    fake(tmp_path, "aarch64-linux-gnu-gcc", ":")
-    with pytest.raises(InfrastructureError) as caught:
-        native(b"one")
-    assert " qemu-user" in (caught.value.hint or "")
 
 
 def test_the_key_follows_the_machine() -> None:
