@@ -21,22 +21,22 @@ def compiled(module: Loadable, manifest: Manifest, image: Callable[[], Image]) -
     """Return `module` with native code for the runner of the image, compiled now or in the cache.
 
     Its name, source, pins and `ready` stay. A module with native code for that runner is returned unchanged. `image` is
-    called if a compiler is necessary.
+    called if it has to be compiled.
 
     Raises `ConfigurationError` for an image that takes no compiled modules or whose compiler is not on this machine,
     for a module that the compiler refuses and as `check_native`; `InfrastructureError` as `native.compile_module`.
     """
     module = load_module(module)
-    check_native(module, manifest)
-    if module.native is not None:
-        return module
     if (facts := agent_of(manifest).aot) is None:
         raise ConfigurationError(
             f"the manifest of image {manifest.name} does not say whether its runner takes compiled modules",
             hint=f"Set [agent.aot] in {manifest.path or 'it'}, see docs/compile.md, or run the module interpreted.",
         )
     if facts.refused is not None:
-        raise _refusal(manifest, facts.refused, INTERPRETED)
+        raise ConfigurationError(f"image {manifest.name} takes no compiled modules: {facts.refused}", hint=INTERPRETED)
+    check_native(module, manifest)
+    if module.native is not None:
+        return module
     name = printable_line(module.name)
     try:
         data = compile_module(compiler_of(image()), name, module.data)
@@ -60,15 +60,12 @@ def compiled(module: Loadable, manifest: Manifest, image: Callable[[], Image]) -
 def check_native(module: Module, manifest: Manifest) -> None:
     """Check that the runner takes the native code of `module`, if it has any.
 
-    Raises `ConfigurationError` for code for another system, CPU or format, and for an image that takes none.
+    An image that takes none gets it: its verdict shows what the runner does with it. Raises `ConfigurationError` for
+    code for another system, CPU or format.
     """
     facts = agent_of(manifest).aot
-    if module.native is None or facts is None:
+    if module.native is None or facts is None or facts.refused is not None:
         return
-    if facts.refused is not None:
-        raise _refusal(
-            manifest, facts.refused, f"Deploy {printable_line(module.name)} as it was before it was compiled."
-        )
     assert facts.format is not None
     assert facts.system is not None
     assert facts.cpu is not None
@@ -80,7 +77,3 @@ def check_native(module: Module, manifest: Manifest) -> None:
             hint="Compile the module again, from the one without native code, for this image: hil compile MODULE "
             f"--image {manifest.name}",
         )
-
-
-def _refusal(manifest: Manifest, reason: str, hint: str) -> ConfigurationError:
-    return ConfigurationError(f"image {manifest.name} takes no compiled modules: {reason}", hint=hint)

@@ -9,6 +9,7 @@ import pytest
 from limits import HANG
 
 from hil.errors import ConfigurationError
+from hil.wasm import Module
 from hil.wasm.periodic import TICK, releases
 from hil.wasm.verdict import exited
 
@@ -63,3 +64,16 @@ def test_native_code_is_many_times_faster(board, runner, sample):
         return min(runner.run(module, "2000").seal.run_ticks for _ in range(3))
 
     assert ticks(sample("nbody-c.wasm")) > 5 * ticks(sample.aot("nbody-c.wasm", board.image()))
+
+
+def test_a_module_is_compiled_for_the_board_s_runner(runner, sample):
+    plain, native = (runner.run(sample("args.wasm"), "one", "two", aot=aot) for aot in (False, True))
+    assert (native.verdict, native.output, native.aot, plain.aot) == (exited(0), plain.output, True, False)
+    assert (native.module.name, f"{native}".partition(":")[0]) == ("args.wasm", "args.wasm one two (aot)")
+    data = bytearray(native.module.data)
+    data[data.index(b"\x08wasmedge") + 9] += 1  # the number of the format
+    with pytest.raises(ConfigurationError, match="compiled for linux aarch64, format 2; .* takes linux aarch64, form"):
+        runner.run(Module.of("newer.wasm", bytes(data), ""))
+    as_it_is = runner.run(Module.raw("newer.wasm", bytes(data)), "one", "two")  # why it is refused
+    assert any("Use interpreter mode instead" in line for line in as_it_is.diagnostics), as_it_is
+    assert as_it_is.output == plain.output
