@@ -337,7 +337,7 @@ int main(int argc, char **argv)
 	if (JS_IsException(result))
 		die(ctx, JS_GetException(ctx));
 	loop(ctx);
-	if (JS_PromiseState(ctx, result) == JS_PROMISE_REJECTED)
-		die(ctx, JS_PromiseResult(ctx, result));
+	if (JS_PromiseState(ctx, result) == JS_PROMISE_PENDING)
+		die(ctx, JS_NewString(ctx, "the script awaits a promise that nothing settles"));
 	return 0; // the memory goes with the module
 }
