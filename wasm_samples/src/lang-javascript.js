@@ -15,7 +15,7 @@ class Meter {
   }
 }
 
-const later = (value, ms) => new Promise((resolve) => setTimeout(resolve, ms, value));
+const later = (value, ms) => new Promise((resolve) => os.setTimeout(() => resolve(value), ms));
 
 // The number of steps of Collatz's sequence from n to 1.
 function steps(n) {
