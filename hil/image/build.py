@@ -32,8 +32,20 @@ NATIVE = ("hello.wasm", "nbody-c.wasm")
 CAN_INTERFACE = "can0"
 """The name that Linux gives the first CAN controller."""
 
-_AGENT = ("agent.c", "pins.c")
-_RUNNER = ("runner.c", "worker.c", "host.c", "gpio.c", "can.c", "analog.c", "pins.c", "proposal.c", "uart.c", "idle.c")
+_AGENT = ("agent.c", "directories.c", "pins.c")
+_RUNNER = (
+    "runner.c",
+    "worker.c",
+    "files.c",
+    "host.c",
+    "gpio.c",
+    "can.c",
+    "analog.c",
+    "pins.c",
+    "proposal.c",
+    "uart.c",
+    "idle.c",
+)
 _CAN_UP = "can-up.c"
 
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The agent: hands a module to the runner and tells how it ended. See usage(). */
 #define _GNU_SOURCE
+#include "agent.h"
 #include "link.h"
 #include "pins.h"
 
@@ -16,7 +17,6 @@
 #include <time.h>
 
 enum {
-	ANSWER_MS = 5000,    /* an ordinary request takes about 1 ms */
 	HELLO_MS = 2000,
 	LOCK_S = 60,         /* another agent's whole deployment */
 	HEARTBEAT_MS = 5000, /* a runner whose heartbeat stands still so long is dead */
@@ -24,30 +24,17 @@ enum {
 	NONCE_MAX = 64,
 };
 
-/* Exit status when it is not the module's code. */
-enum {
-	STATUS_CODE_MAX = 239,
-	STATUS_NOT_LOADED = 240,
-	STATUS_NOT_INSTANTIATED = 241,
-	STATUS_TRAPPED = 242,
-	STATUS_LIMIT = 243,
-	STATUS_FAULTED = 244,
-	STATUS_NO_ANSWER = 245,
-	STATUS_BUSY = 246,
-	STATUS_TOO_LARGE = 247,
-	STATUS_NO_FILE = 255,
-};
-
 static const char LOCK_FILE[] = "/run/wasmedge_emit.lock";
 
-static struct link peer = {.event = -1, .bell = -1};
+struct link peer = {.event = -1, .bell = -1};
 static uint32_t seq, epoch;
 static volatile sig_atomic_t caught;
 static sigset_t unblocked; /* while waiting */
 
 static void usage(FILE *to)
 {
-	fputs("Usage: wasmedge_emit [--seal=NONCE] [--limit=MS] [--pins=NAME,...] wasm-file [args...]\n"
+	fputs("Usage: wasmedge_emit [--seal=NONCE] [--limit=MS] [--pins=NAME,...] [--env=NAME=VALUE]...\n"
+	      "                     [--dir=DIRECTORY:NAME[:rw]]... wasm-file [args...]\n"
 	      "       wasmedge_emit --hello[=MS]\n"
 	      "       wasmedge_emit --entropy=HEX\n"
 	      "\n"
@@ -56,17 +43,23 @@ static void usage(FILE *to)
 	      "  --seal=NONCE  end with a line that carries NONCE, verdict, length and CRC of the output, times\n"
 	      "  --limit=MS    end the module after so many milliseconds (0: never)\n"
 	      "  --pins=NAMES  let the module use these pins and channels, commas in between (without it: none)\n"
+	      "  --env=NAME=VALUE\n"
+	      "                a variable of the module's environment\n"
+	      "  --dir=DIRECTORY:NAME[:rw]\n"
+	      "                let the module use a copy of this directory, which it calls NAME (no colon in it);\n"
+	      "                with rw it may change the copy, and the directory gets its files after the run\n"
 	      "  --hello[=MS]  ask the runner who it is; wait for it at most so long (2000)\n"
 	      "  --entropy=HEX add random bytes (1 to 64) to this kernel's and to the runner's random numbers\n"
 	      "\n"
 	      "Exit status: the module's (0..239; larger ones become 239), or\n"
 	      "  240 not loaded, 241 not instantiated, 242 trap or no usable _start, 243 limit exceeded,\n"
 	      "  244 runner fault, 245 no answer from the runner, 246 another agent is busy,\n"
-	      "  247 module or argument too large, 255 no such file, 128+N ended by signal N\n",
+	      "  247 module, argument or directory too large, 248 the files of the module were not written,\n"
+	      "  255 no such file, 128+N ended by signal N\n",
 	      to);
 }
 
-__attribute__((format(printf, 2, 3))) static _Noreturn void die(int status, const char *format, ...)
+_Noreturn void die(int status, const char *format, ...)
 {
 	va_list arguments;
 	va_start(arguments, format);
@@ -96,7 +89,7 @@ static void request(enum link_command command, const void *data, size_t size)
 	volatile struct link_page *page = peer.page;
 	epoch = page->epoch;
 	seq = page->request_seq + 1;
-	link_put(command == LINK_SEND_BULK ? page->bulk : page->data, data, size);
+	link_put(link_is_bulk(command) ? page->bulk : page->data, data, size);
 	page->header = command | size << 16;
 	link_publish(&peer, &page->request_seq, seq);
 }
@@ -193,8 +186,13 @@ static _Noreturn void leave(void)
 	caught = 0;
 	drain_terminal(); /* of the ^C */
 	request(LINK_ABORT, NULL, 0);
-	if (wait_answer(ANSWER_MS) == ANSWERED && begun.nonce)
-		print_seal(begun.nonce, begun.transfer, link_ticks() - begun.start);
+	if (wait_answer(ANSWER_MS) == ANSWERED && begun.start) {
+		uint64_t run = link_ticks() - begun.start;
+		begun.start = 0;
+		receive_directories();
+		if (begun.nonce)
+			print_seal(begun.nonce, begun.transfer, run);
+	}
 	fflush(stdout);
 	close_event();
 	signal(number, SIG_DFL); /* the shell shall see that it was a signal */
@@ -203,7 +201,7 @@ static _Noreturn void leave(void)
 	exit(128 + number);
 }
 
-static uint32_t call(enum link_command command, const void *data, size_t size, uint64_t limit_ms)
+uint32_t call(enum link_command command, const void *data, size_t size, uint64_t limit_ms)
 {
 	request(command, data, size);
 	enum outcome outcome = wait_answer(limit_ms);
@@ -216,11 +214,14 @@ static uint32_t call(enum link_command command, const void *data, size_t size, u
 	die(STATUS_NO_ANSWER, "no answer from the runner (request %d): is it up?", command);
 }
 
-static void must(enum link_command command, const void *data, size_t size)
+void must(enum link_command command, const void *data, size_t size)
 {
 	uint32_t answer = call(command, data, size, ANSWER_MS);
 	if (answer == LINK_TOO_LARGE && command == LINK_RESET_BUFFER)
 		die(STATUS_TOO_LARGE, "module too large: the runner takes %d bytes at most", LINK_MODULE_MAX);
+	if (answer == LINK_TOO_LARGE && command == LINK_SET_VARIABLE)
+		die(STATUS_TOO_LARGE, "too many variables: the runner takes %d, and %d bytes in all", LINK_VARIABLES,
+		    LINK_VARIABLES_MAX);
 	if (answer == LINK_TOO_LARGE)
 		die(STATUS_TOO_LARGE, "too many arguments: the runner takes %d, and %d bytes in all", LINK_ARGUMENTS,
 		    LINK_ARGUMENTS_MAX);
@@ -360,7 +361,15 @@ static int status_of(uint32_t verdict, uint32_t code)
 	return STATUS_FAULTED;
 }
 
-static int deploy(char **arguments, const char *nonce, uint64_t limit_ms, const char *pins)
+/* What a module is given beside its arguments. */
+struct given {
+	uint64_t limit_ms;
+	const char *pins; /* "" for none */
+	const char *variable[LINK_VARIABLES + 1];
+	size_t variables;
+};
+
+static int deploy(char **arguments, const char *nonce, const struct given *given)
 {
 	uint64_t bytes;
 	int file = open_module(arguments[0], &bytes);
@@ -368,13 +377,17 @@ static int deploy(char **arguments, const char *nonce, uint64_t limit_ms, const 
 		if (strlen(*argument) > LINK_PART)
 			die(STATUS_TOO_LARGE, "argument %d has %zu bytes: %d at most", (int)(argument - arguments),
 			    strlen(*argument), LINK_PART);
+	read_directories();
 	open_link();
 	uint64_t begin = link_ticks();
 	send_module(file, bytes);
 	uint64_t sent = link_ticks();
-	must(LINK_SET_LIMIT, &limit_ms, sizeof limit_ms);
-	if (*pins)
-		must(LINK_SET_PINS, pins, strlen(pins));
+	send_directories();
+	must(LINK_SET_LIMIT, &given->limit_ms, sizeof given->limit_ms);
+	if (*given->pins)
+		must(LINK_SET_PINS, given->pins, strlen(given->pins));
+	for (size_t i = 0; i < given->variables; i++)
+		must(LINK_SET_VARIABLE, given->variable[i], strlen(given->variable[i]));
 	for (char **argument = arguments + 1; *argument; argument++)
 		must(LINK_SET_ARG, *argument, strlen(*argument));
 	drain_terminal();
@@ -386,9 +399,12 @@ static int deploy(char **arguments, const char *nonce, uint64_t limit_ms, const 
 	uint64_t end = link_ticks();
 	if (answer != LINK_OK)
 		die(STATUS_NO_ANSWER, "the runner refused to run with answer %u", answer);
+	begun.start = 0;
+	int status = status_of(peer.page->verdict, peer.page->code);
+	bool received = receive_directories();
 	if (nonce)
 		print_seal(nonce, sent - begin, end - start);
-	return status_of(peer.page->verdict, peer.page->code);
+	return received ? status : STATUS_OUTPUTS;
 }
 
 /* The whole of `text` as a number of milliseconds; ends with an error otherwise. */
@@ -411,8 +427,8 @@ static const char *value_of(const char *argument, const char *option)
 
 int main(int count, char **arguments)
 {
-	const char *nonce = NULL, *pins = "", *value;
-	uint64_t limit_ms = 0;
+	static struct given given = {.pins = ""};
+	const char *nonce = NULL, *value;
 	struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a wait ends */
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGALRM};
 	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
@@ -432,9 +448,17 @@ int main(int count, char **arguments)
 			if (strlen(value) > LINK_PINS_MAX || !pins_valid(value))
 				die(1, "--pins wants names of 1 to %d characters, commas in between, %d characters in all",
 				    PIN_NAME - 1, LINK_PINS_MAX);
-			pins = value;
-		} else if ((value = value_of(*arguments, "--limit=")))
-			limit_ms = milliseconds(value);
+			given.pins = value;
+		} else if ((value = value_of(*arguments, "--env="))) {
+			if (!strchr(value, '=') || *value == '=' || strlen(value) > LINK_PART)
+				die(1, "--env wants NAME=VALUE, %d bytes at most", LINK_PART);
+			if (given.variables == LINK_VARIABLES)
+				die(STATUS_TOO_LARGE, "too many variables: the runner takes %d", LINK_VARIABLES);
+			given.variable[given.variables++] = value;
+		} else if ((value = value_of(*arguments, "--dir=")))
+			add_directory(*arguments + (value - *arguments));
+		else if ((value = value_of(*arguments, "--limit=")))
+			given.limit_ms = milliseconds(value);
 		else if ((value = value_of(*arguments, "--seal=")) && *value && strlen(value) <= NONCE_MAX)
 			nonce = value;
 		else if (value)
@@ -446,5 +470,5 @@ int main(int count, char **arguments)
 		usage(stdout);
 		return 1;
 	}
-	return deploy(arguments, nonce, limit_ms, pins);
+	return deploy(arguments, nonce, &given);
 }

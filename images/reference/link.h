@@ -37,6 +37,11 @@ enum {
 	LINK_PINS_MAX = 1024,          /* bytes of SET_PINS */
 	LINK_PERIOD_MIN = 10000,       /* nanoseconds */
 	LINK_PRIORITY_MAX = 98,        /* of CYCLE; the kernel's own threads have 99 */
+	LINK_VARIABLES = 256,          /* of the environment */
+	LINK_VARIABLES_MAX = 64 << 10, /* bytes of all variables with their NULs */
+	LINK_PREOPENS = 32,            /* directories that a module may be given */
+	LINK_ENTRIES_MAX = 4096,       /* files and directories in them */
+	LINK_PATH_MAX = 1024,          /* bytes of a path in them, or of a preopen's name */
 };
 #define LINK_PERIOD_MAX 10000000000ull /* nanoseconds */
 
@@ -53,7 +58,19 @@ enum link_command {
 	LINK_CYCLE = 10,    /* struct link_cycle; forgets the module, answered as RUN, u32 ticks late each in `bulk` */
 	LINK_ADD_ENTROPY = 11, /* up to LINK_ENTROPY_MAX random bytes, for the kernel under the runner */
 	LINK_SET_PINS = 12, /* names of the pins and channels that the module may use, commas in between; none without it */
+	LINK_SET_VARIABLE = 13, /* one NAME=VALUE without NULs */
+	LINK_SET_FILES = 14,    /* struct link_files: what the preopened directories of the next run hold */
+	LINK_ADD_ENTRY = 15,    /* struct link_entry, path and first contents, all in `bulk`; each preopen before its entries */
+	LINK_ADD_PART = 16,     /* more contents of the last entry, in `bulk` */
+	LINK_NEXT_ENTRY = 17,   /* after a run: the next entry of its writable directories, as in ADD_ENTRY */
+	LINK_NEXT_PART = 18,    /* more contents of it; either leaves the number of bytes in `fetched` */
 };
+
+/* Returns whether the data of a request are in `bulk`. */
+static inline int link_is_bulk(enum link_command command)
+{
+	return command == LINK_SEND_BULK || command == LINK_ADD_ENTRY || command == LINK_ADD_PART;
+}
 
 enum link_answer {
 	LINK_OK = 0,
@@ -82,6 +99,22 @@ struct link_cycle {
 	uint32_t priority; /* of SCHED_FIFO */
 };
 
+/* The memory that preopened directories need, in bytes of whole pages. */
+struct link_files {
+	uint64_t fixed, writable;
+	uint32_t entries;      /* preopens not counted */
+	uint32_t has_writable; /* 1 if a preopen is writable, also an empty one */
+};
+
+enum link_kind { LINK_END, LINK_READABLE, LINK_WRITABLE, LINK_DIRECTORY, LINK_REGULAR };
+
+/* A preopen (READABLE, WRITABLE: the path is the module's name of it, or its number after a run), or what is in it. */
+struct link_entry {
+	uint64_t bytes; /* of a file's contents */
+	uint32_t kind;
+	uint32_t path_bytes;
+};
+
 /* Fields are naturally aligned; each is accessed whole. */
 struct link_page {
 	uint32_t header; /* command | size << 16 */
@@ -97,13 +130,15 @@ struct link_page {
 
 	/* info block, written by HELLO */
 	uint32_t pid, priority;
-	uint32_t locked_kib, free_kib, runs, unused2;
+	uint32_t locked_kib, free_kib, runs;
+	uint32_t files_kib; /* the most that preopened directories may hold */
 	uint32_t version[16]; /* text */
 
 	/* result block, written before RUN is answered */
 	uint32_t verdict, code;
 	uint64_t output_bytes;
-	uint32_t output_crc, unused3;
+	uint32_t output_crc;
+	uint32_t fetched; /* bytes in `bulk`, of NEXT_ENTRY and NEXT_PART */
 	uint64_t start_ticks, end_ticks; /* the partition's CNTVCT_EL0 */
 	uint32_t reason[32];             /* text */
 
@@ -161,6 +196,18 @@ static inline void link_get(void *to, const volatile uint32_t *from, size_t byte
 		target += step;
 		bytes -= step;
 	}
+}
+
+/* Returns whether a path is relative and has only names in it: none is empty, `.` or `..`. */
+static inline int link_plain(const char *path)
+{
+	do {
+		size_t length = strcspn(path, "/");
+		if (!length || (path[0] == '.' && (length == 1 || (length == 2 && path[1] == '.'))))
+			return 0;
+		path += length;
+	} while (*path++);
+	return 1;
 }
 
 /* Text of a fixed field; always ends in NUL on both sides. */

@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "analog.h"
+#include "files.h"
 #include "idle.h"
 #include "link.h"
 #include "pins.h"
@@ -38,6 +39,7 @@ enum {
 	GATHER_FIRST_US = 2000,   /* output that follows other output so soon is gathered before it is put on the line, */
 	GATHER_MAX_US = 16000,    /* each time twice as long: to change to the worker and back takes as long as a line */
 	FORWARD_MAX = 16 << 10,   /* bytes of output at once, so that nothing else waits long */
+	MODULE_LEAST = 96 << 20,  /* bytes of memory that files leave for a module and its runtime */
 };
 
 enum state { IDLE, RECEIVING, READY, RUNNING };
@@ -46,7 +48,8 @@ static struct link peer = {.event = -1, .bell = -1};
 static struct worker worker;
 static struct job *job;     /* shared with the worker */
 static uint8_t *module;     /* the same */
-static uint64_t memory_max; /* bytes a worker may use */
+static uint64_t memory_max; /* bytes a worker and the files of its run may use */
+static uint64_t worker_memory; /* bytes the worker may use */
 
 static enum state state;
 static bool cycling; /* what runs is no module but a loop */
@@ -58,6 +61,8 @@ static uint64_t limit_ms, started_ms, started_ticks, output_bytes;
 static uint32_t output_crc;
 static uint32_t arguments, argument_bytes, cycles;
 static char argument[LINK_ARGUMENTS_MAX]; /* the worker gets a copy, of this too: */
+static uint32_t variables, variable_bytes;
+static char variable[LINK_VARIABLES_MAX];
 static char pins[LINK_PINS_MAX + 1];
 static char log_text[LOG_MAX + 1];
 static size_t log_bytes;
@@ -76,6 +81,12 @@ static uint64_t now_us(void)
 static uint64_t now_ms(void)
 {
 	return now_us() / 1000;
+}
+
+static uint64_t free_bytes(void)
+{
+	struct sysinfo info;
+	return sysinfo(&info) < 0 ? 0 : (uint64_t)info.freeram * info.mem_unit;
 }
 
 static _Noreturn void die(const char *what)
@@ -155,10 +166,11 @@ static void print_log(void)
 	}
 }
 
-static void renew_worker(void)
+static void renew_worker(uint64_t memory)
 {
 	worker_end(&worker);
-	if (worker_fork(&worker, job, memory_max) < 0)
+	worker_memory = memory;
+	if (worker_fork(&worker, job, worker_memory) < 0)
 		uart_log("error", "no worker for the next module: %s", strerror(errno));
 }
 
@@ -167,6 +179,7 @@ static void forget_module(void)
 {
 	state = IDLE;
 	pins[0] = 0;
+	variables = variable_bytes = 0;
 	if (module_most > MODULE_KEPT && madvise(module, LINK_MODULE_MAX, MADV_REMOVE) == 0)
 		module_most = 0;
 }
@@ -210,9 +223,14 @@ static void finish(enum link_verdict verdict, uint32_t code, const char *reason)
 	link_put_text(page->reason, reason, sizeof page->reason);
 	state = cycling ? IDLE : READY;
 	runs += !cycling;
+	if (files_bytes()) {
+		worker_end(&worker); /* nobody writes on files that are fetched, or has one open that is removed */
+		if (!files_writable())
+			files_remove();
+	}
 	if (seen_seq == run_seq)
 		answer(run_seq, LINK_OK);
-	renew_worker();
+	renew_worker(memory_max);
 }
 
 /* Ends the run from outside. The worker is dead before its last output is taken, so this is bounded. */
@@ -254,6 +272,12 @@ static void conclude(void)
 	waitid(P_PID, worker.pid, &end, WEXITED | WNOWAIT);
 	log_text[log_bytes] = 0;
 	int signal = end.si_code == CLD_EXITED ? 0 : end.si_status;
+	if (strstr(log_text, "bad_alloc") && verdict == LINK_NOT_INSTANTIATED) {
+		snprintf(reason, sizeof reason, "too much memory: its memories and tables need more than the %llu MiB of the runner",
+			 (unsigned long long)worker_memory >> 20);
+		finish(verdict, 0, reason);
+		return;
+	}
 	if (strstr(log_text, "bad_alloc"))
 		snprintf(reason, sizeof reason, "runner fault: out of memory");
 	else if (signal)
@@ -290,7 +314,7 @@ static void begin(uint32_t seq, enum work work)
 	char byte = work;
 	cycling = work == WORK_CYCLE;
 	if (worker.pid < 0)
-		renew_worker();
+		renew_worker(memory_max - files_bytes());
 	output_bytes = output_crc = log_bytes = 0;
 	gathering = false;
 	gather_us = 0;
@@ -309,10 +333,28 @@ static void begin(uint32_t seq, enum work work)
 		conclude();
 }
 
+/* Until then a run would take longer than the next one. */
+static void await_worker(void)
+{
+	struct pollfd prepared = {.fd = worker.log, .events = POLLIN};
+	if (state != RUNNING && worker.pid > 0)
+		poll(&prepared, 1, PREPARE_MS);
+}
+
 static enum link_answer run(uint32_t seq)
 {
 	if (state != READY)
 		return LINK_BAD_ORDER;
+	enum link_answer files = files_complete(job->preopen, &job->preopens);
+	if (files != LINK_OK)
+		return files;
+	if (files_bytes()) {
+		renew_worker(memory_max - files_bytes());
+		await_worker();
+	}
+	job->free_bytes = free_bytes();
+	job->variables = variables;
+	memcpy(job->variable, variable, variable_bytes);
 	job->module_bytes = received;
 	job->arguments = arguments;
 	memcpy(job->argument, argument, argument_bytes);
@@ -332,6 +374,7 @@ static enum link_answer cycle(uint32_t seq, size_t size)
 	if (asked.count > LINK_CYCLES || asked.period_ns > LINK_PERIOD_MAX)
 		return LINK_TOO_LARGE;
 	forget_module();
+	files_remove();
 	job->cycle = asked;
 	cycles = asked.count;
 	limit_ms = asked.period_ns * asked.count / 1000000 + CYCLE_SPARE_MS;
@@ -353,18 +396,10 @@ static uint32_t locked_kib(void)
 	return kib;
 }
 
-static uint64_t free_bytes(void)
+/* Bytes that the files of a run may have. */
+static uint64_t files_max(void)
 {
-	struct sysinfo info;
-	return sysinfo(&info) < 0 ? 0 : (uint64_t)info.freeram * info.mem_unit;
-}
-
-/* Until then a run would take longer than the next one. */
-static void await_worker(void)
-{
-	struct pollfd prepared = {.fd = worker.log, .events = POLLIN};
-	if (state != RUNNING && worker.pid > 0)
-		poll(&prepared, 1, PREPARE_MS);
+	return memory_max > MODULE_LEAST ? memory_max - MODULE_LEAST : 0;
 }
 
 static void fill_info(void)
@@ -376,6 +411,7 @@ static void fill_info(void)
 	page->priority = sched_getscheduler(0) == SCHED_FIFO ? priority.sched_priority : 0;
 	page->locked_kib = locked_kib();
 	page->free_kib = free_bytes() >> 10;
+	page->files_kib = files_max() >> 10;
 	page->runs = runs;
 	link_put_text(page->version, WasmEdge_VersionGet(), sizeof page->version);
 }
@@ -395,6 +431,7 @@ static enum link_answer reset(size_t size)
 	if (state == RUNNING)
 		stop(LINK_ABORTED, "aborted: a new module came");
 	forget_module();
+	files_remove();
 	if (announced_bytes > LINK_MODULE_MAX)
 		return LINK_TOO_LARGE;
 	module_bytes = announced_bytes;
@@ -417,19 +454,74 @@ static enum link_answer take_part(const volatile uint32_t *from, size_t size)
 	return LINK_OK;
 }
 
-static enum link_answer take_argument(size_t size)
+/* Adds the text of a request to `texts`, which have `room` bytes, `*bytes` of them used, and `most` texts, `*count` now. */
+static enum link_answer take_text(size_t size, char *texts, size_t room, uint32_t *bytes, uint32_t *count, uint32_t most)
 {
-	char *to = argument + argument_bytes;
+	char *to = texts + *bytes;
 	if (state != RECEIVING && state != READY)
 		return LINK_BAD_ORDER;
-	if (arguments == LINK_ARGUMENTS || size >= sizeof argument - argument_bytes)
+	if (*count == most || size >= room - *bytes)
 		return LINK_TOO_LARGE;
 	link_get(to, peer.page->data, size);
 	if (memchr(to, 0, size))
 		return LINK_BAD_SIZE;
 	to[size] = 0;
-	argument_bytes += size + 1;
-	arguments++;
+	*bytes += size + 1;
+	++*count;
+	return LINK_OK;
+}
+
+static enum link_answer take_argument(size_t size)
+{
+	return take_text(size, argument, sizeof argument, &argument_bytes, &arguments, LINK_ARGUMENTS);
+}
+
+static enum link_answer take_variable(size_t size)
+{
+	return take_text(size, variable, sizeof variable, &variable_bytes, &variables, LINK_VARIABLES);
+}
+
+static enum link_answer take_files(size_t size)
+{
+	struct link_files announced;
+	if (state != RECEIVING && state != READY)
+		return LINK_BAD_ORDER;
+	if (size != sizeof announced)
+		return LINK_BAD_SIZE;
+	link_get(&announced, peer.page->data, size);
+	peer.page->files_kib = files_max() >> 10;
+	return files_begin(&announced, files_max());
+}
+
+static char bulk[LINK_BULK]; /* of files: a copy, because the page takes aligned words only */
+
+static enum link_answer take_entry(size_t size)
+{
+	struct link_entry entry;
+	if (state != RECEIVING && state != READY)
+		return LINK_BAD_ORDER;
+	if (size < sizeof entry)
+		return LINK_BAD_SIZE;
+	link_get(bulk, peer.page->bulk, size);
+	memcpy(&entry, bulk, sizeof entry);
+	return files_add(&entry, bulk + sizeof entry, size - sizeof entry);
+}
+
+static enum link_answer take_file_part(size_t size)
+{
+	if (state != RECEIVING && state != READY)
+		return LINK_BAD_ORDER;
+	link_get(bulk, peer.page->bulk, size);
+	return files_add_part(bulk, size);
+}
+
+static enum link_answer give_files(enum link_command command)
+{
+	size_t got = command == LINK_NEXT_ENTRY ? files_next(bulk, sizeof bulk) : files_next_part(bulk, sizeof bulk);
+	link_put(peer.page->bulk, bulk, got);
+	peer.page->fetched = got;
+	if (command == LINK_NEXT_ENTRY && ((struct link_entry *)bulk)->kind == LINK_END)
+		files_remove();
 	return LINK_OK;
 }
 
@@ -462,7 +554,7 @@ static enum link_answer obey(uint32_t seq, uint32_t header)
 {
 	enum link_command command = header & 0xffff;
 	size_t size = header >> 16;
-	if (size > (command == LINK_SEND_BULK ? LINK_BULK : LINK_PART))
+	if (size > (link_is_bulk(command) ? LINK_BULK : LINK_PART))
 		return LINK_BAD_SIZE;
 	if (state == RUNNING && command != LINK_HELLO && command != LINK_ABORT && command != LINK_RESET_BUFFER)
 		return LINK_BUSY;
@@ -490,13 +582,26 @@ static enum link_answer obey(uint32_t seq, uint32_t header)
 		return LINK_OK;
 	case LINK_ABORT:
 		if (state == RUNNING)
-			stop(LINK_ABORTED, "aborted");
+			stop(LINK_ABORTED, "aborted"); /* its files can be fetched still */
+		else
+			files_remove();
 		forget_module();
 		return LINK_OK;
 	case LINK_ADD_ENTROPY:
 		return add_entropy(size);
 	case LINK_SET_PINS:
 		return take_pins(size);
+	case LINK_SET_VARIABLE:
+		return take_variable(size);
+	case LINK_SET_FILES:
+		return take_files(size);
+	case LINK_ADD_ENTRY:
+		return take_entry(size);
+	case LINK_ADD_PART:
+		return take_file_part(size);
+	case LINK_NEXT_ENTRY:
+	case LINK_NEXT_PART:
+		return give_files(command);
 	case LINK_SET_LIMIT:
 		if (size != 4 && size != 8)
 			return LINK_BAD_SIZE;
@@ -570,8 +675,10 @@ static void start(void)
 	uint64_t kept = RESERVE + LINK_MODULE_MAX;
 	memory_max = free_bytes() > 2 * kept ? free_bytes() - kept : kept;
 	pins_release_all(); /* of a module whose runner died */
+	files_remove();
 	analog_release(NULL);
-	if (worker_fork(&worker, job, memory_max) < 0)
+	worker_memory = memory_max;
+	if (worker_fork(&worker, job, worker_memory) < 0)
 		die("fork");
 	peer.page->epoch++;
 	seen_seq = peer.page->request_seq; /* what was asked of a predecessor is not for us */

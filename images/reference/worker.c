@@ -79,16 +79,31 @@ static uint64_t declared_pages(const struct job *job)
 	return sum;
 }
 
+/* Puts the addresses of `count` texts, each with its NUL, at `to`. */
+static void split(const char **to, uint32_t count, const char *text)
+{
+	for (; count; count--, text += strlen(text) + 1)
+		*to++ = text;
+}
+
+/* Gives the module its arguments, variables and directories. */
+static void init_wasi(WasmEdge_ModuleInstanceContext *wasi, const struct job *job)
+{
+	static const char *arguments[1 + LINK_ARGUMENTS] = {"wasm.wasm"};
+	static const char *variables[LINK_VARIABLES], *preopens[LINK_PREOPENS];
+	split(arguments + 1, job->arguments, job->argument);
+	split(variables, job->variables, job->variable);
+	split(preopens, job->preopens, job->preopen);
+	WasmEdge_ModuleInstanceInitWASI(wasi, arguments, 1 + job->arguments, variables, job->variables, preopens,
+					job->preopens);
+}
+
 /* Loads and runs `_start`; notes in the job how far it came, and a reason that the library has no words for. */
 static WasmEdge_Result execute(WasmEdge_VMContext *machine, struct job *job, uint64_t memory)
 {
-	static const char *arguments[1 + LINK_ARGUMENTS] = {"wasm.wasm"};
-	const char *next = job->argument;
-	for (uint32_t i = 1; i <= job->arguments; i++, next += strlen(next) + 1)
-		arguments[i] = next;
 	WasmEdge_ModuleInstanceContext *wasi =
 		WasmEdge_VMGetImportModuleContext(machine, WasmEdge_HostRegistration_Wasi);
-	WasmEdge_ModuleInstanceInitWASI(wasi, arguments, 1 + job->arguments, NULL, 0, NULL, 0);
+	init_wasi(wasi, job);
 
 	job->reason[0] = 0;
 	job->verdict = LINK_NOT_LOADED;
@@ -98,10 +113,12 @@ static WasmEdge_Result execute(WasmEdge_VMContext *machine, struct job *job, uin
 	if (!WasmEdge_ResultOK(result))
 		return result;
 	job->verdict = LINK_NOT_INSTANTIATED;
-	uint64_t declared = declared_pages(job);
-	if (declared > pages(memory)) { /* the library would run it with less */
-		snprintf(job->reason, sizeof job->reason, "the module declares %llu pages of memory, the runner has %llu",
-			 (unsigned long long)declared, (unsigned long long)pages(memory));
+	uint64_t declared = declared_pages(job), given = pages(memory);
+	if (given > job->free_bytes / PAGE)
+		given = job->free_bytes / PAGE;
+	if (declared > given) { /* the library would run it with less */
+		snprintf(job->reason, sizeof job->reason, "too much memory: the module needs %llu MiB, the runner gives %llu MiB",
+			 (unsigned long long)(declared + 15) / 16, (unsigned long long)given / 16);
 		return WasmEdge_ResultGen(WasmEdge_ErrCategory_UserLevelError, 0);
 	}
 	result = WasmEdge_VMInstantiate(machine);
@@ -123,7 +140,7 @@ static void warm_up(uint64_t memory)
 		0, 'a', 's', 'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 5, 3, 1, 0, 1,
 		7, 10, 1, 6, '_', 's', 't', 'a', 'r', 't', 0, 0, 10, 4, 1, 2, 0, 0x0b,
 	};
-	static struct job idle = {.module = nothing, .module_bytes = sizeof nothing};
+	static struct job idle = {.module = nothing, .module_bytes = sizeof nothing, .free_bytes = PAGE};
 	WasmEdge_VMContext *machine = new_machine(&idle, memory);
 	execute(machine, &idle, memory);
 	WasmEdge_VMDelete(machine);

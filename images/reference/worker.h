@@ -3,6 +3,7 @@
 #ifndef WORKER_H
 #define WORKER_H
 
+#include "files.h"
 #include "link.h"
 
 #include <sys/types.h>
@@ -17,6 +18,10 @@ struct job {
 	uint32_t done;           /* 1: verdict, code, reason and log are complete */
 	char reason[128];
 	char argument[LINK_ARGUMENTS_MAX];
+	uint32_t variables, preopens; /* how many */
+	char variable[LINK_VARIABLES_MAX];
+	char preopen[FILES_PREOPENS_MAX]; /* NAME:PATH, or NAME:PATH:readonly */
+	uint64_t free_bytes;              /* of memory, before the run */
 	char pins[LINK_PINS_MAX + 1]; /* names that the module may use, commas in between */
 	struct link_cycle cycle;
 	uint32_t late[LINK_CYCLES]; /* ticks */
