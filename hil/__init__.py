@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from hil.wasm.execution import Execution
     from hil.wasm.loading import Loadable
     from hil.wasm.module import Module
+    from hil.wasm.preopens import Preopen
     from hil.wasm.runner import Runner
     from hil.wasm.running import RunningModule
     from hil.wasm.samples import Samples
@@ -74,6 +75,7 @@ __all__ = [
     "Execution",
     "Guest",
     "Module",
+    "Preopen",
     "Runner",
     "RunningModule",
     "Samples",

@@ -94,6 +94,6 @@ class Guest:
             raise ConfigurationError(f"cannot read {source!s}: {error.strerror}") from error
         return transfer.put(self.shell, data, text_of(path), progress=self._progress)
 
-    def get(self, path: str | bytes) -> bytes:
-        """Return the bytes of the file `path` in the guest."""
-        return transfer.get(self.shell, text_of(path), progress=self._progress)
+    def get(self, path: str | bytes, *, limit: int = transfer.FILE_MAX) -> bytes:
+        """Return the bytes of the file `path` in the guest. Raises `GuestError` for one of more than `limit` bytes."""
+        return transfer.get(self.shell, text_of(path), limit=limit, progress=self._progress)

@@ -32,6 +32,7 @@ LARGEST = 32 << 10  # bytes of compressed data per command
 SMALLEST = BLOCK = 256  # parts are whole blocks
 GOOD_IN_A_ROW = 4  # parts before larger ones
 BAD_IN_A_ROW = 12  # parts; the first few only find a size that passes
+FILE_MAX = 64 << 20  # bytes of a file that is fetched
 RATE = 2 << 10  # least bytes per second, for time limits
 
 
@@ -108,7 +109,7 @@ def put(shell: Shell, data: bytes, path: str, *, progress: Progress | None = Non
     return True
 
 
-def get(shell: Shell, path: str, *, limit: int = 64 << 20, progress: Progress | None = None) -> bytes:
+def get(shell: Shell, path: str, *, limit: int = FILE_MAX, progress: Progress | None = None) -> bytes:
     """Return the bytes of a file in the guest.
 
     Raises `GuestError` if it cannot be read or exceeds `limit` bytes, `InfrastructureError` if the line damages every

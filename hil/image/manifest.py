@@ -158,8 +158,10 @@ class AgentFacts(Model):
     """How modules are deployed in the guest, and the messages of the runner.
 
     `device` is a file in the guest that the agent requires. An option is None if the agent does not have it.
-    `module_limit` is the size in bytes of the largest module the runner accepts, None if unknown. The patterns match
-    a whole line without its line end. `aot` describes the compiled modules that the runner takes, None if unknown.
+    `module_limit` is the size in bytes of the largest module the runner accepts, `files_limit` that of all files in the
+    directories of a module; None if unknown. In `dir_option`, `guest` is a directory of the guest, `module` the
+    module's name of it, `mode` is ro or rw. The patterns match a whole line without its line end. `aot` describes the
+    compiled modules that the runner takes, None if unknown.
 
     From `newline` on, the fields describe an agent that cannot seal its verdict. `newline` is received for each line
     feed a module writes. `error` is the runner's reason for a failure, with its number as group `code`. `faults` are
@@ -174,7 +176,10 @@ class AgentFacts(Model):
     limit_option: Annotated[str | None, takes("ms")] = None
     entropy_option: Annotated[str | None, takes("hex")] = None
     pins_option: Annotated[str | None, takes("pins")] = None
+    env_option: Annotated[str | None, takes("name", "value")] = None
+    dir_option: Annotated[str | None, takes("guest", "module", "mode")] = None
     module_limit: int | None = Field(default=None, gt=0)
+    files_limit: int | None = Field(default=None, gt=0)
     samples: str = "/usr/bin"
     executing: Regex = r"\[[-\d:. ]+\] \[info\] executing wasm file"
     success: Annotated[str, has("code")] = r"\[[-\d:. ]+\] \[info\] execution success, exit code:(?P<code>\d+)"

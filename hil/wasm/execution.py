@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hil.console.lines import split_lines
+from hil.errors import RunnerError
+from hil.wasm.guest_files import NONE, Outputs
 from hil.wasm.module import Module, call_of
 from hil.wasm.reading import Reading
 
@@ -19,7 +22,8 @@ class Execution(Reading):
     `request_ns` and `answer_ns` are host monotonic stamps of the agent's start and end on the line; `start` and `end`
     are offsets in the transcript. `restored` is the reason for which the board was made fresh before, None if it was
     not. `stopped` is true if `RunningModule` has ended it with ^C: its verdict is then no failure of the module.
-    `pins` are the names of the pins, analogue channels and buses that the module could use.
+    `pins` are the names of the pins, analogue channels and buses that the module could use. `outputs` are the files
+    that it left, which `files` returns.
     """
 
     module: Module
@@ -33,6 +37,20 @@ class Execution(Reading):
     restored: str | None = None
     stopped: bool = False
     pins: tuple[str, ...] = ()
+    outputs: Outputs = field(default=NONE, repr=False, compare=False)
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """The files that the module left in its writable directories, by the path that it has for them.
+
+        Raises `RunnerError` if they did not come back.
+        """
+        if self.outputs.problem:
+            raise RunnerError(
+                f"the files of {self.call} did not come back: {self.outputs.problem}",
+                hint="Let the module write less, or check its verdict.",
+            )
+        return self.outputs.files
 
     @property
     def text(self) -> str:

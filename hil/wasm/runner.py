@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from types import EllipsisType
 
 from hil.errors import ConfigurationError, RunnerError
@@ -11,13 +12,14 @@ from hil.guest import CommandTimeout, Guest, Result
 from hil.guest.transfer import digest_in_guest
 from hil.image.manifest import AgentFacts, agent_of
 from hil.text import printable_line
-from hil.wasm import upload
+from hil.wasm import guest_files, upload
 from hil.wasm.compiled import check_native, compiled
 from hil.wasm.conclusion import Deployment, conclude
 from hil.wasm.execution import DEFAULT_LIMIT, Execution
 from hil.wasm.loading import Loadable, load_module
 from hil.wasm.module import Module
 from hil.wasm.pins import refused_pins
+from hil.wasm.preopens import Contents, Preopen
 from hil.wasm.reading import output_so_far
 from hil.wasm.request import Request
 from hil.wasm.running import RunningModule, ready_text
@@ -55,6 +57,9 @@ class Runner:
         restore: bool = True,
         pins: Sequence[str] | None = None,
         aot: bool = False,
+        env: Mapping[str, str | bytes] | None = None,
+        files: Mapping[str, Contents] | None = None,
+        preopens: Sequence[Preopen] = (),
     ) -> Execution:
         """Deploy `module` with `arguments` and return its execution; a bad module raises nothing.
 
@@ -67,13 +72,18 @@ class Runner:
 
         With `aot` the module is compiled ahead of time: see `compiled`.
 
+        `env` are the variables of its environment, `preopens` the directories that it may use; `files` is short for one
+        read-only directory at "/". The files that it leaves in writable directories are in `Execution.files`.
+
         An agent that cannot report a dead runner prints nothing for one. With `restore` the board is then made fresh
         and the module deployed once more (see `Execution.restored`). Both deployments are recorded.
 
-        Raises `ConfigurationError` for a module that is too large for the runner and for pins that the image does not
-        have, the errors of `load_module` and `words_of`, those of `guest.run` except timeouts, and those of that boot.
+        Raises `ConfigurationError` for a module or files too large for the runner, for pins that the image does not
+        have and for what its agent cannot give to a module, the errors of `Request.of`, those of `guest.run` except
+        timeouts, and those of that boot.
         """
-        request = Request.of(self.compiled(module) if aot else module, arguments, limit=limit, pins=pins)
+        given = self.compiled(module) if aot else module
+        request = Request.of(given, arguments, limit=limit, pins=pins, env=env, files=files, preopens=preopens)
         run = self._deploy(request)
         if restore and not run.heard:
             run = self._deploy(request, self._fresh(request.module))
@@ -87,19 +97,23 @@ class Runner:
         ready: str | EllipsisType | None = ...,
         pins: Sequence[str] | None = None,
         aot: bool = False,
+        env: Mapping[str, str | bytes] | None = None,
+        files: Mapping[str, Contents] | None = None,
+        preopens: Sequence[Preopen] = (),
     ) -> RunningModule:
         """Start `module` with `arguments`, and return when it is ready; it runs while the test goes on.
 
         `ready` is the beginning of the line that the module prints when it is ready, by default `module.ready`. With
-        None the module counts as ready when the runner executes it. `limit`, `pins`, `aot` and the rest are as in
-        `run`.
+        None the module counts as ready when the runner executes it. `limit`, `pins` and the rest are as in `run`. The
+        files of writable directories are fetched when the end of the module is noticed, which takes time.
 
         In virtual time the machine is paused at that line when this returns, and time passes only in waits.
 
         Raises `RunnerError` if the module ends before that line or does not print it in time (it is then stopped),
         otherwise as `run`, and the errors of `guest.run`.
         """
-        request = Request.of(self.compiled(module) if aot else module, arguments, limit=limit, pins=pins)
+        given = self.compiled(module) if aot else module
+        request = Request.of(given, arguments, limit=limit, pins=pins, env=env, files=files, preopens=preopens)
         expected = ready_text(request.module, ready)
         restored = None
         while True:
@@ -155,8 +169,15 @@ class Runner:
     def _prepare(self, request: Request, restored: str | None) -> Deployment:
         """Upload what the module needs, and return its deployment with the agent's command line."""
         manifest, console = self.guest.board.manifest, self.guest.shell.console
-        options = request.options(manifest)
-        place = self.place(request.module)
+        directories = request.directories
+        options = request.options(manifest, guest_files.places_below(_directories(), directories))
+        archives = [directory.archive() for directory in directories]
+        self.check_size(request.module)
+        places = self._places(request.module, *filter(None, archives))
+        if directories:
+            unpacked = [None if archive is None else places[archive.sha256] for archive in archives]
+            guest_files.unpack(self.guest, _directories(), unpacked)
+        place = places[request.module.sha256]
         nonce = console.token(8) if self.facts.seal_option else None
         command = request.command(manifest, options, place, nonce)
         return Deployment(request, command, nonce, request.limit + OVERHEAD, console.transcript, restored)
@@ -188,6 +209,8 @@ class Runner:
     def _conclude(self, deployment: Deployment, result: Result | CommandTimeout, stopped: bool = False) -> Execution:
         """Record and return the execution of an ended agent; with `stopped` it was ended by ^C."""
         run = conclude(self.guest, deployment, result, stopped=stopped)
+        if directories := deployment.request.directories:
+            run = replace(run, outputs=guest_files.fetch(self.guest, _directories(), directories, result))
         self._record(run)
         return run
 
@@ -198,26 +221,39 @@ class Runner:
         """
         module = load_module(module)
         self.check_size(module)
-        places = self.guest.modules
-        if module.sha256 not in places:
+        return self._places(module)[module.sha256]
+
+    def _places(self, *modules: Module) -> dict[str, str]:
+        """Return the paths of modules and archives in the guest, by digest; upload those that are not there yet."""
+        places, directories = self.guest.modules, {module.sha256[:16] for module in modules}
+        for module in modules:
+            if module.sha256 in places:
+                continue
             path = f"{self.facts.samples}/{module.file}"
             if digest_in_guest(self.guest.shell, path) != module.sha256:
-                directory = module.sha256[:16]
-                path = f"{MODULES}/{directory}/{module.name}"
+                path = f"{MODULES}/{module.sha256[:16]}/{module.name}"
                 with upload.timed(module):
                     sent = self.guest.put(module.data, path)
-                if sent and self._removed_others(directory):
+                if sent and self._removed_others(directories):
+                    kept = {module.sha256: places[module.sha256] for module in modules if module.sha256 in places}
                     places.clear()
+                    places.update(kept)
             places[module.sha256] = path
-        return places[module.sha256]
+        return places
 
-    def _removed_others(self, directory: str) -> bool:
-        """Remove all uploads but `directory` if there are too many, and return whether they were removed.
+    def _removed_others(self, directories: Collection[str]) -> bool:
+        """Remove all uploads but `directories` if there are too many, and return whether they were removed.
 
         They take memory of the guest. Uploads are directories; files beside them belong to others.
         """
+        names = "|".join(f"{directory}/" for directory in sorted(directories))
         kept = self.guest.run(
             f"(cd {MODULES};if [ $(du -sk .|cut -f1) -gt {UPLOADS >> 10} ]||[ $(ls -d */|wc -l) -gt {UPLOADED} ];then "
-            f"for d in */;do [ $d = {directory}/ ]||rm -rf $d;done;else echo kept;fi)"
+            f"for d in */;do case $d in {names});;*)rm -rf $d;;esac;done;else echo kept;fi)"
         )
         return "kept" not in kept.text
+
+
+def _directories() -> str:
+    """Return the directory of the guest with those of the module that runs."""
+    return f"{MODULES}-run"
