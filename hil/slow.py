@@ -83,6 +83,8 @@ if TYPE_CHECKING:
     from hil.wasm.compiled import compiled
     from hil.wasm.health_check import check_health
     from hil.wasm.loading import Loadable, load_module
+    from hil.wasm.preopens import Preopen
+    from hil.wasm.trees import read_tree, write_back
     from hil.wasm.verdict import Verdict
 else:
     __getattr__ = lazy_names(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -24,7 +25,7 @@ from hil.cli.common import (
     seed_option,
 )
 from hil.cli.verbosity import note, watched, working
-from hil.errors import HilError
+from hil.errors import ConfigurationError, HilError
 from hil.text import printable
 
 STATUS = {"exited": 0, "failed": 65, "faulted": 66, "silent": 67, "stuck": 68, "no-agent": 69}
@@ -61,6 +62,14 @@ class _Run(click.Command):
 @click.option("--limit", type=click.FloatRange(min=0.001), default=30.0, help="Time limit in seconds.")
 @click.option("--pins", metavar="NAME,...", help="Pins and channels that it may use, instead of a sample's own.")
 @click.option("--aot", is_flag=True, help="Compile it ahead of time for the image first, see `hil compile`.")
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Variable of the module's environment.")
+@click.option(
+    "--dir",
+    "directories",
+    multiple=True,
+    metavar="DIRECTORY:PATH[:rw]",
+    help="Give the module a copy of this directory, at PATH; with rw its files are written back.",
+)
 @click.option("--raw", is_flag=True, help="Do not escape control characters on a terminal.")
 @json_option
 def run(
@@ -73,6 +82,8 @@ def run(
     limit: float,
     pins: str | None,
     aot: bool,
+    variables: tuple[str, ...],
+    directories: tuple[str, ...],
     raw: bool,
     json_: bool,
 ) -> NoReturn:
@@ -83,6 +94,9 @@ def run(
     MODULE is a file, the name of a sample, an OCI image layout (its directory or tar, or
     oci-layout:PATH[:TAG][@DIGEST]) or an artifact in a registry: oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]; oci+http://
     for one without TLS.
+
+    With --dir the module finds a directory at PATH, such as / or data; an empty one needs no files. In a directory with
+    rw, files that the module writes, changes or removes are written, changed and removed after the run.
 
     On a terminal the output's control characters are escaped as `\\x1b`; a pipe or a file gets the output unchanged.
 
@@ -96,12 +110,14 @@ def run(
     69  no agent                                   70  exited with 0, output garbled on the line
     64  not run: the command line, the board, the image or the module is wrong
     71  not run: the test bed failed
-    72  not run: the image did not come up, or its guest failed
+    72  not run: the image did not come up, or its guest failed; or the files of the module did not come back
     130 interrupted with Ctrl-C
 
     A module may exit with one of these, too: the last line on standard error, and `verdict` with --json, distinguish
     them.
     """
+    env = dict(map(_variable, variables))
+    given = [_directory(text) for text in directories]
     loaded = slow.load_module(module)  # before a board is acquired
     if loaded.path is None and loaded.source != module:  # the digest behind a tag
         note(loaded.source)
@@ -116,7 +132,12 @@ def run(
             runner.place(loaded)
         words = (slow.text_of(os.fsencode(word)) for word in arguments)  # unchanged bytes, in any locale
         policy = None if pins is None else [name for name in pins.split(",") if name]
-        done = runner.run(loaded, *words, limit=limit, pins=policy)
+        preopens = [preopen for _, preopen in given]
+        done = runner.run(loaded, *words, limit=limit, pins=policy, env=env, preopens=preopens)
+    if not done.outputs.problem:
+        for number, (directory, preopen) in enumerate(given):
+            if preopen.writable:
+                slow.write_back(directory, preopen.files, done.outputs.parts.get(number, {}))
     if json_:
         as_json(
             {
@@ -128,6 +149,8 @@ def run(
                 "intact": done.intact,
                 "output": done.text,
                 "diagnostics": done.diagnostics,
+                "files": {path: len(data) for path, data in done.outputs.files.items()},
+                "files_problem": done.outputs.problem,
                 "transcript": done.transcript,
             }
         )
@@ -139,7 +162,35 @@ def run(
         mark = " (aot)" if loaded.native else ""
         err.print(f"[{colour}]{escape(loaded.name)}{mark}: {escape(str(done.verdict))}[/]", end="")
         err.print(" (output garbled on the line)" if done.intact is False else "")
-    raise SystemExit(exit_status(done.verdict) or (0 if done.good else GARBLED))
+    if problem := done.outputs.problem:
+        err.print(f"[bold red]the files of the module did not come back: {escape(problem)}[/]")
+    status = exit_status(done.verdict) or (0 if done.good else GARBLED)
+    raise SystemExit(status or (NO_RUN["image"] if problem else 0))
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """Return name and value of a variable. Raises `ConfigurationError` without an equals sign."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ConfigurationError(f"--env {text} is no variable", hint="Give NAME=VALUE.")
+    return name, slow.text_of(os.fsencode(value))
+
+
+def _directory(text: str) -> tuple[Path, slow.Preopen]:
+    """Return a directory of this machine, and what the module is given of it.
+
+    Raises `ConfigurationError` without a path, and for a directory that is not there.
+    """
+    rest, _, mode = text.rpartition(":")
+    if mode not in ("rw", "ro"):
+        rest, mode = text, "ro"
+    directory, colon, at = rest.rpartition(":")
+    if not colon or not directory or not at:
+        raise ConfigurationError(f"--dir {text} names no path for the module", hint="Give DIRECTORY:PATH[:rw].")
+    path = Path(directory)
+    if not path.is_dir():
+        raise ConfigurationError(f"--dir {text}: {directory} is no directory", hint="Create it.")
+    return path, slow.Preopen(at, slow.read_tree(path), mode == "rw")
 
 
 def _write(output: bytes, *, raw: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hil.errors import GuestError
 from hil.guest import CommandTimeout, Guest, Result
@@ -20,13 +20,17 @@ UNPACK_LIMIT = 120.0  # seconds
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files that a module left in its writable directories, or the problem for which they are unknown."""
+    """The files that a module left in its writable directories, or the problem for which they are unknown.
 
-    files: Mapping[str, bytes]
+    `files` has them by the path that the module has for them, `parts` by the directory's number and the path in it.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    parts: Mapping[int, Mapping[str, bytes]] = field(default_factory=dict)
     problem: str = ""
 
 
-NONE = Outputs({})
+NONE = Outputs()
 
 
 def places_below(root: str, directories: Sequence[Directory]) -> list[str]:
@@ -54,23 +58,33 @@ def unpack(guest: Guest, root: str, archives: Sequence[str | None]) -> None:
         )
 
 
-def fetch(guest: Guest, root: str, directories: Sequence[Directory], result: Result | CommandTimeout) -> Outputs:
-    """Return the files that the module left, after the agent has ended with `result`; remove the directories."""
+def fetch(
+    guest: Guest, root: str, directories: Sequence[Directory], result: Result | CommandTimeout, why: str
+) -> Outputs:
+    """Return the files that the module left, after the agent has ended with `result`; remove the directories.
+
+    `why` is the reason for which the directories in the guest are not what the module left; empty if they are.
+    """
     writable = [str(number) for number, directory in enumerate(directories) if directory.writable]
     if isinstance(result, CommandTimeout):
-        return Outputs({}, "the agent did not end") if writable else NONE
-    problem = ""
+        return Outputs(problem=why) if writable else NONE
+    problem = why if writable else ""
     if writable and result.status == NOT_RECEIVED:
         said = result.text.strip().rpartition("\n")[0]  # without the seal
         problem = printable_line(said.rpartition("\n")[2].removeprefix(AGENT_PREFIX) or "the agent failed")
-        writable = []
     archive = f"{root}/files.tar"
     try:
-        if writable:
+        if writable and not problem:
             guest.run(f"tar -cf {archive} -C {root} {' '.join(writable)}", timeout=UNPACK_LIMIT, check=True)
-            return Outputs(unpacked(guest.get(archive, limit=OUTPUTS_MAX), directories))
+            parts = unpacked(guest.get(archive, limit=OUTPUTS_MAX), directories)
+            files = {
+                posixpath.join(directories[number].at, name): data
+                for number, part in sorted(parts.items())
+                for name, data in sorted(part.items())
+            }
+            return Outputs(files, parts)
     except (GuestError, ValueError) as error:
         problem = str(error)
     finally:
         guest.run(f"rm -rf {root}", timeout=UNPACK_LIMIT)
-    return Outputs({}, problem)
+    return Outputs(problem=problem)

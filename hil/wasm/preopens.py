@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import posixpath
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +14,7 @@ from hil.guest.typed import described, text_of
 from hil.image.manifest import Manifest, agent_of
 from hil.text import printable_line
 from hil.wasm.module import Module
-
-Contents = bytes | Path
-"""The contents of a file, or the path of a file or directory of this machine."""
-
-NAME_MAX = 255  # bytes of a file's name, in Linux
+from hil.wasm.trees import Contents, plain, read
 
 
 @dataclass(frozen=True)
@@ -148,7 +143,7 @@ def _directory(preopen: Preopen) -> Directory:
     if not isinstance(preopen, Preopen):
         raise ConfigurationError(f"{described(preopen)} is no directory", hint="Give a Preopen.")
     at = preopen.at
-    if not isinstance(at, str) or ":" in at or "\0" in at or not (at in ("/", ".") or _plain(at.removeprefix("/"))):
+    if not isinstance(at, str) or ":" in at or "\0" in at or not (at in ("/", ".") or plain(at.removeprefix("/"))):
         raise ConfigurationError(
             f"{printable_line(repr(at)[:80])} is no path at which a module can find a directory",
             hint='Give "/", ".", or a path such as "data" or "/data/in"; "..", "//" and ":" cannot be in it.',
@@ -174,7 +169,7 @@ def _directory(preopen: Preopen) -> Directory:
 
 def _add(files: dict[str, bytes], directories: dict[str, None], at: str, name: object, contents: object) -> None:
     """Add one item of `Preopen.files`."""
-    if not isinstance(name, str) or not _plain(name.removesuffix("/")):
+    if not isinstance(name, str) or not plain(name.removesuffix("/")):
         raise ConfigurationError(
             f"{printable_line(repr(name)[:80])} is no path of a file in directory {at!r}",
             hint='Give a relative path without "." and "..".',
@@ -189,7 +184,7 @@ def _add(files: dict[str, bytes], directories: dict[str, None], at: str, name: o
     elif isinstance(contents, bytes):
         files[name] = contents
     elif isinstance(contents, os.PathLike):
-        _read(files, directories, name, Path(contents))
+        read(Path(contents), name, files, directories)
     else:
         raise ConfigurationError(
             f"{printable_line(name)} in directory {at!r} is {described(contents)}",
@@ -197,68 +192,28 @@ def _add(files: dict[str, bytes], directories: dict[str, None], at: str, name: o
         )
 
 
-def read_tree(directory: Path) -> dict[str, Contents]:
-    """Return `Preopen.files` for all files and directories below `directory`.
-
-    Raises `ConfigurationError` for a symbolic link, a device, and what cannot be read.
-    """
-    files: dict[str, bytes] = {}
-    directories: dict[str, None] = {}
-    _read(files, directories, "", directory)
-    return {**{f"{name}/": b"" for name in directories}, **files}
-
-
-def _read(files: dict[str, bytes], directories: dict[str, None], name: str, path: Path) -> None:
-    """Add a file, or a directory with all that is in it."""
-    try:
-        if path.is_symlink() and name and "/" in name:
-            raise ConfigurationError(f"{path} is a symbolic link", hint="Give a copy of the file.")
-        if path.is_dir():
-            if name:
-                directories.setdefault(name)
-            for below in sorted(path.iterdir()):
-                if below.is_symlink():
-                    raise ConfigurationError(f"{below} is a symbolic link", hint="Give a copy of the file.")
-                _read(files, directories, posixpath.join(name, below.name), below)
-        elif path.exists() and not path.is_file():
-            raise ConfigurationError(f"{path} is not a regular file", hint="Remove it from the directory.")
-        else:
-            files[name] = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read {path}: {error.strerror}", hint="Check the path, and who may read it."
-        ) from error
-
-
-def _plain(name: str) -> bool:
-    """Return whether `name` is a relative path, in which no name is empty, `.`, `..` or too long."""
-    return "\0" not in name and all(
-        part not in ("", ".", "..") and len(os.fsencode(part)) <= NAME_MAX for part in name.split("/")
-    )
-
-
 def _above(name: str) -> list[str]:
     parts = name.split("/")
     return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
-def unpacked(archive: bytes, directories: Sequence[Directory]) -> dict[str, bytes]:
-    """Return the files in an archive of the writable directories, by the path that the module has for them.
+def unpacked(archive: bytes, directories: Sequence[Directory]) -> dict[int, dict[str, bytes]]:
+    """Return the files in an archive of the writable directories, by the directory's number and the path in it.
 
-    The first directory in a name of the archive is the number of the module's directory. Raises `ValueError` for an
-    archive that is damaged or names other paths.
+    The first name of each path in the archive is the number of the directory. Raises `ValueError` for an archive that
+    is damaged or names other paths.
     """
-    found: dict[str, bytes] = {}
+    found: dict[int, dict[str, bytes]] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
             for entry in opened:
-                number, _, name = entry.name.removeprefix("./").partition("/")
+                number, _, name = entry.name.partition("/")
                 if not entry.isreg():
                     continue
-                if not number.isdecimal() or int(number) >= len(directories) or not _plain(name):
-                    raise ValueError(f"it names {entry.name!r}")
+                if not number.isdecimal() or int(number) >= len(directories) or not plain(name):
+                    raise ValueError(f"the archive names {entry.name!r}")
                 data = opened.extractfile(entry)
-                found[posixpath.join(directories[int(number)].at, name)] = data.read() if data else b""
+                found.setdefault(int(number), {})[name] = data.read() if data else b""
     except tarfile.TarError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"the archive is damaged: {error}") from error
     return found

@@ -12,7 +12,6 @@ from hil.wasm.loading import Loadable, load_module, words_of
 from hil.wasm.module import Module, call_of
 from hil.wasm.pins import pins_of, pins_option
 from hil.wasm.preopens import (
-    Contents,
     Directory,
     Preopen,
     directories_of,
@@ -20,6 +19,7 @@ from hil.wasm.preopens import (
     environment_options,
     variables_of,
 )
+from hil.wasm.trees import Contents
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from hil.wasm.execution import DEFAULT_LIMIT, Execution
 from hil.wasm.loading import Loadable, load_module
 from hil.wasm.module import Module
 from hil.wasm.pins import refused_pins
-from hil.wasm.preopens import Contents, Preopen
+from hil.wasm.preopens import Preopen
 from hil.wasm.reading import output_so_far
 from hil.wasm.request import Request
 from hil.wasm.running import RunningModule, ready_text
+from hil.wasm.trees import Contents
 
 MODULES = "/tmp/hil"  # directory of uploaded modules in the guest
 READY_LINES = 5  # lines of output in the error for a module that is not ready
@@ -210,7 +211,8 @@ class Runner:
         """Record and return the execution of an ended agent; with `stopped` it was ended by ^C."""
         run = conclude(self.guest, deployment, result, stopped=stopped)
         if directories := deployment.request.directories:
-            run = replace(run, outputs=guest_files.fetch(self.guest, _directories(), directories, result))
+            why = str(run.verdict) if run.seal is None and deployment.nonce else ""
+            run = replace(run, outputs=guest_files.fetch(self.guest, _directories(), directories, result, why))
         self._record(run)
         return run
 

@@ -22,9 +22,17 @@ AGENT = r"""#!PYTHON -IS
 import os, signal, sys, time, zlib
 from urllib.parse import quote
 options = {}
+env, dirs = [], {}
 words = sys.argv[1:]
 while words and words[0].startswith("--"):
-    name, _, options[name] = words.pop(0).partition("=")
+    name, _, value = words.pop(0).partition("=")
+    if name == "--env":
+        env.append(value)
+    elif name == "--dir":
+        guest, at, mode = value.rsplit(":", 2)
+        dirs[at] = (guest, mode)
+    else:
+        options[name] = value
 path, arguments = words[0], words[1:]
 output = b""
 line = lambda text: os.write(1, b"[2026-11-23 12:00:00.000] " + text + b"\r\n")
@@ -50,6 +58,9 @@ line(b"[info] executing wasm file")
 exec(source)
 """
 SEALING = AgentFacts(seal_option="--seal={nonce}", limit_option="--limit={ms}", samples="samples")
+GIVING = SEALING.model_copy(
+    update={"env_option": "--env={name}={value}", "dir_option": "--dir={guest}:{module}:{mode}", "files_limit": 1000}
+)
 RUNNER_LINES = (r"\[2026-11-23 12:00:00\.000\] .*", "Assertion failed: .*")
 PLAIN = AgentFacts(newline="\r\n", faults=("(?P<reason>Assertion failed: .*)",), samples="samples")
 

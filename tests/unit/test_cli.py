@@ -275,7 +275,7 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
         def place(self, module: object) -> str:
             return "/tmp/there"
 
-        def run(self, module: object, *arguments: str, limit: float, pins: object) -> object:
+        def run(self, module: object, *arguments: str, limit: float, pins: object, **given: object) -> object:
             assert pins is None
             assert (arguments, limit) == (("--flag", "--limit", "10", "--borad"), 2.5)
             verdict, intact = next(outcomes)
