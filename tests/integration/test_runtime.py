@@ -43,8 +43,8 @@ REFUSED = {
     "custom-page": "the module needs the proposal Custom Page Sizes",
     "stack-switching": "the module needs the proposal Stack Switching",
     "wide-arithmetic": "the module needs the proposal Wide Arithmetic",
-    "memory-too-large": "the module declares 40000 pages of memory, the runner has ",
-    "memories-too-large": "the module declares 60001 pages of memory, the runner has ",
+    "memory-too-large": "too much memory: the module needs 2500 MiB, the runner gives ",
+    "memories-too-large": "too much memory: the module needs 3751 MiB, the runner gives ",
 }
 
 

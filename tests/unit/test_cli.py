@@ -23,6 +23,7 @@ from hil.cli.runs import exit_status
 from hil.errors import BootError, GuestError, HilError, InfrastructureError, RunnerError
 from hil.measure.decision import decide
 from hil.measure.results import write
+from hil.wasm.guest_files import NONE
 from hil.wasm.verdict import exited, failed, faulted, no_agent, silent, stuck
 
 HELLO = Path(__file__).resolve().parents[2] / "wasm_samples" / "hello.wasm"
@@ -277,6 +278,7 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
 
         def run(self, module: object, *arguments: str, limit: float, pins: object, **given: object) -> object:
             assert pins is None
+            assert given == {"env": {}, "preopens": []}
             assert (arguments, limit) == (("--flag", "--limit", "10", "--borad"), 2.5)
             verdict, intact = next(outcomes)
             return SimpleNamespace(
@@ -287,6 +289,7 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(monkeypatch: 
                 diagnostics=("[error] what",),
                 transcript=Path("/t"),
                 good=verdict.good and intact,
+                outputs=NONE,
             )
 
     class Held:
