@@ -77,7 +77,8 @@ class Peer:
 
     def _check(self, restored: float | None) -> None:
         report = SimpleNamespace(restored=restored)
-        board = SimpleNamespace(console=self._console, manifest=self._manifest, report=report, dirty=None)
+        facts = {"manifest": self._manifest, "dirty": None, "virtual": None, "savable": False}
+        board = SimpleNamespace(console=self._console, report=report, **facts)
         check_health(Guest(cast(Board, board)))
 
     def _monitor(self, command: str) -> None:

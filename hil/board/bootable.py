@@ -95,6 +95,11 @@ class BootableBoard(BoardEnvironment):
         return self.power
 
     @property
+    def savable(self) -> bool:
+        """Whether the machine is up to be saved."""
+        return isinstance(self.power, HilQemuDriver) and self.power.savable
+
+    @property
     def qemu(self) -> Qemu:
         """The emulator's process and monitor. Raises `ConfigurationError` for a real board."""
         machine = self.machine("this")

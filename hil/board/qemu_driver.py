@@ -149,9 +149,10 @@ class HilQemuDriver(MachineDriver):
         `no_pins_reason` and `no_can_reason` say what is missing.
         """
         manifest, pins, can = self.manifest, self.manifest.pins, self.manifest.can
-        refusal = Refusal()
+        refusal, library = Refusal(), Path()
         if (pins or can) and lockstep.available():
-            refusal = lockstep.refusal(manifest.machine.emulator, lockstep.library())
+            library = lockstep.library()
+            refusal = lockstep.refusal(manifest.machine.emulator, library)
         elif pins or can:
             reason = "the wires need a C compiler, and there is none"
             refusal = Refusal(wires=reason, can=reason)
@@ -161,7 +162,7 @@ class HilQemuDriver(MachineDriver):
         if self.no_pins_reason and self.no_can_reason:
             return None
         return WiresConfig(
-            lockstep.library(),
+            library,
             transcript.with_suffix(".signals"),
             "" if pins is None else pins.controller,
             "" if can is None or self.no_can_reason else f"/objects/{can.bus} {can.bitrate}",

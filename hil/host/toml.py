@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,8 @@ def load(path: Path, model: type[Model], what: str, hint: str | None = None) -> 
         reason = foreign.why(error) if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigurationError(f"cannot read the {what} {path}: {reason}", hint=hint) from error
     try:
-        return model.model_validate(_frozen(tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))))
+        validated: Model = _validated(model, text)
+        return validated.model_copy()
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
     except ValidationError as error:
@@ -38,6 +40,12 @@ def load(path: Path, model: type[Model], what: str, hint: str | None = None) -> 
         found = error.errors(include_url=False)
         problems = [_explain(path, text, model, whole, each) for each in found if not _follows(each, found)]
         raise ConfigurationError("\n".join(problems), hint=f"correct {path}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _validated(model: type[Model], text: str) -> Model:
+    """Return `text` as a `model`. Cached: each boot reads the same manifests several times."""
+    return model.model_validate(_frozen(tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))))
 
 
 def _frozen(value: Any) -> Any:

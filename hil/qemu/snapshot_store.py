@@ -25,7 +25,7 @@ from hil.image import workshop
 from hil.qemu import snapshot
 from hil.qemu.snapshot import Snapshot
 
-FORMAT = "2"
+FORMAT = "3"
 LIMIT_MIB = 4096  # of all snapshots together, unless HIL_SNAPSHOTS_MIB is set
 
 

@@ -20,7 +20,10 @@ NOTHING = bytes.fromhex("0061736d 01000000 01040160 0000 03020100 070a01065f7374
 def check_health(guest: Guest) -> None:
     """Deploy a module that does nothing; without an agent run `true` in the shell.
 
-    Raises `RunnerError` if the runner does not execute it, and as `Runner.run` and `Guest.run`.
+    Before a machine is saved also wait until the runner is ready for the next deployment. Otherwise each restored
+    machine would have to prepare for it first.
+
+    Raises `RunnerError` if the runner does not execute the module, and as `Runner.run` and `Guest.run`.
     """
     agent = guest.board.manifest.agent
     if agent is None:
@@ -39,6 +42,8 @@ def check_health(guest: Guest) -> None:
             f"the board is up, but its runner does not execute a module that does nothing: {run}{cause}",
             evidence=guest.shell.console.evidence(),
         )
+    if agent.hello_option is not None and guest.board.savable:
+        guest.run(quote([agent.command, agent.hello_option]), timeout=LIMIT)
 
 
 def _entropy(guest: Guest, agent: AgentFacts) -> str:

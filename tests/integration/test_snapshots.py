@@ -80,6 +80,8 @@ def test_a_file_of_one_test_is_gone_in_the_next(board, guest, turn):
 
 @pytest.mark.parametrize("turn", [1, 2])
 def test_the_runner_counts_from_where_the_snapshot_was(runner, guest, sample, turn):
+    typed = guest.board.origin.with_suffix(".tsv").read_text()
+    assert "wasmedge_emit --hello" in typed, "it was not awaited before the snapshot: each restored board would do that"
     # the proof before the snapshot, and the one of this board
     assert [re.search(r"runs=(\d+)", one)[1] for one in lines(guest, "wasmedge_emit --hello")] == ["2"]
     assert runner.run(sample("hello.wasm")).verdict == exited(0)
