@@ -13,6 +13,7 @@ from hil.image.store import Image
 from hil.text import printable_line
 from hil.wasm.loading import Loadable, load_module
 from hil.wasm.module import Module, NativeCode
+from hil.wasm.native_code import with_native, without_data
 
 INTERPRETED = "Run it interpreted: without aot=True or --aot."
 
@@ -20,8 +21,9 @@ INTERPRETED = "Run it interpreted: without aot=True or --aot."
 def compiled(module: Loadable, manifest: Manifest, image: Callable[[], Image]) -> Module:
     """Return `module` with native code for the runner of the image, compiled now or in the cache.
 
-    Its name, source, pins and `ready` stay. A module with native code for that runner is returned unchanged. `image` is
-    called if it has to be compiled.
+    Modules that differ in their data only, such as scripts in the same interpreter, share the native code. The name,
+    source, pins and `ready` of the module stay. A module with native code for that runner is returned unchanged.
+    `image` is called if it has to be compiled.
 
     Raises `ConfigurationError` for an image that takes no compiled modules or whose compiler is not on this machine,
     for a module that the compiler refuses and as `check_native`; `InfrastructureError` as `native.compile_module`.
@@ -39,7 +41,7 @@ def compiled(module: Loadable, manifest: Manifest, image: Callable[[], Image]) -
         return module
     name = printable_line(module.name)
     try:
-        data = compile_module(compiler_of(image()), name, module.data)
+        data = with_native(module.data, compile_module(compiler_of(image()), name, _code(module.data)))
     except Refused as error:
         raise ConfigurationError(error.message, hint=INTERPRETED) from error
     made = Module.of(module.name, data, module.source)
@@ -55,6 +57,14 @@ def compiled(module: Loadable, manifest: Manifest, image: Callable[[], Image]) -
         native=made.native,
         compiled_from=module.sha256,
     )
+
+
+def _code(data: bytes) -> bytes:
+    """Return what of a module decides its native code."""
+    try:
+        return without_data(data)
+    except ValueError:  # the compiler reports what is wrong
+        return data
 
 
 def check_native(module: Module, manifest: Manifest) -> None:

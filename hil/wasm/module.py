@@ -108,8 +108,8 @@ def symbols_size(data: bytes) -> int:
     if data[:8] != MAGIC + VERSION:
         return 0
     try:
-        custom = [section for number, section in _sections(data) if number == CUSTOM]
-        return sum(len(section) for section in custom if _name(io.BytesIO(section)).startswith(SYMBOLS))
+        custom = [section for number, section in sections(data) if number == CUSTOM]
+        return sum(len(section) for section in custom if name_in(io.BytesIO(section)).startswith(SYMBOLS))
     except ValueError:
         return 0
 
@@ -130,28 +130,28 @@ def _inspect(data: bytes) -> tuple[tuple[str, ...], NativeCode | None]:
     if data[4:8] != VERSION:
         raise ValueError(f"it has format version {int.from_bytes(data[4:8], 'little')}, not 1")
     imports, native = tuple[str, ...](), None
-    for number, section in _sections(data):
+    for number, section in sections(data):
         stream = io.BytesIO(section)
         if number == IMPORT:
             imports = tuple(_imports(stream))
-        elif number == CUSTOM and _name(stream) == AOT_SECTION:
+        elif number == CUSTOM and name_in(stream) == AOT_SECTION:
             native = _native(stream)
     return imports, native
 
 
 def _native(section: BinaryIO) -> NativeCode:
     """Return the beginning of WasmEdge's section: the format's number, then a byte each for system and CPU."""
-    form = _unsigned(section)
+    form = unsigned(section)
     system, cpu = ((*section.read(2), 0, 0))[:2]
     return NativeCode(form, SYSTEMS.get(system, f"system {system}"), CPUS.get(cpu, f"CPU {cpu}"))
 
 
-def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:
+def sections(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the number and the contents of each section. Raises `ValueError` for a truncated one."""
     stream = io.BytesIO(data)
     stream.seek(8)
     while number := stream.read(1):
-        at, size = stream.tell() - 1, _unsigned(stream)
+        at, size = stream.tell() - 1, unsigned(stream)
         section = stream.read(size)
         if len(section) < size:
             raise ValueError(
@@ -161,8 +161,8 @@ def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _imports(section: BinaryIO) -> Iterator[str]:
-    for _ in range(_unsigned(section)):
-        yield f"{_name(section)}.{_name(section)}"
+    for _ in range(unsigned(section)):
+        yield f"{name_in(section)}.{name_in(section)}"
         _skip_description(section)
 
 
@@ -175,7 +175,7 @@ def _skip_description(section: BinaryIO) -> None:
         section.read(1)
     # function and tag: type index; table and memory: limits, the second one if a flag is set
     for _ in range(2 if sort in (1, 2) and _byte(section) & 1 else 1):
-        _unsigned(section)
+        unsigned(section)
 
 
 def _byte(section: BinaryIO) -> int:
@@ -185,15 +185,15 @@ def _byte(section: BinaryIO) -> int:
     return found[0]
 
 
-def _name(section: BinaryIO) -> str:
-    size = _unsigned(section)
+def name_in(section: BinaryIO) -> str:
+    size = unsigned(section)
     at, name = section.tell(), section.read(size)
     if len(name) < size:
         raise ValueError(f"a name at byte {at} reaches beyond its section")
     return name.decode("utf-8", "replace")
 
 
-def _unsigned(stream: BinaryIO) -> int:
+def unsigned(stream: BinaryIO) -> int:
     """Read a LEB128 number of at most 63 bits."""
     value = 0
     for shift in range(0, 63, 7):

@@ -93,6 +93,18 @@ def test_each_module_is_compiled_once(image: Any, tmp_path: Path) -> None:
     assert runs(tmp_path) == 2
 
 
+def test_modules_with_the_same_code_are_compiled_once(image: Any, tmp_path: Path) -> None:
+    one, two, three = [
+        module(CORE + b"\0\1\0\x0b" + bytes((6 + len(text), 1, 0, 0x41, place, 0x0B, len(text))) + text)
+        for place, text in ((0, b"script"), (0, b"another"), (1, b"script"))
+    ]
+    for each in (one, two):
+        assert compiled(each, REFERENCE, lambda: image).data == each.data + section(TAKEN)
+    assert runs(tmp_path) == 1
+    compiled(three, REFERENCE, lambda: image)
+    assert runs(tmp_path) == 2
+
+
 def test_what_decides_the_code_is_in_the_key(image: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = packages.read(packages.kept()[0])
     assert parts is not None

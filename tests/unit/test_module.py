@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hil.errors import ConfigurationError
 from hil.wasm import Module, Samples, upload
-from hil.wasm.module import _unsigned, symbols_size
+from hil.wasm.module import symbols_size, unsigned
 
 HEAD = b"\0asm\1\0\0\0"
 
@@ -121,7 +121,7 @@ def test_raw_takes_anything() -> None:
 @given(st.integers(0, 2**63 - 1), st.binary(max_size=3))
 def test_numbers_are_read_back(value: int, after: bytes) -> None:
     stream = io.BytesIO(leb(value) + after)
-    assert (_unsigned(stream), stream.read()) == (value, after)
+    assert (unsigned(stream), stream.read()) == (value, after)
 
 
 sections = st.lists(
