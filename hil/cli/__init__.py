@@ -14,6 +14,7 @@ from hil.cli.history import history
 from hil.cli.images import image
 from hil.cli.init import init
 from hil.cli.lab import lab
+from hil.cli.newmodule import new_module
 from hil.cli.nightly import nightly
 from hil.cli.review import compare, report, review
 from hil.cli.runs import run
@@ -37,6 +38,7 @@ for command in (
     image,
     board,
     sample,
+    new_module,
     snapshot,
     transcript,
     link_,

@@ -12,6 +12,13 @@ from hil.errors import ConfigurationError
 from hil.host.project import packaged
 
 SAMPLES_DIR = packaged("wasm_samples")
+LANGUAGES = "languages"
+"""The directory of the samples that has a directory for each language, with its script `build`."""
+
+
+def languages() -> list[str]:
+    """Return the names of the languages, sorted."""
+    return sorted(path.parent.name for path in SAMPLES_DIR.glob(f"{LANGUAGES}/*/build"))
 
 
 def sample_cases(directory: Path | str = SAMPLES_DIR) -> list[tuple[str, str]]:
