@@ -61,6 +61,18 @@ def test_run(arguments, status, out, err):
     assert err in done.stderr
 
 
+def test_a_new_module_is_built_and_its_test_is_green(tmp_path):
+    done = run([*HIL, "new-module", "motor", "--into", str(tmp_path)])
+    assert done.returncode == 0, done.stderr
+    done = run([tmp_path / "build"])
+    if done.returncode == 2:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    done = run([*PYTEST, tmp_path / "test_motor.py", "--board", "qemu-reference"])
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
 @pytest.mark.slow  # a cold boot; test_run has a restored board
 def test_run_in_a_forced_boot_and_from_a_snapshot_print_the_same():
     hello = "hello.wasm"

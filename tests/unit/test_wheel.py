@@ -118,6 +118,8 @@ def test_an_installed_copy_beside_a_checkout_uses_its_own_files(installed: Path,
     assert {row["name"] for row in boards} == {path.stem for path in packaged("boards").glob("*.yaml")}
     before = sorted(path for path in (tmp_path / "venv").rglob("*") if "__pycache__" not in path.parts)
     run(*hil, "init", "--emulated", cwd=project)
+    run(*hil, "new-module", "motor", "--into", "modules", cwd=project)
+    assert {path.name for path in (project / "modules").iterdir()} == {"motor.c", "build", "test_motor.py"}
     output = run(installed, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", cwd=project)
     assert "3 tests collected" in output
     code = "from hil.host.project import packaged; from hil.qemu.lockstep import library; print(packaged('suites'), library())"
