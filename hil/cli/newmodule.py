@@ -17,6 +17,12 @@ from hil.wasm import catalogue
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 TEMPLATE = "module"  # the name of the template of a source, before its extension
+NOT_COPIED = (
+    f"{TEMPLATE}.wasm",
+    "build-engine",
+    "engine.c",
+    "engine.txt",
+)  # results; sources of the engine of JavaScript
 TEST = Path(__file__).parent / "templates" / "test_module.py.in"
 
 
@@ -60,7 +66,7 @@ def _contents(name: str, language: str) -> dict[str, bytes]:
     contents = {
         str(path.relative_to(directory)).replace(f"{TEMPLATE}.", f"{name}."): path.read_bytes()
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.suffix != ".wasm"
+        if path.is_file() and path.name not in NOT_COPIED
     }
     test = TEST.read_text("utf-8").replace("<< name >>", name)
     return contents | {f"test_{name}.py": test.encode()}

@@ -40,8 +40,11 @@ def files(root: Path) -> dict[str, bytes]:
 def test_a_new_module_is_whole(new: New, tmp_path: Path, language: str) -> None:
     done = new("--language", language, "motor")
     assert done.exit_code == 0, done.output
-    of_language = {path.name.replace("module.", "motor.") for path in (SAMPLES_DIR / "languages" / language).iterdir()}
-    assert files(tmp_path).keys() == of_language | {"test_motor.py"}
+    sources = [path.name for path in (SAMPLES_DIR / "languages" / language).glob("module.*")]
+    assert len(sources) == 1
+    more = {"assemblyscript": {"package.json", "package-lock.json"}, "javascript": {"engine.wasm", "LICENSE.quickjs"}}
+    expected = {"build", "test_motor.py", f"motor{Path(sources[0]).suffix}"} | more.get(language, set())
+    assert files(tmp_path).keys() == expected
     assert (tmp_path / "build").stat().st_mode & 0o111
     assert done.output.endswith("Next:\n  ./build\n  pytest test_motor.py --board qemu-reference\n")
 
