@@ -77,7 +77,7 @@ def test_each_command_and_its_options_exist(command: Command, pytest_options: se
         elif program == "labgrid-client":
             with contextlib.redirect_stderr(sys.stdout):
                 get_parser().parse_args(words)
-        elif "/" in program:
+        elif "/" in program and program != "./build":  # which `hil new-module` writes
             assert (ROOT / program).exists()
         else:
             assert program in OTHERS or ((program == "jq" and shutil.which("jq") is not None) or command.not_run), (
