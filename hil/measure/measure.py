@@ -34,7 +34,7 @@ from hil.stats.arrays import Floats
 from hil.wasm import Execution, Module, Runner, periodic
 from hil.wasm.execution import DEFAULT_LIMIT
 from hil.wasm.loading import Loadable, load_module, words_of
-from hil.wasm.module import call_of
+from hil.wasm.module import call_of, subject_of
 
 
 class Measure:
@@ -126,7 +126,7 @@ class Measure:
                 taken = self._executions(runner, module, (), 1, 0, None)
             times.append(taken.transfer / taken.hz)
         clock = self._clocks_of(runner.guest).guest_counter()
-        return self._series(runner.guest, TRANSFER, module.name, times, clock, module=module, host=host)
+        return self._series(runner.guest, TRANSFER, module.file, times, clock, module=module, host=host)
 
     def deployments(
         self,
@@ -159,7 +159,7 @@ class Measure:
         return self._series(
             runner.guest,
             DEPLOYMENT,
-            call_of(module, words),
+            subject_of(module, words),
             [(end - start) / 1e9 for start, end in stamps],
             self._clocks_of(runner.guest).console(),
             module=module,
@@ -321,7 +321,7 @@ class Measure:
 
         def make(quantity: str, samples: list[Any], times: list[Any] | None = None) -> Series:
             return self._made(
-                guest, quantity, call_of(module, words), np.concatenate(samples), clock, module=module,
+                guest, quantity, subject_of(module, words), np.concatenate(samples), clock, module=module,
                 times=None if times is None else np.concatenate(times), analyses=planned, host=tuple(host),
             )  # fmt: skip
 
@@ -360,7 +360,7 @@ class Measure:
         """Return the release jitter of stamps in ns; the most punctual release sets the grid."""
         ns = np.array(stamps, dtype=np.int64)
         late = (ns - ns[0]) - np.arange(len(ns)) * round(period.value * 1e9)
-        subject = f"{module.name} {period}"
+        subject = f"{module.file} {period}"
         times = (ns - ns[0]) / 1e9
         return self._series(
             guest, RELEASE, subject, (late - late.min()) / 1e9, clock, module=module, times=times, offsets=offsets,

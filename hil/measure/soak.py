@@ -20,7 +20,7 @@ from hil.measure.soak_result import FailedDeployment, Soak
 from hil.wasm import Execution, Module, Runner
 from hil.wasm.execution import DEFAULT_LIMIT
 from hil.wasm.loading import Loadable, load_module, words_of
-from hil.wasm.module import call_of
+from hil.wasm.module import subject_of
 from hil.wasm.verdict import Stuck
 
 SAMPLES = 40  # of memory, in a soak of a known length
@@ -97,7 +97,7 @@ class _SoakRun:
     ) -> None:
         self.runner, self.module, self.words, self.limit = runner, module, words, limit
         self.planned, self.every = planned, every
-        self.subject = call_of(module, words)
+        self.subject = subject_of(module, words)
         self.console = runner.guest.board.console
         self.meter = Memory(runner.guest)
         self.clocks = BoardClocks(runner.guest)

@@ -114,6 +114,11 @@ def symbols_size(data: bytes) -> int:
         return 0
 
 
+def subject_of(module: Module, words: Sequence[str]) -> str:
+    """Return the module and its arguments as the subject of a series: `hello.aot.wasm` for `hello.wasm` compiled."""
+    return printable_line(" ".join((module.file, *words)))
+
+
 def call_of(module: Module, words: Sequence[str]) -> str:
     """Return the module and its arguments on one line."""
     return printable_line(" ".join((module.name, *words)))
