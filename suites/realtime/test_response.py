@@ -34,5 +34,21 @@ def test_compiled_code_is_faster(board, runner, sample, measure):
     measure.check(measure.relative(compiled, interpreted), p50 <= 90 * percent)
 
 
+def test_each_sample_compiled_beside_interpreted(runner, sample, measure):
+    """The figures of all samples that end by themselves; the one that works longest has to be faster compiled."""
+    for each in sample:
+        case = each.case[0]
+        if each.pins or case.hazard or case.code or case.verdict != "exited":
+            continue
+        plain = sample(each.file)
+        compiled, interpreted = (
+            measure.parts(runner, module, *case.arguments, repeats=1, warm_up=0).execution
+            for module in (runner.compiled(plain), plain)
+        )
+        measure.relative(compiled, interpreted)
+        if each.name == "big":
+            assert max(compiled.samples) < min(interpreted.samples)
+
+
 def test_deployments_are_as_fast_as_they_were(runner, sample, measure):
     measure.check(measure.deployments(runner, sample("hello.wasm"), repeats=60))
