@@ -15,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from hil.host import project
+from hil.wasm.catalogue import on_demand
 
 Items = list[CompletionItem[str]]
 Source = Callable[[click.Context, click.Parameter, str], Items]
@@ -64,7 +65,7 @@ def plans(context: click.Context, parameter: click.Parameter, word: str) -> Item
 
 def modules(context: click.Context, parameter: click.Parameter, word: str) -> Items:
     """Return names of samples, and modules in files."""
-    found = {} if _is_path(word) else project.current().names("samples", ".wasm")
+    found = () if _is_path(word) else {**project.current().names("samples", ".wasm"), **on_demand()}
     return [*_begun((f"{name}.wasm" for name in found), word), _file(word, "*.wasm")]
 
 

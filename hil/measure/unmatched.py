@@ -14,6 +14,7 @@ from hil.measure.clock import VIRTUAL
 from hil.measure.quantities import EVENTS, QUANTITIES
 from hil.measure.results import SeriesRecord
 from hil.measure.series_data import SeriesData
+from hil.wasm.catalogue import on_demand
 
 WORDS = ("guest", "partition", "under", "load", "soak", *LOADS, *DISTRESS)  # of subjects, beside modules and periods
 CLOSE = 0.8  # similarity, 0 to 1, from which an unknown word counts as a typo
@@ -42,7 +43,7 @@ def unmatched(
     close to a known one, or if it differs only in the arguments from a series whose check found no bounds: a user's own
     tests may measure anything. `virtual` is true if the board can run in virtual time.
     """
-    names = project.current().names("samples", ".wasm")
+    names = (*project.current().names("samples", ".wasm"), *on_demand())
     modules = [f"{name}{kind}" for name in names for kind in (".wasm", ".aot.wasm")]
     words = {*WORDS, *modules, *(word for series in measured for word in _words(series.subject))}
     bare = [series for series in measured if series.lacks_verdict]
