@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from hil.signals.pins import PinFault, Pins
     from hil.signals.signal_map import Analogue, Duty, Edge, Quadrature
     from hil.wasm.catalogue import sample_cases
+    from hil.wasm.conformance import run_conformance, unknown_conformance_cases
+    from hil.wasm.conformance_groups import conformance_groups
     from hil.wasm.execution import Execution
     from hil.wasm.loading import Loadable
     from hil.wasm.module import Module
@@ -87,6 +89,8 @@ __all__ += ["CanBus", "CanFrame", "Edges", "PinFault", "Pins"]
 __all__ += ["Fault", "FaultRecord", "Injection", "Injector"]
 __all__ += ["BootError", "ConfigurationError", "Evidence", "GuestError", "HilError", "HookError"]
 __all__ += ["InfrastructureError", "MissingToolchain", "RunnerError"]
+__all__ += ["InfrastructureError", "RunnerError"]
+__all__ += ["conformance_groups", "run_conformance", "unknown_conformance_cases"]
 __all__ += ["BoundsNotKept", "CommandTimeout", "LineClosed", "LineTimeout"]
 __all__ += ["exited", "failed", "faulted", "no_agent", "silent", "stuck"]
 __all__ += ["DISTRESS", "LOADS", "Clock", "Measure", "Parts", "Series", "Soak", "pwcet", "read_vcd"]

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from hil.errors import ConfigurationError
 from hil.host import project, toml
 from hil.host.hints import did_you_mean
+from hil.image.conformance import ConformanceFacts
 from hil.image.fields import Address, Model, Name, Regex, Sha256, has, placeholders, takes
 from hil.image.pins import PinFacts
 
@@ -240,6 +241,7 @@ class Manifest(Model):
     pins: PinFacts | None = None
     can: CanFacts | None = None
     analogue: AnalogueFacts | None = None
+    conformance: ConformanceFacts = ConformanceFacts()
 
     _path: Path | None = PrivateAttr(default=None)
 
