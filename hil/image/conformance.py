@@ -15,8 +15,8 @@ Reason = Annotated[str, Field(min_length=1)]
 class ConformanceFacts(Model):
     """The cases that are expected to fail, by `GROUP/CASE`, each with the reason.
 
-    A `GROUP` alone is one whose module does not run to its end: it is refused, or ends in the middle. The list is exact:
-    the suite also fails for a case in it that passes, and for a name that it does not know.
+    A `GROUP` alone is one whose module does not run to its end: it is refused, or ends in the middle. The list is
+    exact: the suite also fails for a case in it that passes, and for a name that it does not know.
     """
 
     expected_failures: dict[CaseName, Reason] = {}

@@ -39,9 +39,97 @@ class ConformanceResult:
     expected: Mapping[str, str]
 
     @property
-    def unknown_conformance_cases(groups: Sequence[ConformanceGroup], expected: Mapping[str, str]) -> list[str]:
-    """Return a line for each name in a list of expected failures that no group has."""
-    known = [name for group in groups for name in group.names]
-    return [
-        f"there is no case {name!r}. {did_you_mean(name, known)}".strip() for name in expected if name not in {*known}
+    def unexpected(self) -> list[str]:
+        """One line for each result that is not as the list has it, in both directions.
+
+        A case that its module did not reach is not judged: the result of its group is.
+        """
+        found = []
+        for case in self.cases:
+            reason = self.expected.get(case.name)
+            if not case.reached:
+                continue
+            if case.problem and reason is None:
+                found.append(f"{case.name}: {case.problem}")
+            elif not case.problem and reason is not None:
+                found.append(f"{case.name}: passes, but the image's expected_failures have it ({reason})")
+        return found
+
+
+def run_conformance(runner: Runner, group: ConformanceGroup) -> ConformanceResult:
+    """Run all cases of `group` and return their results, with what the image's manifest expects.
+
+    Raises `ConfigurationError` for a module that is not the recorded one, and the errors of `runner.run`.
+    """
+    results: list[CaseResult] = []
+    if group.module is not None:
+        check_digest(group)
+        module = Module.load(group.module)
+        if group.cases:
+            results += results_of(group, _run(runner, module, group))
+        if all(result.reached for result in results):
+            for number, (name, reason) in enumerate(group.traps.items(), 1):
+                results.append(CaseResult(name, _not_trapped(runner.run(module, str(number)), reason)))
+        else:
+            results += [CaseResult(name, reached=False) for name in group.traps]
+        for code in group.exits:
+            run = runner.run(module, str(code))
+            results.append(CaseResult(group.exit_name(code), "" if run.verdict == exited(code) else str(run.verdict)))
+    for case in group.refused:
+        file = re.sub(r"[^a-z0-9-]+", "-", case.name)
+        results.append(CaseResult(case.name, _not_refused(runner.run(Module.raw(f"{file}.wasm", case.data)))))
+    return ConformanceResult(tuple(results), runner.guest.board.manifest.conformance.expected_failures)
+
+
+def _run(runner: Runner, module: Module, group: ConformanceGroup) -> Execution:
+    preopens = [
+        Preopen(one.at, {path: text.encode() for path, text in one.files.items()}, one.writable)
+        for one in group.directories
     ]
+    limit = DEFAULT_LIMIT if group.limit is None else group.limit
+    return runner.run(module, *group.arguments, limit=limit, env=group.environment, preopens=preopens)
+
+
+def results_of(group: ConformanceGroup, run: Execution) -> list[CaseResult]:
+    """Return the results of the cases that the group's module prints, first that of the whole group."""
+    problems: dict[str, str] = {}
+    strange: list[str] = []
+    for line in run.lines:
+        name, _, problem = line.partition(": ")
+        match = _LINE.fullmatch(name)
+        full = group.full(match["name"]) if match else ""
+        if match is None or full not in group.cases or full in problems or bool(match["bad"]) != bool(problem):
+            strange.append(printable_line(line)[:_SHOWN])
+        else:
+            problems[full] = problem
+    ended = run.verdict == exited(0)
+    whole = ""
+    if run.intact is False:
+        whole = "the line garbled the output"
+    elif not ended:
+        whole = f"{run.verdict} after {len(problems)} of {len(group.cases)} cases"
+    elif strange:
+        whole = f"the module printed {strange[0]!r}, which is no line of a case"
+    results = [CaseResult(group.name, whole)]
+    for case in group.cases:
+        missing = "" if case in problems else "the module printed no line"
+        results.append(CaseResult(case, problems.get(case, missing), reached=ended or case in problems))
+    return results
+
+
+def _not_trapped(run: Execution, reason: str) -> str:
+    if isinstance(run.verdict, Failed) and reason in run.verdict.reason:
+        return ""
+    return f"got {run.verdict}, expected failed({reason})"
+
+
+def _not_refused(run: Execution) -> str:
+    if isinstance(run.verdict, Failed) and not run.output:
+        return ""
+    return f"got {run.verdict}, expected that the module is refused"
+
+
+def unknown_conformance_cases(groups: Sequence[ConformanceGroup], expected: Mapping[str, str]) -> list[str]:
+    """Return a line for each name in a list of expected failures that no group has."""
+    known = dict.fromkeys(name for group in groups for name in group.names)
+    return [f"there is no case {name!r}. {did_you_mean(name, known)}".strip() for name in expected if name not in known]

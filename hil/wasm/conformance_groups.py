@@ -6,7 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class ConformanceGroup:
     module: Path | None
     sha256: str
     cases: tuple[str, ...] = ()
-    traps: Mapping[str, str] | None = None
+    traps: Mapping[str, str] = field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
     exits: tuple[int, ...] = ()
     arguments: tuple[str, ...] = ()
@@ -59,11 +59,14 @@ class ConformanceGroup:
     @property
     def names(self) -> list[str]:
         """The name of the group and those of its cases: what a list of expected failures may name."""
-        exits = (self.full(f"exit:{code}") for code in self.exits)
-        return [self.name, *self.cases, *(self.traps or {}), *(case.name for case in self.refused), *exits]
+        exits = map(self.exit_name, self.exits)
+        return [self.name, *self.cases, *self.traps, *(case.name for case in self.refused), *exits]
 
     def full(self, case: str) -> str:
         return f"{self.name}/{case}"
+
+    def exit_name(self, code: int) -> str:
+        return self.full(f"exit:{code}")
 
     def missing(self, manifest: Manifest) -> str:
         """Return what the group needs and the agent of an image cannot give to a module; empty if it has all."""

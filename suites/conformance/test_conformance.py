@@ -1,6 +1,7 @@
-"""Does the runner do what the specifications of WebAssembly and WASI preview 1 say? Case by case, see docs/conformance.md.
+"""Does the runner do what the specifications of WebAssembly and WASI preview 1 say, case by case?
 
-One test runs a group of cases. The cases that fail on an image are listed in its manifest, with a reason each.
+See docs/conformance.md. One test runs a group of cases. The cases that fail on an image are listed in its manifest,
+with a reason each.
 """
 
 import contextlib

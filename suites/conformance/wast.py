@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Union
+from typing import Any
 
-Node = Union[str, "list[Node]"]
+Node = Any  # a word, or a list of nodes
 
 # The harness keeps what it prints in the last quarter of the first page of memory; modules under test leave it alone.
 SCRATCH = 0xC000
@@ -122,12 +122,15 @@ def convert(text: str) -> Script:
                 stores, judged, types = _judged(results)
                 locals_ |= set(types)
                 wide |= any(kind.startswith("v128") for kind in types)
-                body.append(f"{call(invoke)} {stores}\n  (call $hil_judge (i32.const {place}) "
-                            f"(i32.const {len(line)}) {judged})")
+                body.append(
+                    f"{call(invoke)} {stores}\n  (call $hil_judge (i32.const {place}) (i32.const {len(line)}) {judged})"
+                )
                 script.cases.append(name)
             case ["assert_trap", ["invoke", *_] as invoke, reason]:
-                traps.append(f"(if (i32.eq (local.get 0) (i32.const {len(traps) + 1})) (then {call(invoke)}"
-                             f" (call $hil_exit (i32.const {NO_TRAP})) (unreachable)))")
+                traps.append(
+                    f"(if (i32.eq (local.get 0) (i32.const {len(traps) + 1})) (then {call(invoke)}"
+                    f" (call $hil_exit (i32.const {NO_TRAP})) (unreachable)))"
+                )
                 script.traps.append((f"trap:{named(invoke)}", unquoted(reason)))
             case [
                 "assert_invalid" | "assert_malformed" | "assert_unlinkable" | "assert_trap" as kind,
@@ -220,8 +223,11 @@ def _compared(result: Node, kind: str, got: str) -> tuple[str, str, str]:
     zero = "(i64.const 0)"
     match kind:
         case "i32":
-            return (f"(i32.eq {got} {render(result)})", f"{zero} (i64.extend_i32_u {got})",
-                    f"{zero} (i64.extend_i32_u {render(result)})")
+            return (
+                f"(i32.eq {got} {render(result)})",
+                f"{zero} (i64.extend_i32_u {got})",
+                f"{zero} (i64.extend_i32_u {render(result)})",
+            )
         case "i64":
             return f"(i64.eq {got} {render(result)})", f"{zero} {got}", f"{zero} {render(result)}"
         case "f32" | "f64":
@@ -240,7 +246,8 @@ def _compared(result: Node, kind: str, got: str) -> tuple[str, str, str]:
     masks = ["-1"] * len(lanes)
     if shape.startswith("f") and set(lanes) & set(_NAN[shape[:3]]):
         masks = [_NAN[shape[:3]].get(lane, ("-1",))[0] for lane in lanes]
-    want = f"(v128.const {shape} {' '.join('nan' if lane.startswith('nan:') and lane in _NAN[shape[:3]] else lane for lane in lanes)})"
+    nans = _NAN.get(shape[:3], {})
+    want = f"(v128.const {shape} {' '.join('nan' if lane in nans else lane for lane in lanes)})"
     masked = f"(v128.and {got} (v128.const {shape.replace('f', 'i')} {' '.join(masks)}))"
     same = f"(i32.eqz (v128.any_true (v128.xor {masked} {want})))"
     halves = "(i64x2.extract_lane 1 {0}) (i64x2.extract_lane 0 {0})"
@@ -257,8 +264,9 @@ def _module(main: list[Node], body: list[str], traps: list[str], lines: bytes, l
     memories = [one for one in main if one[0] == "memory"]
     if memories and ["export", '"memory"'] not in memories[0]:
         raise ScriptError('the first memory needs (export "memory"), for WASI')
-    text = ['(module\n(import "wasi_snapshot_preview1" "fd_write"'
-            " (func $hil_write (param i32 i32 i32 i32) (result i32)))"]
+    text = [
+        '(module\n(import "wasi_snapshot_preview1" "fd_write" (func $hil_write (param i32 i32 i32 i32) (result i32)))'
+    ]
     if traps:
         text.append(_TRAP_IMPORTS)
     text += map(render, main)
