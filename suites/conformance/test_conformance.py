@@ -10,18 +10,18 @@ from pathlib import Path
 import allure
 import pytest
 
-from hil import conformance_groups, run_conformance, unknown_conformance_cases
+import hil  # names are used as hil.NAME: most of them import what a collection does without
 
 pytestmark = pytest.mark.board
 
-GROUPS = conformance_groups(Path(__file__).parent)
+GROUPS = hil.conformance_groups(Path(__file__).parent)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=str)
 def test_group(board, runner, group):
     if missing := group.missing(board.manifest):
         pytest.skip(missing)
-    result = run_conformance(runner, group)
+    result = hil.run_conformance(runner, group)
     for case in result.cases:
         expected = result.expected.get(case.name, "") if case.problem else ""
         with contextlib.suppress(AssertionError), allure.step(f"{case.name}{expected and f' (expected: {expected})'}"):
@@ -31,5 +31,5 @@ def test_group(board, runner, group):
 
 
 def test_each_expected_failure_is_a_case(board):
-    wrong = unknown_conformance_cases(GROUPS, board.manifest.conformance.expected_failures)
+    wrong = hil.unknown_conformance_cases(GROUPS, board.manifest.conformance.expected_failures)
     assert not wrong, f"{board.manifest.name}: conformance.expected_failures:\n" + "\n".join(wrong)
