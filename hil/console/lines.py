@@ -10,11 +10,15 @@ from dataclasses import dataclass
 import hil.text
 
 OPENED, RECEIVED, SENT, ENDED = "@", "<", ">", "!"
-FOLDED = 3  # lines of base64, from which on they are folded
+FOLDED = 3  # lines of base64, or of bytes that are no text, from which on they are folded
+BINARY = 64  # bytes; fewer typed ones are keys
 
 _ENCODED = re.compile(r"(?:> |# )?[A-Za-z0-9+/]{40,}={0,2}(?: \.\.\. and \d+ bytes more.*)?")  # a full line of base64
 _LAST = re.compile(r"(?:> )?(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})")  # its end
 _END_TYPED = re.compile(r"(?:> )?\.")  # ends a typed file
+_NO_TEXT = re.compile(rb"[^\t\r\n -~]")
+_ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
+_SHORT = 40  # characters of a line that may be text by chance, between lines that are not
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,33 @@ def printable(data: bytes) -> str:
     return hil.text.printable(data.decode("utf-8", "surrogateescape")).replace("\r", "\\r")
 
 
+def typed_lines(data: bytes) -> list[bytes]:
+    """Return typed lines without line feeds; a file that was sent as it is, is one line that says so."""
+    if len(data) >= BINARY and len(_NO_TEXT.findall(data)) > len(data) // 8:
+        return [b"(%d bytes of a file as they are)" % len(data)]
+    return data.removesuffix(b"\n").split(b"\n")
+
+
+def transferred(shown: Iterable[str]) -> tuple[int, str]:
+    """Return the number of lines at the beginning of `shown` that are a file, and in which form; 0 for other lines."""
+    first, second = itertools.tee(shown)
+    if count := encoded(first):
+        return count, "as base64"
+    return _binary(second), "as it is"
+
+
+def _binary(shown: Iterable[str]) -> int:
+    """Return the number of lines at the beginning of `shown` that are bytes of a file and no text."""
+    count = 0
+    for number, text in enumerate(shown, 1):
+        escapes = _ESCAPED.findall(text)
+        if 4 * len(escapes) > 0.6 * len(text) and len(set(escapes)) >= 4:  # colours have fewer
+            count = number
+        elif not count or len(text) > _SHORT:
+            break
+    return count
+
+
 def encoded(shown: Iterable[str]) -> int:
     """Return the number of lines at the beginning of `shown` that are a file as base64 (or a probe's record)."""
     count = 0
@@ -119,15 +150,15 @@ def encoded(shown: Iterable[str]) -> int:
 
 
 def folded(shown: Sequence[str]) -> list[str]:
-    """Return the lines with one line in the place of each file that was transferred as base64."""
+    """Return the lines with one line in the place of each file that was transferred."""
     found: list[str] = []
     at = 0
     while at < len(shown):
-        count = encoded(itertools.islice(shown, at, None))
+        count, form = transferred(itertools.islice(shown, at, None))
         if count < FOLDED:
             count = max(count, 1)
             found += shown[at : at + count]
         else:
-            found.append(f"({count} lines of a file as base64)")
+            found.append(f"({count} lines of a file {form})")
         at += count
     return found

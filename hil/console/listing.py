@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hil.console.lines import Line, lines, printable
+from hil.console.lines import Line, lines, printable, typed_lines
 from hil.console.recording import Recording
 from hil.errors import ConfigurationError
 
@@ -65,7 +65,7 @@ def rows(
         if isinstance(entry, Line):
             yield ListingRow(number, seconds, gap, entry.text)
         else:
-            for text in entry.data.removesuffix(b"\n").split(b"\n"):
+            for text in typed_lines(entry.data):
                 yield ListingRow(None, seconds, gap, printable(text))
 
 

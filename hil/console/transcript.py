@@ -94,8 +94,9 @@ class Transcript:
 
     def sent(self, data: bytes) -> None:
         """Record `data` as sent now."""
-        record = f"{time.monotonic_ns()}\t>\t{json.dumps(data.decode('latin-1'))}\n"
-        os.write(self._index, record.encode())
+        # a byte of a file takes two, not six; but no line end for those who read text
+        text = json.dumps(data.decode("latin-1"), ensure_ascii=False).replace("\x85", "\\u0085")
+        os.write(self._index, f"{time.monotonic_ns()}\t>\t{text}\n".encode())
 
     def redact(self, secret: bytes, start: int, end: int) -> None:
         """Replace `secret` by asterisks where it was received between two offsets."""
@@ -185,7 +186,7 @@ class Transcript:
     def tail(self, count: int = 20, *, start: int = 0) -> tuple[str, ...]:
         """Return the last `count` lines that are not blank, of the last 64 KiB and not before offset `start`.
 
-        A file that was transferred as base64 is one line.
+        A file that was transferred is one line.
         """
         data = self.read(max(start, self.size - TAIL), self.size)
         return tuple(text[:200] for text in folded(texts(data))[-count:])

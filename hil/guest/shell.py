@@ -17,6 +17,7 @@ from hil.console import Console, LineTimeout
 from hil.console.lines import split_lines
 from hil.errors import ConfigurationError, Evidence, GuestError
 from hil.guest import typed
+from hil.guest.channel import Channel
 from hil.guest.framing import ENTER, INTERRUPT, PROMPT, QUESTION, SETUP, Stream, foreign_lines, frame
 from hil.image.manifest import ConsoleFacts
 
@@ -106,13 +107,14 @@ class Shell:
         self.console = console
         self.lost = False
         self.retyped = 0
+        self.channel: Channel | None = None
         self._foreground: Typed | None = None
         self._nonce = console.token(4)
         self._count = 0
         # compiled once per session: that takes longer than a round trip
-        self._begun, self._ended, self._answer = (
+        self._begun, self._ended, self._asked, self._answer = (
             re.compile(rb"@%s\.(\d+)%s\n" % (self._nonce.encode(), rest))
-            for rest in (rb"(<|!@)", rb">(\d{1,3})@", rb"=([^=\n]*)=(\d*)@")
+            for rest in (rb"(<|!@)", rb">(\d{1,3})@", rb"(?:\+|>(\d{1,3})@)", rb"=([^=\n]*)=(\d*)@")
         )
         self._foreign = foreign_lines((*facts.foreign, *facts.runner))
         prompt = facts.prompt if PROMPT.fullmatch(facts.prompt) else "# "
@@ -174,6 +176,28 @@ class Shell:
         """
         begun = self._begin(command, timeout=timeout, deadline=self.console.now + timeout, start=start)
         return None if begun is None else self.result(begun)
+
+    def give(self, command: str, data: bytes, *, timeout: float) -> Result | None:
+        """Type `command` once, and send it `data` as it is when it asks for it; otherwise as `attempt`.
+
+        It asks by the line `"${PS1%%.*}.$_n+"`, with the guest's tty set up for all byte values. If it ends without
+        that, nothing is sent. The output before that line is not part of the result.
+        """
+        begun = self._begin(command, timeout=timeout, deadline=self.console.now + timeout)
+        if begun is None:
+            return None
+        try:
+            mark = begun.stream.find(self._asked, begun.number, begun.deadline)
+        except LineTimeout:
+            if error := self._recover(begun):
+                raise error from None
+            return None
+        if mark[2] is not None:
+            self._end(begun, mark)
+        else:
+            begun.stream.begin = begun.stream.at
+            self.console.write(data, timeout=max(0.0, begun.deadline - self.console.now))
+        return self.result(begun)
 
     def result(self, begun: Typed) -> Result:
         """Wait for the result of a command until it is overdue, then interrupt it. Raises as `run`."""

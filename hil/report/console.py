@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hil.console import Transcript
-from hil.console.lines import Line, lines, printable
+from hil.console.lines import Line, lines, printable, typed_lines
 from hil.console.recording import span
 from hil.image.manifest import AgentFacts, ConsoleFacts, Failures, Manifest, Stage
 
@@ -156,7 +156,7 @@ def rows(part: Span, patterns: Patterns) -> list[ConsoleRow]:
             before = entry
         else:
             begin = before.offset if entry.start < before.end else before.end  # sent within a line, or between two
-            texts = entry.data.removesuffix(b"\n").split(b"\n")
+            texts = typed_lines(entry.data)
             made += [ConsoleRow(None, entry.time_ns, begin, begin, _shown(text), "typed") for text in texts]
     return made
 

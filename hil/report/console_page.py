@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hil.console.lines import FOLDED, encoded
+from hil.console.lines import FOLDED, transferred
 from hil.image.manifest import Manifest
 from hil.report.console import (
     CONSOLE_LINES,
@@ -37,7 +37,7 @@ def grouped(lines: Sequence[ConsoleRow]) -> Iterator[RowGroup]:
     shown: list[ConsoleRow] = []
     at = 0
     while at < len(lines):
-        end = _transfer_end(lines, at)
+        end, form = _transfer_end(lines, at)
         if end - at < FOLDED:
             shown += lines[at : max(end, at + 1)]
             at = max(end, at + 1)
@@ -48,21 +48,21 @@ def grouped(lines: Sequence[ConsoleRow]) -> Iterator[RowGroup]:
         folded = tuple(lines[at:end])
         way = "sent" if folded[0].kind == "typed" else "received"
         yield RowGroup(
-            folded, f"{len(folded)} lines of a file {way} as base64, {sum(len(row.text) for row in folded):,} bytes"
+            folded, f"{len(folded)} lines of a file {way} {form}, {sum(len(row.text) for row in folded):,} bytes"
         )
         at = end
     if shown:
         yield RowGroup(tuple(shown))
 
 
-def _transfer_end(lines: Sequence[ConsoleRow], at: int) -> int:
-    """Return the index behind the base64 that begins at `at`; `at` itself where there is none."""
+def _transfer_end(lines: Sequence[ConsoleRow], at: int) -> tuple[int, str]:
+    """Return the index behind the file that begins at `at` and its form; `at` itself where there is none."""
     kind = lines[at].kind
     if kind not in ("", "typed"):
-        return at
-
+        return at, ""
     same = itertools.takewhile(lambda row: row.kind == kind and not row.notes, itertools.islice(lines, at, None))
-    return at + encoded(row.text for row in same)
+    count, form = transferred(row.text for row in same)
+    return at + count, form
 
 
 def console_page(part: Span, manifest: Manifest, *, failed: bool = False) -> str | None:

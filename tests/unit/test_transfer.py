@@ -14,7 +14,8 @@ from support import ShellLine
 
 from hil.console import LineClosed
 from hil.errors import GuestError, InfrastructureError
-from hil.guest import transfer
+from hil.guest import channel, parts, receiving
+from hil.guest.channel import Channel, Direction
 from hil.guest.shell import Shell
 from hil.guest.transfer import digest_in_guest, get, put
 from hil.image.manifest import ConsoleFacts
@@ -27,6 +28,18 @@ BIG = random.Random(5).randbytes(120_000)  # does not compress: several parts
 @pytest.fixture
 def shell(tty_shell: ShellLine) -> Shell:
     return Shell(tty_shell.console, FACTS)
+
+
+@pytest.fixture
+def typing(shell: Shell) -> Shell:
+    """A shell on a line that is known not to be clean."""
+    shell.channel = Channel(Direction(clean=False), Direction(clean=False), xz=True)
+    return shell
+
+
+def commands(tty_shell: ShellLine) -> list[str]:
+    """The framed commands that were typed."""
+    return [text for text in tty_shell.typed() if text.startswith("_h ")]
 
 
 def once(pattern: bytes, change: Callable[[re.Match[bytes]], bytes], times: int = 1) -> Callable[[bytes], bytes]:
@@ -108,15 +121,15 @@ def test_a_full_file_system_is_told_and_cleaned_up(shell: Shell, tty_shell: Shel
     assert os.listdir(tty_shell.home) == []
 
 
-def test_a_lost_byte_costs_one_part_and_no_more(shell: Shell, tty_shell: ShellLine) -> None:
+def test_a_lost_byte_costs_one_part_and_no_more(typing: Shell, tty_shell: ShellLine) -> None:
     tty_shell.to_shell = once(rb"(\n[A-Za-z0-9+/]{200})[A-Za-z0-9+/]", lambda found: found[1])
-    assert put(shell, BIG, str(tty_shell.home / "file"))
+    assert put(typing, BIG, str(tty_shell.home / "file"))
     assert (tty_shell.home / "file").read_bytes() == BIG
 
 
-def test_a_changed_byte_is_noticed(shell: Shell, tty_shell: ShellLine) -> None:
+def test_a_changed_byte_is_noticed(typing: Shell, tty_shell: ShellLine) -> None:
     tty_shell.to_shell = once(rb"(\n[A-Za-z0-9+/]{200})[b-z]", lambda found: found[1] + b"a")
-    assert put(shell, BIG, str(tty_shell.home / "file"))
+    assert put(typing, BIG, str(tty_shell.home / "file"))
     assert (tty_shell.home / "file").read_bytes() == BIG
 
 
@@ -144,9 +157,9 @@ def test_a_line_that_flips_and_drops_bytes_delivers_all_the_same(shell: Shell, t
 
 
 def test_a_part_whose_answer_was_lost_is_not_sent_again_and_again(
-    shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch
+    typing: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = transfer._send
+    send = parts.send
     sent = []
 
     def deaf(shell: Shell, part: bytes, *rest: Any) -> str:
@@ -154,31 +167,31 @@ def test_a_part_whose_answer_was_lost_is_not_sent_again_and_again(
         sent.append(len(part))
         return "garbled" if len(sent) in (2, 5) else answer
 
-    monkeypatch.setattr(transfer, "_send", deaf)
+    monkeypatch.setattr(parts, "send", deaf)
     path = str(tty_shell.home / "file")
-    assert put(shell, BIG, path)
+    assert put(typing, BIG, path)
     assert Path(path).read_bytes() == BIG
-    assert sum(sent) < len(BIG) + 3 * transfer.LARGEST
+    assert sum(sent) < len(BIG) + 3 * channel.LARGEST_TYPED
 
 
 def test_a_part_that_was_written_over_another_is_found_and_only_that_stretch_sent_again(
-    shell: Shell, tty_shell: ShellLine
+    typing: Shell, tty_shell: ShellLine
 ) -> None:
     tty_shell.to_shell = once(rb"seek=128 ", lambda found: b"seek=028 ")
     before = tty_shell.console.transcript.sent
     typed = []
     tty_shell.console.transcript.sent = lambda data: (typed.append(len(data)), before(data))[1]  # type: ignore[method-assign]
-    assert put(shell, BIG, str(tty_shell.home / "file"))
+    assert put(typing, BIG, str(tty_shell.home / "file"))
     assert (tty_shell.home / "file").read_bytes() == BIG
-    assert sum(typed) < (len(BIG) + 3 * transfer.LARGEST) * 4 / 3
+    assert sum(typed) < (len(BIG) + 3 * channel.LARGEST_TYPED) * 4 / 3
 
 
 def test_an_upload_that_was_cut_goes_on_where_it_stopped(
-    shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch
+    typing: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(tty_shell.home / "file")
     sent = []
-    send = transfer._send
+    send = parts.send
 
     def dies(shell: Shell, part: bytes, temporary: str, offset: int, *rest: Any) -> str:
         if offset > 40_000 and len(sent) < 3:
@@ -186,20 +199,20 @@ def test_an_upload_that_was_cut_goes_on_where_it_stopped(
         sent.append(offset)
         return send(shell, part, temporary, offset, *rest)
 
-    monkeypatch.setattr(transfer, "_send", dies)
+    monkeypatch.setattr(parts, "send", dies)
     with pytest.raises(LineClosed, match="^cut$"):
-        put(shell, BIG, path)
+        put(typing, BIG, path)
     stopped = len(sent)
     sent.append(-1)
-    assert put(shell, BIG, path)
+    assert put(typing, BIG, path)
     assert Path(path).read_bytes() == BIG
-    assert sent[stopped + 1] == sent[stopped - 1] + transfer.LARGEST, "not from the beginning"
+    assert sent[stopped + 1] == sent[stopped - 1] + channel.LARGEST_TYPED, "not from the beginning"
 
 
-def test_a_line_that_always_corrupts_is_given_up(shell: Shell, tty_shell: ShellLine) -> None:
+def test_a_line_that_always_corrupts_is_given_up(typing: Shell, tty_shell: ShellLine) -> None:
     tty_shell.to_shell = once(rb"(\n[A-Za-z0-9+/]{200})[b-z]", lambda found: found[1] + b"a", times=10**6)
     with pytest.raises(InfrastructureError, match=r"\b256 bytes.*\b12 tries"):
-        put(shell, BIG, str(tty_shell.home / "file"))
+        put(typing, BIG, str(tty_shell.home / "file"))
     assert os.listdir(tty_shell.home) == []
 
 
@@ -211,18 +224,18 @@ def test_foreign_lines_in_every_answer_do_no_harm(shell: Shell, tty_shell: Shell
     assert digest_in_guest(shell, path) is not None
 
 
-def test_what_comes_back_corrupted_is_asked_for_again(shell: Shell, tty_shell: ShellLine) -> None:
+def test_what_comes_back_corrupted_is_asked_for_again(typing: Shell, tty_shell: ShellLine) -> None:
     (tty_shell.home / "file").write_bytes(BIG)
     tty_shell.to_us = once(rb"([A-Za-z0-9+/]{70})[b-z]", lambda found: found[1] + b"a")
-    assert get(shell, str(tty_shell.home / "file")) == BIG
+    assert get(typing, str(tty_shell.home / "file")) == BIG
 
 
-def test_what_always_comes_back_corrupted_is_given_up(shell: Shell, tty_shell: ShellLine) -> None:
+def test_what_always_comes_back_corrupted_is_given_up(typing: Shell, tty_shell: ShellLine) -> None:
     (tty_shell.home / "file").write_bytes(BIG)
     tty_shell.to_us = once(rb"([A-Za-z0-9+/]{70})[b-z]", lambda found: found[1] + b"a", times=10**6)
     with pytest.raises(InfrastructureError, match=r"\b256 bytes.*\b12 tries"):
-        get(shell, str(tty_shell.home / "file"))
-    assert shell.run("ls /tmp/hil-* 2>/dev/null").output == b""
+        get(typing, str(tty_shell.home / "file"))
+    assert typing.run("ls /tmp/hil-* 2>/dev/null").output == b""
 
 
 def test_an_unknown_writer_in_the_size_is_survived(shell: Shell, tty_shell: ShellLine) -> None:
@@ -247,7 +260,98 @@ def test_the_digest_of_nothing_is_none(shell: Shell, tty_shell: ShellLine) -> No
     assert digest_in_guest(shell, str(tty_shell.home)) is None
 
 
+def test_a_small_file_takes_one_command_and_one_that_is_there_too(shell: Shell, tty_shell: ShellLine) -> None:
+    put(shell, b"the first of a session", "first")
+    before = len(commands(tty_shell))
+    assert put(shell, BIG[:30_000], "deep/file")
+    assert not put(shell, BIG[:30_000], "deep/file")
+    assert len(commands(tty_shell)) == before + 2
+    assert max(map(len, tty_shell.typed())) == 30_000 + len(receiving.PAD), "as it is, and once"
+    assert (tty_shell.home / "deep" / "file").read_bytes() == BIG[:30_000]
+
+
+def seven_bits(data: bytes) -> bytes:
+    return bytes(byte & 0x7F for byte in data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.replace(b"\x13", b"").replace(b"\x11", b""),
+        lambda data: data.replace(b"\r", b"\n"),
+        lambda data: data.replace(b"\xff\xff", b"\xff"),
+        seven_bits,
+    ],
+    ids=["flow control", "line ends", "telnet", "seven bits"],
+)
+def test_a_line_that_does_not_pass_all_bytes_has_base64(
+    shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(receiving, "PROBE_SILENCE", 0.3)
+    monkeypatch.setattr(receiving, "REST", 0.3)
+    tty_shell.to_shell = change
+    assert put(shell, BIG, "file")
+    assert (tty_shell.home / "file").read_bytes() == BIG
+    assert shell.channel
+    assert not shell.channel.there.clean
+
+
+def test_a_line_that_turns_dirty_has_base64_from_then_on(shell: Shell, tty_shell: ShellLine) -> None:
+    put(shell, b"clean", "first")
+    tty_shell.to_shell = seven_bits
+    assert put(shell, BIG, "file")
+    assert (tty_shell.home / "file").read_bytes() == BIG
+    tty_shell.to_shell = lambda data: data
+    before = len(tty_shell.typed())
+    assert put(shell, BIG[1:], "other")
+    assert all(text.isascii() for text in tty_shell.typed()[before:])
+
+
+def test_answers_over_a_line_of_seven_bits_come_as_base64(shell: Shell, tty_shell: ShellLine) -> None:
+    (tty_shell.home / "file").write_bytes(BIG)
+    tty_shell.to_us = seven_bits
+    assert get(shell, "file") == BIG
+    assert shell.channel
+    assert not shell.channel.back.clean
+
+
+def test_bytes_that_a_line_adds_or_loses_are_not_taken_for_commands(
+    shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "SILENCE", 0.5)
+    monkeypatch.setattr(receiving, "REST", 0.5)
+    put(shell, b"clean", "first")
+    data = BIG[:20_000] + b"\ntouch wrong\n" * 20
+    for change in (lambda found: found[0] + b"y" * 200, lambda found: found[0][200:]):
+        tty_shell.to_shell = once(b"(?s)" + re.escape(BIG[1000:1300]), change)
+        assert put(shell, data, "file")
+        assert (tty_shell.home / "file").read_bytes() == data
+        (tty_shell.home / "file").unlink()
+    assert sorted(os.listdir(tty_shell.home)) == ["first"]
+
+
+@pytest.mark.parametrize("program", ["stty", "dd"])
+def test_a_guest_that_cannot_receive_bytes_as_they_are_has_base64(
+    shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.setattr(receiving, "REST", 0.2)
+    real = shell.run(f"command -v {program}").text.strip()
+    option = "fullblock" if program == "dd" else "raw"
+    shell.run(f'{program}(){{ case $* in *{option}*)return 1;;esac;{real} "$@";}}', check=True)
+    assert put(shell, BIG[:5000], "file")
+    assert (tty_shell.home / "file").read_bytes() == BIG[:5000]
+
+
+def test_what_a_hypervisor_takes_for_itself_is_not_sent_as_it_is(shell: Shell, tty_shell: ShellLine) -> None:
+    data = BIG[:3000] + b"\x01" * 3 + BIG[3000:6000]
+    assert put(shell, data, "file")
+    assert (tty_shell.home / "file").read_bytes() == data
+    assert not [text for text in tty_shell.typed() if "\x01\x01\x01" in text]
+
+
 def test_parts_stay_small(shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "LARGEST", 1024)
+    monkeypatch.setattr(channel, "LARGEST", 1024)
+    shell.channel = Channel(Direction(clean=True, fixed=True), Direction(clean=True), xz=True)
     assert put(shell, BIG[:5500], str(tty_shell.home / "file"))
     assert (tty_shell.home / "file").read_bytes() == BIG[:5500]
+    assert max(map(len, tty_shell.typed())) == 1024 + len(receiving.PAD)
