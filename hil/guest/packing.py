@@ -8,8 +8,6 @@ import lzma
 import zlib
 from dataclasses import dataclass
 
-from hil.guest.receiving import TAKEN
-
 SAMPLE = 16 << 10  # bytes from the middle of a file that show whether it can be compressed
 WORTH = 0.97  # of the size of a file, from which on it is sent as it is
 # bytes per second of the file, for BusyBox in an emulated guest; a real board is faster, but so slow is its line
@@ -33,7 +31,7 @@ def pack(data: bytes, *, xz: bool, rate: float | None) -> Packed:
     plain = Packed(data, "cat")
     start = max(0, (len(data) - SAMPLE) // 2)
     sample = data[start : start + SAMPLE]
-    if len(zlib.compress(sample, 1)) >= WORTH * len(sample) and TAKEN not in data:
+    if len(zlib.compress(sample, 1)) >= WORTH * len(sample):
         return plain
     slow = rate or 1.0
     choices = [(len(data) / slow, plain)]

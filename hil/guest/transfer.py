@@ -25,6 +25,7 @@ from hil.guest.shell import TRIES, Shell
 from hil.host.progress import Progress
 from hil.text import printable_line
 
+PACKING = 256 << 10  # least bytes per second that a guest packs, for time limits
 _FETCHED = re.compile(rb"^s=(\d+)\n(?:d=([0-9a-f]{64})  -\nl=(\d+)\nm=([0-9a-f]{32})  -\n)?", re.M)
 
 
@@ -212,7 +213,7 @@ def _packed_in_guest(shell: Shell, name: str, temporary: str, limit: int, size: 
         f'echo "m=$(md5sum <{temporary}p)"&&cat {temporary}p;fi'
     )
     for _ in range(parts.BAD_IN_A_ROW):
-        result = shell.run(command, timeout=60 + 2 * limit / RATE)
+        result = shell.run(command, timeout=60 + limit / PACKING + 2 * size / RATE)
         found = _FETCHED.search(result.output)
         if found and int(found[1]) > limit:
             raise GuestError(f"{shown} in the guest has {int(found[1])} bytes, over the limit of {limit}")

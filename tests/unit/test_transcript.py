@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from limits import processor_time
+from support import Wire
 
 from hil.console import Transcript, transcript
-from hil.console.lines import folded, printable
+from hil.console.lines import folded, printable, texts
+from hil.console.listing import rows
+from hil.console.recording import Recording
 from hil.console.transcript import default_directory
 from hil.errors import ConfigurationError, InfrastructureError
 
@@ -207,3 +211,20 @@ def test_the_last_lines_have_files_on_one_line() -> None:
     assert folded(data[:2]) == data[:2], "too few to hide"
     assert folded(["abcd", "efgh", "ijkl"]) == ["abcd", "efgh", "ijkl"], "words"
     assert folded([]) == []
+    noise = texts(random.Random(1).randbytes(3000))
+    assert folded(["$ x", *noise, "@end@"]) == ["$ x", f"({len(noise)} lines of a file as it is)", "@end@"]
+    colours = ["\\x1b[1;32mOK\\x1b[0m"] * 5
+    assert folded(colours) == colours
+
+
+def test_bytes_of_a_file_are_recorded_and_listed_on_one_line(wire: Wire) -> None:
+    data = random.Random(1).randbytes(4000) + b"\x85\n"
+    wire.console.write(data)
+    wire.console.write(b"\x03\nls\n")
+    recording = Recording(wire.console.transcript.path)
+    assert [event.data for event in recording.sent()] == [data, b"\x03\nls\n"]
+    index = wire.console.transcript.index_path.read_text()
+    assert len(index.encode()) < 2.5 * len(data)
+    assert len(index.splitlines()) == 3
+    shown = [row.text for row in rows(wire.console.transcript.path, sent=True)]
+    assert shown == [f"({len(data)} bytes of a file as they are)", "\\x03", "ls"]
