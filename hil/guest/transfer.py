@@ -25,6 +25,7 @@ from hil.guest.shell import TRIES, Shell
 from hil.host.progress import Progress
 from hil.text import printable_line
 
+FILE_MAX = 64 << 20  # bytes of a file that is fetched
 PACKING = 256 << 10  # least bytes per second that a guest packs, for time limits
 _FETCHED = re.compile(rb"^s=(\d+)\n(?:d=([0-9a-f]{64})  -\nl=(\d+)\nm=([0-9a-f]{32})  -\n)?", re.M)
 
