@@ -25,12 +25,12 @@ def sample_list(json_: bool) -> None:
     rows = []
     for name, path in project.current().names("samples", ".wasm").items():
         rows.append({"name": name, **origin("samples", path), "file": path.name, "about": about.get(path, "")})
-    shown = {row["name"] for row in rows}
+    listed = {row["name"] for row in rows}
     for name, text in catalogue.on_demand().items():
-        if name not in shown:
-            rows.append(
-                {"name": name, "from": "package", "file": f"{name}.wasm", "about": f"{text} (built on first use)"}
-            )
+        if name not in listed:
+            file = catalogue.SAMPLES_DIR / f"{name}.wasm"
+            about_it = f"{text} (built on first use)"
+            rows.append({"name": name, **origin("samples", file), "file": file.name, "about": about_it})
     show(rows, json_)
 
 

@@ -136,6 +136,7 @@ def test_samples_are_listed_and_suggested(tmp_path: Path, monkeypatch: pytest.Mo
     assert rows["hello"]["from"].startswith("project (hides")
     assert rows["args"] | {"about": ""} == {"name": "args", "from": "package", "file": "args.wasm", "about": ""}
     assert rows["args"]["about"]
+    assert rows["lang-go"]["file"] == "lang-go.wasm", "also what is built on first use"
 
 
 def test_headers_and_crates_of_the_host_functions_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
