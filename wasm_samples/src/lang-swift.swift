@@ -58,7 +58,7 @@ do {
 }
 
 var lengths: [Int: Int] = [:]
-for start in 1..<1000 { lengths[steps(from: start), default: 0] += 1 }
+for start in 1..<100 { lengths[steps(from: start), default: 0] += 1 }
 print("different ways to 1: ", terminator: "")
 print(lengths.count)
 print("end of Swift", terminator: "")
