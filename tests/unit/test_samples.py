@@ -99,7 +99,7 @@ def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, directory / "build", *options],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         env={"PATH": "/nonexistent", "TMPDIR": str(scratch)},
         check=False,
     )
