@@ -12,7 +12,8 @@ from hil.guest.shell import quote
 from hil.text import printable_line
 from hil.wasm.preopens import Directory, unpacked
 
-OUTPUTS_MAX = 64 << 20  # bytes of the archive of all files that a module leaves
+OUTPUTS_MAX = 32 << 20  # bytes of the archive of all files that a module leaves; the agent takes 16 MiB of them
+RATE = 256 << 10  # bytes per second between guest and runner, at least
 AGENT_PREFIX = "wasmedge_emit: files of the module: "
 NOT_RECEIVED = 248  # exit status of the reference image's agent
 UNPACK_LIMIT = 120.0  # seconds
@@ -36,6 +37,12 @@ NONE = Outputs()
 def places_below(root: str, directories: Sequence[Directory]) -> list[str]:
     """Return the directory of the guest for each directory of the module."""
     return [posixpath.join(root, str(number)) for number in range(len(directories))]
+
+
+def transfer_time(directories: Sequence[Directory]) -> float:
+    """Return the time in seconds that the agent may take to hand over the directories and to receive them again."""
+    size = sum(directory.size for directory in directories)
+    return (size + (OUTPUTS_MAX if any(directory.writable for directory in directories) else 0)) / RATE
 
 
 def unpack(guest: Guest, root: str, archives: Sequence[str | None]) -> None:

@@ -181,7 +181,8 @@ class Runner:
         place = places[request.module.sha256]
         nonce = console.token(8) if self.facts.seal_option else None
         command = request.command(manifest, options, place, nonce)
-        return Deployment(request, command, nonce, request.limit + OVERHEAD, console.transcript, restored)
+        timeout = request.limit + OVERHEAD + guest_files.transfer_time(directories)
+        return Deployment(request, command, nonce, timeout, console.transcript, restored)
 
     def _deploy(self, request: Request, restored: str | None = None) -> Execution:
         deployment = self._prepare(request, restored)
@@ -211,7 +212,7 @@ class Runner:
         """Record and return the execution of an ended agent; with `stopped` it was ended by ^C."""
         run = conclude(self.guest, deployment, result, stopped=stopped)
         if directories := deployment.request.directories:
-            why = str(run.verdict) if run.seal is None and deployment.nonce else ""
+            why = printable_line(str(run.verdict)) if run.seal is None and deployment.nonce else ""
             run = replace(run, outputs=guest_files.fetch(self.guest, _directories(), directories, result, why))
         self._record(run)
         return run

@@ -9,7 +9,8 @@
 
 enum {
 	PAGE = 4096,
-	RECEIVED_MAX = 64 << 20, /* bytes of all files that a run may leave */
+	RECEIVED_MAX = 16 << 20, /* bytes of all files that a run may leave */
+	RECEIVED = 2 * LINK_ENTRIES_MAX, /* files and directories */
 };
 
 struct directory {
@@ -22,6 +23,7 @@ static struct directory directories[LINK_PREOPENS];
 static uint32_t count;
 static struct link_files size;
 static char bulk[LINK_BULK];
+static size_t filled; /* bytes of it that are not sent yet */
 
 void add_directory(char *text)
 {
@@ -97,23 +99,34 @@ void read_directories(void)
 		    LINK_ENTRIES_MAX);
 }
 
-/* Sends an entry with its contents, which are read from `file` (-1 for none). */
+static void flush(enum link_command command)
+{
+	if (filled)
+		must(command, bulk, filled);
+	filled = 0;
+}
+
+/* Sends an entry with its contents, which are read from `file` (-1 for none), or keeps it until more is to be sent. */
 static void send_entry(struct link_entry entry, const char *path, int file)
 {
+	enum link_command command = LINK_ADD_ENTRIES;
 	entry.path_bytes = strlen(path);
-	memcpy(bulk, &entry, sizeof entry);
-	memcpy(bulk + sizeof entry, path, entry.path_bytes);
-	size_t used = sizeof entry + entry.path_bytes;
-	enum link_command command = LINK_ADD_ENTRY;
-	do {
-		size_t part = entry.bytes < sizeof bulk - used ? entry.bytes : sizeof bulk - used;
-		if (part && read(file, bulk + used, part) != (ssize_t)part)
+	if (sizeof entry + entry.path_bytes > sizeof bulk - filled)
+		flush(command);
+	memcpy(bulk + filled, &entry, sizeof entry);
+	memcpy(bulk + filled + sizeof entry, path, entry.path_bytes);
+	filled += sizeof entry + entry.path_bytes;
+	while (entry.bytes) {
+		size_t part = entry.bytes < sizeof bulk - filled ? entry.bytes : sizeof bulk - filled;
+		if (read(file, bulk + filled, part) != (ssize_t)part)
 			die(STATUS_NO_FILE, "%s: it has changed, or cannot be read", path);
-		must(command, bulk, used + part);
+		filled += part;
 		entry.bytes -= part;
-		used = 0;
-		command = LINK_ADD_PART;
-	} while (entry.bytes);
+		if (entry.bytes || command == LINK_ADD_PART) {
+			flush(command);
+			command = LINK_ADD_PART;
+		}
+	}
 }
 
 static void send_file(const FTSENT *found, const char *path)
@@ -146,6 +159,7 @@ void send_directories(void)
 				send_entry((struct link_entry){.kind = LINK_DIRECTORY}, inside(found, sent->path), -1);
 		fts_close(walk);
 	}
+	flush(LINK_ADD_ENTRIES);
 }
 
 /* -- after the run ------------------------------------------------------------------------------ */
@@ -180,7 +194,7 @@ static bool received_file(int target, const char *path, uint64_t left, const cha
 		return problem(strerror(errno), path);
 	for (;;) {
 		ssize_t written = write(file, data, got);
-		if (got > left || written != (ssize_t)got) {
+		if (written != (ssize_t)got) {
 			problem(written < 0 ? strerror(errno) : "no room", path);
 			break;
 		}
@@ -189,7 +203,7 @@ static bool received_file(int target, const char *path, uint64_t left, const cha
 			break;
 		must(LINK_NEXT_PART, NULL, 0);
 		got = peer.page->fetched;
-		if (!got || got > sizeof bulk) {
+		if (!got || got > sizeof bulk || got > left) {
 			problem("it is not complete", path);
 			break;
 		}
@@ -202,51 +216,70 @@ static bool received_file(int target, const char *path, uint64_t left, const cha
 
 static char temporary[LINK_PREOPENS][256]; /* in each writable directory, with its new contents */
 
+/* What has been received of all directories. */
+struct received {
+	uint64_t bytes, entries;
+	int target; /* the directory that entries belong to, -1 before the first */
+	bool end;
+};
+
+/* Receives an entry with its path and first contents, `size` bytes at `at`. Returns how many it has taken, 0 if it failed. */
+static size_t received_entry(struct received *all, const char *at, size_t size)
+{
+	char path[LINK_PATH_MAX + 1];
+	struct link_entry entry;
+	if (size < sizeof entry)
+		return problem("unreadable", "a file");
+	memcpy(&entry, at, sizeof entry);
+	if (entry.kind == LINK_END) {
+		all->end = true;
+		return size;
+	}
+	if (!entry.path_bytes || entry.path_bytes > LINK_PATH_MAX || entry.path_bytes > size - sizeof entry)
+		return problem("the path is too long", "a file");
+	memcpy(path, at + sizeof entry, entry.path_bytes);
+	path[entry.path_bytes] = 0;
+	size_t taken = sizeof entry + entry.path_bytes;
+	size_t got = entry.bytes < size - taken ? entry.bytes : size - taken;
+	all->bytes += entry.bytes;
+	if (entry.bytes > RECEIVED_MAX || all->bytes > RECEIVED_MAX || ++all->entries > RECEIVED)
+		return problem("the module has left more than 16 MiB, or than 8192 files and directories", path);
+	bool good = true;
+	if (entry.kind == LINK_WRITABLE) {
+		unsigned long number = strtoul(path, NULL, 10);
+		if (all->target >= 0)
+			close(all->target);
+		all->target = number < count && temporary[number][0]
+				      ? open(temporary[number], O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+				      : -1;
+		good = all->target >= 0 || problem("no such directory", path);
+	} else if (all->target < 0 || !link_plain(path)) {
+		good = problem("no plain relative path", path);
+	} else if (entry.kind == LINK_DIRECTORY) {
+		good = mkdirat(all->target, path, 0755) == 0 || problem(strerror(errno), path);
+	} else {
+		good = received_file(all->target, path, entry.bytes, at + taken, got);
+	}
+	return good ? taken + got : 0;
+}
+
 /* Receives all entries into directories beside the old contents. */
 static bool received_all(void)
 {
-	uint64_t bytes = 0, entries = 0;
-	char path[LINK_PATH_MAX + 1];
-	int target = -1;
-	for (;;) {
-		struct link_entry entry;
-		must(LINK_NEXT_ENTRY, NULL, 0);
-		size_t got = peer.page->fetched;
-		if (got < sizeof entry || got > sizeof bulk)
+	struct received all = {.target = -1};
+	bool good = true;
+	while (good && !all.end) {
+		must(LINK_NEXT_ENTRIES, NULL, 0);
+		size_t size = peer.page->fetched;
+		if (!size || size > sizeof bulk)
 			return problem("unreadable", "a file");
-		link_get(bulk, peer.page->bulk, got);
-		memcpy(&entry, bulk, sizeof entry);
-		got -= sizeof entry;
-		if (entry.kind == LINK_END)
-			break;
-		if (entry.path_bytes > got || entry.path_bytes > LINK_PATH_MAX)
-			return problem("the path is too long", "a file");
-		memcpy(path, bulk + sizeof entry, entry.path_bytes);
-		path[entry.path_bytes] = 0;
-		got -= entry.path_bytes;
-		bytes += entry.bytes;
-		if (bytes > RECEIVED_MAX || ++entries > 2 * LINK_ENTRIES_MAX)
-			return problem("the module has left too much (64 MiB, 8192 files and directories at most)", path);
-		if (entry.kind == LINK_WRITABLE) {
-			unsigned long number = strtoul(path, NULL, 10);
-			if (target >= 0)
-				close(target);
-			target = -1;
-			if (number >= count || !temporary[number][0] ||
-			    (target = open(temporary[number], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
-				return problem("no such directory", path);
-		} else if (target < 0 || !link_plain(path)) {
-			return problem("no plain relative path", path);
-		} else if (entry.kind == LINK_DIRECTORY) {
-			if (mkdirat(target, path, 0755) < 0)
-				return problem(strerror(errno), path);
-		} else if (!received_file(target, path, entry.bytes, bulk + sizeof entry + entry.path_bytes, got)) {
-			return false;
-		}
+		link_get(bulk, peer.page->bulk, size);
+		for (size_t taken, at = 0; good && at < size; at += taken) /* a file that is longer than this is the last */
+			good = (taken = received_entry(&all, bulk + at, size - at)) > 0;
 	}
-	if (target >= 0)
-		close(target);
-	return true;
+	if (all.target >= 0)
+		close(all.target);
+	return good;
 }
 
 /* Replaces the old contents of a directory by the new ones, which are in it, too. */
@@ -282,6 +315,8 @@ bool receive_directories(void)
 		}
 	}
 	good = good && received_all();
+	if (!good)
+		must(LINK_ABORT, NULL, 0); /* it gives their memory back */
 	for (uint32_t i = 0; i < count; i++) {
 		if (!temporary[i][0])
 			continue;

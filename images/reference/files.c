@@ -122,36 +122,53 @@ static enum link_answer add_preopen(const char *name, bool may_write)
 	return LINK_OK;
 }
 
-enum link_answer files_add(const struct link_entry *entry, const char *rest, size_t size)
+/* Adds an entry with its first contents, of `size` bytes. */
+static enum link_answer add_entry(const struct link_entry *entry, const char *path, const char *contents, size_t size)
 {
-	char path[LINK_PATH_MAX + 1];
-	if (!begun || missing)
-		return LINK_BAD_ORDER;
 	close_file();
-	if (entry->path_bytes > LINK_PATH_MAX || entry->path_bytes > size)
-		return LINK_BAD_SIZE;
-	memcpy(path, rest, entry->path_bytes);
-	path[entry->path_bytes] = 0;
-	rest += entry->path_bytes;
-	size -= entry->path_bytes;
-	if (strlen(path) != entry->path_bytes || entry->bytes < size)
-		return LINK_BAD_SIZE;
 	if (entry->kind == LINK_READABLE || entry->kind == LINK_WRITABLE)
-		return size ? LINK_BAD_SIZE : add_preopen(path, entry->kind == LINK_WRITABLE);
+		return entry->bytes ? LINK_BAD_SIZE : add_preopen(path, entry->kind == LINK_WRITABLE);
 	if (directory < 0)
 		return LINK_BAD_ORDER;
 	if (!link_plain(path) || !room.entries)
 		return LINK_BAD_SIZE;
 	room.entries--;
 	if (entry->kind == LINK_DIRECTORY) /* nothing in it is a symbolic link: all of it is made here */
-		return size ? LINK_BAD_SIZE : mkdirat(directory, path, 0755) < 0 ? LINK_NOT_DONE : LINK_OK;
+		return entry->bytes ? LINK_BAD_SIZE : mkdirat(directory, path, 0755) < 0 ? LINK_NOT_DONE : LINK_OK;
 	if (entry->kind != LINK_REGULAR)
 		return LINK_BAD_SIZE;
 	file = openat(directory, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (file < 0)
 		return LINK_NOT_DONE;
 	missing = entry->bytes;
-	return size ? files_add_part(rest, size) : LINK_OK;
+	return size ? files_add_part(contents, size) : LINK_OK;
+}
+
+enum link_answer files_add(const char *data, size_t size)
+{
+	enum link_answer answer = LINK_OK;
+	while (size && answer == LINK_OK) {
+		char path[LINK_PATH_MAX + 1];
+		struct link_entry entry;
+		if (!begun || missing)
+			return LINK_BAD_ORDER;
+		if (size < sizeof entry)
+			return LINK_BAD_SIZE;
+		memcpy(&entry, data, sizeof entry);
+		data += sizeof entry;
+		size -= sizeof entry;
+		if (entry.path_bytes > LINK_PATH_MAX || entry.path_bytes > size || memchr(data, 0, entry.path_bytes))
+			return LINK_BAD_SIZE;
+		memcpy(path, data, entry.path_bytes);
+		path[entry.path_bytes] = 0;
+		data += entry.path_bytes;
+		size -= entry.path_bytes;
+		size_t contents = entry.bytes < size ? entry.bytes : size;
+		answer = add_entry(&entry, path, data, contents);
+		data += contents;
+		size -= contents;
+	}
+	return answer;
 }
 
 enum link_answer files_add_part(const char *bytes, size_t size)
@@ -198,30 +215,40 @@ static FTSENT *next_found(void)
 	return found;
 }
 
-size_t files_next(void *to, size_t room_bytes)
+/* Puts the next entry at `to`, which has room for its path. Returns its size without contents. */
+static size_t put_entry(char *to, bool *end)
 {
 	struct link_entry entry = {.kind = LINK_END};
-	close_file();
 	FTSENT *found = next_found();
 	const char *path = "";
+	close_file();
+	*end = !found;
 	if (found) {
 		path = found->fts_path + sizeof DIRECTORY "/writable/" - 1;
 		const char *inside = strchr(path, '/'); /* the first directory is the preopen's number */
 		entry.kind = found->fts_info == FTS_F ? LINK_REGULAR : inside ? LINK_DIRECTORY : LINK_WRITABLE;
 		entry.path_bytes = strlen(path = inside ? inside + 1 : path);
-		if (found->fts_info == FTS_F) {
+		if (entry.path_bytes > LINK_PATH_MAX) {
+			entry.path_bytes = 0; /* refused by who fetches */
+		} else if (entry.kind == LINK_REGULAR) {
 			entry.bytes = missing = found->fts_statp->st_size;
 			file = open(found->fts_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		}
 	}
-	if (entry.path_bytes > LINK_PATH_MAX) {
-		entry.path_bytes = 0; /* refused by who fetches */
-		missing = entry.bytes = 0;
-	}
 	memcpy(to, &entry, sizeof entry);
-	memcpy((char *)to + sizeof entry, path, entry.path_bytes);
-	size_t used = sizeof entry + entry.path_bytes;
-	return used + files_next_part((char *)to + used, room_bytes - used);
+	memcpy(to + sizeof entry, path, entry.path_bytes);
+	return sizeof entry + entry.path_bytes;
+}
+
+size_t files_next(void *to, size_t room_bytes, bool *end)
+{
+	size_t used = 0;
+	missing = 0;
+	do {
+		used += put_entry((char *)to + used, end);
+		used += files_next_part((char *)to + used, room_bytes - used);
+	} while (!*end && !missing && room_bytes - used >= sizeof(struct link_entry) + LINK_PATH_MAX);
+	return used;
 }
 
 size_t files_next_part(void *to, size_t room_bytes)

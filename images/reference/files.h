@@ -15,8 +15,8 @@ enum { FILES_PREOPENS_MAX = 4096 }; /* bytes of all preopens as WasmEdge takes t
 /* Makes room for the files of a run, of at most `most` bytes. Returns LINK_TOO_LARGE where they need more. */
 enum link_answer files_begin(const struct link_files *announced, uint64_t most);
 
-/* Adds an entry, whose path and first contents are the `size` bytes behind it. */
-enum link_answer files_add(const struct link_entry *entry, const char *rest, size_t size);
+/* Adds the entries in `size` bytes at `data`: each a struct link_entry, a path, and contents, the last perhaps in part. */
+enum link_answer files_add(const char *data, size_t size);
 
 /* Adds bytes to the last file. */
 enum link_answer files_add_part(const char *bytes, size_t size);
@@ -34,10 +34,10 @@ uint64_t files_bytes(void);
 bool files_writable(void);
 
 /*
- * Puts the next entry of the writable directories at `to`, with its path and its first contents behind it: an entry of
- * kind LINK_END after the last one. Returns their size, of at most `room` bytes.
+ * Puts the next entries of the writable directories at `to`, as for files_add: one of kind LINK_END after the last one.
+ * Returns their size, of at most `room` bytes, and whether this is the end.
  */
-size_t files_next(void *to, size_t room);
+size_t files_next(void *to, size_t room, bool *end);
 
 /* Puts the next bytes of the last file at `to`. Returns how many, 0 at its end. */
 size_t files_next_part(void *to, size_t room);

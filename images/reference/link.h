@@ -60,16 +60,16 @@ enum link_command {
 	LINK_SET_PINS = 12, /* names of the pins and channels that the module may use, commas in between; none without it */
 	LINK_SET_VARIABLE = 13, /* one NAME=VALUE without NULs */
 	LINK_SET_FILES = 14,    /* struct link_files: what the preopened directories of the next run hold */
-	LINK_ADD_ENTRY = 15,    /* struct link_entry, path and first contents, all in `bulk`; each preopen before its entries */
-	LINK_ADD_PART = 16,     /* more contents of the last entry, in `bulk` */
-	LINK_NEXT_ENTRY = 17,   /* after a run: the next entry of its writable directories, as in ADD_ENTRY */
-	LINK_NEXT_PART = 18,    /* more contents of it; either leaves the number of bytes in `fetched` */
+	LINK_ADD_ENTRIES = 15,  /* in `bulk`, one after the other: struct link_entry, path, contents; each preopen before its entries */
+	LINK_ADD_PART = 16,     /* in `bulk`: more contents of the last entry, while they are not complete */
+	LINK_NEXT_ENTRIES = 17, /* after a run: the next entries of its writable directories, as in ADD_ENTRIES */
+	LINK_NEXT_PART = 18,    /* more contents of the last one; either leaves the number of bytes in `fetched` */
 };
 
 /* Returns whether the data of a request are in `bulk`. */
 static inline int link_is_bulk(enum link_command command)
 {
-	return command == LINK_SEND_BULK || command == LINK_ADD_ENTRY || command == LINK_ADD_PART;
+	return command == LINK_SEND_BULK || command == LINK_ADD_ENTRIES || command == LINK_ADD_PART;
 }
 
 enum link_answer {
@@ -138,7 +138,7 @@ struct link_page {
 	uint32_t verdict, code;
 	uint64_t output_bytes;
 	uint32_t output_crc;
-	uint32_t fetched; /* bytes in `bulk`, of NEXT_ENTRY and NEXT_PART */
+	uint32_t fetched; /* bytes in `bulk`, of NEXT_ENTRIES and NEXT_PART */
 	uint64_t start_ticks, end_ticks; /* the partition's CNTVCT_EL0 */
 	uint32_t reason[32];             /* text */
 

@@ -495,16 +495,12 @@ static enum link_answer take_files(size_t size)
 
 static char bulk[LINK_BULK]; /* of files: a copy, because the page takes aligned words only */
 
-static enum link_answer take_entry(size_t size)
+static enum link_answer take_entries(size_t size)
 {
-	struct link_entry entry;
 	if (state != RECEIVING && state != READY)
 		return LINK_BAD_ORDER;
-	if (size < sizeof entry)
-		return LINK_BAD_SIZE;
 	link_get(bulk, peer.page->bulk, size);
-	memcpy(&entry, bulk, sizeof entry);
-	return files_add(&entry, bulk + sizeof entry, size - sizeof entry);
+	return files_add(bulk, size);
 }
 
 static enum link_answer take_file_part(size_t size)
@@ -517,10 +513,11 @@ static enum link_answer take_file_part(size_t size)
 
 static enum link_answer give_files(enum link_command command)
 {
-	size_t got = command == LINK_NEXT_ENTRY ? files_next(bulk, sizeof bulk) : files_next_part(bulk, sizeof bulk);
+	bool end = false;
+	size_t got = command == LINK_NEXT_PART ? files_next_part(bulk, sizeof bulk) : files_next(bulk, sizeof bulk, &end);
 	link_put(peer.page->bulk, bulk, got);
 	peer.page->fetched = got;
-	if (command == LINK_NEXT_ENTRY && ((struct link_entry *)bulk)->kind == LINK_END)
+	if (end)
 		files_remove();
 	return LINK_OK;
 }
@@ -595,11 +592,11 @@ static enum link_answer obey(uint32_t seq, uint32_t header)
 		return take_variable(size);
 	case LINK_SET_FILES:
 		return take_files(size);
-	case LINK_ADD_ENTRY:
-		return take_entry(size);
+	case LINK_ADD_ENTRIES:
+		return take_entries(size);
 	case LINK_ADD_PART:
 		return take_file_part(size);
-	case LINK_NEXT_ENTRY:
+	case LINK_NEXT_ENTRIES:
 	case LINK_NEXT_PART:
 		return give_files(command);
 	case LINK_SET_LIMIT:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Uses the files and variables that a module is given. The arguments are commands, each with its own arguments:
 // env NAME, ls DIRECTORY, read FILE, write FILE TEXT, append FILE TEXT, cut FILE BYTES, mkdir DIRECTORY, mv FROM TO,
-// rm FILE, rmdir DIRECTORY. Each prints a line, with the error if there is one; the exit code is their number. Without
-// arguments: a command `ls` for each directory.
+// rm FILE, rmdir DIRECTORY. Each prints a line, with the error if there is one; the exit code is the number of errors.
+// Without arguments: a command `ls` for each directory.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -99,36 +99,38 @@ static int obey(char **word) {
   return rmdir(word[1]);
 }
 
-// Obeys a command, and prints it with its first argument, its result and its error.
-static void say(char **word) {
+// Obeys a command, and prints it with its first argument, its result and its error. Returns whether there was one.
+static int say(char **word) {
   fputs(word[0], stdout);
   fputs(" ", stdout);
   fputs(word[1], stdout);
   fputs(": ", stdout);
-  if (obey(word) < 0)
+  int failed = obey(word) < 0;
+  if (failed)
     fputs(strerror(errno), stdout);
   fputs("\n", stdout);
+  return failed;
 }
 
 int main(int count, char **arguments) {
-  int done = 0;
+  int failed = 0;
   char name[NAMES + 1];
   __wasi_prestat_t preopen;
-  for (__wasi_fd_t fd = FIRST_PREOPEN; count < 2 && !__wasi_fd_prestat_get(fd, &preopen); fd++, done++) {
+  for (__wasi_fd_t fd = FIRST_PREOPEN; count < 2 && !__wasi_fd_prestat_get(fd, &preopen); fd++) {
     size_t length = preopen.u.dir.pr_name_len;
     if (length > NAMES || __wasi_fd_prestat_dir_name(fd, (uint8_t *)name, length))
       return WRONG;
     name[length] = 0;
-    say((char *[]){ "ls", name });
+    failed += say((char *[]){ "ls", name });
   }
-  for (int at = 1; at < count; done++) {
+  for (int at = 1; at < count;) {
     int taken = arguments_of(arguments[at]);
     if (!taken || at + taken >= count) {
       puts("wrong arguments");
       return WRONG;
     }
-    say(arguments + at);
+    failed += say(arguments + at);
     at += 1 + taken;
   }
-  return done;
+  return failed;
 }
