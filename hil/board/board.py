@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
+from hil.board import layers
 from hil.board.boot_report import BootReport
 from hil.board.bootable import BootableBoard
-from hil.console import LineTimeout
 from hil.errors import ConfigurationError, HilError, InfrastructureError
-from hil.host import progress
 from hil.host.closing import Closing
 from hil.qemu.determinism import typing_digest
 from hil.qemu.process import StateRefused
@@ -24,14 +23,13 @@ from hil.qemu.snapshot_store import SnapshotStore
 
 _log = logging.getLogger(__name__)
 
-PROMPT_LIMIT = 2.0  # seconds from the end of a command to the next prompt
-
 
 class Board(Closing, BootableBoard):
     """A board with its image, see `BootableBoard`. Nothing is switched on before `fresh` or `boot`."""
 
     _store: SnapshotStore | None = None
     _snapshot: Snapshot | None = None
+    no_layer_reason = ""  # why it is not restored from layers
 
     def fresh(self) -> BootReport:
         """Bring the board up as new and check its health: restored from its snapshot, or booted if it has none.
@@ -54,6 +52,36 @@ class Board(Closing, BootableBoard):
         if boots == self.boots or not self._is_healthy():  # else it was booted to be saved, and can be used
             self.boot_and_check()
         return self.reported_up("boot")
+
+    def provide(self, contents: Mapping[str, str], send: Callable[[], bool]) -> bool:
+        """Put files into the guest: by `send`, or by restoring the board from a layer of its snapshot that has them.
+
+        `contents` are the digests of the files, by path. The caller has found the board `untouched` and has at most
+        looked for the files in it since. Returns what `send` returns, False for a layer. Raises the errors of `send`,
+        and as `fresh`.
+        """
+        base = self._snapshot
+        if base is None or self.no_layer_reason:
+            return send()
+        try:
+            layer = layers.obtain(self, base, contents, send)
+            try:
+                failure = self._restore_twice(layer)
+            finally:
+                layer.close()
+            if failure is None:
+                self.touch()
+                self.reported_up("restore")
+                return False
+            layers.discard(base, contents)
+            self.no_layer_reason = failure.message
+        except layers.NoLayer as error:
+            self.no_layer_reason = error.message
+        warnings.warn(
+            f"{self.where}: large files are sent to each restored board: {self.no_layer_reason}", stacklevel=2
+        )
+        self.fresh()
+        return send()
 
     def close(self) -> None:
         """Clean up the board and release its place. Emulated boards, and those of a place, are switched off."""
@@ -142,26 +170,15 @@ class Board(Closing, BootableBoard):
             machine.savable = False
         if replaced:
             store.discard()
-        self._await_prompt()
-        report, lockstep = self.came_up(), self.console.lockstep
+        report = self.came_up()
         facts = {
             "board": self.name,
             "image": self.manifest.name,
             "made": time.strftime("%Y-%m-%d %H:%M:%S"),
             "stages": [asdict(stage) for stage in report.stages],
             "clock": report.clock,
-            "lost": self.virtual.lost if self.virtual is not None else "",
-            "history": f"{lockstep.history} {self.console.transcript.size}" if lockstep is not None else "",
         }
-        with progress.timed(f"{self.where}: saving a snapshot"):
-            return machine.save(store, facts)
-
-    def _await_prompt(self) -> None:
-        """Wait until the shell reads input, so that a restored one reads everything that is typed to it."""
-        console, prompt = self.console, self.manifest.console.prompt.encode()
-        if not console.transcript.read(max(0, console.position - len(prompt)), console.position).endswith(prompt):
-            with suppress(LineTimeout):
-                console.wait_for(prompt, timeout=PROMPT_LIMIT)
+        return layers.save(self, store, facts)
 
     def _discard_snapshot(self) -> None:
         """Close the snapshot and remove it from the disk, unless another has taken its place there."""

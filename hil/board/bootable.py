@@ -15,7 +15,9 @@ from hil.board.images import built
 from hil.board.lifecycle import BoardDown, BoardUp, Lifecycle, Reason
 from hil.board.qemu_driver import HilQemuDriver
 from hil.board.replay import HilReplayDriver
+from hil.board.state_mark import StateMark
 from hil.console import Console
+from hil.console.lockstep import HostTooSlow
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.host import progress, tools
 from hil.image.store import Image
@@ -59,6 +61,7 @@ class BootableBoard(BoardEnvironment):
         self.on_attempt = on_attempt
         self.lifecycle = lifecycle
         self.boots = self.restores = 0
+        self._restored_state: StateMark | None = None
         self._seed = seed
         super().__init__(name, image, transcripts, terms)
         self.no_snapshot_reason = "" if snapshots else "snapshots are switched off"
@@ -213,6 +216,27 @@ class BootableBoard(BoardEnvironment):
                 self._check_determinism("restore", bring_up)
         finally:
             machine.snapshot = None
+        self._restored_state = self._state()
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the board is restored and nobody has typed to it or driven its wires since its health check."""
+        return (
+            self._restored_state is not None
+            and self.up
+            and self.line.tap is None
+            and self._state() == self._restored_state
+        )
+
+    def touch(self) -> None:
+        """Note that the caller depends on this restore, for example holds its console: the board is not `untouched`."""
+        self._restored_state = None
+
+    def _state(self) -> StateMark | None:
+        try:
+            return StateMark.of(self.console, self.qemu.wires)
+        except (HostTooSlow, InfrastructureError):
+            return None
 
     @contextmanager
     def _attempt(self, kind: str) -> Iterator[None]:

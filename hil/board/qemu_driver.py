@@ -20,9 +20,10 @@ from hil.board.images import built, manifest_of
 from hil.board.machine import MachineDriver
 from hil.console import Console, Transcript
 from hil.errors import ConfigurationError, InfrastructureError
+from hil.host.disk import disk_errors
 from hil.image import store
 from hil.image.manifest import Manifest
-from hil.qemu import lockstep
+from hil.qemu import lockstep, snapshot
 from hil.qemu.arguments import memory_size
 from hil.qemu.lockstep import LockstepConfig, Refusal, Virtual
 from hil.qemu.plant import PlantMemory
@@ -117,14 +118,17 @@ class HilQemuDriver(MachineDriver):
         return self.qemu is not None and self.qemu.running
 
     def _machine_memory(self, command: list[str]) -> MachineMemory | None:
-        """Return the snapshot's memory, or new memory that can be saved; None for QEMU's own."""
-        if self.snapshot is not None:
-            return MachineMemory(self.snapshot.size, self.snapshot.memory, private=True)
-        size = memory_size(command)
+        """Return the snapshot's memory, or memory that can be saved; None for QEMU's own."""
+        if self.snapshot is not None and not self.savable:
+            return MachineMemory(self.snapshot.size, self.snapshot.memory, private=True, saved=True)
+        size = memory_size(command) if self.snapshot is None else self.snapshot.size
         if not self.savable or size is None:
             return None
         self._memory = os.memfd_create("hil-memory")
-        return MachineMemory(size, self._memory)
+        if self.snapshot is not None:
+            with disk_errors("copy a snapshot's memory", "free some memory"):
+                snapshot.copy(self.snapshot.memory, self._memory)
+        return MachineMemory(size, self._memory, saved=self.snapshot is not None)
 
     def _lockstep_config(self, transcript: Path) -> LockstepConfig | None:
         """Return the configuration of the lock step; None if QEMU refuses it, with the reason in `virtual`."""

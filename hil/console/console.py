@@ -59,7 +59,8 @@ class Console(Closing):
 
     `explain_end` returns a sentence on why the line ended, for example how QEMU died. With `lockstep` the other end
     keeps virtual time, and typing goes through it. `token` returns that many random bytes in hexadecimal, for values
-    that must not be guessed. `pacing` slows typing down. `passwords` keeps secrets out of the transcript.
+    that must not be guessed. `pacing` slows typing down. `passwords` keeps secrets out of the transcript. `typed` is
+    the number of bytes that were given to `write`.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Console(Closing):
         self.lockstep = lockstep
         self.token = token
         self.position = 0
+        self.typed = 0
         self.passwords = Redactor(transcript)
         self._trace = Trace(transcript, self.passwords)
         self._port = port
@@ -194,6 +196,7 @@ class Console(Closing):
         __tracebackhide__ = data.rstrip(b"\r\n") in self.passwords.secrets
         if self.closed:
             raise self._closed("it was closed by this side")
+        self.typed += len(data)
         self.transcript.sent(self.passwords.typed(data))
         if self.lockstep is None:
             self._write(data, timeout)

@@ -103,6 +103,7 @@ def boot(board: slow.Board) -> slow.BootReport:
 @pytest.fixture
 def console(board: slow.Board) -> slow.Console:
     """The serial line: bytes with time stamps."""
+    board.touch()  # the test holds the console of this boot
     return board.console
 
 

@@ -35,17 +35,21 @@ class StateRefused(InfrastructureError):
 
 @dataclass(frozen=True)
 class MachineMemory:
-    """RAM of `size` bytes in the open `file`: shared with it, or a `private` copy made page by page on write."""
+    """RAM of `size` bytes in the open `file`: shared with it, or a `private` copy made page by page on write.
+
+    `saved` RAM is that of a snapshot: its machine waits for `restore`.
+    """
 
     size: int
     file: int
     private: bool = False
+    saved: bool = False
 
     def arguments(self) -> list[str]:
         share = "off" if self.private else "on"
         path = f"/proc/self/fd/{self.file}"
         backend = f"memory-backend-file,id=hil-memory,size={self.size},mem-path={path},share={share}"
-        return ["-object", backend, "-machine", "memory-backend=hil-memory", *["-incoming", "defer"] * self.private]
+        return ["-object", backend, "-machine", "memory-backend=hil-memory", *["-incoming", "defer"] * self.saved]
 
 
 class Qemu:
@@ -53,7 +57,7 @@ class Qemu:
 
     Both are socket pairs passed at start: no path, no port, nothing to clean up. `command` is the machine's command
     line; `log` receives QEMU's output. `lockstep` keeps the console in lock step with virtual time. `memory` holds the
-    RAM; a machine with private memory waits for `restore`. `wires` connects its pins. `plant` is closed with
+    RAM; a machine with saved memory waits for `restore`. `wires` connects its pins. `plant` is closed with
     the machine.
 
     Raises `ConfigurationError` if the emulator is missing or older than `oldest` ("7.2"), `InfrastructureError` if it
@@ -87,7 +91,7 @@ class Qemu:
         self.plant = plant
         self._status: str | None = None
         self._exit: int | None = None
-        self._waits = lockstep is None and not (memory is not None and memory.private)
+        self._waits = lockstep is None and not (memory is not None and memory.saved)
         console, guest_end = socket.socketpair()
         monitor, qmp_end = socket.socketpair()
         self._lifeline, keeper_end = socket.socketpair()
@@ -247,7 +251,7 @@ class Qemu:
             self.monitor.execute("cont")
 
     def restore(self, state: bytes, wires: bytes = b"") -> None:
-        """Put a machine with private memory into `state`, its wires into `wires`, and continue it.
+        """Put a machine with saved memory into `state`, its wires into `wires`, and continue it.
 
         Raises `StateRefused` if QEMU does not accept it, `InfrastructureError` if QEMU was killed or does not answer.
         """

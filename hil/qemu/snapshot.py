@@ -27,6 +27,7 @@ from hil.errors import InfrastructureError
 from hil.host import digests, files
 
 FILES = ("memory", "state", "boot.raw", "boot.tsv")
+LAYER_FILES = ("state",)  # of a layer, see `hil.qemu.layer_store`
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Snapshot:
     def damage(self) -> str:
         """Return how the memory differs from what was saved; empty if it does not. Raises `InfrastructureError`."""
         with _reading(self.directory / "memory"):
-            return _difference("memory", self.memory, self.facts)
+            return _difference("memory", digests.quick(self.memory), self.facts)
 
     def close(self) -> None:
         os.close(self.memory)
@@ -63,7 +64,7 @@ def read(directory: Path) -> Snapshot:
     try:
         for name in FILES:
             with _reading(directory / name), (directory / name).open("rb") as file:
-                if damage := _difference(name, file.fileno(), facts):
+                if damage := _difference(name, digests.quick(file.fileno()), facts):
                     raise ValueError(damage)
                 if name == "state":
                     state = file.read()
@@ -87,14 +88,34 @@ def write(directory: Path, memory: int, state: bytes, console: Transcript, facts
     files.write(directory / "facts.json", signed, durable=True)
 
 
+def read_layer(directory: Path, base: Snapshot) -> Snapshot:
+    """Open a layer of `base` as a snapshot with the memory and the boot of `base`. Raises as `read`."""
+    facts = read_facts(directory)
+    with _reading(directory / "state"):
+        state = (directory / "state").read_bytes()
+        if damage := _difference("state", _digest(directory / "state"), facts):
+            raise ValueError(damage)
+        memory = os.dup(base.memory)
+    both = {**base.facts["digests"], **facts["digests"]}
+    return Snapshot(base.directory, memory, base.size, state, {**facts, "digests": both})
+
+
+def write_layer(directory: Path, state: bytes, facts: Mapping[str, Any]) -> None:
+    """Write the files of a new layer; `state` contains the changed pages."""
+    directory.mkdir()
+    files.write(directory / "state", state, durable=True)
+    signed = _signed({**facts, "digests": {name: _digest(directory / name) for name in LAYER_FILES}})
+    files.write(directory / "facts.json", signed, durable=True)
+
+
 def read_facts(directory: Path) -> Mapping[str, Any]:
-    """Return the facts in `facts.json`. Raises ValueError unless they are those that were written."""
+    """Return the facts of a snapshot or layer. Raises ValueError unless they are those that were written."""
     path = directory / "facts.json"
     try:
         with _reading(path):
             signed = json.loads(path.read_bytes())
         facts: Mapping[str, Any] = signed["facts"]
-        if signed == json.loads(_signed(facts)) and set(facts["digests"]) == set(FILES):
+        if signed == json.loads(_signed(facts)) and set(facts["digests"]) in (set(FILES), set(LAYER_FILES)):
             return facts
     except (KeyError, TypeError, RecursionError, UnicodeDecodeError, json.JSONDecodeError):
         pass
@@ -108,12 +129,16 @@ def _signed(facts: Mapping[str, Any]) -> bytes:
 
 
 def _copy(memory: int, target: Path) -> None:
-    """Copy all blocks that are not zero."""
     with target.open("wb") as file:
-        file.truncate(os.fstat(memory).st_size)
-        for at, block in digests.blocks(memory):
-            os.pwrite(file.fileno(), block, at)
+        copy(memory, file.fileno())
         os.fsync(file.fileno())
+
+
+def copy(memory: int, target: int) -> None:
+    """Copy all blocks of the open `memory` that are not zero to the open, empty `target`. Raises `OSError`."""
+    os.ftruncate(target, os.fstat(memory).st_size)
+    for at, block in digests.blocks(memory):
+        os.pwrite(target, block, at)
 
 
 def _digest(path: Path) -> str:
@@ -121,8 +146,8 @@ def _digest(path: Path) -> str:
         return digests.quick(file.fileno())
 
 
-def _difference(name: str, file: int, facts: Mapping[str, Any]) -> str:
-    expected, actual = facts["digests"][name], digests.quick(file)
+def _difference(name: str, actual: str, facts: Mapping[str, Any]) -> str:
+    expected = facts["digests"].get(name)
     return "" if actual == expected else f"the digest (XXH3-128) of its {name} is {actual}, was {expected}"
 
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class SnapshotStore:
         if not whole.is_dir():
             return None
         try:
-            found = snapshot.read(whole)
+            found = self._read(whole)
         except ValueError as damage:
             self.discard()
             warnings.warn(f"the snapshot in {self.directory} is damaged and was removed: {damage}", stacklevel=2)
@@ -68,14 +68,21 @@ class SnapshotStore:
         Raises `InfrastructureError`, mainly for a full disk; nothing is left behind then.
         """
         needed = os.fstat(memory).st_blocks * 512
+        return self._publish(needed, lambda made: snapshot.write(made, memory, state, console, facts))
+
+    def _read(self, whole: Path) -> Snapshot:
+        return snapshot.read(whole)
+
+    def _publish(self, needed: int, write: Callable[[Path], None], *spared: Path) -> Snapshot:
+        """Publish what `write` puts into a directory, `needed` bytes; trim all others but the `spared` directories."""
         with suppress(OSError):
             missing = needed - shutil.disk_usage(self.directory).free
             if missing > 0:  # older snapshots are worth less than this one
-                trim(self.directory, sum(size for _, size, _ in stored()) - missing)
+                trim(self.directory, *spared, most=sum(size for _, size, _ in stored()) - missing)
         with disk(self.directory, needed), workshop.staging(self.directory) as work:
-            snapshot.write(work / "made", memory, state, console, facts)
+            write(work / "made")
             workshop.publish(work / "made", self.directory / "whole", work)
-        trim(self.directory)
+        trim(self.directory, *spared)
         found = self.find()
         if found is None:
             raise InfrastructureError(f"the snapshot in {self.directory} was removed as soon as it was made")
@@ -126,15 +133,15 @@ def size_limit() -> int:
     return int(value or LIMIT_MIB) * MIB
 
 
-def trim(spared: Path | None = None, most: int | None = None) -> None:
+def trim(*spared: Path, most: int | None = None) -> None:
     """Remove the least recently used snapshots until at most `most` bytes are left, and what killed processes left.
 
-    `most` is `size_limit` by default. The snapshot in `spared` is never removed.
+    `most` is `size_limit` by default. The snapshots in the directories `spared` are never removed.
     """
     left = size_limit() if most is None else most
     for directory, size, _ in stored():
         left -= size
-        if left < 0 and directory != spared:
+        if left < 0 and directory not in spared:
             _remove(directory)
     for directory in root().glob("*/"):
         with suppress(OSError), (directory / "lock").open("a") as lock:

@@ -99,6 +99,7 @@ class Wires:
     ) -> None:
         self.path = log
         self.lockstep = lockstep
+        self.stimuli = 0  # calls that changed the machine's state
         self.evidence: Callable[[], Evidence] = Evidence  # the console, once the machine has one
         self._control = control
         self._gone = gone
@@ -127,14 +128,17 @@ class Wires:
 
     def command(self, commands: Signals) -> None:
         """Pass commands, all stimuli or none, to the machine: at the present pause, or at once in real time."""
+        stimulus = int(commands["kind"][0]) not in NO_STIMULI
+        self.stimuli += stimulus
         if self.lockstep is not None:
             with self._converted():
-                self.lockstep.command(commands.tobytes(), stimulus=int(commands["kind"][0]) not in NO_STIMULI)
+                self.lockstep.command(commands.tobytes(), stimulus=stimulus)
         else:
             self._send(MESSAGE.pack(len(commands), WIRES) + commands.tobytes())
 
     def note(self, stimulus: bytes) -> None:
         """Note a stimulus that does not pass through the wires, such as a value in the plant's memory."""
+        self.stimuli += 1
         if self.lockstep is not None:
             with self._converted():
                 self.lockstep.note(stimulus)

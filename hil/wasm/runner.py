@@ -9,6 +9,8 @@ from types import EllipsisType
 
 from hil.errors import ConfigurationError, RunnerError
 from hil.guest import CommandTimeout, Guest, Result
+from hil.guest.provision import provide
+from hil.guest.shell import quote
 from hil.guest.transfer import digest_in_guest
 from hil.image.manifest import AgentFacts, agent_of
 from hil.text import printable_line
@@ -25,10 +27,10 @@ from hil.wasm.request import Request
 from hil.wasm.running import RunningModule, ready_text
 from hil.wasm.trees import Contents
 
-MODULES = "/tmp/hil"  # directory of uploaded modules in the guest
+MODULES = "/tmp/hil"  # directory of uploaded modules in the guest, unless the manifest names another
 READY_LINES = 5  # lines of output in the error for a module that is not ready
 OVERHEAD = 20.0  # seconds beside the run, for the agent and its transfer of the module to the runner
-UPLOADS, UPLOADED = 32 << 20, 256  # bytes and number of uploaded modules that stay in the guest
+UPLOADED = 256  # number of uploaded modules that stay in the guest, beside the manifest's limit of their size
 
 
 class Runner:
@@ -169,7 +171,7 @@ class Runner:
 
     def _prepare(self, request: Request, restored: str | None) -> Deployment:
         """Upload what the module needs, and return its deployment with the agent's command line."""
-        manifest, console = self.guest.board.manifest, self.guest.shell.console
+        manifest = self.guest.board.manifest
         directories = request.directories
         options = request.options(manifest, guest_files.places_below(_directories(), directories))
         archives = [directory.archive() for directory in directories]
@@ -178,7 +180,7 @@ class Runner:
         if directories:
             unpacked = [None if archive is None else places[archive.sha256] for archive in archives]
             guest_files.unpack(self.guest, _directories(), unpacked)
-        place = places[request.module.sha256]
+        place, console = places[request.module.sha256], self.guest.shell.console
         nonce = console.token(8) if self.facts.seal_option else None
         command = request.command(manifest, options, place, nonce)
         timeout = request.limit + OVERHEAD + guest_files.transfer_time(directories)
@@ -228,33 +230,39 @@ class Runner:
 
     def _places(self, *modules: Module) -> dict[str, str]:
         """Return the paths of modules and archives in the guest, by digest; upload those that are not there yet."""
-        places, directories = self.guest.modules, {module.sha256[:16] for module in modules}
+        untouched = self.guest.board.untouched
+        places, missing = {}, {}
         for module in modules:
-            if module.sha256 in places:
-                continue
-            path = f"{self.facts.samples}/{module.file}"
-            if digest_in_guest(self.guest.shell, path) != module.sha256:
-                path = f"{MODULES}/{module.sha256[:16]}/{module.name}"
-                with upload.timed(module):
-                    sent = self.guest.put(module.data, path)
-                if sent and self._removed_others(directories):
-                    kept = {module.sha256: places[module.sha256] for module in modules if module.sha256 in places}
-                    places.clear()
-                    places.update(kept)
+            path = self.guest.modules.get(module.sha256, f"{self.facts.samples}/{module.file}")
+            if module.sha256 not in self.guest.modules and digest_in_guest(self.guest.shell, path) != module.sha256:
+                path = f"{self._uploads}/{module.sha256[:16]}/{module.name}"
+                missing[path] = module
             places[module.sha256] = path
+        if missing:
+            with upload.timed(max(missing.values(), key=lambda module: len(module.data))):
+                files = {path: module.data for path, module in missing.items()}
+                sent = provide(self.guest, files, untouched=untouched)
+            if sent and self._removed_others({module.sha256[:16] for module in modules}):
+                self.guest.modules.clear()
+        self.guest.modules.update(places)
         return places
 
-    def _removed_others(self, directories: Collection[str]) -> bool:
-        """Remove all uploads but `directories` if there are too many, and return whether they were removed.
+    @property
+    def _uploads(self) -> str:
+        return self.facts.modules or MODULES
 
-        They take memory of the guest. Uploads are directories; files beside them belong to others.
+    def _removed_others(self, directories: Collection[str]) -> bool:
+        """Remove the oldest uploads but `directories` while there are too many, and return whether any was removed.
+
+        They take memory of the guest, or room on its disk. Uploads are directories; files beside them belong to others.
         """
-        names = "|".join(f"{directory}/" for directory in sorted(directories))
-        kept = self.guest.run(
-            f"(cd {MODULES};if [ $(du -sk .|cut -f1) -gt {UPLOADS >> 10} ]||[ $(ls -d */|wc -l) -gt {UPLOADED} ];then "
-            f"for d in */;do case $d in {names});;*)rm -rf $d;;esac;done;else echo kept;fi)"
+        names, kib = "|".join(f"{name}/" for name in sorted(directories)), self.facts.modules_mib << 10
+        removed = self.guest.run(
+            f"(cd {quote([self._uploads])}&&for d in $(ls -trd {'?' * 16}/);do case $d in {names});;*)"
+            f"if [ $(du -sk .|cut -f1) -gt {kib} ]||[ $(ls -d */|wc -l) -gt {UPLOADED} ];then rm -rf $d;echo removed;fi;;"
+            "esac;done)"
         )
-        return "kept" not in kept.text
+        return "removed" in removed.text
 
 
 def _directories() -> str:

@@ -1,0 +1,38 @@
+"""Files that a guest needs, sent once: an emulated board is restored with them from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping
+
+from hil.guest.guest import Guest
+
+LEAST = 128 << 10
+"""Bytes, compressed by zlib at level 1, from which files are worth a layer: sending them takes longer than a restore.
+
+The limit is fixed, since in virtual time the choice must not depend on the speed of the line or the host.
+"""
+
+
+def provide(guest: Guest, files: Mapping[str, bytes], *, untouched: bool) -> bool:
+    """Put `files`, by path, into the guest, unless they are there; return whether any was sent.
+
+    Large ones are sent once: a board that was `untouched` before the caller looked for them in the guest (see
+    `Board.untouched`) is restored with them, from a layer of its snapshot. Raises as `Guest.put` and `Board.provide`.
+    """
+
+    def put(paths: Iterable[str]) -> bool:
+        return sum(guest.put(files[path], path) for path in paths) > 0
+
+    least = LEAST if guest.board.virtual is None else LEAST_VIRTUAL
+    large = [path for path, data in files.items() if untouched and _is_large(data, least)]
+    sent = False
+    if large:
+        contents = {path: hashlib.sha256(files[path]).hexdigest() for path in large}
+        sent = guest.board.provide(contents, lambda: put(large))
+    return put(path for path in files if path not in large) or sent
+
+
+def _is_large(data: bytes, least: int) -> bool:
+    return len(data) >= least and len(zlib.compress(data, 1)) >= least
