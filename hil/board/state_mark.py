@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 from hil.console import Console
@@ -12,7 +13,7 @@ from hil.qemu.wires import Wires
 class StateMark:
     """What differs as soon as somebody types to a machine, drives its wires, or lets its virtual time pass."""
 
-    console: Console
+    console: weakref.ref[Console]  # a mark keeps no transcript open
     typed: int
     stimuli: int
     now_ns: int | None
@@ -21,4 +22,4 @@ class StateMark:
     def of(cls, console: Console, wires: Wires | None) -> StateMark:
         """Return the mark of the machine's present state. Raises `HostTooSlow` in virtual time."""
         now_ns = console.lockstep.now_ns if console.lockstep is not None else None
-        return cls(console, console.typed, wires.stimuli if wires is not None else 0, now_ns)
+        return cls(weakref.ref(console), console.typed, wires.stimuli if wires is not None else 0, now_ns)

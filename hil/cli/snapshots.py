@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
 
 import click
 from rich.markup import escape
@@ -22,7 +25,8 @@ def snapshot() -> None:
 def snapshot_list(json_: bool) -> None:
     """List the snapshots, the last used first.
 
-    `size` is that on the disk: in MiB, with --json in bytes.
+    `size` is that on the disk: in MiB, with --json in bytes. A layer `holds` files that were sent to a board, and is
+    of use with the snapshot that it is `of`.
     """
     rows = [
         {
@@ -32,11 +36,18 @@ def snapshot_list(json_: bool) -> None:
             "made": facts.get("made", ""),
             "used": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(directory.stat().st_mtime)),
             "size": size if json_ else f"{size / MIB:.0f} MiB",
+            "holds": _names(facts) if json_ else ", ".join(_names(facts)),
+            "of": facts.get("base", ""),
             "place": str(directory),
         }
         for directory, size, facts in slow.snapshot_store.stored()
     ]
     show(rows, json_)
+
+
+def _names(facts: Mapping[str, Any]) -> list[str]:
+    """Return the names of the files that a layer holds; none for a snapshot."""
+    return [PurePosixPath(path).name for path in facts.get("contents", {})]
 
 
 @snapshot.command("clear")

@@ -164,6 +164,9 @@ class AgentFacts(Model):
     module's name of it, `mode` is ro or rw. The patterns match a whole line without its line end. `aot` describes the
     compiled modules that the runner takes, None if unknown.
 
+    `modules` is the guest's directory for modules that are sent, None for one that a boot empties. One that outlives
+    the boot keeps them, up to `modules_mib` MiB: the oldest are removed. After each boot their digests are checked.
+
     From `newline` on, the fields describe an agent that cannot seal its verdict. `newline` is received for each line
     feed a module writes. `error` is the runner's reason for a failure, with its number as group `code`. `faults` are
     the last messages of a dying runner, with the groups `reason`, `address` and `pc` if present; `dump` is a line
@@ -182,6 +185,8 @@ class AgentFacts(Model):
     module_limit: int | None = Field(default=None, gt=0)
     files_limit: int | None = Field(default=None, gt=0)
     samples: str = "/usr/bin"
+    modules: Annotated[str, Field(pattern=r"^/\S*[^/\s]$")] | None = None
+    modules_mib: int = Field(default=32, gt=0)
     executing: Regex = r"\[[-\d:. ]+\] \[info\] executing wasm file"
     success: Annotated[str, has("code")] = r"\[[-\d:. ]+\] \[info\] execution success, exit code:(?P<code>\d+)"
     failed: Annotated[str, has("reason")] = r"\[[-\d:. ]+\] \[info\] execution failed:(?P<reason>.*)"

@@ -97,6 +97,7 @@ def make(line: ShellLine, facts: AgentFacts | None = SEALING) -> Runner:
         report=None,
         emulated=False,
         virtual=None,
+        untouched=False,
         line=SimpleNamespace(transport=Transport("serial", "/dev/ttyUSB9", 115200), tap=None),
     )
     guest = Guest(board)

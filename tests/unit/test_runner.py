@@ -321,20 +321,44 @@ def test_the_last_words_of_an_agent_that_did_not_begin_are_reported(runner: Runn
     assert "No such file or directory: '/nowhere.wasm'" in str(verdict)
 
 
-@pytest.mark.parametrize(("name", "value"), [("UPLOADED", 3), ("UPLOADS", 4 * 8192)])
-def test_uploads_that_fill_the_guest_are_removed(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch, name: str, value: int
+@pytest.mark.parametrize("limit", ["number", "size"])
+def test_uploads_that_fill_the_guest_are_removed_oldest_first(
+    line: ShellLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str
 ) -> None:
-    monkeypatch.setattr(runner_module, name, value)
-    uploads = Path(runner_module.MODULES)
+    uploads = tmp_path / "cache"
     uploads.mkdir()
     (uploads / "probe").touch()
-    modules = [module(f"end(code={code})", f"{code}.wasm") for code in range(7)]
+    if limit == "number":
+        monkeypatch.setattr(runner_module, "UPLOADED", 3)
+    runner = make(line, SEALING.model_copy(update={"modules": str(uploads), "modules_mib": 1}))
+    filling = "" if limit == "number" else "#" * (300 << 10)
+    modules = [module(f"end(code={code}){filling}", f"{code}.wasm") for code in range(7)]
+
+    def kept() -> set[str]:
+        return {path.name for path in uploads.glob("*/*.wasm")}
+
     for code, each in enumerate(modules):
         assert runner.run(each).verdict == exited(code)
-        assert len(list(uploads.iterdir())) <= 5
+    assert kept() == {"4.wasm", "5.wasm", "6.wasm"}
     before = (uploads / modules[6].sha256[:16] / "6.wasm").stat().st_ino
     assert runner.run(modules[0]).verdict == exited(0), "it was removed, and is sent again"
+    assert kept() == {"5.wasm", "6.wasm", "0.wasm"}
     assert runner.run(modules[6]).verdict == exited(6)
     assert (uploads / modules[6].sha256[:16] / "6.wasm").stat().st_ino == before, "it was there"
     assert (uploads / "probe").exists(), "it is nobody's module"
+
+
+def test_a_directory_that_outlives_the_boot_keeps_modules_and_is_not_trusted(line: ShellLine, tmp_path: Path) -> None:
+    facts = SEALING.model_copy(update={"modules": str(tmp_path / "cache")})
+    code = module("end(code=3)")
+
+    def sent() -> bool:
+        """Whether the module is sent after a boot, of which this guest knows nothing."""
+        before = len(line.typed())
+        assert make(line, facts).run(code).verdict == exited(3)
+        return any("base64" in text for text in line.typed()[before:])
+
+    assert (sent(), sent()) == (True, False)
+    (kept,) = (tmp_path / "cache").glob("*/m.wasm")
+    kept.write_bytes(b"end(code=4)")
+    assert (sent(), sent()) == (True, False)
