@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 
 from hil.guest.guest import Guest
 
-LEAST = 128 << 10
-"""Bytes, compressed by zlib at level 1, from which files are worth a layer: sending them takes longer than a restore.
+LEAST, LEAST_VIRTUAL = 128 << 10, 16 << 10
+"""Bytes, compressed by zlib at level 1, from which a file is worth a layer: in real and in virtual time.
 
-The limit is fixed, since in virtual time the choice must not depend on the speed of the line or the host.
+To send it takes longer than a restore then; in virtual time, where typing is paced, many times as long. The limits are
+fixed: in virtual time a choice must not depend on the speed of the host.
 """
 
 

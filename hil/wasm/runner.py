@@ -259,8 +259,8 @@ class Runner:
         names, kib = "|".join(f"{name}/" for name in sorted(directories)), self.facts.modules_mib << 10
         removed = self.guest.run(
             f"(cd {quote([self._uploads])}&&for d in $(ls -trd {'?' * 16}/);do case $d in {names});;*)"
-            f"if [ $(du -sk .|cut -f1) -gt {kib} ]||[ $(ls -d */|wc -l) -gt {UPLOADED} ];then rm -rf $d;echo removed;fi;;"
-            "esac;done)"
+            f"if [ $(du -sk .|cut -f1) -gt {kib} ]||[ $(ls -d */|wc -l) -gt {UPLOADED} ];then rm -rf $d;echo removed;fi"
+            ";;esac;done)"
         )
         return "removed" in removed.text
 
