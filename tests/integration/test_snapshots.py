@@ -18,7 +18,7 @@ import pytest
 from limits import HANG
 
 from hil.board.board import Board
-from hil.guest import CommandTimeout, Guest
+from hil.guest import CommandTimeout, Guest, provision
 from hil.host.directories import cache_root
 from hil.qemu import snapshot
 from hil.qemu.snapshot_store import stored
@@ -134,6 +134,53 @@ def test_the_guest_s_clock_goes_on_from_the_snapshot_and_its_rtc_tells_the_time(
         longest = max(longest, time.monotonic() - restored)
     assert abs(told[0] - told[1]) <= longest + 1, "two boards of one snapshot begin at the same time"
     assert board.report.restored is not None
+
+
+# a layer of a snapshot
+
+
+def padded(size: int) -> Module:
+    """`hello.wasm` with a custom section of `size` bytes that cannot be compressed, always the same."""
+    body = b"\3pad" + random.Random(SEED).randbytes(size)
+    length = bytes(len(body) >> shift & 0x7F | (0x80 if shift < 28 else 0) for shift in (0, 7, 14, 21, 28))
+    return Module.raw("padded.wasm", HELLO.read_bytes() + b"\0" + length + body)
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_a_large_module_is_sent_once(guest, runner, turn, monkeypatch):
+    if turn == 2:
+        monkeypatch.setattr(Guest, "put", lambda *of: pytest.fail("it is sent again"))
+    module = padded(provision.LEAST)
+    drawn = guest.board.console  # of the board that is replaced
+    run = runner.run(module)
+    assert run.lines == ["hello, sel4", "1+2-3*4 = -9"]
+    assert guest.board.console is not drawn
+    assert guest.board.console.typed < len(module.data) // 8
+    assert lines(guest, f"sha256sum {runner.place(module)}")[0].startswith(module.sha256)
+    (holds,) = [facts["contents"] for _, _, facts in stored() if module.sha256 in facts.get("contents", {}).values()]
+    assert list(holds) == [runner.place(module)]
+
+
+def test_in_virtual_time_a_run_repeats_whether_the_layer_was_there_or_not(tmp_path):
+    module = padded(provision.LEAST_VIRTUAL)
+    with Board("qemu-reference", transcripts=tmp_path, seed=1) as board:
+        guest = Guest(board)
+        board.health_check = lambda _: check_health(guest)
+        seen = []
+        for made in (True, False):
+            board.fresh()
+            for directory, _, facts in stored():
+                if made and module.sha256 in facts.get("contents", {}).values():
+                    shutil.rmtree(directory)
+            restores = board.restores
+            run = Runner(guest).run(module)
+            assert board.restores > restores + made
+            assert (run.verdict, board.virtual.exact) == (exited(0), True), board.virtual
+            lockstep = board.console.lockstep
+            seen.append(
+                (lockstep.history, lockstep.now_ns, lines(guest, "date +%s.%N; head -c 8 /dev/urandom | md5sum"))
+            )
+    assert seen[0] == seen[1]
 
 
 # what others do to it
