@@ -56,12 +56,11 @@ class Board(Closing, BootableBoard):
     def provide(self, contents: Mapping[str, str], send: Callable[[], bool]) -> bool:
         """Put files into the guest: by `send`, or by restoring the board from a layer of its snapshot that has them.
 
-        `contents` are the digests of the files, by path. The caller has found the board `untouched` and has at most
-        looked for the files in it since. Returns what `send` returns, False for a layer. Raises the errors of `send`,
-        and as `fresh`.
+        `contents` are the digests of the files, by path. A board that is not `untouched` is not restored. Returns what
+        `send` returns, False for a layer. Raises the errors of `send`, and as `fresh`.
         """
         base = self._snapshot
-        if base is None or self.no_layer_reason:
+        if base is None or self.no_layer_reason or not self.untouched:
             return send()
         try:
             layer = layers.obtain(self, base, contents, send)

@@ -228,6 +228,14 @@ class BootableBoard(BoardEnvironment):
             and self._state() == self._restored_state
         )
 
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Run a block that types to the board, but leaves it as it is: it stays `untouched`."""
+        untouched = self.untouched
+        yield
+        if untouched:
+            self._restored_state = self._state()
+
     def touch(self) -> None:
         """Note that the caller depends on this restore, for example holds its console: the board is not `untouched`."""
         self._restored_state = None

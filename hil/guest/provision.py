@@ -16,19 +16,19 @@ fixed: in virtual time a choice must not depend on the speed of the host.
 """
 
 
-def provide(guest: Guest, files: Mapping[str, bytes], *, untouched: bool) -> bool:
+def provide(guest: Guest, files: Mapping[str, bytes]) -> bool:
     """Put `files`, by path, into the guest, unless they are there; return whether any was sent.
 
-    Large ones are sent once: a board that was `untouched` before the caller looked for them in the guest (see
-    `Board.untouched`) is restored with them, from a layer of its snapshot. Raises as `Guest.put` and `Board.provide`.
+    Large ones are sent once: a board that is `untouched` is restored with them, from a layer of its snapshot. Raises
+    as `Guest.put` and `Board.provide`.
     """
 
     def put(paths: Iterable[str]) -> bool:
         return sum(guest.put(files[path], path) for path in paths) > 0
 
-    least = LEAST if guest.board.virtual is None else LEAST_VIRTUAL
-    large = [path for path, data in files.items() if untouched and _is_large(data, least)]
-    sent = False
+    large, sent, least = [], False, LEAST if guest.board.virtual is None else LEAST_VIRTUAL
+    if guest.board.untouched:
+        large = [path for path, data in files.items() if _is_large(data, least)]
     if large:
         contents = {path: hashlib.sha256(files[path]).hexdigest() for path in large}
         sent = guest.board.provide(contents, lambda: put(large))

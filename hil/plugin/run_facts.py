@@ -79,7 +79,8 @@ class RunFacts:
 
     def _note_link(self, board: slow.Board, guest: slow.Guest) -> None:
         """Measure the link to a board whose health check has opened a shell: once for each line."""
-        found = slow.link.of(guest) if guest.open and board.line.tap is None else None
+        with board.unchanged():
+            found = slow.link.of(guest) if guest.open and board.line.tap is None else None
         self.facts = {name: fact for name, fact in self.facts.items() if not name.startswith("link")}
         if found is None:
             return

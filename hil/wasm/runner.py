@@ -230,18 +230,19 @@ class Runner:
 
     def _places(self, *modules: Module) -> dict[str, str]:
         """Return the paths of modules and archives in the guest, by digest; upload those that are not there yet."""
-        untouched = self.guest.board.untouched
         places, missing = {}, {}
         for module in modules:
-            path = self.guest.modules.get(module.sha256, f"{self.facts.samples}/{module.file}")
-            if module.sha256 not in self.guest.modules and digest_in_guest(self.guest.shell, path) != module.sha256:
-                path = f"{self._uploads}/{module.sha256[:16]}/{module.name}"
-                missing[path] = module
+            if (path := self.guest.modules.get(module.sha256)) is None:
+                path = f"{self.facts.samples}/{module.file}"
+                with self.guest.board.unchanged():
+                    is_there = digest_in_guest(self.guest.shell, path) == module.sha256
+                if not is_there:
+                    path = f"{self._uploads}/{module.sha256[:16]}/{module.name}"
+                    missing[path] = module
             places[module.sha256] = path
         if missing:
             with upload.timed(max(missing.values(), key=lambda module: len(module.data))):
-                files = {path: module.data for path, module in missing.items()}
-                sent = provide(self.guest, files, untouched=untouched)
+                sent = provide(self.guest, {path: module.data for path, module in missing.items()})
             if sent and self._removed_others({module.sha256[:16] for module in modules}):
                 self.guest.modules.clear()
         self.guest.modules.update(places)

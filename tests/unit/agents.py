@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,7 @@ def make(line: ShellLine, facts: AgentFacts | None = SEALING) -> Runner:
         emulated=False,
         virtual=None,
         untouched=False,
+        unchanged=contextlib.nullcontext,
         line=SimpleNamespace(transport=Transport("serial", "/dev/ttyUSB9", 115200), tap=None),
     )
     guest = Guest(board)

@@ -156,8 +156,16 @@ def test_a_board_that_was_touched_is_not_untouched(opened: Callable[..., Board])
     assert not board.untouched, "it has no snapshot to go back to"
     board.fresh()
     assert board.untouched
+    with board.unchanged():
+        answers(board)
+    assert board.untouched
     answers(board)
     assert not board.untouched
+    assert board.provide(CONTENTS, send := Sender(board))
+    assert (send.calls, board.restores, layers()) == (1, 1, [])
+    with board.unchanged():
+        answers(board)
+    assert not board.untouched, "it was touched before"
     board.fresh()
     board.touch()
     assert not board.untouched
@@ -316,10 +324,10 @@ def test_in_virtual_time_it_is_the_same_whether_the_layer_was_there_or_not(opene
 class Guest:
     """Stands for a guest whose board can have layers."""
 
-    def __init__(self, seed: int | None) -> None:
+    def __init__(self, seed: int | None, untouched: bool = True) -> None:
         self.sent: list[str] = []
         self.layers: list[dict[str, str]] = []
-        self.board = SimpleNamespace(virtual=seed, provide=self.provide)
+        self.board = SimpleNamespace(virtual=seed, untouched=untouched, provide=self.provide)
 
     def put(self, data: bytes, path: str) -> bool:
         self.sent.append(path)
@@ -341,16 +349,16 @@ class Guest:
     ],
 )
 def test_large_files_have_a_layer(seed: int | None, size: int, untouched: bool, layered: bool) -> None:
-    guest: Any = Guest(seed)
+    guest: Any = Guest(seed, untouched)
     files = {"/a": os.urandom(size), "/b": b"small, and another one in each test"}
-    assert provision.provide(guest, files, untouched=untouched)
+    assert provision.provide(guest, files)
     assert guest.sent == (["/b"] if layered else ["/a", "/b"])
     assert [list(contents) for contents in guest.layers] == [["/a"]] * layered
 
 
 def test_what_is_large_but_empty_has_none() -> None:
     guest: Any = Guest(None)
-    provision.provide(guest, {"/a": bytes(4 << 20)}, untouched=True)
+    provision.provide(guest, {"/a": bytes(4 << 20)})
     assert (guest.sent, guest.layers) == (["/a"], [])
 
 
