@@ -106,6 +106,11 @@ def compiler_of(image: Image) -> Compiler:
     )
 
 
+def kept(compiler: Compiler, data: bytes) -> bytes | None:
+    """Return the module `data` with native code if it is in the cache, else None."""
+    return _read(_entry(compiler, data))
+
+
 def compile_module(compiler: Compiler, name: str, data: bytes, *, again: bool = False) -> bytes:
     """Return the module `data` with native code in a custom section, from the cache or compiled now.
 
@@ -113,8 +118,8 @@ def compile_module(compiler: Compiler, name: str, data: bytes, *, again: bool = 
     the compiler does not take, `InfrastructureError` for a missing tool, a compiler that fails or takes longer than
     `LIMIT`, and the disk.
     """
-    directory = cache_root() / "compiled"
-    entry = directory / f"{compiler.key[:16]}-{hashlib.sha256(data).hexdigest()}"
+    entry = _entry(compiler, data)
+    directory = entry.parent
     if not again and (known := _read(entry)) is not None:
         return known
     with disk(directory, _NEEDED), _slot(directory, entry.name, name) as making:
@@ -132,6 +137,10 @@ def compile_module(compiler: Compiler, name: str, data: bytes, *, again: bool = 
 def _libraries(digests: Mapping[str, str]) -> dict[str, str]:
     """Return the digests of the packages with libraries: WasmEdge's, LLVM's, those of C and C++."""
     return {name: digest for name, digest in digests.items() if name.startswith("lib")}
+
+
+def _entry(compiler: Compiler, data: bytes) -> Path:
+    return cache_root() / "compiled" / f"{compiler.key[:16]}-{hashlib.sha256(data).hexdigest()}"
 
 
 def _read(entry: Path) -> bytes | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image.manifest import Manifest, agent_of
-from hil.image.native import Refused, compile_module, compiler_of
+from hil.image.native import Refused, compile_module, compiler_of, kept
 from hil.image.store import Image
 from hil.text import printable_line
 from hil.wasm.loading import Loadable, load_module
@@ -41,7 +41,11 @@ def compiled(module: Loadable, manifest: Manifest, image: Callable[[], Image]) -
         return module
     name = printable_line(module.name)
     try:
-        data = with_native(module.data, compile_module(compiler_of(image()), name, _code(module.data)))
+        compiler = compiler_of(image())
+        # the samples that an image holds were compiled as they are when it was built, to the same bytes
+        data = kept(compiler, module.data) or with_native(
+            module.data, compile_module(compiler, name, _code(module.data))
+        )
     except Refused as error:
         raise ConfigurationError(error.message, hint=INTERPRETED) from error
     made = Module.of(module.name, data, module.source)

@@ -115,6 +115,15 @@ def test_what_decides_the_code_is_in_the_key(image: Any, monkeypatch: pytest.Mon
     assert Compiler.of(parts).key != key
 
 
+def test_what_the_builder_has_compiled_is_not_compiled_again(image: Any, tmp_path: Path) -> None:
+    parts = packages.read(packages.kept()[0])
+    assert parts is not None
+    data = CORE + bytes((11, 6, 1, 1, 3)) + b"abc"  # a data segment, which decides nothing
+    built = native.compile_module(Compiler.of(parts), "m.wasm", data)
+    assert compiled(module(data), REFERENCE, lambda: image).data == built
+    assert runs(tmp_path) == 1
+
+
 @pytest.mark.parametrize("damage", [lambda entry: entry[:-1], lambda entry: b"", lambda entry: entry[:-1] + b"\xff"])
 def test_a_damaged_entry_is_made_again(image: Any, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     good = compiled(module(), REFERENCE, lambda: image).data
