@@ -1,6 +1,7 @@
-"""How long do tests take that each get a fresh, proven board? Usage: fresh.py [TESTS]
+"""How long do tests take that each get a fresh, checked board, with spares and without? Usage: fresh.py [TESTS [RUNS]]
 
-A suite of 100 tests that run `true` in the guest, by pytest with `--fresh test` and, as the peer, on one board for all.
+A suite of 100 tests that run `true` in the guest, by pytest with `--fresh test`: with the default number of spares,
+with one, without any and, as the peer, on one board for all. Who goes first alternates between rounds.
 Also what the other benches of whole runs share: how such a suite is made and run.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,9 +17,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-BOUND = 90.0  # seconds for 100 tests
+BOUND = 45.0  # seconds for 100 tests with spares
 LIMIT = 3600.0  # seconds for a run
-INI = "[pytest]\naddopts = -p no:hypothesispytest -p no:cacheprovider\nhil_board = qemu-reference\n"
+INI = "[pytest]\naddopts = -p no:hypothesispytest -p no:cacheprovider --board qemu-reference\n"
+WAYS = {
+    "spares": ("--fresh", "test"),
+    "one spare": ("--fresh", "test", "--hil-spare", "1"),
+    "no spare": ("--fresh", "test", "--hil-spare", "0"),
+    "one board": ("--fresh", "session"),
+}
 # monotonic stamps of one machine: those of workers are comparable
 NOTES = """
 import os, time
@@ -77,20 +85,29 @@ def load() -> str:
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
 
 
-def main(tests: int) -> int:
+def main(tests: int, rounds: int) -> int:
+    runs: dict[str, list[Run]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as name:
         run(suite(Path(name) / "one", 1, "true"), 1)  # makes the snapshot where there is none
         directory = suite(Path(name) / "many", tests, "true")
-        print(load(), flush=True)
-        fresh = run(directory, tests, "--fresh", "test")
-        print(f"{tests} tests, each on a fresh board: {fresh.seconds:.1f} s, {load()}", flush=True)
-        one = run(directory, tests, "--fresh", "session")
-    each = (fresh.span - one.span) / max(1, tests - 1)
-    print(f"{tests} tests on one board: {one.seconds:.1f} s; a fresh one costs {each:.2f} s more a test")
-    bound = BOUND * tests / 100
-    print(f"{fresh.seconds:.1f} s (bound {bound:.0f}), of which {fresh.seconds - fresh.span:.1f} s are not tests")
-    return int(fresh.seconds > bound)
+        for number in range(rounds):
+            order = list(WAYS)
+            for way in order[number % len(order) :] + order[: number % len(order)]:
+                runs[way].append(run(directory, tests, *WAYS[way]))
+                print(f"{way}: {runs[way][-1].seconds:.1f} s, {load()}", flush=True)
+    for way in ("spares", "one spare", "no spare"):
+        pairs = list(zip(runs[way], runs["no spare"], runs["one board"], strict=True))
+        each = statistics.median((fresh.span - one.span) / max(1, tests - 1) for fresh, _, one in pairs)
+        ratio = statistics.median(fresh.seconds / without.seconds for fresh, without, _ in pairs)
+        seconds = statistics.median(fresh.seconds for fresh, *_ in pairs)
+        print(
+            f"{way}: {seconds:.1f} s, {ratio:.2f} of no spare; a fresh board costs {each:.2f} s more a test than none"
+        )
+    seconds, bound = statistics.median(each.seconds for each in runs["spares"]), BOUND * tests / 100
+    print(f"{seconds:.1f} s (bound {bound:.0f})")
+    return int(seconds > bound)
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 100))
+    words = [int(word) for word in sys.argv[1:]]
+    sys.exit(main(words[0] if words else 100, words[1] if len(words) > 1 else 1))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hil.board.diagnosis import is_fatal
     from hil.board.images import manifest_in
     from hil.board.lifecycle import BoardDown, BoardUp, Lifecycle
+    from hil.board.spare import SpareBoard, Spares
     from hil.compare import baseline
     from hil.compare.baseline import Baselines
     from hil.console import Console, Transcript, asciicast, listing

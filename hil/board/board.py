@@ -45,6 +45,7 @@ class Board(Closing, BootableBoard):
             if (snapshot := self._obtain(suspect)) is None:
                 break
             if (error := self._restore_twice(snapshot)) is None:
+                self.refill_spares()
                 return self.reported_up("restore")
         else:
             self._discard_snapshot()
@@ -81,6 +82,12 @@ class Board(Closing, BootableBoard):
         )
         self.fresh()
         return send()
+
+    def refill_spares(self) -> None:
+        """Start to restore the machines that the next calls of `fresh` continue with, as many as `spares` wants."""
+        if self._snapshot is not None and self.line.tap is None:
+            boot = self._boot_of(self._snapshot)
+            self.spares.refill(self.machine("a spare"), self._snapshot, boot, self.image)
 
     def close(self) -> None:
         """Clean up the board and release its place. Emulated boards, and those of a place, are switched off."""
@@ -189,6 +196,7 @@ class Board(Closing, BootableBoard):
         self._close_snapshot()
 
     def _close_snapshot(self) -> None:
+        self.spares.close()
         if self._snapshot is not None:
             self._snapshot.close()
             self._snapshot = None

@@ -15,6 +15,7 @@ from hil.board.images import built
 from hil.board.lifecycle import BoardDown, BoardUp, Lifecycle, Reason
 from hil.board.qemu_driver import HilQemuDriver
 from hil.board.replay import HilReplayDriver
+from hil.board.spare import Spare, Spares
 from hil.board.state_mark import StateMark
 from hil.console import Console
 from hil.console.lockstep import HostTooSlow
@@ -39,8 +40,10 @@ class BootableBoard(BoardEnvironment):
 
     `health_check` verifies that guest and runner respond, and raises `HilError` if not. `on_attempt` is called after
     each "boot" and "restore", with the error of a failed one; `boots` and `restores` count them. `lifecycle` is
-    informed when the board has come up and when it goes down. `dirty` is why the board cannot be trusted any more, None
-    if it can. `no_snapshot_reason` is why it is booted, not restored; empty for one that is restored.
+    informed when the board has come up and when it goes down. `spares` are restored while a test runs.
+
+    `dirty` is why the board cannot be trusted any more, None if it can. `no_snapshot_reason` is why it is booted, not
+    restored; empty for one that is restored.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class BootableBoard(BoardEnvironment):
         on_attempt: Callable[[str, HilError | None], None] = lambda kind, error: None,
         lifecycle: Lifecycle | None = None,
         terms: Terms = Terms(),  # noqa: B008  it is frozen
+        spares: Spares | None = None,
     ) -> None:
         self.dirty: str | None = None
+        self.spares = spares or Spares()
         self.health_check = health_check
         self.on_attempt = on_attempt
         self.lifecycle = lifecycle
@@ -193,11 +198,10 @@ class BootableBoard(BoardEnvironment):
         """Restore the board from a snapshot of it, and check its health. Raises as `boot`, and health check errors."""
         machine, facts = self.machine("a snapshot"), snapshot.facts
         self.report_down("fresh", self.dirty or "")
-        begin_ns = time.monotonic_ns()
+        report = self._boot_of(snapshot)
+        begin_ns = report.power_on_ns
         self.dirty = None
         self.restores += 1
-        stages = tuple(StageTime(**stage) for stage in facts["stages"])
-        report = BootReport(self.name, self.manifest.name, begin_ns, stages, snapshot.console, facts["clock"], 0.0)
 
         def bring_up() -> None:
             with progress.timed(f"{self.where}: restoring"):
@@ -207,7 +211,11 @@ class BootableBoard(BoardEnvironment):
         machine.snapshot = snapshot
         try:
             with self._attempt("restore"):
-                bring_up()
+                if (spare := self._spare(snapshot)) is None:
+                    bring_up()
+                else:
+                    self.strategy.restore(report, spare.machine)
+                    spare.hand_over()
                 if damage := snapshot.damage():
                     raise InfrastructureError(f"the snapshot was changed while it was restored: {damage}")
                 self.strategy.report = replace(report, restored=(time.monotonic_ns() - begin_ns) / 1e9)
@@ -245,6 +253,23 @@ class BootableBoard(BoardEnvironment):
             return StateMark.of(self.console, self.qemu.wires)
         except (HostTooSlow, InfrastructureError):
             return None
+
+    def _boot_of(self, snapshot: Snapshot) -> BootReport:
+        """Return the report of a boot that begins now, by a restore of `snapshot`."""
+        stages = tuple(StageTime(**stage) for stage in snapshot.facts["stages"])
+        begin_ns, clock = time.monotonic_ns(), snapshot.facts["clock"]
+        return BootReport(self.name, self.manifest.name, begin_ns, stages, snapshot.console, clock, 0.0)
+
+    def _spare(self, snapshot: Snapshot) -> Spare | None:
+        """Return a spare of `snapshot` to continue with. One that has failed counts as a failed restore."""
+        if self.machine("a spare").savable or self.line.tap is not None:
+            return None
+
+        def failed(error: HilError) -> None:
+            self.restores += 1
+            self.on_attempt("restore", error)
+
+        return self.spares.take(snapshot, failed)
 
     @contextmanager
     def _attempt(self, kind: str) -> Iterator[None]:

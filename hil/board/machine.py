@@ -41,7 +41,7 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         """Return whether the power is on."""
 
     def on_deactivate(self) -> None:
-        self._end()
+        self.end()
 
     @Driver.check_active
     @step()
@@ -49,28 +49,35 @@ class MachineDriver(Driver, HilConsoleProtocol, PowerProtocol):  # type: ignore[
         """Switch on, unless it is on."""
         if self.get():
             return
-        self._end()
-        transcript = self.new_transcript()
-        try:
-            self._console = self.start(transcript)
-            self.listened()
-        except BaseException:
-            self._end()
-            transcript.close()
-            raise
+        self.end()
+        self.begin(self.new_transcript())
 
     @Driver.check_active
     @step()
     def off(self) -> None:
         """Cut the power."""
-        self._end()
+        self.end()
 
     @Driver.check_active
     @step()
     def cycle(self) -> None:
-        self._end()
+        self.end()
         self.on()
 
-    def _end(self) -> None:
+    def begin(self, transcript: Transcript) -> None:
+        """Start the machine on a line with `transcript`; nothing is left of one that does not start.
+
+        Unlike `on` this, as `end`, is no step on labgrid's bus, which has one thread.
+        """
+        try:
+            self._console = self.start(transcript)
+            self.listened()
+        except BaseException:
+            self.end()
+            transcript.close()
+            raise
+
+    def end(self) -> None:
+        """End the machine and close its line."""
         self.stop()
         self.close_console()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import os
 import random
 import shutil
@@ -23,6 +24,7 @@ from hil.errors import ConfigurationError, InfrastructureError
 from hil.host.disk import disk_errors
 from hil.image import store
 from hil.image.manifest import Manifest
+from hil.image.store import Image
 from hil.qemu import lockstep, snapshot
 from hil.qemu.arguments import memory_size
 from hil.qemu.lockstep import LockstepConfig, Refusal, Virtual
@@ -56,14 +58,32 @@ class HilQemuDriver(MachineDriver):
     no_pins_reason = "it is off"  # of a machine without wires
     no_can_reason = "it is off"
     _memory: int | None = None
+    _image: Image | None = None  # of a twin
 
     @property
     def manifest(self) -> Manifest:
         """The image's manifest, read now. Raises `ConfigurationError`."""
-        return manifest_of(self)
+        return manifest_of(self) if self._image is None else self._image.manifest
+
+    def twin(self, snapshot: Snapshot, image: Image) -> HilQemuDriver:
+        """Return a driver of another machine of the same board, off, which `begin` restores from `snapshot`.
+
+        `begin` and `end` of a twin may run in another thread: they read no files of the project, show no progress and
+        make no steps on labgrid's bus.
+        """
+        twin = copy.copy(self)
+        twin.qemu = twin._console = twin._memory = None
+        twin.snapshot, twin.savable, twin._image = snapshot, False, image
+        return twin
+
+    def take_over(self, twin: HilQemuDriver) -> None:
+        """Switch off, and continue with the machine of a `twin`. Raises `InfrastructureError`."""
+        self.end()
+        self.qemu, self.virtual, self._console = twin.qemu, twin.virtual, twin._console
+        self.no_pins_reason, self.no_can_reason = twin.no_pins_reason, twin.no_can_reason
 
     def start(self, transcript: Transcript) -> Console:
-        image = built(self.manifest)
+        image = self._image or built(self.manifest)
         command, config = image.command(), None
         machine = image.manifest.machine
         if self.virtual is not None:

@@ -17,6 +17,7 @@ from labgrid.strategy import Strategy, StrategyError
 from hil.board import tftp
 from hil.board.boot_report import CLOCK, BootReport
 from hil.board.images import built, manifest_of
+from hil.board.machine import MachineDriver
 from hil.board.power_watch import in_time
 from hil.board.protocol import HilConsoleProtocol, board_name
 from hil.board.seam import guarded, step_on_bus
@@ -79,11 +80,17 @@ class HilStrategy(Strategy):  # type: ignore[misc]
         self.status = status
 
     @step()
-    def restore(self, report: BootReport) -> None:
-        """Switch on a machine that is restored from a snapshot; `report` describes the boot of the snapshot."""
+    def restore(self, report: BootReport, spare: MachineDriver | None = None) -> None:
+        """Switch on a machine that is restored from a snapshot, or take over the `spare`, which is.
+
+        `report` describes the boot of the snapshot.
+        """
         self.report, self.status = None, "unknown"
         self.target.activate(self.power)
-        self.power.cycle()
+        if spare is None:
+            self.power.cycle()
+        else:
+            self.power.take_over(spare)
         self._hide_passwords(self.manifest)
         self.report, self.status = report, "shell"
 

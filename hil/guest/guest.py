@@ -36,6 +36,10 @@ class Guest:
             self._shell = Shell(console, self.board.manifest.console, idle=idle)
         return self._shell
 
+    def take_over(self, other: Guest) -> None:
+        """Continue the session of `other`, whose console the board continues with."""
+        self._shell, self._modules = other._shell, other._modules
+
     @property
     def modules(self) -> dict[str, str]:
         """The paths of the modules in the guest of the current boot, by digest. Raises as `shell`."""

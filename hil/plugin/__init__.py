@@ -49,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     register = config.pluginmanager.register
     register(workers, "hil-workers")
     register(FailureOrigins(session.labels), "hil-origins")
+    register(session.spares, "hil-spares")
     register(Retries(config, session.boots), "hil-retries")
     register(Repetitions(config, session.boots, session.facts), "hil-repetitions")
     register(Robustness(session.facts), "hil-faults")

@@ -73,6 +73,7 @@ def board(request: pytest.FixtureRequest, hil_session_board: BoardSelection) -> 
         "transcript": str(board.console.transcript.path),
     }
     item.user_properties += facts.items()
+    session.start_spares(selection, item)
     with slow.recorded(session.measurements.record):  # also of checks without `measure`, of pins for example
         yield board
     if item.get_closest_marker("destructive"):

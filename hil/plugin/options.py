@@ -13,6 +13,7 @@ from hil.host import extras
 LEAST = {  # values of options
     "hil_place_wait": 0,
     "hil_seeds": 1,
+    "hil_spare": 0,
     "hil_soak_deployments": 20,
     "hil_soak_boots": 1,
     "hil_retries": 0,
@@ -48,6 +49,13 @@ def _add_board_options(group: pytest.OptionGroup) -> None:
         "possible, else booted; default: `test` where it is restored, else `session` (a dirty board never stays)",
     )
     group.addoption("--hil-no-snapshots", action="store_true", help="boot emulated boards instead of restoring them")
+    group.addoption(
+        "--hil-spare",
+        type=int,
+        metavar="N",
+        help="machines that are restored while a test runs, so that the next tests need not wait, for each board and "
+        "worker; none during tests that judge real time; 0: none (default: 1 or 2, by processors and memory)",
+    )
     group.addoption(
         "--hil-place-wait",
         type=float,

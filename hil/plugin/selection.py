@@ -1,10 +1,12 @@
-"""The selection of a board by name and seed."""
+"""The selection of a board by name and seed, and the error for one that has failed at each place."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hil.board.selection import is_place, name_of
+from hil.errors import InfrastructureError
 
 
 @dataclass(frozen=True)
@@ -39,3 +41,17 @@ class BoardSelection:
     def expected(self) -> str:
         """The parameter with the board's name; empty for a place: its board is unknown until the place is acquired."""
         return "" if self.place else str(self)
+
+
+def all_failed(selection: BoardSelection, failed: Mapping[str, InfrastructureError]) -> InfrastructureError:
+    """Return the error for a test that has failed at each usable place."""
+    *_, last = failed.values()
+    if len(failed) == 1:
+        return last
+    reasons = "; ".join(f"place {name}: {error.message}" for name, error in failed.items())
+    return InfrastructureError(
+        f"each place for {selection.name} has failed: {reasons}",
+        hint=last.hint,
+        stage=last.stage,
+        evidence=last.evidence,
+    )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,10 +16,10 @@ from hil.plugin.hooks import Hooks
 from hil.plugin.labels import AllureLabels
 from hil.plugin.measurements import Measurements
 from hil.plugin.run_facts import RunFacts
-from hil.plugin.selection import BoardSelection
+from hil.plugin.selection import BoardSelection, all_failed
 from hil.plugin.selections import BoardSelections
-from hil.plugin.status import BoardLine
-from hil.text import printable_line
+from hil.plugin.spares import SparePlan, judges_real_time
+from hil.plugin.status import BoardLine, report, uncaptured
 
 SESSION = pytest.StashKey["Session"]()
 
@@ -38,7 +35,7 @@ class Session:
         self.hooks = Hooks(config)
         self.measurements = Measurements(config, self.facts, self.selections.names, self.hooks.series)
         self.labels: AllureLabels | None = None
-        self._status = BoardLine(config, self._uncaptured)
+        self._status = BoardLine(config)
         self._boards: dict[BoardSelection, slow.Board] = {}
         self._given_up: dict[BoardSelection, HilError] = {}
         self._avoid: dict[str, str] = {}  # the reasons to avoid a place, by its name, the latest failure last
@@ -47,6 +44,7 @@ class Session:
         self._dead: dict[str, HilError] = {}  # by `Board.incarnation`
         self._unready: Counter[str] = Counter()  # failed hooks in a row, by `Board.incarnation`
         self._module: dict[slow.Board, object] = {}
+        self.spares = SparePlan(config, self.selections)
 
     @property
     def coordinator(self) -> str:
@@ -72,7 +70,7 @@ class Session:
             raise self._given_up[selection]
         if selection not in self._boards:
             try:
-                with self._uncaptured():  # shows what the acquisition waits for
+                with uncaptured(self.config):  # shows what the acquisition waits for
                     board = self._boards[selection] = self._open(selection)
             except HilError as error:
                 self._given_up[selection] = error
@@ -108,7 +106,7 @@ class Session:
         board = self._boards[selection]
         self._avoid_place(board.where, error.message)
         if selection.any:
-            self._report(f"place {board.where} is left: {error.brief}")
+            report(f"place {board.where} is left: {error.brief}")
         else:
             self._given_up[selection] = error
             self.boots.give_up(board.where)
@@ -124,7 +122,7 @@ class Session:
                 if not selection.any:
                     raise
                 if error.place in failed:
-                    raise _all_failed(selection, failed) from error
+                    raise all_failed(selection, failed) from error
                 failed[error.place] = error
                 self._avoid_place(error.place, error.message)
 
@@ -135,7 +133,7 @@ class Session:
         terms = slow.selector.Terms(
             wait=option.hil_place_wait,
             coordinator=checks.of_others(self.config, "lg_coordinator"),
-            report=self._report,
+            report=report,
             avoid=self._avoid,
         )
         board: slow.Board = slow.Board(
@@ -151,18 +149,9 @@ class Session:
                 lambda down: self.hooks.board_down(board, self.guest(board) if down.usable else None, down),
             ),
             terms=terms,
+            spares=slow.Spares(self.spares.count, lambda spare: self._check_spare(board, spare)),
         )
         return board
-
-    def _report(self, message: str) -> None:
-        """Print to standard error what the run waits for, with the name of the worker of xdist."""
-        worker = os.environ.get("PYTEST_XDIST_WORKER")
-        text = printable_line(message)
-        print(f"hil{f' {worker}' if worker else ''}: {text}", file=sys.stderr, flush=True)
-
-    def _uncaptured(self) -> AbstractContextManager[None]:
-        capture: Any = self.config.pluginmanager.getplugin("capturemanager")
-        return capture.global_and_fixture_disabled() if capture else nullcontext()
 
     # brought up
 
@@ -176,7 +165,7 @@ class Session:
         while True:
             board = self.board(selection)
             if board.where in failed:
-                raise _all_failed(selection, failed)
+                raise all_failed(selection, failed)
             if self._is_ready(board, item):
                 return board
             if self.board(selection) is not board:  # the check has found that its line has ended
@@ -218,10 +207,11 @@ class Session:
 
     def _bring_up(self, board: slow.Board, item: pytest.Item) -> None:
         self._refuse_dead(board)
+        board.spares.wanted = 0  # until the link is measured
         reason = board.no_snapshot_reason
         try:
             with self._status.shown():
-                with self._uncaptured():  # shows the progress of a build, which the first use of an image may need
+                with uncaptured(self.config):  # shows the progress of a build, which the first use of an image may need
                     image = board.image()
                 board.fresh()
         except HilError as error:
@@ -261,6 +251,25 @@ class Session:
     def _check_health(self, board: slow.Board) -> None:
         slow.check_health(self.guest(board))
 
+    def start_spares(self, selection: BoardSelection, item: pytest.Item) -> None:
+        """Restore the machines for the next tests while `item` runs on `selection`, unless it judges real time."""
+        board = self._boards[selection]
+        board.spares.wanted = self.spares.wanted(selection, item) if self._fresh(board) == "test" else 0
+        board.refill_spares()
+        if judges_real_time(selection, item):
+            for other in self._boards.values():
+                other.spares.settle()
+
+    def _check_spare(self, board: slow.Board, spare: slow.SpareBoard) -> Callable[[], None]:
+        """Check the health of a spare of `board`; return what gives it the session of the guest's shell."""
+        seen: Any = spare  # a guest uses it as a board
+        guest = self.guest(seen)
+        try:
+            self._check_health(seen)
+        finally:
+            self._guests.pop(seen)
+        return lambda: self.guest(board).take_over(guest)
+
     # shared by all tests of a board
 
     def guest(self, board: slow.Board) -> slow.Guest:
@@ -274,17 +283,3 @@ class Session:
         if board not in self._measures:
             self._measures[board] = self.measurements.measure(board)
         return self._measures[board]
-
-
-def _all_failed(selection: BoardSelection, failed: Mapping[str, InfrastructureError]) -> InfrastructureError:
-    """Return the error for a test that has failed at each usable place."""
-    *_, last = failed.values()
-    if len(failed) == 1:
-        return last
-    reasons = "; ".join(f"place {name}: {error.message}" for name, error in failed.items())
-    return InfrastructureError(
-        f"each place for {selection.name} has failed: {reasons}",
-        hint=last.hint,
-        stage=last.stage,
-        evidence=last.evidence,
-    )

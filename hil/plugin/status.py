@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TextIO
 
 import pytest
 
 from hil import slow
+from hil.text import printable_line
 
 UP = "\x1b[A"
 RIGHT = "\r\x1b[{}C"
@@ -21,12 +23,10 @@ class BoardLine:
 
     On a terminal it is redrawn with the current stage and its seconds; elsewhere a line is written every 30 s. There is
     none with -q, in a worker of xdist, without pytest's terminal reporter, and with live logging, which has the stages.
-    `uncaptured` suspends pytest's capturing.
     """
 
-    def __init__(self, config: pytest.Config, uncaptured: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._uncaptured = uncaptured
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -58,11 +58,24 @@ class BoardLine:
         The reporter's descriptor leads to pytest's capture while a test runs.
         """
         try:
-            with self._uncaptured():
+            with uncaptured(self._config):
                 reporter.flush()
                 return open(os.dup(reporter._tw._file.fileno()), "w", encoding="utf-8", errors="replace")  # noqa: PTH123
         except (AttributeError, OSError, io.UnsupportedOperation):
             return None
+
+
+def uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
+    """Suspend pytest's capturing for the block."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    return capture.global_and_fixture_disabled() if capture else nullcontext()
+
+
+def report(message: str) -> None:
+    """Print to standard error what the run waits for, with the name of the worker of xdist."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    text = printable_line(message)
+    print(f"hil{f' {worker}' if worker else ''}: {text}", file=sys.stderr, flush=True)
 
 
 def _redraws(stream: TextIO) -> bool:
