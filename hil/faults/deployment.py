@@ -11,6 +11,7 @@ from hil.faults.record import Injection
 from hil.measure.probe import Probe, Request
 
 RESET_BUFFER, SEND_PART, SEND_DONE, SET_ARG, RUN = range(1, 6)  # commands of the protocol of both images
+COMMANDS = 18  # of the reference image's runner; another refuses those that it does not have
 PART = 4092  # data bytes of a request
 # requests, and whether each must be refused
 BAD_REQUESTS = (
@@ -99,7 +100,9 @@ class DeploymentFaults(Injecting):
         with self._injecting("bad-requests") as account, account.watching():
             chance = self._chance("bad-requests")
             # not 0 with a size of 0: request and answer share the header, and the answer 0 would look the same
-            at_random = [Request(chance.randint(1, 12), chance.choice((0, 4, 8, PART, 65535))) for _ in range(count)]
+            at_random = [
+                Request(chance.randint(1, COMMANDS), chance.choice((0, 4, 8, PART, 65535))) for _ in range(count)
+            ]
             sent = [*(request for request, _ in BAD_REQUESTS), *at_random]
             account.done = f"{len(BAD_REQUESTS)} wrong and odd requests and {count} random ones were sent to the runner"
             answers = Probe(self.guest).requests(sent, limit=SHORT)

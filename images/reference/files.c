@@ -71,7 +71,7 @@ static bool mounted(const char *where, uint64_t bytes, uint64_t entries)
 {
 	char options[80];
 	snprintf(options, sizeof options, "mode=700,size=%llu,nr_inodes=%llu", (unsigned long long)bytes + PAGE,
-		 (unsigned long long)entries + 2);
+		 (unsigned long long)entries + LINK_PREOPENS + 1);
 	if (mkdir(where, 0700) < 0 && errno != EEXIST)
 		return false;
 	return mount("files", where, "tmpfs", MS_NODEV | MS_NOSUID | MS_NOEXEC, options) == 0;

@@ -39,8 +39,10 @@ def test_a_module_uses_variables_and_directories_and_its_files_come_back(runner,
         Preopen("ro", {"given": b"one", "below/deep": b"two"}),
         Preopen("out", {"kept": b"before", "gone": b"", "large": bytes(200_000)}, writable=True),
     ]
-    run = runner.run(files, *CHANGES.split(), env={"LEVEL": "two words", "EMPTY": ""}, preopens=preopens)
+    given = {"env": {"LEVEL": "two words", "EMPTY": ""}, "files": {"top": b"zero"}, "preopens": preopens}
+    run = runner.run(files, "read", "/top", *CHANGES.split(), **given)
     assert run.lines == [
+        "read /top: zero",
         "env LEVEL: two words",
         "env EMPTY: ",
         "env NONE: not set",
