@@ -281,17 +281,20 @@ static void take_loose(void)
 		take_message(false);
 }
 
+/* Fills the UART's FIFO, as a sender does before the guest has served its interrupt; some versions of QEMU count its room
+ * only as none or one. */
 static void feed(void *unused)
 {
 	(void)unused;
-	int room = chr_can_write(chardev), left = (int)(typed_end - typed_at);
-	int bytes = room < left ? room : left;
-	if (bytes > 0) {
+	int fed = 0;
+	for (int room; typed_at < typed_end && (room = chr_can_write(chardev)) > 0;) {
+		int left = (int)(typed_end - typed_at), bytes = room < left ? room : left;
+		chr_write(chardev, typed + typed_at, bytes);
 		typed_at += (size_t)bytes;
-		chr_write(chardev, typed + typed_at - bytes, bytes);
+		fed += bytes;
 	}
 	if (typed_at < typed_end)
-		timer_set(&feeder, clock_get_ns(VIRTUAL) + BYTE_NS * (int64_t)(bytes > 0 ? bytes : 1));
+		timer_set(&feeder, clock_get_ns(VIRTUAL) + BYTE_NS * (int64_t)(fed > 0 ? fed : 1));
 }
 
 static void watch(void *unused)
