@@ -125,8 +125,9 @@ class Pages:
             if run.facts.get("board") == board.name:  # they are those of the board that came up last
                 facts |= {key: fact for key, fact in run.facts.items() if key in ("QEMU", "snapshots")}
                 facts["clock"] = board.clock
-        modules = {
-            (done.module.name, done.arguments, done.module.sha256, done.pins): done.module for done in executions
+        different = {
+            (done.module.name, done.arguments, done.module.sha256, done.pins, done.env, done.directories): done
+            for done in executions
         }
         return slow.Ran(
             test=stable_test(item.nodeid, str(selection), str(again), repetition_of(item)),
@@ -138,10 +139,16 @@ class Pages:
             seed=selection.seed,
             deployed=tuple(
                 slow.Deployed(
-                    *(name, module.compiled_from or digest, module.source, arguments, pins),
-                    aot=bool(module.compiled_from),
+                    done.module.name,
+                    done.module.compiled_from or done.module.sha256,
+                    done.module.source,
+                    done.arguments,
+                    done.pins,
+                    done.env,
+                    done.directories,
+                    aot=bool(done.module.compiled_from),
                 )
-                for (name, arguments, digest, pins), module in modules.items()
+                for done in different.values()
             ),
             facts=facts,
         )

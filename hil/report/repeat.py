@@ -23,8 +23,9 @@ GIT_LIMIT = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Deployed:
-    """A module that the test deployed, with its arguments and the names of the pins that it could use.
+    """A module that the test deployed, with its arguments, the names of the pins that it could use, and its variables.
 
+    `directories` are the paths of its directories, whose files the test made, with `:rw` if they were writable.
     `source` is its origin, empty where the test made it. With `aot` it was compiled first; `sha256` is then the digest
     of the module before.
     """
@@ -34,6 +35,8 @@ class Deployed:
     source: str
     arguments: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    directories: tuple[str, ...] = ()
     aot: bool = False
 
 
@@ -86,6 +89,8 @@ class Ran:
         options = ["--board", self.board, *(["--image", self.image] if self.image else [])]
         options += [] if self.seed is None else ["--seed", str(self.seed)]
         options += ["--pins", ",".join(module.pins)] if module.pins else []
+        options += [word for name, value in module.env for word in ("--env", f"{name}={value}")]
+        options += [word for path in module.directories for word in ("--dir", f"DIRECTORY:{path}")]
         options += ["--aot"] if module.aot else []
         words = ["hil", "run", *options, "--", _relative(module.source, self.root), *module.arguments]
         return " ".join(map(_quoted, words))

@@ -65,6 +65,8 @@ def conclude(guest: Guest, deployment: Deployment, result: Result | CommandTimeo
         restored=deployment.restored,
         stopped=stopped and status == INTERRUPTED,
         pins=request.pins,
+        env=request.env,
+        directories=tuple(f"{given.at}{':rw' * given.writable}" for given in request.directories),
     )
 
 

@@ -22,8 +22,9 @@ class Execution(Reading):
     `request_ns` and `answer_ns` are host monotonic stamps of the agent's start and end on the line; `start` and `end`
     are offsets in the transcript. `restored` is the reason for which the board was made fresh before, None if it was
     not. `stopped` is true if `RunningModule` has ended it with ^C: its verdict is then no failure of the module.
-    `pins` are the names of the pins, analogue channels and buses that the module could use. `outputs` are the files
-    that it left, which `files` returns.
+    `pins` are the names of the pins, analogue channels and buses that the module could use, `env` its variables,
+    `directories` the paths of its directories, with `:rw` if they were writable. `outputs` are the files that it left,
+    which `files` returns.
     """
 
     module: Module
@@ -37,6 +38,8 @@ class Execution(Reading):
     restored: str | None = None
     stopped: bool = False
     pins: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    directories: tuple[str, ...] = ()
     outputs: Outputs = field(default=NONE, repr=False, compare=False)
 
     @property

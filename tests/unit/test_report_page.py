@@ -28,6 +28,7 @@ pytest_plugins = ["pytester"]
 def test_the_command_is_for_a_shell_and_names_what_must_be_the_same(tmp_path) -> None:  # type: ignore[no-untyped-def]
     modules = (
         repeat.Deployed("a.wasm", "ab" * 32, str(tmp_path / "a b.wasm"), ("-x", "$HOME"), ("BUTTON", "LED")),
+        repeat.Deployed("b.wasm", "ab" * 32, "b.wasm", env=(("A", "1 2"),), directories=("/data", "out:rw")),
         repeat.Deployed("made", "cd" * 32, ""),
     )
     ran = repeat.Ran(
@@ -56,6 +57,10 @@ def test_the_command_is_for_a_shell_and_names_what_must_be_the_same(tmp_path) ->
             "a b.wasm",
             "-x",
             "$HOME",
+        ],
+        [
+            *("hil", "run", "--board", "b", "--image", "img", "--seed", "3", "--env", "A=1 2"),
+            *("--dir", "DIRECTORY:/data", "--dir", "DIRECTORY:out:rw", "--", "b.wasm"),
         ],
     ]
     assert "framework" in text
