@@ -80,6 +80,14 @@ def test_files_arrive_with_their_directories_and_are_removed_after_the_run(runne
     assert not Path(f"{runner_module.MODULES}-run").exists()
 
 
+def test_files_stay_beside_their_module_where_uploads_are_too_many(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "UPLOADED", 1)
+    for number in range(3):
+        assert runner.run(module(f"{TREE}#{number}"), files={"n": b"%d" % number}).output == b"/ n b'%d'\r\n" % number
+
+
 def test_what_a_module_leaves_in_a_writable_directory_comes_back(runner: Runner) -> None:
     out = Preopen("out", {"gone": b"1", "kept": b"2"}, writable=True)
     run = runner.run(module(CHANGES), preopens=[out], files={"in": b"not fetched"})
