@@ -88,7 +88,7 @@ static void one_of(const char *name, long long got, const long long *allowed, si
 
 // The names of WASI's numbers are long: those that the cases expect.
 enum {
-  OK = 0, ACCES = 2, BADF = 8, EXIST = 20, FAULT = 21, INVAL = 28, ISDIR = 31, LOOP = 32, NAMETOOLONG = 37, NOENT = 44,
+  OK = 0, ACCES = 2, BADF = 8, EXIST = 20, FAULT = 21, ILSEQ = 25, INVAL = 28, ISDIR = 31, LOOP = 32, NAMETOOLONG = 37, NOENT = 44,
   NOSYS = 52, NOTDIR = 54, NOTEMPTY = 55, NOTSOCK = 57, NOTSUP = 58, OVERFLOW = 61, PERM = 63, ROFS = 69, SPIPE = 70,
   NOTCAPABLE = 76,
 };

@@ -264,4 +264,3 @@
 (assert_trap (invoke "i32.div_s" (i32.const 1) (i32.const 0)) "integer divide by zero")
 (assert_trap (invoke "i32.div_s" (i32.const -2147483648) (i32.const -1)) "integer overflow")
 (assert_trap (invoke "i64.rem_u" (i64.const 1) (i64.const 0)) "integer divide by zero")
-(assert_trap (invoke "i64.div_s" (i64.const -9223372036854775808) (i64.const -1)) "integer overflow")

@@ -161,6 +161,64 @@ static void polling(void) {
   (void)!__wasi_fd_close(fd);
 }
 
+static void many(void) {
+  __wasi_fd_t fds[50];
+  int failed = 0, same = 0;
+  for (size_t i = 0; i < COUNT(fds); i++)
+    failed += open_in(root, "file.txt", 0, READ, fds + i) != 0;
+  for (size_t i = 1; i < COUNT(fds); i++)
+    same += fds[i] == fds[i - 1];
+  EXPECT("path_open.many", failed, 0);
+  EXPECT("path_open.many-are-different", same, 0);
+  for (size_t i = 0; i < COUNT(fds); i++)
+    failed += __wasi_fd_close(fds[i]) != 0;
+  EXPECT("fd_close.many", failed, 0);
+}
+
+static void large(void) {
+  static uint8_t block[4096];
+  enum { BLOCKS = 64 };
+  size_t count = 0, total = 0;
+  __wasi_filestat_t stat;
+  __wasi_fd_t fd = opened("large", CREATE, READ | WRITE);
+  for (int i = 0; i < BLOCKS; i++) {
+    block[0] = (uint8_t)i;
+    const __wasi_ciovec_t piece = {block, sizeof block};
+    total += __wasi_fd_write(fd, &piece, 1, &count) ? 0 : count;
+  }
+  EXPECT("fd_write.large", total, BLOCKS * 4096);
+  EXPECT("fd_filestat_get.large", __wasi_fd_filestat_get(fd, &stat) ? 0 : stat.size, BLOCKS * 4096);
+  const __wasi_iovec_t piece = {block, 1};
+  int wrong = 0;
+  for (int i = 0; i < BLOCKS; i++)
+    wrong += __wasi_fd_pread(fd, &piece, 1, (__wasi_filesize_t)i * 4096, &count) || count != 1 || block[0] != i;
+  EXPECT("fd_pread.large", wrong, 0);
+  (void)!__wasi_fd_close(fd);
+}
+
+static void limits(void) {
+  __wasi_fdstat_t status;
+  size_t count = 0;
+  __wasi_fd_t fd = opened("file.txt", 0, READ);
+  EXPECT("fd_filestat_set_size.without-the-right", __wasi_fd_filestat_set_size(fd, 1), INVAL, BADF, NOTCAPABLE, PERM);
+  EXPECT("fd_fdstat_set_flags.nonblock", __wasi_fd_fdstat_set_flags(fd, __WASI_FDFLAGS_NONBLOCK), OK, NOTCAPABLE);
+  (void)!__wasi_fd_close(fd);
+  fd = opened("large", 0, READ | WRITE);
+  __wasi_errno_t error = __wasi_fd_fdstat_get(fd, &status);
+  if (!error)
+    error = __wasi_fd_fdstat_set_rights(fd, status.fs_rights_base & ~(__wasi_rights_t)__WASI_RIGHTS_FD_WRITE, 0);
+  EXPECT("fd_fdstat_set_rights.fewer", error, OK, NOTSUP);
+  EXPECT("fd_write.right-given-away", error ? NOTCAPABLE : write_some(fd, "x", &count), NOTCAPABLE, BADF, PERM);
+  EXPECT("fd_fdstat_set_rights.more", error ? NOTCAPABLE : __wasi_fd_fdstat_set_rights(fd, status.fs_rights_base, 0), NOTCAPABLE);
+  (void)!__wasi_fd_close(fd);
+}
+
+static void preopened(void) {  // last: there is no directory afterwards
+  __wasi_fd_t fd;
+  EXPECT("fd_close.preopened", __wasi_fd_close(root), OK);
+  EXPECT("path_open.closed-directory", open_in(root, "file.txt", 0, READ, &fd), BADF);
+}
+
 void _start(void) {
   find_directories();
   reading();
@@ -168,4 +226,8 @@ void _start(void) {
   numbers();
   directories();
   polling();
+  many();
+  large();
+  limits();
+  preopened();
 }

@@ -102,6 +102,44 @@ static void linking(void) {
   EXPECT("path_open.loop", open_in(root, "loop", 0, READ, &fd), LOOP);
 }
 
+// As the wrapper of wasi-libc, but with the length of the path.
+__attribute__((import_module("wasi_snapshot_preview1"), import_name("path_open"))) int raw_path_open(
+    __wasi_fd_t fd, int lookup, const char *path, size_t length, int flags, uint64_t base, uint64_t inheriting, int fdflags, __wasi_fd_t *opened);
+
+static void slashes(void) {
+  __wasi_fd_t fd;
+  EXPECT("path_create_directory.slash", __wasi_path_create_directory(root, "slash/"), OK);
+  EXPECT("path_open.directory-with-slash", open_in(root, "slash/", DIRECTORY, READ, &fd), OK);
+  (void)!__wasi_fd_close(fd);
+  EXPECT("path_rename.slashes", __wasi_path_rename(root, "slash/", root, "slashed/"), OK);
+  EXPECT("path_rename.file-to-slash", open_in(root, "plain.txt", CREATE, WRITE, &fd) || __wasi_fd_close(fd)
+      ? 99 : __wasi_path_rename(root, "plain.txt", root, "slash/"), NOTDIR, NOENT);
+  EXPECT("path_unlink_file.slash", __wasi_path_unlink_file(root, "file.txt/"), NOTDIR, NOENT);
+  EXPECT("path_remove_directory.slash", __wasi_path_remove_directory(root, "slashed/"), OK);
+  EXPECT("path_open.zero-byte", raw_path_open(root, 0, "file.txt\0x", 10, 0, READ, 0, 0, &fd), INVAL, ILSEQ, NOENT);
+  EXPECT("path_open.not-terminated", raw_path_open(root, 0, "file.txtrest", 8, 0, READ, 0, 0, &fd), OK);
+  (void)!__wasi_fd_close(fd);
+}
+
+static void kinds(void) {
+  __wasi_fd_t file = opened("file.txt", 0, READ), fd;
+  __wasi_filestat_t stat;
+  EXPECT("path_open.in-a-file", open_in(file, "x", 0, READ, &fd), NOTDIR, NOTCAPABLE, BADF);
+  (void)!__wasi_fd_close(file);
+  EXPECT("path_rename.file-onto-directory", __wasi_path_rename(root, "cut.txt", root, "dir"), ISDIR, EXIST);
+  EXPECT("path_rename.directory-onto-file", __wasi_path_rename(root, "dir", root, "cut.txt"), NOTDIR);
+  EXPECT("path_rename.onto-a-full-directory", __wasi_path_create_directory(root, "empty") ? 99
+      : __wasi_path_rename(root, "empty", root, "dir"), NOTEMPTY, EXIST);
+  EXPECT("path_rename.onto-an-empty-directory", __wasi_path_create_directory(root, "full") ? 99
+      : __wasi_path_rename(root, "full", root, "empty"), OK);
+  EXPECT("path_link.directory", __wasi_path_link(root, 0, "dir", root, "linked"), PERM, ACCES, ISDIR);
+  EXPECT("path_symlink.dangling", __wasi_path_symlink("absent", root, "dangling"), OK);
+  EXPECT("path_open.dangling", open_in(root, "dangling", 0, READ, &fd), NOENT);
+  EXPECT("path_filestat_get.dangling", __wasi_path_filestat_get(root, FOLLOW, "dangling", &stat), NOENT);
+  EXPECT("path_unlink_file.link", __wasi_path_unlink_file(root, "dangling"), OK);
+  EXPECT("path_filestat_get.link-is-gone", __wasi_path_filestat_get(root, 0, "dangling", &stat), NOENT);
+}
+
 static void escaping(void) {
   __wasi_fd_t fd;
   __wasi_filestat_t stat;
@@ -143,6 +181,8 @@ void _start(void) {
   opening();
   changing();
   linking();
+  slashes();
+  kinds();
   escaping();
   protected();
 }
