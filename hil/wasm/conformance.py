@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hil.guest import Guest
 from hil.host.hints import did_you_mean
 from hil.text import printable_line
-from hil.wasm.conformance_groups import ConformanceGroup, check_digest
+from hil.wasm.conformance_groups import ConformanceGroup, load_recorded
 from hil.wasm.execution import DEFAULT_LIMIT, Execution
 from hil.wasm.module import Module
 from hil.wasm.preopens import Preopen
@@ -61,30 +61,38 @@ class ConformanceResult:
         return found
 
 
-def run_conformance(runner: Runner, group: ConformanceGroup) -> ConformanceResult:
-    """Run all cases of `group` and return their results, with what the image's manifest expects.
+def run_conformance(runner: Runner, groups: Sequence[ConformanceGroup]) -> dict[str, ConformanceResult]:
+    """Run all cases of `groups` and return the results of each group by its name.
 
     Raises `ConfigurationError` for a module that is not the recorded one, and the errors of `runner.run`.
     """
-    results: list[CaseResult] = []
-    if group.module is not None:
-        check_digest(group)
-        module = Module.load(group.module)
-        if group.cases:
-            results += results_of(group, _run(runner, module, group))
-        if all(result.reached for result in results):
-            for number, (name, reason) in enumerate(group.traps.items(), 1):
-                results.append(CaseResult(name, _not_trapped(runner.run(module, str(number)), reason)))
-        else:
-            results += [CaseResult(name, reached=False) for name in group.traps]
-        for code in group.exits:
-            run = runner.run(module, str(code))
-            results.append(CaseResult(group.exit_name(code), "" if run.verdict == exited(code) else str(run.verdict)))
-    modules = [Module.raw(re.sub(r"[^a-z0-9-]+", "-", case.name) + ".wasm", case.data) for case in group.refused]
-    _upload_together(runner.guest, modules)
-    for case, module in zip(group.refused, modules, strict=True):
-        results.append(CaseResult(case.name, _not_refused(runner.run(module))))
-    return ConformanceResult(tuple(results), runner.guest.board.manifest.conformance.expected_failures)
+    modules = {group.name: load_recorded(group) for group in groups if group.module is not None}
+    refused = {case.name: Module.raw(_file(case.name), case.data) for group in groups for case in group.refused}
+    _upload_together(runner.guest, [*modules.values(), *refused.values()])
+    expected = runner.guest.board.manifest.conformance.expected_failures
+    results = {}
+    for group in groups:
+        cases = _run_module(runner, group, modules[group.name]) if group.name in modules else []
+        cases += [CaseResult(case.name, _not_refused(runner.run(refused[case.name]))) for case in group.refused]
+        results[group.name] = ConformanceResult(tuple(cases), expected)
+    return results
+
+
+def _file(case: str) -> str:
+    return re.sub(r"[^a-z0-9-]+", "-", case) + ".wasm"
+
+
+def _run_module(runner: Runner, group: ConformanceGroup, module: Module) -> list[CaseResult]:
+    """Run the module of a group: its cases, each trap, each exit code."""
+    results = results_of(group, _run(runner, module, group)) if group.cases else []
+    reached = all(result.reached for result in results)
+    for number, (name, reason) in enumerate(group.traps.items(), 1):
+        problem = _not_trapped(runner.run(module, str(number)), reason) if reached else ""
+        results.append(CaseResult(name, problem, reached))
+    for code in group.exits:
+        verdict = runner.run(module, str(code)).verdict
+        results.append(CaseResult(group.exit_name(code), "" if verdict == exited(code) else f"got {verdict}"))
+    return results
 
 
 def _run(runner: Runner, module: Module, group: ConformanceGroup) -> Execution:

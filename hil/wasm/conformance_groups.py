@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil.errors import ConfigurationError
+from hil.wasm.module import Module
 
 if TYPE_CHECKING:
     from hil.image.manifest import Manifest
@@ -61,6 +61,14 @@ class ConformanceGroup:
         """The name of the group and those of its cases: what a list of expected failures may name."""
         exits = map(self.exit_name, self.exits)
         return [self.name, *self.cases, *self.traps, *(case.name for case in self.refused), *exits]
+
+    @property
+    def family(self) -> str:
+        """The groups that one test runs: on one board, uploaded together."""
+        first = self.name.partition("-")[0]
+        if first == "wasi" and (self.environment or self.directories):
+            return "wasi-given"
+        return first if first in ("core", "wasi") else "proposals"
 
     def full(self, case: str) -> str:
         return f"{self.name}/{case}"
@@ -120,11 +128,13 @@ def _group(directory: Path, name: str, entry: Mapping[str, Any], given: Mapping[
     )
 
 
-def check_digest(group: ConformanceGroup) -> None:
-    """Raise `ConfigurationError` if the module is not the recorded one."""
+def load_recorded(group: ConformanceGroup) -> Module:
+    """Return the module of `group`. Raises `ConfigurationError` if it is not the recorded one."""
     assert group.module is not None
-    if hashlib.sha256(group.module.read_bytes()).hexdigest() != group.sha256:
+    module = Module.load(group.module)
+    if module.sha256 != group.sha256:
         raise ConfigurationError(
             f"{group.module} is not the module that {TABLE} records",
             hint="Run the suite's `build --record`, or restore the file.",
         )
+    return module
