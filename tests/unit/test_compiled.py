@@ -13,9 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
+from executions import execution
 from limits import HANG
 from support import until
 
+from hil.cli import main
 from hil.errors import ConfigurationError, InfrastructureError
 from hil.image import manifest as manifests
 from hil.image import native, packages
@@ -84,6 +87,14 @@ def test_a_compiled_module_keeps_its_name_and_says_for_what_it_is(image: Any) ->
     assert made.compiled_from == before.sha256 != made.sha256
     assert made.file == "m.aot.wasm"
     assert compiled(made, REFERENCE, lambda: image) is made
+
+
+def test_an_execution_is_marked(image: Any) -> None:
+    made = compiled(module(), REFERENCE, lambda: image)
+    plain, native = execution(), replace(execution(arguments=("a",)), module=made)
+    assert (plain.aot, native.aot) == (False, True)
+    assert str(native).startswith("m.wasm a (aot): exited(0)")
+    assert str(plain).startswith("x.wasm: exited(0)")
 
 
 def test_each_module_is_compiled_once(image: Any, tmp_path: Path) -> None:
@@ -281,3 +292,27 @@ def test_a_component_is_refused(version: bytes) -> None:
     with pytest.raises(ConfigurationError, match=r"x is a component(.*\n)*.*wasm32-wasip1") as caught:
         Module.of("x", b"\0asm" + version + b"\1\0" + b"\0\1\0", "x")
     assert "raw" not in (caught.value.hint or "")
+
+
+def hil(*words: str) -> Result:
+    return CliRunner().invoke(main, ["compile", *words])
+
+
+def test_the_command_writes_the_module(image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hil.cli.compiling.ensure", lambda manifest, progress: image)
+    (tmp_path / "m.wasm").write_bytes(CORE)
+    monkeypatch.chdir(tmp_path)
+    by_image, by_board = hil("./m.wasm", "--image", "reference"), hil("m.wasm", "--board", "qemu-plain", "-o", "out")
+    assert (by_image.exit_code, by_board.exit_code) == (0, 0), by_image.output + by_board.output
+    assert Path("m.aot.wasm").read_bytes() == Path("out").read_bytes() == CORE + section(TAKEN)
+    (tmp_path / "other.wasm").write_bytes(CORE + section(bytes((1, 1, 1))))
+    assert hil("other.wasm", "--image", "reference").exit_code == 2
+    assert not Path("other.aot.wasm").exists()
+
+
+@pytest.mark.parametrize("words", [("--image", "wasmedge-sel4"), ("--board", "place:x"), ("--image", "none")])
+def test_the_command_refuses(words: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.wasm").write_bytes(CORE)
+    assert hil("m.wasm", *words).exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["m.wasm"]

@@ -30,6 +30,7 @@ def test_the_command_is_for_a_shell_and_names_what_must_be_the_same(tmp_path) ->
         repeat.Deployed("a.wasm", "ab" * 32, str(tmp_path / "a b.wasm"), ("-x", "$HOME"), ("BUTTON", "LED")),
         repeat.Deployed("b.wasm", "ab" * 32, "b.wasm", env=(("A", "1 2"),), directories=("/data", "out:rw")),
         repeat.Deployed("made", "cd" * 32, ""),
+        repeat.Deployed("c.wasm", "12" * 32, "c.wasm", aot=True),
     )
     ran = repeat.Ran(
         "t.py::test[it's $x]", ("--board", "b"), tmp_path, "b", "img", "ef" * 32, 3, modules, {"QEMU": "9"}
@@ -62,7 +63,9 @@ def test_the_command_is_for_a_shell_and_names_what_must_be_the_same(tmp_path) ->
             *("hil", "run", "--board", "b", "--image", "img", "--seed", "3", "--env", "A=1 2"),
             *("--dir", "DIRECTORY:/data", "--dir", "DIRECTORY:out:rw", "--", "b.wasm"),
         ],
+        ["hil", "run", "--board", "b", "--image", "img", "--seed", "3", "--aot", "--", "c.wasm"],
     ]
+    assert f"module     c.wasm sha256 {'12' * 32} (c.wasm), compiled" in text
     assert "framework" in text
 
 
