@@ -30,6 +30,11 @@ from hil.wasm.health_check import check_health
 
 HERE = Path(__file__).parent / "programs"
 JAVASCRIPT = Path(__file__).parents[1] / "wasm_samples/languages/javascript/build"
+PACKAGES = {
+    "wasmedge": "Debian 13's package wasmedge",
+    "wasmtime": "the release of the Bytecode Alliance",
+    "node": "Debian's package nodejs",
+}
 LIMIT = 300.0  # seconds for one run
 SQLITE = (
     *("OS_OTHER=1", "THREADSAFE=0", "TEMP_STORE=3", "DEFAULT_MEMSTATUS=0", "OMIT_LOAD_EXTENSION", "OMIT_SHARED_CACHE"),
@@ -75,8 +80,9 @@ def us(output: str, of: str) -> tuple[int, float]:
 
 
 def call(*command: str | Path, directory: Path | None = None) -> str:
-    if shutil.which(str(command[0])) is None:
-        raise Missing(f"no {command[0]}")
+    tool = str(command[0])
+    if shutil.which(tool) is None:
+        raise Missing(f"no {tool}" + (f" ({PACKAGES[tool]})" if tool in PACKAGES else ""))
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=20 * LIMIT, cwd=directory)
     if done.returncode:
         raise Missing(f"{command[0]}: {(done.stderr or done.stdout).strip()[-300:]}")
@@ -166,7 +172,7 @@ def on_host(program: Program, scratch: Path, amalgamation: Callable[[], Path]) -
             result, times[name] = us(run(), f"{program.name}, {name}")
             results.add(result)
         except Missing as missing:
-            print(f"{program.name}, {name} on the host: {missing}")
+            print(f"{program.name}, {name} on the host: {missing}", flush=True)
     if len(results) > 1:
         print(f"{program.name} on the host: THE RESULTS DIFFER: {results}")
     return times
