@@ -129,7 +129,7 @@ def fetch(shell: Shell, file: str, start: int, end: int, clean: bool) -> tuple[b
     """Return a part of a file in the guest, which sends it as it is or as base64, and the problem if there is one."""
     size = end - start
     result = shell.run(
-        f"tail -c +{start + 1} {file}|head -c {size} >{file}p;md5sum <{file}p;{'cat' if clean else 'base64'} {file}p",
+        f"tail -c +{start + 1} {file}|head -c {size} >{file}.p;md5sum <{file}.p;{'cat' if clean else 'base64'} {file}.p",
         timeout=5 + 2 * size / RATE,
     )
     check, _, data = result.output.partition(b"\n")

@@ -36,6 +36,7 @@ _RECEIVE = (
     "stty time {rest};cat >/dev/null;;esac;fi;"
     'read _b _z 2>/dev/null </proc/uptime;stty $_t;echo "t=$_a,$_b,$_k";fi'
 )
+_COUNTS = "dd count=0 iflag=fullblock </dev/null 2>/dev/null"  # fails where `dd` cannot read a number of bytes
 _RECEIVED = re.compile(r"^t=(\d+\.\d\d|),(\d+\.\d\d|),([01])$", re.M)
 
 
@@ -82,7 +83,7 @@ def _tried_out(shell: Shell) -> Channel:
     if shell.console.virtual:  # an emulated line loses and alters no byte
         result = shell.run(f"{facts};stty -g >/dev/null")
         return Channel(Direction(result.status == 0, fixed=True), Direction(clean=True, fixed=True), _has_xz(result))
-    command = f"{receiving(PROBE)};{facts}"
+    command = f"if {_COUNTS};then {receiving(PROBE)};fi;{facts}"
     for _ in range(PROBES):
         try:
             result_or_none = shell.give(command, PROBE + PAD, timeout=30.0)

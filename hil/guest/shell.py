@@ -24,6 +24,7 @@ from hil.image.manifest import ConsoleFacts
 RECOVERY_LIMIT = 5.0  # seconds for the shell to answer after an interrupt
 START_LIMIT = 10.0  # seconds for a command's first mark: a guest that is up reads what is typed
 TRIES = 3
+SHOWN = 500  # characters of a command in an error message
 
 
 class CommandTimeout(GuestError):
@@ -142,7 +143,7 @@ class Shell:
         result = self.result(self.start(command, timeout=timeout))
         if check and result.status:
             raise GuestError(
-                f"the guest's command {result.command!r} ended with status {result.status}: "
+                f"the guest's command {_shown(result.command)} ended with status {result.status}: "
                 f"{result.text.strip()[-500:]}",
                 evidence=self.console.evidence(),
             )
@@ -164,7 +165,7 @@ class Shell:
             self._foreground = begun if subject else None
             return begun
         raise GuestError(
-            f"the guest's command {command!r} did not arrive completely in {TRIES} tries",
+            f"the guest's command {_shown(command)} did not arrive completely in {TRIES} tries",
             hint="Check whether the line loses bytes: compare sent and received bytes in the transcript.",
             evidence=self.console.evidence(),
         )
@@ -299,7 +300,7 @@ class Shell:
         if last is not None and last[0] == number and (last[1] is not None or self.console.now < deadline):
             ended = "was interrupted" if last[1] is None else f"ended with status {last[1]}"
             return GuestError(
-                f"the line garbled the frame of the guest's command {begun.command!r}, which {ended}",
+                f"the line garbled the frame of the guest's command {_shown(begun.command)}, which {ended}",
                 hint="Check for another writer on the line; add its lines to console.foreign in the image's manifest.",
                 evidence=evidence,
             )
@@ -318,7 +319,7 @@ class Shell:
         after = "it was interrupted" if recovered else "the shell does not respond after ^C"
         stream = begun.stream
         return CommandTimeout(
-            f"the guest's command {begun.command!r} {problem}; {after}",
+            f"the guest's command {_shown(begun.command)} {problem}; {after}",
             recovered=recovered,
             output=stream.seen(),
             start=stream.raw_end(stream.begin),
@@ -346,6 +347,12 @@ class Shell:
             except LineTimeout:
                 continue
         return None
+
+
+def _shown(command: str) -> str:
+    """Return a command for an error message; of a long one, as with a file in it, the beginning."""
+    text = repr(command)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(command)} characters)"
 
 
 def quote(words: Sequence[str | bytes]) -> str:

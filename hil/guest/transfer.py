@@ -184,7 +184,8 @@ def get(shell: Shell, path: str, *, limit: int = FILE_MAX, progress: Progress | 
     part.
     """
     progress, shown = progress or Progress(), printable_line(path)
-    temporary, back = f"/tmp/hil-{shell.console.token(4)}", channel_of(shell).back
+    # `@`: a replay recognises the random word
+    temporary, back = f"/tmp/hil@{shell.console.token(4)}", channel_of(shell).back
     try:
         fetched = _packed_in_guest(shell, word(path), temporary, limit, back.size if back.clean else 0, shown)
         progress.step(f"fetching {posixpath.basename(shown)}", fetched.length, unit="B")
@@ -199,7 +200,7 @@ def get(shell: Shell, path: str, *, limit: int = FILE_MAX, progress: Progress | 
             progress.advance(end)
     finally:
         if not shell.lost and not shell.console.ended:
-            shell.run(f"rm -f {temporary} {temporary}p")
+            shell.run(f"rm -f {temporary} {temporary}.p")
     data = gzip.decompress(packed)
     if hashlib.sha256(data).hexdigest() != fetched.digest:
         raise GuestError(f"{shown} changed in the guest during the transfer", evidence=shell.console.evidence())
@@ -210,8 +211,8 @@ def _packed_in_guest(shell: Shell, name: str, temporary: str, limit: int, size: 
     """Pack a file to `temporary` in the guest, and fetch its first `size` bytes as they are. Raises as `get`."""
     command = (
         f'_s=$(wc -c <{name})&&echo s=$_s&&if [ $_s -le {limit} ];then echo "d=$(sha256sum <{name})"&&'
-        f"gzip -c <{name} >{temporary}&&echo l=$(wc -c <{temporary})&&head -c {size} {temporary} >{temporary}p&&"
-        f'echo "m=$(md5sum <{temporary}p)"&&cat {temporary}p;fi'
+        f"gzip -c <{name} >{temporary}&&echo l=$(wc -c <{temporary})&&head -c {size} {temporary} >{temporary}.p&&"
+        f'echo "m=$(md5sum <{temporary}.p)"&&cat {temporary}.p;fi'
     )
     for _ in range(parts.BAD_IN_A_ROW):
         result = shell.run(command, timeout=60 + limit / PACKING + 2 * size / RATE)

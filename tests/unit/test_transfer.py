@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from support import ShellLine
 
-from hil.console import LineClosed
+from hil.console import Console, LineClosed, Transcript
+from hil.console.recording import Recording
+from hil.console.replay import Player
 from hil.errors import GuestError, InfrastructureError
 from hil.guest import channel, parts, receiving
 from hil.guest.channel import Channel, Direction
@@ -232,10 +234,11 @@ def test_what_comes_back_corrupted_is_asked_for_again(typing: Shell, tty_shell: 
 
 def test_what_always_comes_back_corrupted_is_given_up(typing: Shell, tty_shell: ShellLine) -> None:
     (tty_shell.home / "file").write_bytes(BIG)
+    typing.console.token = lambda size: "0badcafe"
     tty_shell.to_us = once(rb"([A-Za-z0-9+/]{70})[b-z]", lambda found: found[1] + b"a", times=10**6)
     with pytest.raises(InfrastructureError, match=r"\b256 bytes.*\b12 tries"):
         get(typing, str(tty_shell.home / "file"))
-    assert typing.run("ls /tmp/hil-* 2>/dev/null").output == b""
+    assert typing.run("ls /tmp/*hil@0badcafe* 2>/dev/null").output == b""
 
 
 def test_an_unknown_writer_in_the_size_is_survived(shell: Shell, tty_shell: ShellLine) -> None:
@@ -332,9 +335,8 @@ def test_bytes_that_a_line_adds_or_loses_are_not_taken_for_commands(
 
 @pytest.mark.parametrize("program", ["stty", "dd"])
 def test_a_guest_that_cannot_receive_bytes_as_they_are_has_base64(
-    shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch, program: str
+    shell: Shell, tty_shell: ShellLine, program: str
 ) -> None:
-    monkeypatch.setattr(receiving, "REST", 0.2)
     real = shell.run(f"command -v {program}").text.strip()
     option = "fullblock" if program == "dd" else "raw"
     shell.run(f'{program}(){{ case $* in *{option}*)return 1;;esac;{real} "$@";}}', check=True)
@@ -347,6 +349,24 @@ def test_what_a_hypervisor_takes_for_itself_is_not_sent_as_it_is(shell: Shell, t
     assert put(shell, data, "file")
     assert (tty_shell.home / "file").read_bytes() == data
     assert not [text for text in tty_shell.typed() if "\x01\x01\x01" in text]
+
+
+def test_transfers_are_replayed_from_their_recording(shell: Shell, tty_shell: ShellLine, tmp_path: Path) -> None:
+    (tmp_path / "replayed").mkdir()
+
+    def transfers(shell: Shell) -> bytes:
+        assert put(shell, BIG, "file")
+        assert put(shell, BIG[:1000] * 20, "other")
+        assert not put(shell, BIG[:1000] * 20, "other")
+        return get(shell, "other")
+
+    assert transfers(shell) == BIG[:1000] * 20
+    player = Player(Recording(tty_shell.console.transcript.path))
+    try:
+        with Console(player.port, Transcript.create(tmp_path / "replayed", "again")) as console:
+            assert transfers(Shell(console, FACTS)) == BIG[:1000] * 20
+    finally:
+        player.close()
 
 
 def test_parts_stay_small(shell: Shell, tty_shell: ShellLine, monkeypatch: pytest.MonkeyPatch) -> None:
