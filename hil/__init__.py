@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hil.faults.record import FaultRecord, Injection
     from hil.guest.guest import Guest
     from hil.guest.load import DISTRESS, LOADS
-    from hil.guest.shell import CommandTimeout, Result
+    from hil.guest.result import CommandTimeout, Result
     from hil.measure.boots import Boots, boots
     from hil.measure.bound import Bound
     from hil.measure.checking import BoundsNotKept

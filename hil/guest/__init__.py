@@ -6,7 +6,7 @@ from hil.lazy import lazy_names
 
 if TYPE_CHECKING:
     from hil.guest.guest import Guest
-    from hil.guest.shell import CommandTimeout, Result
+    from hil.guest.result import CommandTimeout, Result
 else:
     __getattr__ = lazy_names(__name__)
 

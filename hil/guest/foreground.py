@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hil.console import LineTimeout
-from hil.guest.shell import CommandTimeout, Result, Shell, Typed
+from hil.guest.result import CommandTimeout, Result, Typed
+from hil.guest.shell import Shell
 
 if TYPE_CHECKING:
     from hil.board.board import Board

@@ -11,7 +11,8 @@ from hil.console import Console
 from hil.errors import ConfigurationError, GuestError
 from hil.guest import load, transfer
 from hil.guest.foreground import Foreground, noting_damage
-from hil.guest.shell import Result, Shell
+from hil.guest.result import Result
+from hil.guest.shell import Shell
 from hil.guest.typed import described, text_of
 from hil.host.progress import Progress
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from hil.errors import GuestError, InfrastructureError
 from hil.guest.channel import BLOCK, Direction
 from hil.guest.receiving import PAD, md5, received, receiving
-from hil.guest.shell import START_LIMIT, TRIES, CommandTimeout, Result, Shell
+from hil.guest.result import CommandTimeout, Result
+from hil.guest.shell import START_LIMIT, TRIES, Shell
 from hil.text import printable_line
 
 _log = logging.getLogger(__name__)
@@ -129,7 +130,8 @@ def fetch(shell: Shell, file: str, start: int, end: int, clean: bool) -> tuple[b
     """Return a part of a file in the guest, which sends it as it is or as base64, and the problem if there is one."""
     size = end - start
     result = shell.run(
-        f"tail -c +{start + 1} {file}|head -c {size} >{file}.p;md5sum <{file}.p;{'cat' if clean else 'base64'} {file}.p",
+        f"tail -c +{start + 1} {file}|head -c {size} >{file}.p;md5sum <{file}.p;"
+        f"{'cat' if clean else 'base64'} {file}.p",
         timeout=5 + 2 * size / RATE,
     )
     check, _, data = result.output.partition(b"\n")

@@ -12,7 +12,8 @@ import re
 
 from hil.errors import GuestError
 from hil.guest.channel import Channel, Direction
-from hil.guest.shell import Result, Shell
+from hil.guest.result import Result
+from hil.guest.shell import Shell
 
 _log = logging.getLogger(__name__)
 

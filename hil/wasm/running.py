@@ -9,7 +9,7 @@ from types import EllipsisType, TracebackType
 from hil.console.lines import split_lines
 from hil.errors import ConfigurationError, HilError, RunnerError
 from hil.guest.foreground import Foreground
-from hil.guest.shell import CommandTimeout, Result
+from hil.guest.result import CommandTimeout, Result
 from hil.text import printable_line
 from hil.wasm.execution import Execution
 from hil.wasm.module import Module
