@@ -136,13 +136,19 @@ def size_limit() -> int:
 def trim(*spared: Path, most: int | None = None) -> None:
     """Remove the least recently used snapshots until at most `most` bytes are left, and what killed processes left.
 
-    `most` is `size_limit` by default. The snapshots in the directories `spared` are never removed.
+    `most` is `size_limit` by default. The snapshots in the directories `spared` are never removed. A layer is removed
+    with its snapshot.
     """
-    left = size_limit() if most is None else most
-    for directory, size, _ in stored():
+    left, kept = size_limit() if most is None else most, {}
+    for directory, size, facts in stored():
         left -= size
-        if left < 0 and directory not in spared:
+        if left >= 0 or directory in spared:
+            kept[directory.name] = facts
+        else:
             _remove(directory)
+    for name, facts in kept.items():
+        if facts.get("base", name) not in kept:
+            _remove(root() / name)
     for directory in root().glob("*/"):
         with suppress(OSError), (directory / "lock").open("a") as lock:
             if try_lock(lock):  # nobody works there

@@ -297,6 +297,19 @@ def test_the_snapshot_of_a_layer_stays_where_room_is_short(
     assert stored() == []
 
 
+def test_a_layer_goes_with_its_snapshot(opened: Callable[..., Board]) -> None:
+    board = opened()
+    board.fresh()
+    board.provide(CONTENTS, Sender(board))
+    (layer,) = layers()
+    (base,) = {directory for directory, _, _ in stored()} - {layer}
+    trim()
+    assert len(stored()) == 2
+    os.utime(base, (1, 1))
+    trim(most=sum(size for _, size, _ in stored()) - 1)
+    assert stored() == []
+
+
 def test_in_virtual_time_it_is_the_same_whether_the_layer_was_there_or_not(opened: Callable[..., Board]) -> None:
     def talk(board: Board) -> tuple[Any, ...]:
         board.fresh()
