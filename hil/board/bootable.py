@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hil.board.boot_report import BootReport, StageTime
-from hil.board.environment import LABGRID, BoardEnvironment
+from hil.board.environment import LABGRID
 from hil.board.images import built
 from hil.board.lifecycle import BoardDown, BoardUp, Lifecycle, Reason
 from hil.board.qemu_driver import HilQemuDriver
 from hil.board.replay import HilReplayDriver
 from hil.board.spare import Spare, Spares
-from hil.board.state_mark import StateMark
+from hil.board.tracked import TrackedBoard
 from hil.console import Console
-from hil.console.lockstep import HostTooSlow
 from hil.errors import ConfigurationError, HilError, InfrastructureError
 from hil.host import progress, tools
 from hil.image.store import Image
@@ -30,7 +29,7 @@ from hil.qemu.process import Qemu
 from hil.qemu.snapshot import Snapshot
 
 
-class BootableBoard(BoardEnvironment):
+class BootableBoard(TrackedBoard):
     """One board with its image. Nothing is switched on before it is booted.
 
     `name` is a board's name or the path of an environment, or `place:NAME` or `+TAG=VALUE` for a place of a lab. A
@@ -66,7 +65,6 @@ class BootableBoard(BoardEnvironment):
         self.on_attempt = on_attempt
         self.lifecycle = lifecycle
         self.boots = self.restores = 0
-        self._restored_state: StateMark | None = None
         self._seed = seed
         super().__init__(name, image, transcripts, terms)
         self.no_snapshot_reason = "" if snapshots else "snapshots are switched off"
@@ -224,35 +222,7 @@ class BootableBoard(BoardEnvironment):
                 self._check_determinism("restore", bring_up)
         finally:
             machine.snapshot = None
-        self._restored_state = self._state()
-
-    @property
-    def untouched(self) -> bool:
-        """Whether the board is restored and nobody has typed to it or driven its wires since its health check."""
-        return (
-            self._restored_state is not None
-            and self.up
-            and self.line.tap is None
-            and self._state() == self._restored_state
-        )
-
-    @contextmanager
-    def unchanged(self) -> Iterator[None]:
-        """Run a block that types to the board, but leaves it as it is: it stays `untouched`."""
-        untouched = self.untouched
-        yield
-        if untouched:
-            self._restored_state = self._state()
-
-    def touch(self) -> None:
-        """Note that the caller depends on this restore, for example holds its console: the board is not `untouched`."""
-        self._restored_state = None
-
-    def _state(self) -> StateMark | None:
-        try:
-            return StateMark.of(self.console, self.qemu.wires)
-        except (HostTooSlow, InfrastructureError):
-            return None
+        self.note_restored()
 
     def _boot_of(self, snapshot: Snapshot) -> BootReport:
         """Return the report of a boot that begins now, by a restore of `snapshot`."""
