@@ -24,6 +24,7 @@ HOLD = MESSAGE.pack(NEVER, 0xFFFFFFFF)
 WIRES = 0xFFFFFFFE  # as many commands follow as the time says
 REPORT = MESSAGE.pack(0, 0xFFFFFFFD)
 COMMAND_BYTES = 24  # of one command to the wires
+POLL_MAX = 1e6  # seconds; poll() takes no longer times
 HOLD_LIMIT = 5.0  # seconds for the report of a pause to follow the output before it
 # the host takes about as long as virtual time, ten times as long beside ten busy programs
 HOST_LIMIT, HOST_FACTOR = 120.0, 60.0  # host seconds for a stretch, and more for each second of its virtual time
@@ -113,7 +114,7 @@ class Lockstep:
     @property
     def patience(self) -> float:
         """The host seconds that are left for the machine to pause."""
-        return max(0.0, self._overdue - time.monotonic())
+        return min(POLL_MAX, max(0.0, self._overdue - time.monotonic()))
 
     def give_up(self) -> HostTooSlow:
         """Return the error for exhausted `patience`, and `expire`."""

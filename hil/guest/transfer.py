@@ -85,11 +85,16 @@ def _put_at_once(shell: Shell, upload: _Upload, there: Direction) -> str:
     """Send a small file with one command; return `done`, `same`, `directory`, or an empty string if it failed."""
     data, part, whole, target = upload.packed.data, upload.part, upload.whole, upload.target
     digest = f'"{upload.digest}  -"'
+    made = part if upload.packed.plain else whole
+    move = f'[ "$(sha256sum <{made})" = {digest} ]&&mv {made} {target}&&echo f=done'
+    if upload.packed.plain:  # a program less
+        finish = f"[ $_k = 0 ]&&{move}||rm -f {part}"
+    else:
+        finish = f"[ $_k = 0 ]&&{upload.packed.unpack} <{part} >{whole}&&{move};rm -f {part} {whole}"
     command = (
         f'if [ -d {target} ];then echo f=directory;elif [ "$(sha256sum 2>/dev/null <{target})" = {digest} ];then '
-        f"echo f=same;elif mkdir -p {upload.directory}&&: >{part};then {receiving(data, part)};"
-        f'[ $_k = 0 ]&&{upload.packed.unpack} <{part} >{whole}&&[ "$(sha256sum <{whole})" = {digest} ]'
-        f"&&mv {whole} {target}&&echo f=done;rm -f {part} {whole};fi"
+        f"echo f=same;elif {{ [ -d {upload.directory} ]||mkdir -p {upload.directory};}}&&: >{part};then "
+        f"{receiving(data, part)};{finish};fi"
     )
     try:
         result = shell.give(command, data + PAD, timeout=60 + (len(data) + upload.size) / RATE)
