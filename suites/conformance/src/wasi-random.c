@@ -2,6 +2,9 @@
 // Random numbers and the process: random_get, sched_yield, proc_raise.
 #include "cases.h"
 
+// wasi-libc has no name for it
+__attribute__((import_module("wasi_snapshot_preview1"), import_name("proc_raise"))) int raise_signal(int signal);
+
 static size_t zeros(const uint8_t *bytes, size_t size) {
   size_t count = 0;
   for (size_t i = 0; i < size; i++)
@@ -20,4 +23,8 @@ void _start(void) {
   EXPECT("random_get.nothing", __wasi_random_get(second, 0), OK);
   HOLDS("random_get.nothing-is-written", !memcmp(first, second, sizeof first));
   EXPECT("sched_yield", __wasi_sched_yield(), OK);
+  enum { NONE = 0, WINCH = 27 };  // the second is ignored by default
+  EXPECT("proc_raise.none", raise_signal(NONE), OK, NOSYS, NOTSUP);
+  EXPECT("proc_raise.ignored", raise_signal(WINCH), OK, NOSYS, NOTSUP);
+  EXPECT("proc_raise.bad-signal", raise_signal(200), INVAL, NOSYS, NOTSUP);
 }
