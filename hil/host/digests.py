@@ -42,6 +42,11 @@ class Identity:
         status = os.fstat(file)
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
+    @property
+    def settled(self) -> bool:
+        """Whether another change would change the identity, too."""
+        return time.time_ns() - max(self.mtime_ns, self.ctime_ns) > SETTLED_NS
+
 
 _quick: dict[Identity, str] = {}
 _sha256: dict[Identity, str] = {}
@@ -55,7 +60,7 @@ def quick(file: int) -> str:
     before = Identity.of(file)
     if known := _quick.get(before):
         return known
-    settled = _settled(before)
+    settled = before.settled
     digest = xxhash.xxh3_128(before.size.to_bytes(8, "little"))
     for at, block in blocks(file):
         digest.update(at.to_bytes(8, "little"))
@@ -75,7 +80,7 @@ def sha256(path: Path, notes: Path) -> str:
         before = Identity.of(file.fileno())
         if known := _sha256.get(before):
             return known
-        settled = _settled(before)
+        settled = before.settled
         note = notes / f"{hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]}.json"
         fast = quick(file.fileno())
         digest = _recall(note, before, fast) or hashlib.file_digest(file, "sha256").hexdigest()
@@ -111,10 +116,6 @@ def _extents(file: int) -> Iterator[tuple[int, int]]:
         begin = at - at % BLOCK
         end = -(-os.lseek(file, at, os.SEEK_HOLE) // BLOCK) * BLOCK
         yield begin, end
-
-
-def _settled(identity: Identity) -> bool:
-    return time.time_ns() - max(identity.mtime_ns, identity.ctime_ns) > SETTLED_NS
 
 
 def _recall(note: Path, identity: Identity, fast: str) -> str | None:

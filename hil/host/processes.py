@@ -118,10 +118,15 @@ def start_script(
 
 def reap(process: subprocess.Popen[bytes], grace: float) -> None:
     """Wait until a process that is to end by itself has ended, `grace` seconds at most; then kill it."""
-    try:
-        process.wait(grace)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    if process.poll() is None:  # Popen's own wait with a limit sleeps for up to 50 ms at a time
+        fd = os.pidfd_open(process.pid)
+        try:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            if not poll.poll(grace * 1000):
+                process.kill()
+        finally:
+            os.close(fd)
         process.wait()
 
 

@@ -6,6 +6,7 @@ for in the package.
 
 from __future__ import annotations
 
+import functools
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -166,12 +167,18 @@ def _table(path: Path) -> dict[str, Any] | None:
     if "hil" not in text:
         return None
     try:
-        table = tomllib.loads(text).get("tool", {}).get("hil")
+        table = _loaded(text).get("tool", {}).get("hil")
     except (tomllib.TOMLDecodeError, AttributeError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}", hint=f"correct {path}") from error
     if table is not None and not isinstance(table, dict):
         raise ConfigurationError(f"{path}: tool.hil is no table", hint=f"write the settings below {TABLE}")
     return table
+
+
+@functools.lru_cache(maxsize=16)
+def _loaded(text: str) -> dict[str, Any]:
+    """Return the tables of `text`, which is read again for each use of a project's settings."""
+    return tomllib.loads(text)
 
 
 def _project(root: Path, table: dict[str, Any]) -> Project:

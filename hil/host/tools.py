@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hil.errors import InfrastructureError
 from hil.host import packages, processes
+from hil.host.digests import Identity
 
 _log = logging.getLogger(__name__)
 _TAIL = 15  # lines of output in an error
@@ -43,7 +44,23 @@ def missing(tool: str) -> InfrastructureError:
 
 
 def version(tool: str) -> str:
-    """Return the first line of `TOOL --version`."""
+    """Return the first line of `TOOL --version`; a file that is unchanged is run once a process."""
+    if (path := shutil.which(tool)) is None:
+        raise missing(tool)
+    with Path(path).open("rb") as file:
+        identity = Identity.of(file.fileno())
+    if (known := _versions.get((path, identity))) is not None:
+        return known
+    found = _version(tool)
+    if identity.settled:
+        _versions[path, identity] = found
+    return found
+
+
+_versions: dict[tuple[str, Identity], str] = {}
+
+
+def _version(tool: str) -> str:
     lines = run([tool, "--version"], limit=30).splitlines()
     # lz4 underlines its name with terminal codes
     return re.sub(r"\x1b\[[0-9;]*m", "", lines[0]).strip() if lines else "unknown"

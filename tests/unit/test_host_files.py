@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hil.errors import ConfigurationError, InfrastructureError
-from hil.host import directories, disk, files, hints, locks, processes, tools
+from hil.host import digests, directories, disk, files, hints, locks, processes, tools
 
 ROOT = Path(__file__).parents[2]
 
@@ -156,3 +156,23 @@ def test_directories_follow_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         assert root() == tmp_path / default / "hil"
     with pytest.raises(ConfigurationError, match="no-such-user"):
         directories.expanded(Path("~no-such-user/x"))
+
+
+def test_a_tool_is_run_for_its_version_again_only_after_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool, runs = tmp_path / "tool", tmp_path / "runs"
+
+    def write(version: int) -> None:
+        tool.write_text(f"#!/bin/sh\necho >>{runs}\necho tool {version}\n")
+        tool.chmod(0o755)
+
+    write(1)
+    monkeypatch.setattr(digests, "SETTLED_NS", 1 << 62)
+    assert [tools.version(str(tool)) for _ in range(2)] == ["tool 1"] * 2
+    assert runs.read_bytes() == b"\n" * 2, "it may change again without a new time stamp"
+    monkeypatch.setattr(digests, "SETTLED_NS", -1)
+    assert [tools.version(str(tool)) for _ in range(3)] == ["tool 1"] * 3
+    assert runs.read_bytes() == b"\n" * 3
+    write(20)
+    assert tools.version(str(tool)) == "tool 20"
