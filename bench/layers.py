@@ -8,6 +8,7 @@ bytes then.
 from __future__ import annotations
 
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from hil.board.board import Board
 from hil.guest import Guest
-from hil.qemu.snapshot_store import root, stored
+from hil.qemu.snapshot_store import stored
 from hil.wasm import Module, Runner
 from hil.wasm.health_check import check_health
 
@@ -56,10 +57,13 @@ def main(rounds: int, size: int, seed: int | None) -> int:
                 if not run.good:
                     raise SystemExit(f"{way}: {run}")
             print(f"round {number + 1}: " + ", ".join(f"{way} {took[way][-1]:.2f} s" for way in took), flush=True)
-        held = [bytes_ for _, bytes_, facts in stored() if module.sha256 in facts.get("contents", {}).values()]
+        held = [entry for entry in stored() if module.sha256 in entry[2].get("contents", {}).values()]
+        size = sum(size for _, size, _ in held)
+        for directory, _, _ in held:
+            shutil.rmtree(directory)  # the next run has another module
     medians = {way: statistics.median(seconds) for way, seconds in took.items()}
     print(", ".join(f"{way} {seconds:.2f} s" for way, seconds in medians.items()))
-    print(f"{len(module.data)} bytes; the layer has {sum(held) / 2**20:.1f} MiB in {root()}")
+    print(f"{len(module.data)} bytes; the layer has {size / 2**20:.1f} MiB")
     ratio = medians["upload"] / medians["layer"]
     print(f"an upload takes {ratio:.1f} times as long as the layer (bound 5)")
     return int(ratio < 5)
