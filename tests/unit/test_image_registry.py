@@ -181,7 +181,7 @@ def test_a_tag_is_recorded_with_its_digest_and_looked_up_each_time(at):
 def test_a_pulled_image_is_used_until_another_is_built_by_force(at, monkeypatch):
     monkeypatch.setattr(packages, "fetch", lambda *_: Packages(Path("none"), {}, {}))
     monkeypatch.setattr(builder, "NEEDED", 1)
-    monkeypatch.setattr(builder, "_make", lambda described, _, __, ___, result, ____: make(described, result))
+    monkeypatch.setattr(builder, "_make", lambda described, _, __, ___, result, *_more: make(described, result))
 
     def make(described: Manifest, result: Path) -> None:
         result.rmdir()
