@@ -114,9 +114,9 @@ def timed_parts(parts: Pass) -> Iterator[None]:
 
 def first_digests(board: Board) -> float:
     """Return the seconds that the digests of image and snapshot take in a process that has not read them yet."""
-    store = SnapshotStore([])
-    store.directory = board.report.transcript.parent.parent if board.report else store.directory
-    image, snapshot = board.image(), store.find()
+    snapshots = SnapshotStore([])
+    snapshots.directory = board.report.transcript.parent.parent if board.report else snapshots.directory
+    image, snapshot = board.image(), snapshots.find()
     if snapshot is None:
         raise SystemExit("there is no snapshot")
     digests._quick.clear()
