@@ -134,10 +134,6 @@ def run(
         policy = None if pins is None else [name for name in pins.split(",") if name]
         preopens = [preopen for _, preopen in given]
         done = runner.run(loaded, *words, limit=limit, pins=policy, env=env, preopens=preopens)
-    if not done.outputs.problem:
-        for number, (directory, preopen) in enumerate(given):
-            if preopen.writable:
-                slow.write_back(directory, preopen.files, done.outputs.parts.get(number, {}))
     if json_:
         as_json(
             {
@@ -164,6 +160,9 @@ def run(
         err.print(" (output garbled on the line)" if done.intact is False else "")
     if problem := done.outputs.problem:
         err.print(f"[bold red]the files of the module did not come back: {escape(problem)}[/]")
+    for number, (directory, preopen) in enumerate(given):
+        if preopen.writable and not problem:
+            slow.write_back(directory, preopen.files, done.outputs.parts.get(number, {}))
     status = exit_status(done.verdict) or (0 if done.good else GARBLED)
     raise SystemExit(status or (NO_RUN["image"] if problem else 0))
 

@@ -18,7 +18,8 @@ _LAST = re.compile(r"(?:> )?(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-
 _END_TYPED = re.compile(r"(?:> )?\.")  # ends a typed file
 _NO_TEXT = re.compile(rb"[^\t\r\n -~]")
 _ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
-_SHORT = 40  # characters of a line that may be text by chance, between lines that are not
+_SHORT = 40  # characters of a line that may be text by chance, between lines that are not,
+_SHORT_IN_A_ROW = 2  # and of so many together
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _binary(shown: Iterable[str]) -> int:
         escapes = _ESCAPED.findall(text)
         if 4 * len(escapes) > 0.6 * len(text) and len(set(escapes)) >= 4:  # colours have fewer
             count = number
-        elif not count or len(text) > _SHORT:
+        elif not count or len(text) > _SHORT or number - count > _SHORT_IN_A_ROW:
             break
     return count
 

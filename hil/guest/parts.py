@@ -22,6 +22,7 @@ LINE = 1000  # characters of base64 per line, which every tty and shell takes
 COMPARED = 32 << 10  # bytes of the ranges in which a damaged file is compared
 BAD_IN_A_ROW = 12  # parts; the first few only find a size that passes
 RATE = 2 << 10  # least bytes per second, for time limits
+SLOWEST = 400  # the same for bytes as they are, whose wait the guest ends: 4800 baud
 
 
 def in_parts(
@@ -104,7 +105,7 @@ def send_clean(shell: Shell, part: bytes, file: str, offset: int, there: Directi
     result = shell.give(
         f"{receiving(part, f'{file}p')};[ $_k = 0 ]&&{_placing(part, file, offset)}",
         part + PAD,
-        timeout=15 + len(part) / RATE,
+        timeout=15 + len(part) / SLOWEST,
     )
     if result is None:
         return "it did not arrive completely"

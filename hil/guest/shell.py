@@ -126,7 +126,12 @@ class Shell:
             self._end(begun, mark)
         else:
             begun.stream.begin = begun.stream.at
-            self.console.write(data, timeout=max(0.0, begun.deadline - self.console.now))
+            try:
+                self.console.write(data, timeout=max(0.0, begun.deadline - self.console.now))
+            except LineTimeout:  # the line takes no more
+                if error := self._recover(begun):
+                    raise error from None
+                return None
         return self.result(begun)
 
     def result(self, begun: Typed) -> Result:

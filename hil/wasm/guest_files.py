@@ -74,7 +74,7 @@ def fetch(
     """
     writable = [str(number) for number, directory in enumerate(directories) if directory.writable]
     if isinstance(result, CommandTimeout):
-        return Outputs(problem=why) if writable else NONE
+        return Outputs(problem=why or printable_line(result.message)) if writable else NONE
     problem = why if writable else ""
     if writable and result.status == NOT_RECEIVED:
         said = result.text.strip().rpartition("\n")[0]  # without the seal

@@ -65,17 +65,17 @@ def write_back(directory: Path, before: Iterable[str], after: Mapping[str, bytes
     `before` are the names that the module was given. Raises `ConfigurationError` for a name in which a symbolic link or
     a file is in the place of a directory, and for what cannot be written.
     """
+    removed = [name for name in before if name not in after and not name.endswith("/")]
+    for name in (*removed, *after):
+        parts = name.split("/")
+        for path in (directory.joinpath(*parts[:number]) for number in range(1, len(parts) + 1)):
+            if path.is_symlink():
+                raise ConfigurationError(f"{path} has become a symbolic link", hint="Remove it.")
     try:
-        for name in before:
-            if name not in after and not name.endswith("/"):
-                (directory / name).unlink(missing_ok=True)
+        for name in removed:
+            (directory / name).unlink(missing_ok=True)
         for name, data in after.items():
             path = directory / name
-            parts = name.split("/")
-            if link := next(
-                filter(Path.is_symlink, (directory.joinpath(*parts[:n]) for n in range(1, len(parts) + 1))), None
-            ):
-                raise ConfigurationError(f"{link} has become a symbolic link", hint="Remove it.")
             if not path.is_file() or path.read_bytes() != data:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)

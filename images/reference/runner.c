@@ -656,13 +656,13 @@ static void start(void)
 		die("SCHED_FIFO");
 	if (mlockall(MCL_CURRENT) < 0)
 		die("mlockall");
+	idle = idle_open(); /* before the event is open, which no other process may hold */
+	if (idle < 0)
+		die("eventfd");
 	const char *failed = link_open(&peer, LINK_RUNNER);
 	if (failed)
 		die(failed);
 	int shared = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE;
-	idle = idle_open();
-	if (idle < 0)
-		die("eventfd");
 	job = mmap(NULL, sizeof *job, PROT_READ | PROT_WRITE, shared, -1, 0);
 	module = mmap(NULL, LINK_MODULE_MAX, PROT_READ | PROT_WRITE, shared, -1, 0);
 	if (job == MAP_FAILED || module == MAP_FAILED)

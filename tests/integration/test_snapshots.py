@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from limits import HANG
@@ -140,26 +142,34 @@ def test_the_guest_s_clock_goes_on_from_the_snapshot_and_its_rtc_tells_the_time(
 
 
 @pytest.fixture
-def large(monkeypatch: pytest.MonkeyPatch) -> Module:
-    """A module that counts as large: it does nothing, and has a custom section that cannot be compressed."""
-    body = b"\3pad" + random.Random(SEED).randbytes(2048)
+def large(monkeypatch: pytest.MonkeyPatch) -> Iterator[Module]:
+    """A new module that counts as large: it does nothing, and has a custom section that cannot be compressed."""
+    body = b"\3pad" + os.urandom(2048)
     monkeypatch.setattr(provision, "LEAST", len(body))
     monkeypatch.setattr(provision, "LEAST_VIRTUAL", len(body))
-    return Module.raw("large.wasm", NOTHING + b"\0" + bytes([len(body) & 0x7F | 0x80, len(body) >> 7]) + body)
+    module = Module.raw("large.wasm", NOTHING + b"\0" + bytes([len(body) & 0x7F | 0x80, len(body) >> 7]) + body)
+    yield module
+    for directory, _ in layers_with(module):
+        shutil.rmtree(directory)
 
 
-@pytest.mark.parametrize("turn", [1, 2])
-def test_a_large_module_is_sent_once(guest, runner, large, turn, monkeypatch):
-    if turn == 2:
-        monkeypatch.setattr(Guest, "put", lambda *of: pytest.fail("it is sent again"))
+def layers_with(module: Module) -> list[tuple[Path, Any]]:
+    """Return the directory and the contents of each layer that holds `module`."""
+    found = [(directory, facts.get("contents")) for directory, _, facts in stored()]
+    return [(directory, contents) for directory, contents in found if module.sha256 in str(contents)]
+
+
+def test_a_large_module_is_sent_once(guest, runner, large, monkeypatch):
     replaced = guest.board.console
     assert runner.run(large).good
     assert guest.board.console is not replaced
+    guest.board.fresh()
+    monkeypatch.setattr(Guest, "put", lambda *of: pytest.fail("it is sent again"))
+    assert runner.run(large).good
     assert guest.board.console.typed < len(large.data)
     path = runner.place(large)
     assert lines(guest, f"sha256sum {path}")[0].startswith(large.sha256)
-    (contents,) = [facts["contents"] for _, _, facts in stored() if large.sha256 in str(facts.get("contents"))]
-    assert contents == {path: large.sha256}
+    assert [contents for _, contents in layers_with(large)] == [{path: large.sha256}]
 
 
 def test_in_virtual_time_a_run_repeats_whether_the_layer_was_there_or_not(large, tmp_path):
@@ -169,9 +179,7 @@ def test_in_virtual_time_a_run_repeats_whether_the_layer_was_there_or_not(large,
         seen = []
         for made in (True, False):
             board.fresh()
-            for directory, _, facts in stored():
-                if made and large.sha256 in str(facts.get("contents")):
-                    shutil.rmtree(directory)
+            assert made is not bool(layers_with(large))
             restores = board.restores
             assert Runner(guest).run(large).good
             assert board.virtual.exact, board.virtual

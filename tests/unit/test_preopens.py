@@ -12,10 +12,12 @@ from support import ShellLine
 from hil import Preopen
 from hil.cli import main
 from hil.errors import ConfigurationError, RunnerError
+from hil.guest import CommandTimeout
 from hil.guest.receiving import PAD
 from hil.image import manifest
 from hil.wasm import Runner
 from hil.wasm import runner as runner_module
+from hil.wasm.guest_files import fetch
 from hil.wasm.preopens import directories_of, unpacked
 from hil.wasm.trees import read_tree, write_back
 from hil.wasm.verdict import exited, failed
@@ -223,6 +225,18 @@ def test_a_tree_of_this_machine_is_read_without_links_and_written_back(tmp_path:
     with pytest.raises(ConfigurationError, match="link has become a symbolic link"):
         write_back(tmp_path, tree, {"link/x": b""})
     assert list(elsewhere.iterdir()) == []
+    (elsewhere / "x").write_text("not of the module")
+    with pytest.raises(ConfigurationError, match="link has become a symbolic link"):
+        write_back(tmp_path, {"same": b"", "link/x": b""}, {})
+    assert (elsewhere / "x").exists()
+    assert (tmp_path / "same").exists(), "nothing is changed before all is checked"
+
+
+def test_a_run_without_an_end_leaves_no_files(runner: Runner) -> None:
+    directories = directories_of([Preopen("d", {"a": b""}, writable=True)], None)
+    evidence = runner.guest.shell.console.evidence()
+    overdue = CommandTimeout("no end in 1 s", recovered=True, output=b"", start=0, end=0, evidence=evidence)
+    assert fetch(runner.guest, "/none", directories, overdue, "").problem == "no end in 1 s"
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,8 @@ def test_the_last_lines_have_files_on_one_line() -> None:
     assert folded([]) == []
     noise = texts(random.Random(1).randbytes(3000))
     assert folded(["$ x", *noise, "@end@"]) == ["$ x", f"({len(noise)} lines of a file as it is)", "@end@"]
+    said = ["error: board lost power", "FAILED", "again"]
+    assert folded([*noise, *said, *noise])[1:-1] == said, "text between two files"
     colours = ["\\x1b[1;32mOK\\x1b[0m"] * 5
     assert folded(colours) == colours
 
