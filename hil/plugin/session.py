@@ -18,7 +18,7 @@ from hil.plugin.measurements import Measurements
 from hil.plugin.run_facts import RunFacts
 from hil.plugin.selection import BoardSelection, all_failed
 from hil.plugin.selections import BoardSelections
-from hil.plugin.spares import SparePlan, judges_real_time
+from hil.plugin.spares import SparePlan, disturbed
 from hil.plugin.status import BoardLine, report, uncaptured
 
 SESSION = pytest.StashKey["Session"]()
@@ -252,11 +252,11 @@ class Session:
         slow.check_health(self.guest(board))
 
     def start_spares(self, selection: BoardSelection, item: pytest.Item) -> None:
-        """Restore the machines for the next tests while `item` runs on `selection`, unless it judges real time."""
+        """Restore the machines for the next tests while `item` runs on `selection`, unless that would disturb it."""
         board = self._boards[selection]
         board.spares.wanted = self.spares.wanted(selection, item) if self._fresh(board) == "test" else 0
         board.refill_spares()
-        if judges_real_time(selection, item):
+        if disturbed(selection, item):
             for other in self._boards.values():
                 other.spares.settle()
 

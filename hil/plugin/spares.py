@@ -12,6 +12,7 @@ import pytest
 from hil.plugin.selection import BoardSelection
 from hil.plugin.selections import JUDGING, BoardSelections
 
+COUNTING = frozenset(("faults", "soak"))  # the fixtures of tests that count processes, descriptors and threads
 MOST = 2  # by default: a restore takes longer than a short test
 
 
@@ -30,8 +31,8 @@ class SparePlan:
         return (yield)
 
     def wanted(self, selection: BoardSelection, item: pytest.Item) -> int:
-        """Return how many spares of `selection` the tests after `item` use; 0 if `item` judges real time."""
-        if judges_real_time(selection, item):
+        """Return how many spares of `selection` the tests after `item` use; 0 if they would disturb `item`."""
+        if disturbed(selection, item):
             return 0
         return len(list(takewhile(lambda later: self._selections.of(later) == selection, self._following())))
 
@@ -48,9 +49,15 @@ class SparePlan:
         return items[begin : begin + self.count]
 
 
-def judges_real_time(selection: BoardSelection, item: pytest.Item) -> bool:
-    """Return whether `item` judges time on a board in real time, which a restore in the background would disturb."""
-    judges = not JUDGING.isdisjoint(getattr(item, "fixturenames", ())) or item.get_closest_marker("timing") is not None
+def disturbed(selection: BoardSelection, item: pytest.Item) -> bool:
+    """Return whether a restore in the background would disturb `item`.
+
+    It does where `item` judges time on a board in real time, and where it counts what the run has open.
+    """
+    fixtures = getattr(item, "fixturenames", ())
+    if not COUNTING.isdisjoint(fixtures):
+        return True
+    judges = not JUDGING.isdisjoint(fixtures) or item.get_closest_marker("timing") is not None
     return judges and selection.seed is None
 
 

@@ -229,6 +229,20 @@ def test_where_a_spare_cannot_be_started_the_board_is_restored(opened: Opened, m
 # through pytest
 
 
+def test_a_test_that_counts_what_is_open_makes_no_spare(run: Any) -> None:
+    code = """
+        def test_first(board):
+            assert len(board.spares._spares) == 2
+        def test_counts(board, faults):
+            assert [spare.checked.done() for spare in board.spares._spares] == [True], "one of two was for this test"
+            board.fresh()
+            assert not board.spares._spares
+        def test_last(board):
+            assert board.restores == 4
+    """
+    run(code, "--clock", "real", "--hil-spare", "2").assert_outcomes(passed=3)
+
+
 def test_the_next_tests_get_spares_which_none_that_judges_real_time_makes(run: Any, pytester: pytest.Pytester) -> None:
     code = """
         import pytest
