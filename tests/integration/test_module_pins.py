@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,11 @@ def test_a_bouncing_contact_is_debounced(pins, runner, sample):
         pins.advance(20 * ms)
         pins.drive("BUTTON", 0)
         run = running.wait()
-    assert run.lines == ["ready", "debounced 18 edges to 2"]
+    # two bounces that are closer together than the kernel's interrupt are one edge or none to it
+    ready, counted = run.lines
+    assert ready == "ready"
+    assert (found := re.fullmatch(r"debounced (\d+) edges to 2", counted)), counted
+    assert 12 <= int(found[1]) <= 18
     assert (pins["LED"].rising.size, pins["LED"].falling.size) == (1, 1)
 
 
