@@ -142,7 +142,7 @@ class Spares:
                     self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="hil-spare")
                 twin = machine.twin(snapshot, image())
                 self._spares.append(Spare(self._pool, twin, snapshot, report, self._check))
-        except (HilError, OSError) as error:
+        except (HilError, OSError, RuntimeError) as error:  # the last where no thread can be started
             _log.info("no spare of %s: %s", report.board, error)
 
     def take(self, snapshot: Snapshot, failed: Callable[[HilError], None]) -> Spare | None:
@@ -152,8 +152,8 @@ class Spares:
         one for the moment in which it was used, so errors in it are only logged.
         """
         for spare in [spare for spare in self._spares if spare.snapshot is snapshot]:
+            error = spare.failure()  # `close` ends the spare if this wait is interrupted
             self._spares.remove(spare)
-            error = spare.failure()
             if error is None:
                 return spare
             _log.info("a spare cannot be used: %s", error)

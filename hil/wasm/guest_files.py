@@ -77,8 +77,8 @@ def fetch(
         return Outputs(problem=why or printable_line(result.message)) if writable else NONE
     problem = why if writable else ""
     if writable and result.status == NOT_RECEIVED:
-        said = result.text.strip().rpartition("\n")[0]  # without the seal
-        problem = printable_line(said.rpartition("\n")[2].removeprefix(AGENT_PREFIX) or "the agent failed")
+        unsealed = result.text.strip().rpartition("\n")[0]
+        problem = printable_line(unsealed.rpartition("\n")[2].removeprefix(AGENT_PREFIX) or "the agent failed")
     archive = f"{root}/files.tar"
     try:
         if writable and not problem:
